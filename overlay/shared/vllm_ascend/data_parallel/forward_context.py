@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The MoE communication of a forward pass, read from vLLM's and vllm-ascend's configuration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vllm.distributed import get_ep_group
+
+import vllm_ascend.envs as envs_ascend
+from vllm_ascend.ascend_config import get_ascend_config
+from vllm_ascend.data_parallel.moe_comm import MoECommConfig
+from vllm_ascend.utils import get_ascend_soc_version
+
+# Routed experts of DeepSeek V3 and R1, by which upstream recognises the models of its fused all-gather kernel.
+DEEPSEEK_V3_ROUTED_EXPERTS = 256
+
+
+def moe_comm_config(vllm_config: Any, mc2_capacity: int) -> MoECommConfig:
+    """The deployment's static facts. ``mc2_capacity`` is in tokens per DP rank, 0 where MC2 has no mask to run with."""
+    routed_experts = getattr(vllm_config.model_config.hf_config, "n_routed_experts", None)
+    return MoECommConfig(
+        soc=get_ascend_soc_version().name,
+        ep_size=get_ep_group().world_size if vllm_config.parallel_config.enable_expert_parallel else 1,
+        mc2_capacity=mc2_capacity,
+        compiled_decode=get_ascend_config().torchair_graph_config.enabled,
+        fused_all_gather_ep=bool(envs_ascend.VLLM_ENABLE_FUSED_EXPERTS_ALLGATHER_EP)
+        and routed_experts == DEEPSEEK_V3_ROUTED_EXPERTS,
+    )

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which MoE communication a step uses: one registry of methods and one pure selection over it.
+
+Upstream has two families of MoE layers, each with a chooser of its own: the generic ``FusedMoE`` layers look up a
+communication object by name, the custom ``AscendFusedMoE`` layers branch on a ``FusedMoEState`` and a token
+dispatcher. Both are answered here, from values that are equal on every DP rank, so that two ranks cannot differ.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Optional
+
+# Fewest expert-parallel ranks for which upstream runs the MC2 kernels.
+MC2_MIN_EP_SIZE = 16
+# MC2's capacity in tokens per DP rank, for each tensor-parallel rank: upstream's reserved mask has this many entries.
+MC2_TOKENS_PER_TP_RANK = 512
+
+
+@dataclass(frozen=True)
+class MoECommMethod:
+    """Names under which upstream knows one way to exchange tokens between experts.
+
+    ``comm_impl`` is the attribute that generic layers hold it under, ``fused_moe_state`` the member that custom layers
+    branch on, ``token_dispatcher`` the dispatcher that goes with that member. None where a family has no such method.
+    """
+
+    comm_impl: Optional[str]
+    fused_moe_state: Optional[str]
+    token_dispatcher: Optional[str]
+
+
+class MoEComm(Enum):
+    """The registry: every method that a step can use."""
+
+    ALL_GATHER = MoECommMethod("allgathercommimpl", "AllGather", "TokenDispatcherWithAllGather")
+    ALL_TO_ALL = MoECommMethod("alltoallcommimpl", "All2All", "TokenDispatcherWithAll2AllV")
+    MC2 = MoECommMethod("mc2commimpl", "MC2", "TokenDispatcherWithMC2")
+    NAIVE_MULTICAST = MoECommMethod(None, "NaiveMulticast", "TokenDispatcherWithAllGather")
+    FUSED_ALL_GATHER_EP = MoECommMethod(None, "AllGatherEP", None)
+
+
+@dataclass(frozen=True)
+class MoECommConfig:
+    """Static facts of a deployment that the choice depends on; equal on every rank.
+
+    ``soc`` is the name of upstream's ``AscendSocVersion`` member. ``mc2_capacity`` is in tokens per DP rank.
+    ``compiled_decode`` marks TorchAir, whose decode graphs cannot hold an all-to-all. ``fused_all_gather_ep`` is
+    upstream's opt-in kernel for DeepSeek V3 and R1.
+    """
+
+    soc: str
+    ep_size: int
+    mc2_capacity: int
+    compiled_decode: bool = False
+    fused_all_gather_ep: bool = False
+
+    @property
+    def mc2_available(self) -> bool:
+        """The MC2 kernels exist on this SoC and the expert-parallel group is large enough for them."""
+        return self.soc in ("A2", "A3") and self.ep_size >= MC2_MIN_EP_SIZE
+
+
+@dataclass(frozen=True)
+class MoECommChoice:
+    """The method for each family of layers, and the dispatcher that the custom family uses."""
+
+    generic: MoEComm
+    custom: MoEComm
+    dispatcher: MoEComm
+
+    @property
+    def comm_impl(self) -> str:
+        """Attribute of a generic layer that holds its communication object."""
+        assert self.generic.value.comm_impl is not None
+        return self.generic.value.comm_impl
+
+    @property
+    def fused_moe_state(self) -> str:
+        """Name of the ``FusedMoEState`` member for custom layers."""
+        assert self.custom.value.fused_moe_state is not None
+        return self.custom.value.fused_moe_state
+
+    @property
+    def token_dispatcher(self) -> str:
+        """Name of the token dispatcher for custom layers."""
+        assert self.dispatcher.value.token_dispatcher is not None
+        return self.dispatcher.value.token_dispatcher
+
+    @property
+    def needs_uniform_size(self) -> bool:
+        """Some family runs MC2, whose kernels want the same number of rows on every rank."""
+        return MoEComm.MC2 in (self.generic, self.custom)
+
+
+def select_moe_comm(max_num_tokens: int, with_prefill: bool, config: MoECommConfig) -> MoECommChoice:
+    """Choose for a step in which the largest rank computes ``max_num_tokens`` rows.
+
+    ``with_prefill`` says that some rank has a prefill. Both must come from the step's metadata, never from one rank.
+    """
+    custom = _custom(max_num_tokens, with_prefill, config)
+    return MoECommChoice(
+        generic=_generic(max_num_tokens, config),
+        custom=MoEComm.FUSED_ALL_GATHER_EP if config.fused_all_gather_ep and config.ep_size > 1 else custom,
+        dispatcher=custom,
+    )
+
+
+def _generic(max_num_tokens: int, config: MoECommConfig) -> MoEComm:
+    """Generic layers live inside ACL graphs, captured once per size: a choice that depends on size alone."""
+    if not config.mc2_available:
+        return MoEComm.ALL_GATHER
+    if max_num_tokens <= config.mc2_capacity:
+        return MoEComm.MC2
+    return MoEComm.ALL_TO_ALL if config.soc == "A3" else MoEComm.ALL_GATHER
+
+
+def _custom(max_num_tokens: int, with_prefill: bool, config: MoECommConfig) -> MoEComm:
+    """Custom layers run eager, or compiled by TorchAir for decode."""
+    if config.ep_size == 1:
+        return MoEComm.NAIVE_MULTICAST if with_prefill else MoEComm.ALL_GATHER
+    if with_prefill or not config.mc2_available:
+        return MoEComm.ALL_TO_ALL
+    if config.compiled_decode or max_num_tokens <= config.mc2_capacity:
+        return MoEComm.MC2
+    return MoEComm.ALL_TO_ALL

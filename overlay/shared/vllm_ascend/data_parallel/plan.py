@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How many rows each rank computes in a step, and whether it replays a graph: a pure function of the metadata."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional
+
+import torch
+
+from vllm_ascend.data_parallel.metadata import StepMetadata
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """What one rank does in a step.
+
+    ``num_input_tokens`` is this rank's entry of ``padded_tokens_per_rank``: its own count, or the uniform size where
+    a graph or a communication method needs every rank to have the same.
+    """
+
+    metadata: StepMetadata
+    dp_rank: int
+    uniform_size: Optional[int] = None
+
+    @property
+    def with_prefill(self) -> bool:
+        """Some rank has a prefill."""
+        return self.metadata.with_prefill
+
+    @property
+    def use_graph(self) -> bool:
+        """Every rank can replay its captured graph, so all do."""
+        return self.metadata.graph_usable
+
+    @property
+    def padded_tokens_per_rank(self) -> tuple[int, ...]:
+        """Rows that each rank computes."""
+        tokens = self.metadata.tokens_per_rank
+        return tokens if self.uniform_size is None else (self.uniform_size, ) * len(tokens)
+
+    @property
+    def num_input_tokens(self) -> int:
+        """Rows that this rank computes."""
+        return self.padded_tokens_per_rank[self.dp_rank]
+
+    @property
+    def num_tokens_across_dp(self) -> Optional[torch.Tensor]:
+        """CPU int32 tensor of shape ``[dp_size]`` for vLLM's DPMetadata; None where there is one rank.
+
+        On the CPU, because both vLLM and the forward context read single elements of it, and each such read of a
+        device tensor would block. Never None under DP: vLLM would answer that with a gloo all-reduce of its own.
+        """
+        padded = self.padded_tokens_per_rank
+        return torch.tensor(padded, dtype=torch.int32) if len(padded) > 1 else None
+
+    def drafter_rows(self, num_tokens: int) -> int:
+        """Rows that a drafter computes after this step, of which it needs ``num_tokens``.
+
+        Under DP it computes as many as the step did: rejections are known to one rank only, and the other ranks size
+        their collectives by the step.
+        """
+        return self.num_input_tokens if len(self.metadata.tokens_per_rank) > 1 else num_tokens

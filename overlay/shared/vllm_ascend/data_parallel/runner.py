@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The data-parallel half of upstream's model runner: what its hooks call."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Optional
+
+from vllm.config import CUDAGraphMode
+from vllm.distributed.parallel_state import get_dp_group
+from vllm.forward_context import BatchDescriptor
+
+from vllm_ascend.data_parallel.forward_context import moe_comm_config
+from vllm_ascend.data_parallel.metadata import LocalBatch, StepMetadata
+from vllm_ascend.data_parallel.moe_comm import select_moe_comm
+from vllm_ascend.data_parallel.plan import StepPlan
+from vllm_ascend.data_parallel.synchronizer import MetadataGroup, MetadataSynchronizer, PendingStep
+from vllm_ascend.utils import lmhead_tp_enable
+
+if TYPE_CHECKING:
+    import torch
+
+
+class DataParallelStep:
+    """Mixin of ``NPUModelRunner``: one synchronisation and one plan for every real, idle, profiling or capture step.
+
+    ``step`` is the plan of the step in hand; drafters read it instead of synchronising again.
+    """
+
+    dp_rank: int
+    dp_size: int
+    device: torch.device
+    vllm_config: Any
+    use_aclgraph: bool
+    aclgraph_batch_sizes: list[int]
+    aclgraph_dispatcher: Any
+    is_kv_producer: bool
+    is_kv_consumer: bool
+    mc2_tokens_capacity: int
+
+    step: StepPlan
+    graphs_captured: bool = False
+
+    @cached_property
+    def _synchronizer(self) -> MetadataSynchronizer:
+        dp_group = get_dp_group()
+        if MetadataGroup.from_environment() is MetadataGroup.CPU:
+            return MetadataSynchronizer(self.dp_rank, self.dp_size, dp_group.cpu_group, None)
+        return MetadataSynchronizer(self.dp_rank, self.dp_size, dp_group.device_group, self.device)
+
+    def _issue_step(self, batch: LocalBatch) -> PendingStep:
+        """Tell the other ranks about this rank's batch, without waiting for theirs."""
+        if self.dp_size == 1:
+            return PendingStep(known=batch.alone())
+        return self._synchronizer.issue(batch)
+
+    def _await_step(self, pending: PendingStep) -> StepPlan:
+        """Wait for the other ranks' batches and decide the step."""
+        metadata = pending.result()
+        self.step = StepPlan(metadata, self.dp_rank if self.dp_size > 1 else 0, self._uniform_size(metadata))
+        return self.step
+
+    def _issue_real_step(self, num_tokens: int, with_prefill: bool, enable_dbo: bool) -> PendingStep:
+        """Issue the step of a batch that the scheduler made."""
+        return self._issue_step(LocalBatch(num_tokens, with_prefill, enable_dbo, self._fits_graph(num_tokens)))
+
+    def _dummy_step(self, num_tokens: int, with_prefill: bool, graph_mode: Optional[CUDAGraphMode]) -> StepPlan:
+        """Decide an idle, profiling or capture step.
+
+        ``graph_mode`` None is an idle or profiling step: it replays a graph where the other ranks do. A pure KV
+        producer calls its idle steps prefills, as all of its real ones are; it must say so before the ranks agree.
+        """
+        if self.is_kv_producer and not self.is_kv_consumer:
+            with_prefill = True
+        if graph_mode is None:
+            graph_usable = self.graphs_captured and self._fits_graph(num_tokens)
+        else:
+            graph_usable = graph_mode != CUDAGraphMode.NONE
+        batch = LocalBatch(num_tokens, with_prefill, graph_usable=graph_usable)
+        return self._await_step(self._issue_step(batch))
+
+    def _dispatch_graph(self, num_tokens: int) -> tuple[CUDAGraphMode, Optional[BatchDescriptor]]:
+        """Graph mode and key for ``num_tokens`` rows: eager unless every rank replays."""
+        if not self.step.use_graph:
+            return CUDAGraphMode.NONE, None
+        return self.aclgraph_dispatcher.dispatch(  # type: ignore[no-any-return]
+            BatchDescriptor(num_tokens=num_tokens, uniform_decode=False))
+
+    def _fits_graph(self, num_tokens: int) -> bool:
+        return self.use_aclgraph and num_tokens <= self.aclgraph_batch_sizes[-1]
+
+    def _uniform_size(self, metadata: StepMetadata) -> Optional[int]:
+        """Rows that every rank must compute in this step; None where each may keep its own count."""
+        largest = metadata.max_num_tokens
+        if metadata.graph_usable:
+            return self.vllm_config.pad_for_cudagraph(largest)  # type: ignore[no-any-return]
+        if self.dp_size == 1:
+            return None
+        # lm-head parallelism gathers one row a request, and a decode step has as many rows as the largest rank.
+        if lmhead_tp_enable() and not metadata.with_prefill:
+            return largest
+        config = moe_comm_config(self.vllm_config, self.mc2_tokens_capacity)
+        choice = select_moe_comm(largest, metadata.with_prefill, config)
+        return largest if choice.needs_uniform_size else None
+
+
+class TorchairStep:
+    """Mixin of ``NPUTorchairModelRunner``: decode steps run in graphs of fixed sizes, the others as they are."""
+
+    def _uniform_size(self, metadata: StepMetadata) -> Optional[int]:
+        if metadata.with_prefill:
+            return None
+        return self.select_torchair_padded_batch_size(metadata.max_num_tokens)  # type: ignore[attr-defined,no-any-return]

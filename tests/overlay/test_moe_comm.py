@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The choice of MoE communication: the cases that upstream documents, and what must hold in all of them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vllm_ascend.data_parallel.moe_comm import MoEComm, MoECommConfig, select_moe_comm
+
+CAPACITY = 512
+configs = st.builds(
+    MoECommConfig,
+    soc=st.sampled_from(["A2", "A3", "UNDEFINED"]),
+    ep_size=st.sampled_from([1, 2, 8, 15, 16, 32, 256]),
+    mc2_capacity=st.sampled_from([0, 512, 4096]),
+    compiled_decode=st.booleans(),
+    fused_all_gather_ep=st.booleans(),
+)
+tokens = st.integers(0, 10000)
+
+
+@pytest.mark.parametrize(
+    ("soc", "ep_size", "num_tokens", "with_prefill", "generic", "custom"),
+    [
+        ("A2", 1, 4, False, "ALL_GATHER", "ALL_GATHER"),
+        ("A2", 1, 4, True, "ALL_GATHER", "NAIVE_MULTICAST"),
+        ("A2", 2, 4, False, "ALL_GATHER", "ALL_TO_ALL"),
+        ("A2", 15, 4, True, "ALL_GATHER", "ALL_TO_ALL"),
+        ("A2", 16, 4, False, "MC2", "MC2"),
+        ("A3", 16, 4, False, "MC2", "MC2"),
+        ("A3", 16, 4, True, "MC2", "ALL_TO_ALL"),
+        ("A2", 16, CAPACITY, False, "MC2", "MC2"),
+        ("A2", 16, CAPACITY + 1, False, "ALL_GATHER", "ALL_TO_ALL"),
+        ("A3", 16, CAPACITY + 1, False, "ALL_TO_ALL", "ALL_TO_ALL"),
+        ("A2", 32, 8192, True, "ALL_GATHER", "ALL_TO_ALL"),
+        ("A3", 32, 8192, True, "ALL_TO_ALL", "ALL_TO_ALL"),
+        ("UNDEFINED", 1, 2048, True, "ALL_GATHER", "NAIVE_MULTICAST"),
+        ("UNDEFINED", 16, 4, False, "ALL_GATHER", "ALL_TO_ALL"),
+    ],
+)
+def test_the_documented_cases(
+    soc: str, ep_size: int, num_tokens: int, with_prefill: bool, generic: str, custom: str
+) -> None:
+    choice = select_moe_comm(num_tokens, with_prefill, MoECommConfig(soc, ep_size, CAPACITY))
+    assert (choice.generic.name, choice.custom.name) == (generic, custom)
+    assert choice.dispatcher is choice.custom
+
+
+@given(tokens, st.booleans(), configs)
+def test_every_choice_has_the_names_that_upstream_looks_up(
+    num_tokens: int, with_prefill: bool, config: MoECommConfig
+) -> None:
+    choice = select_moe_comm(num_tokens, with_prefill, config)
+    assert choice.comm_impl in {"allgathercommimpl", "alltoallcommimpl", "mc2commimpl"}
+    assert choice.fused_moe_state in {"AllGather", "All2All", "MC2", "NaiveMulticast", "AllGatherEP"}
+    assert choice.token_dispatcher.startswith("TokenDispatcherWith")
+
+
+@given(tokens, st.booleans(), configs)
+def test_mc2_never_exceeds_its_mask_outside_compiled_decode(
+    num_tokens: int, with_prefill: bool, config: MoECommConfig
+) -> None:
+    choice = select_moe_comm(num_tokens, with_prefill, config)
+    if num_tokens > config.mc2_capacity:
+        assert choice.generic is not MoEComm.MC2
+        assert choice.custom is not MoEComm.MC2 or config.compiled_decode
+    if config.ep_size < 16 or config.soc == "UNDEFINED":
+        assert not choice.needs_uniform_size
+
+
+@given(tokens, configs)
+def test_generic_layers_ignore_prefill_because_graphs_are_captured_by_size(
+    num_tokens: int, config: MoECommConfig
+) -> None:
+    assert select_moe_comm(num_tokens, True, config).generic is select_moe_comm(num_tokens, False, config).generic
+
+
+def test_the_fused_all_gather_keeps_the_dispatcher_of_the_method_it_replaces() -> None:
+    config = MoECommConfig("A2", 16, CAPACITY, fused_all_gather_ep=True)
+    choice = select_moe_comm(4, False, config)
+    assert choice.custom is MoEComm.FUSED_ALL_GATHER_EP
+    assert choice.token_dispatcher == "TokenDispatcherWithMC2"
+    alone = MoECommConfig("A2", 1, CAPACITY, fused_all_gather_ep=True)
+    assert select_moe_comm(4, False, alone).custom is MoEComm.ALL_GATHER

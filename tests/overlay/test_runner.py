@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The mixin of the model runner, driven by many ranks in one process: whatever they bring, they decide alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from vllm.config import CUDAGraphMode
+
+from vllm_ascend.data_parallel import runner as runner_module
+from vllm_ascend.data_parallel.metadata import LocalBatch, StepMetadata
+from vllm_ascend.data_parallel.moe_comm import MoECommConfig, select_moe_comm
+from vllm_ascend.data_parallel.plan import StepPlan
+from vllm_ascend.data_parallel.runner import DataParallelStep, TorchairStep
+from vllm_ascend.data_parallel.synchronizer import PendingStep
+
+GRAPH_SIZES = [1, 2, 4, 8, 16]
+
+
+def padded(num_tokens: int) -> int:
+    return next(size for size in GRAPH_SIZES if size >= num_tokens)
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """Settings that all ranks share."""
+
+    moe: MoECommConfig
+    use_aclgraph: bool = True
+    kv_role: str = ""
+    lmhead_tp: bool = False
+    torchair: bool = False
+
+
+class Rank(DataParallelStep):
+    """A runner with nothing but its data-parallel half; its batch is collected instead of reduced."""
+
+    def __init__(self, deployment: Deployment, dp_rank: int, dp_size: int) -> None:
+        self.dp_rank, self.dp_size = dp_rank, dp_size
+        self.use_aclgraph = deployment.use_aclgraph and not deployment.torchair
+        self.aclgraph_batch_sizes = GRAPH_SIZES
+        self.aclgraph_dispatcher = SimpleNamespace(dispatch=lambda key: (CUDAGraphMode.PIECEWISE, key))
+        self.vllm_config = SimpleNamespace(pad_for_cudagraph=padded)
+        self.is_kv_producer = deployment.kv_role in ("kv_producer", "kv_both")
+        self.is_kv_consumer = deployment.kv_role in ("kv_consumer", "kv_both")
+        self.mc2_tokens_capacity = deployment.moe.mc2_capacity
+        self.graphs_captured = True
+        self.batch: LocalBatch | None = None
+
+    def _issue_step(self, batch: LocalBatch) -> PendingStep:
+        self.batch = batch
+        return PendingStep(known=batch.alone())
+
+    def bring(self, work: Work) -> LocalBatch:
+        """The batch that this rank tells the others about."""
+        if work.idle:
+            self._dummy_step(1, False, None)
+        else:
+            self._issue_real_step(work.num_tokens, work.with_prefill, False)
+        assert self.batch is not None
+        return self.batch
+
+
+class TorchairRank(TorchairStep, Rank):
+    """The same for TorchAir's runner, whose graphs here hold any decode batch."""
+
+    def select_torchair_padded_batch_size(self, num_tokens: int) -> int:
+        return -(-num_tokens // 64) * 64
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a scheduler gives one rank: a batch, or nothing."""
+
+    num_tokens: int = 1
+    with_prefill: bool = False
+    idle: bool = False
+
+
+def run_step(deployment: Deployment, schedule: list[Work]) -> list[Rank]:
+    """Let every rank bring its work, reduce, and let every rank decide."""
+    kind = TorchairRank if deployment.torchair else Rank
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner_module, "moe_comm_config", lambda *_: deployment.moe)
+        patch.setattr(runner_module, "lmhead_tp_enable", lambda: deployment.lmhead_tp)
+        ranks = [kind(deployment, rank, len(schedule)) for rank in range(len(schedule))]
+        packed = [rank.bring(work).pack(rank.dp_rank, rank.dp_size) for rank, work in zip(ranks, schedule)]
+        reduced = StepMetadata.unpack([sum(column) for column in zip(*packed)])
+        for rank in ranks:
+            rank._await_step(PendingStep(known=reduced))
+    return ranks
+
+
+works = st.one_of(
+    st.just(Work(idle=True)),
+    st.builds(Work, num_tokens=st.integers(1, 20)),
+    st.builds(Work, num_tokens=st.integers(1, 9000), with_prefill=st.just(True)),
+)
+schedules = st.lists(works, min_size=2, max_size=16)
+deployments = st.builds(
+    Deployment,
+    moe=st.builds(
+        MoECommConfig,
+        soc=st.sampled_from(["A2", "A3", "UNDEFINED"]),
+        ep_size=st.sampled_from([1, 2, 16]),
+        mc2_capacity=st.sampled_from([8, 512]),
+    ),
+    use_aclgraph=st.booleans(),
+    kv_role=st.sampled_from(["", "kv_producer", "kv_consumer", "kv_both"]),
+    lmhead_tp=st.booleans(),
+    torchair=st.booleans(),
+)
+
+
+def comm(deployment: Deployment, plan: StepPlan) -> object:
+    """The MoE communication that the forward context selects for a plan."""
+    return select_moe_comm(max(plan.padded_tokens_per_rank), plan.with_prefill, deployment.moe)
+
+
+@given(deployments, schedules)
+def test_no_schedule_makes_two_ranks_decide_differently(deployment: Deployment, schedule: list[Work]) -> None:
+    ranks = run_step(deployment, schedule)
+    plans = [rank.step for rank in ranks]
+    assert len({plan.padded_tokens_per_rank for plan in plans}) == 1
+    assert len({plan.with_prefill for plan in plans}) == 1
+    assert len({comm(deployment, plan) for plan in plans}) == 1
+    assert len({rank._dispatch_graph(plan.uniform_size or 0) for rank, plan in zip(ranks, plans)}) == 1
+
+
+@given(deployments, schedules)
+def test_every_rank_has_rows_for_its_tokens(deployment: Deployment, schedule: list[Work]) -> None:
+    for rank, work in zip(run_step(deployment, schedule), schedule):
+        assert rank.step.num_input_tokens >= (1 if work.idle else work.num_tokens)
+
+
+@given(deployments, schedules)
+def test_ranks_are_padded_only_where_something_needs_it(deployment: Deployment, schedule: list[Work]) -> None:
+    plan = run_step(deployment, schedule)[0].step
+    if plan.uniform_size is None:
+        assert plan.padded_tokens_per_rank == plan.metadata.tokens_per_rank
+        return
+    decode_graph = deployment.torchair and not plan.with_prefill
+    lmhead = deployment.lmhead_tp and not plan.with_prefill
+    mc2 = deployment.moe.mc2_available and plan.metadata.max_num_tokens <= deployment.moe.mc2_capacity
+    assert plan.use_graph or decode_graph or lmhead or mc2
+
+
+def test_eager_ranks_keep_their_own_counts_while_one_prefills() -> None:
+    eager = Deployment(MoECommConfig("A2", 1, 512), use_aclgraph=False)
+    ranks = run_step(eager, [Work(8192, with_prefill=True), Work(4), Work(idle=True)])
+    assert [rank.step.num_input_tokens for rank in ranks] == [8192, 4, 1]
+    assert all(rank.step.with_prefill for rank in ranks)
+
+
+def test_a_rank_leaves_its_graph_when_another_s_batch_fits_none() -> None:
+    graph = Deployment(MoECommConfig("A2", 1, 512))
+    ranks = run_step(graph, [Work(1000, with_prefill=True), Work(3)])
+    assert [rank.step.num_input_tokens for rank in ranks] == [1000, 3]
+    assert [rank._dispatch_graph(3)[0] for rank in ranks] == [CUDAGraphMode.NONE] * 2
+
+
+def test_an_idle_rank_replays_the_graph_of_the_busy_ones() -> None:
+    ranks = run_step(Deployment(MoECommConfig("A2", 1, 512)), [Work(3), Work(idle=True)])
+    assert [rank.step.num_input_tokens for rank in ranks] == [4, 4]
+    assert [rank._dispatch_graph(4)[0] for rank in ranks] == [CUDAGraphMode.PIECEWISE] * 2
+
+
+@pytest.mark.parametrize(("kv_role", "with_prefill"), [("kv_producer", True), ("kv_both", False), ("", False)])
+def test_only_a_pure_producer_calls_its_idle_step_a_prefill_and_all_ranks_know(
+    kv_role: str, with_prefill: bool
+) -> None:
+    deployment = Deployment(MoECommConfig("A2", 1, 512), use_aclgraph=False, kv_role=kv_role)
+    ranks = run_step(deployment, [Work(2), Work(idle=True)])
+    assert [rank.step.with_prefill for rank in ranks] == [with_prefill] * 2
+
+
+def test_warm_up_runs_eager_and_capture_runs_in_the_graph_it_captures() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner_module, "moe_comm_config", lambda *_: MoECommConfig("A2", 1, 512))
+        patch.setattr(runner_module, "lmhead_tp_enable", lambda: False)
+        rank = Rank(Deployment(MoECommConfig("A2", 1, 512)), 0, 1)
+        rank.graphs_captured = False
+        assert not rank._dummy_step(2048, True, None).use_graph
+        assert not rank._dummy_step(8, False, CUDAGraphMode.NONE).use_graph
+        captured = rank._dummy_step(8, False, CUDAGraphMode.PIECEWISE)
+        assert captured.use_graph
+        assert captured.num_input_tokens == 8
+        assert not rank._dummy_step(8, False, None).use_graph

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The metadata collective over real gloo ranks: one all-reduce a step, one read, the same answer everywhere."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from vllm_ascend.data_parallel import synchronizer
+from vllm_ascend.data_parallel.metadata import LocalBatch, StepMetadata
+from vllm_ascend.data_parallel.synchronizer import GROUP_VARIABLE, MetadataGroup, MetadataSynchronizer, PendingStep
+
+STEPS = 25
+
+
+def batch_of(rank: int, step: int) -> LocalBatch:
+    """A batch that every process can compute for every rank."""
+    draw = random.Random(1000 * step + rank)
+    return LocalBatch(draw.randrange(9000), draw.random() < 0.3, draw.random() < 0.7, draw.random() < 0.7)
+
+
+def run_rank(rank: int, dp_size: int, rendezvous: str, device: str | None) -> None:
+    """Run the steps on one rank, and hold each against what all ranks brought."""
+    dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=dp_size)
+    group = dist.group.WORLD
+    assert group is not None
+    sync = MetadataSynchronizer(rank, dp_size, group, torch.device(device) if device else None)
+    buffers = {sync._reduced.data_ptr(), sync._host.data_ptr()}
+    for step in range(STEPS):
+        with patch.object(synchronizer.dist, "all_reduce", wraps=dist.all_reduce) as all_reduce:
+            metadata = sync.issue(batch_of(rank, step)).result()
+        ranks = [batch_of(other, step) for other in range(dp_size)]
+        assert metadata == StepMetadata(
+            tuple(batch.num_tokens for batch in ranks),
+            any(batch.with_prefill for batch in ranks),
+            all(batch.enable_dbo for batch in ranks),
+            all(batch.graph_usable for batch in ranks),
+        )
+        assert all_reduce.call_count == 1
+        assert all_reduce.call_args.kwargs["async_op"] is True
+        assert all_reduce.call_args.args[0].data_ptr() in buffers, "a step allocated a new buffer"
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("device", [None, "npu"], ids=["cpu-group", "device-group"])
+@pytest.mark.parametrize("dp_size", [2, 4])
+def test_all_ranks_agree_with_one_all_reduce_a_step(tmp_path: Path, dp_size: int, device: str | None) -> None:
+    mp.start_processes(
+        run_rank,
+        args=(dp_size, str(tmp_path / "rendezvous"), device),
+        nprocs=dp_size,
+        start_method="fork",
+    )
+
+
+class FinishedWork:
+    """A collective that is done, on one rank."""
+
+    def wait(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def single(monkeypatch: pytest.MonkeyPatch) -> MetadataSynchronizer:
+    """A synchroniser of one rank whose all-reduce is the identity."""
+
+    def all_reduce(tensor: torch.Tensor, **_: Any) -> FinishedWork:
+        return FinishedWork()
+
+    monkeypatch.setattr(synchronizer.dist, "all_reduce", all_reduce)
+    return MetadataSynchronizer(0, 1, None, None)  # type: ignore[arg-type]
+
+
+def test_the_result_is_read_once(single: MetadataSynchronizer) -> None:
+    pending = single.issue(LocalBatch(5, True))
+    first = pending.result()
+    single.issue(LocalBatch(6, False)).result()
+    assert pending.result() is first
+
+
+def test_a_second_step_may_not_overwrite_a_pending_one(single: MetadataSynchronizer) -> None:
+    single.issue(LocalBatch(5, True))
+    with pytest.raises(RuntimeError, match="before the last one was awaited"):
+        single.issue(LocalBatch(6, True))
+
+
+def test_a_known_step_waits_for_nothing() -> None:
+    known = LocalBatch(5, True).alone()
+    assert PendingStep(known=known).result() is known
+
+
+@pytest.mark.parametrize(("value", "group"), [("device", MetadataGroup.DEVICE), ("cpu", MetadataGroup.CPU)])
+def test_the_group_is_chosen_by_environment(monkeypatch: pytest.MonkeyPatch, value: str, group: MetadataGroup) -> None:
+    monkeypatch.setenv(GROUP_VARIABLE, value)
+    assert MetadataGroup.from_environment() is group
+
+
+def test_the_device_group_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(GROUP_VARIABLE, raising=False)
+    assert MetadataGroup.from_environment() is MetadataGroup.DEVICE
+
+
+def test_an_unknown_group_is_refused_with_the_allowed_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(GROUP_VARIABLE, "gloo")
+    with pytest.raises(ValueError, match=r"VLLM_ASCEND_DP_METADATA_GROUP='gloo' is not one of: device, cpu"):
+        MetadataGroup.from_environment()
