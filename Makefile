@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+# Thin: each target is one `patchset` line. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+VERSION ?= v0.10.1.1
+PYTHON ?= python3
+UPSTREAM ?=
+TARGET ?=
+OFFLINE ?=
+SMOKE ?= 1
+DRY_RUN ?=
+DEVICE ?= cpu
+JSON ?=
+
+BIN := .venv/bin
+PATCHSET := $(BIN)/patchset
+READY := .venv/.ready
+
+# A variable counts as set unless it is empty, 0, no or false.
+on = $(filter-out 0 no false,$(1))
+json := $(if $(call on,$(JSON)),--json)
+target := $(if $(TARGET),--target '$(TARGET)')
+source := $(if $(UPSTREAM),--upstream '$(UPSTREAM)') $(if $(call on,$(OFFLINE)),--offline)
+dry_run := $(if $(call on,$(DRY_RUN)),--dry-run)
+smoke := $(if $(call on,$(SMOKE)),,--no-smoke)
+
+.PHONY: help
+help: ## list the targets
+	@echo 'make TARGET [VERSION=$(VERSION)] [VARIABLE=value ...]'; echo
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@echo; sed -nE 's/^#:(.*)/ \1/p' $(MAKEFILE_LIST)
+
+# Variables:
+#: VERSION=v0.10.1.1  the patch set; a folder of patches/
+#: UPSTREAM=path      take upstream from an sdist, a directory or a git checkout (apply)
+#: TARGET=path        work in place on a checkout or a site-packages folder (apply, status, revert)
+#: OFFLINE=1          use the download cache alone
+#: SMOKE=0            leave the smoke tests out (apply)
+#: DRY_RUN=1          say what would change, and change nothing (apply)
+#: DEVICE=cpu|npu     where the smoke tests run
+#: JSON=1             print one JSON document
+
+.PHONY: apply status revert smoke upstream-tests runtime record
+apply: $(READY) ## patch vllm-ascend, check it and smoke-test it
+	@$(PATCHSET) apply $(VERSION) $(target) $(source) $(dry_run) $(smoke) --device $(DEVICE) $(json)
+
+status: $(READY) ## say whether the tree is pristine, applied, partial or modified
+	@$(PATCHSET) status $(VERSION) $(target) $(json)
+
+revert: $(READY) ## give upstream's exact bytes back
+	@$(PATCHSET) revert $(VERSION) $(target) $(source) $(json)
+
+smoke: $(READY) ## run the smoke tests on the patched tree
+	@$(PATCHSET) smoke $(VERSION) --device $(DEVICE) $(json)
+
+upstream-tests: $(READY) ## run upstream's unit tests on the pristine and the patched tree
+	@$(PATCHSET) upstream-tests $(VERSION) $(json)
+
+runtime: $(READY) ## build the Python environment of the smoke tests
+	@$(PATCHSET) runtime $(VERSION) $(json)
+
+record: $(READY) ## maintainers: write the set's digests into its set.toml
+	@$(PATCHSET) record $(VERSION) $(source) $(json)
+
+.PHONY: test lint format test-unit test-overlay bench clean
+test: lint test-unit test-overlay ## all checks and tests
+	@$(PATCHSET) apply $(VERSION) $(source) --no-smoke
+	@$(PATCHSET) smoke $(VERSION) --device $(DEVICE)
+
+lint: $(READY) ## ruff, mypy --strict, codespell
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/codespell
+
+format: $(READY) ## let ruff format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test-unit: $(READY) ## tests of the tool; no torch, no network
+	$(BIN)/pytest -n auto tests/unit
+
+test-overlay: runtime ## tests of the overlay, with torch and gloo
+	build/runtime/venv/bin/python -m pytest tests/overlay
+
+bench: runtime ## the benchmarks, each with its baseline in the same run
+	build/runtime/venv/bin/python -m pytest tests/benchmarks
+
+clean: ## remove build/, dist/ and .venv
+	rm -rf build dist .venv
+
+# .venv: pip brings uv (pinned by hash), uv brings the rest (pinned by hash), both from the index that pip is configured with.
+$(READY): requirements/bootstrap.txt requirements/tool.txt pyproject.toml
+	@{ \
+	for program in git $(PYTHON); do command -v $$program >/dev/null || { echo "error: $$program is needed and not on PATH" >&2; exit 2; }; done; \
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) -V 2>&1)" >&2; echo "next: make PYTHON=python3.11 ..." >&2; exit 2; }; \
+	$(PYTHON) -m venv --clear .venv || { echo "error: $(PYTHON) cannot make a virtual environment" >&2; echo "next: install its venv module (Debian: apt-get install python3-venv)" >&2; exit 2; }; \
+	echo '* installing the tool into .venv'; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.txt; \
+	index="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(BIN)/python -m pip config get global.index-url 2>/dev/null || true)}}"; \
+	export UV_SYSTEM_CERTS=1 VIRTUAL_ENV="$$PWD/.venv"; \
+	if [ -n "$$index" ]; then export UV_DEFAULT_INDEX="$$index"; fi; \
+	$(BIN)/uv --quiet pip install --require-hashes -r requirements/tool.txt; \
+	$(BIN)/uv --quiet pip install --no-deps --no-build-isolation --editable .; \
+	touch $@; \
+	} >&2

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can go wrong: one root, whose members carry an exit code, their data and the next command.
+
+Exit codes: 0 ok; 1 findings; 2 usage; 3 a patch does not apply; 4 target modified; 5 pin or hash mismatch;
+6 network, cache or disk not available; 7 locked; 70 internal.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+INTERNAL = 70
+
+
+class PatchsetError(Exception):
+    """An expected failure.
+
+    Attributes:
+        exit_code: what the process ends with.
+        hint: the next command or step, one sentence; may be empty.
+    """
+
+    exit_code: ClassVar[int] = INTERNAL
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class Findings(PatchsetError):
+    """A check ran and did not pass."""
+
+    exit_code = 1
+
+
+class UsageError(PatchsetError):
+    """A wrong argument, or a file of the set that cannot be read as what it should be."""
+
+    exit_code = 2
+
+
+class PatchDoesNotApply(PatchsetError):
+    """A patch of the series is malformed or does not fit its file exactly.
+
+    Attributes:
+        patch: file name of the patch.
+        path: the file that it changes, relative to the tree; empty when the patch itself is malformed.
+        hunk: number of the hunk, from 1; 0 when no hunk is at fault.
+    """
+
+    exit_code = 3
+
+    def __init__(self, message: str, *, patch: str, path: str = "", hunk: int = 0, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.patch = patch
+        self.path = path
+        self.hunk = hunk
+
+
+class TargetModified(PatchsetError):
+    """The target holds content that is neither upstream's nor the set's, and would be lost.
+
+    Attributes:
+        paths: the files, relative to the target.
+    """
+
+    exit_code = 4
+
+    def __init__(self, message: str, *, paths: Sequence[str], hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.paths = tuple(paths)
+
+
+class PinMismatch(PatchsetError):
+    """Bytes are not the ones that the set pins.
+
+    Attributes:
+        what: the file or value that was checked.
+        expected, found: the two digests or versions.
+    """
+
+    exit_code = 5
+
+    def __init__(self, what: str, *, expected: str, found: str, hint: str = "") -> None:
+        super().__init__(f"{what} is not what the set pins\n  expected: {expected}\n  found:    {found}", hint=hint)
+        self.what = what
+        self.expected = expected
+        self.found = found
+
+
+class Unavailable(PatchsetError):
+    """The network, the cache or the disk did not give what is needed."""
+
+    exit_code = 6
+
+
+class Locked(PatchsetError):
+    """Another run works on the same target.
+
+    Attributes:
+        lock: the lock file.
+        pid: process id of the holder, or None where it could not be read.
+    """
+
+    exit_code = 7
+
+    def __init__(self, lock: Path, pid: int | None) -> None:
+        holder = f"process {pid}" if pid else "another process"
+        super().__init__(f"{holder} is working on this target\n  lock: {lock}", hint="wait for it to end, then run again")
+        self.lock = lock
+        self.pid = pid

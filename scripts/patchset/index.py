@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The package index: the one that pip is configured with, asked for one file by name.
+
+`pip download` will not do: for an sdist it prepares metadata, which needs the build requirements of the package.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
+from urllib.request import url2pathname
+
+from patchset.errors import Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import requests
+
+    from patchset.setfile import Artifact
+    from patchset.terminal import Terminal
+
+_TIMEOUT_S = 60
+_CHUNK = 1 << 16
+_HINT = "check the network and pip's index settings (pip config list), or give the file with UPSTREAM=path"
+
+
+def settings() -> dict[str, list[str]]:
+    """pip's settings that say where packages come from: keys as in pip.conf, values split at white space.
+
+    The environment wins over the files, as in pip.
+    """
+    listing = subprocess.run(
+        [sys.executable, "-m", "pip", "--disable-pip-version-check", "config", "list"],
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout
+    return parse_settings(listing, os.environ)
+
+
+def parse_settings(listing: str, environ: Mapping[str, str]) -> dict[str, list[str]]:
+    """Reads the output of `pip config list` and the environment.
+
+    >>> parse_settings("global.index-url='https://a.example/simple'", {})
+    {'index-url': ['https://a.example/simple']}
+    >>> parse_settings("global.index-url='https://a.example/simple'", {"PIP_INDEX_URL": "https://b.example/simple"})
+    {'index-url': ['https://b.example/simple']}
+    """
+    found: dict[str, list[str]] = {}
+    for section in ("global", "download"):
+        for line in listing.splitlines():
+            name, _, value = line.partition("=")
+            if name.startswith(f"{section}."):
+                found[name.removeprefix(f"{section}.")] = value.strip("'\"").replace("\\n", " ").split()
+    for key, variables in {
+        "index-url": ("UV_INDEX_URL", "UV_DEFAULT_INDEX", "PIP_INDEX_URL"),
+        "extra-index-url": ("PIP_EXTRA_INDEX_URL",),
+        "find-links": ("PIP_FIND_LINKS",),
+        "cert": ("PIP_CERT",),
+    }.items():
+        for variable in variables:
+            if environ.get(variable):
+                found[key] = environ[variable].split()
+    return {key: found[key] for key in ("index-url", "extra-index-url", "find-links", "cert") if found.get(key)}
+
+
+def without_secrets(url: str) -> str:
+    """A URL as it may be shown: no user, no password, no query.
+
+    >>> without_secrets("https://user:secret@index.example/simple?token=1")
+    'https://index.example/simple'
+    """
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def download(artifact: Artifact, destination: Path, terminal: Terminal | None) -> None:
+    """Writes the file that the index lists under the artifact's name; the caller checks its digest.
+
+    Raises:
+        Unavailable: no configured index gave it; the message names each one and why.
+    """
+    import requests
+
+    configured = settings()
+    failures: list[str] = []
+    for folder in configured.get("find-links", []):
+        local = Path(url2pathname(urlsplit(folder).path)) if folder.startswith("file:") else Path(folder)
+        if (local / artifact.file).is_file():
+            shutil.copyfile(local / artifact.file, destination)
+            return
+    with _session(configured) as session:
+        for index in _indexes(configured):
+            try:
+                url = _find(session, index, artifact)
+                if url is None:
+                    failures.append(f"{without_secrets(index)}: has no {artifact.file}")
+                    continue
+                _fetch(session, url, destination, artifact.file, terminal)
+                return
+            except (requests.RequestException, OSError) as error:
+                failures.append(f"{without_secrets(index)}: {_reason(error)}")
+    raise Unavailable(f"no index gave {artifact.file}\n  " + "\n  ".join(failures), hint=_HINT)
+
+
+def _indexes(configured: Mapping[str, list[str]]) -> Iterator[str]:
+    from pypi_simple import PYPI_SIMPLE_ENDPOINT
+
+    yield from configured.get("index-url", [PYPI_SIMPLE_ENDPOINT])[:1]
+    yield from configured.get("extra-index-url", [])
+
+
+def _session(configured: Mapping[str, list[str]]) -> requests.Session:
+    import requests
+    import truststore
+    from requests.adapters import HTTPAdapter
+    from urllib3.util import Retry
+
+    truststore.inject_into_ssl()
+    session = requests.Session()
+    session.headers["User-Agent"] = "patchset"
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, HTTPAdapter(max_retries=Retry(3, backoff_factor=0.5, status_forcelist=(502, 503, 504))))
+    if cert := configured.get("cert"):
+        session.verify = cert[0]
+    return session
+
+
+def _find(session: requests.Session, index: str, artifact: Artifact) -> str | None:
+    """The URL of the artifact on one index, or None where the index does not list it."""
+    from pypi_simple import NoSuchProjectError, ProjectPage, PyPISimple, UnsupportedContentTypeError
+
+    if index.startswith("file:"):
+        page_file = Path(url2pathname(urlsplit(index).path)) / artifact.project / "index.html"
+        if not page_file.is_file():
+            return None
+        page = ProjectPage.from_html(artifact.project, page_file.read_text(encoding="utf-8"), page_file.as_uri())
+    else:
+        try:
+            page = PyPISimple(index, session=session).get_project_page(artifact.project, timeout=_TIMEOUT_S)
+        except NoSuchProjectError:
+            return None
+        except UnsupportedContentTypeError as error:
+            raise OSError(f"does not answer as a package index ({error})") from error
+    return next((package.url for package in page.packages if package.filename == artifact.file), None)
+
+
+def _fetch(session: requests.Session, url: str, destination: Path, name: str, terminal: Terminal | None) -> None:
+    url = url.partition("#")[0]
+    if url.startswith("file:"):
+        shutil.copyfile(url2pathname(urlsplit(url).path), destination)
+        return
+    with session.get(url, stream=True, timeout=_TIMEOUT_S) as response, destination.open("wb") as file:
+        response.raise_for_status()
+        size = int(response.headers.get("Content-Length", 0))
+        advance = None
+        from contextlib import ExitStack
+
+        with ExitStack() as stack:
+            if terminal:
+                advance = stack.enter_context(terminal.progress(f"fetching {name}", size))
+            for chunk in response.iter_content(_CHUNK):
+                file.write(chunk)
+                if advance:
+                    advance(len(chunk))
+
+
+def _reason(error: Exception) -> str:
+    """One line on why a request failed, without the URL's secrets."""
+    import requests
+
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return f"HTTP {error.response.status_code}"
+    if isinstance(error, requests.exceptions.SSLError):
+        return "its certificate is not trusted by this system"
+    if isinstance(error, requests.Timeout):
+        return f"no answer in {_TIMEOUT_S} s"
+    if isinstance(error, requests.ConnectionError):
+        return "cannot be reached"
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__

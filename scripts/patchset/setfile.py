@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""set.toml: what one patch set pins, read strictly."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from patchset import manifest, paths
+from patchset.errors import PinMismatch, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+FORMAT = 1
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+_SET_NAME = re.compile(r"v[0-9][A-Za-z0-9.]*")
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A file that an index serves: `file` is its name there, `sha256` decides whether it is the right one."""
+
+    project: str
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Release:
+    """One release of a project.
+
+    Attributes:
+        version: as in the project's metadata.
+        commit: git commit of the tag, 40 hex digits; empty where it is not pinned.
+        sdist: the source archive.
+        wheels: the published wheels that the set covers.
+    """
+
+    version: str
+    commit: str
+    sdist: Artifact
+    wheels: tuple[Artifact, ...] = ()
+
+
+@dataclass(frozen=True)
+class Touched:
+    """Digests of one file before and after; None where the file is not there."""
+
+    upstream: str | None
+    patched: str | None
+
+
+@dataclass(frozen=True)
+class PatchSet:
+    """One folder under patches/.
+
+    Attributes:
+        name: the folder's name, which is `v` and the vLLM version.
+        folder: patches/<name>.
+        vllm, ascend: the two releases that belong together.
+        package: import name of the patched package; its folder at the top of the tree.
+        torch, torch_npu, cann: versions that the release is made for.
+        python: version specifier of the patched package.
+        generated: files of the sdist that its build wrote, so that a git checkout lacks or varies them.
+        manifest_sha256: digest of upstream.sha256.
+        touched: files that the series or the overlay changes, by path.
+        tree: digest of the resulting tree, generated files left out.
+    """
+
+    name: str
+    folder: Path
+    vllm: Release
+    ascend: Release
+    package: str
+    torch: str
+    torch_npu: str
+    cann: str
+    python: str
+    generated: frozenset[str]
+    manifest_sha256: str
+    touched: Mapping[str, Touched] = field(hash=False)
+    tree: str = ""
+
+    def upstream_manifest(self) -> manifest.Manifest:
+        """Every file of the sdist with its sha256, from upstream.sha256, generated files included.
+
+        Raises:
+            PinMismatch: upstream.sha256 is not the one that set.toml pins.
+        """
+        file = self.folder / "upstream.sha256"
+        try:
+            data = file.read_bytes()
+        except OSError as error:
+            raise UsageError(f"{file}: {error.strerror}", hint="restore it with git") from error
+        found = manifest.sha256(data)
+        if found != self.manifest_sha256:
+            raise PinMismatch(str(file), expected=self.manifest_sha256, found=found, hint="restore it with git")
+        return manifest.parse(data.decode(errors="replace"), str(file))
+
+    def sources(self) -> manifest.Manifest:
+        """The upstream manifest without the generated files: what a tree, checkout or installation is held to."""
+        return {path: sha for path, sha in self.upstream_manifest().items() if path not in self.generated}
+
+
+class _Table:
+    """A TOML table that is read key by key; `finish` refuses what was not asked for."""
+
+    def __init__(self, file: Path, name: str, value: Any) -> None:
+        self.file, self.name = file, name
+        if not isinstance(value, dict):
+            raise UsageError(f"{file}: [{name}] must be a table")
+        self.rest: dict[str, Any] = dict(value)
+
+    def key(self, key: str) -> str:
+        return f"{self.name}.{key}" if self.name else key
+
+    def refuse(self, key: str, why: str) -> UsageError:
+        return UsageError(f"{self.file}: {self.key(key)} {why}")
+
+    def take(self, key: str, kind: type[Any], default: Any = None) -> Any:
+        value = self.rest.pop(key, default)
+        if value is None:
+            raise self.refuse(key, "is missing")
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise self.refuse(key, f"must be a {kind.__name__}, not {type(value).__name__}")
+        return value
+
+    def text(self, key: str, pattern: re.Pattern[str] | None = None, default: str | None = None) -> str:
+        value: str = self.take(key, str, default)
+        if pattern and value != default and not pattern.fullmatch(value):
+            raise self.refuse(key, f"is malformed: {value!r}")
+        return value
+
+    def table(self, key: str) -> _Table:
+        return _Table(self.file, self.key(key), self.take(key, dict))
+
+    def finish(self) -> None:
+        if self.rest:
+            raise self.refuse(min(self.rest), "is not a known key")
+
+
+def load_set(name: str) -> PatchSet:
+    """Reads patches/<name>/set.toml.
+
+    Raises:
+        UsageError: no such set, or the file is malformed; the message names the file and the key.
+    """
+    known = paths.sets()
+    if name not in known:
+        raise UsageError(f"no patch set {name!r}", hint=f"known sets: {', '.join(known) or 'none'}")
+    folder = paths.set_dir(name)
+    file = folder / "set.toml"
+    try:
+        return parse(file.read_text(encoding="utf-8"), folder)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file}: {error}") from error
+
+
+def parse(text: str, folder: Path) -> PatchSet:
+    """Reads the text of a set.toml that lies in `folder`, whose name names the set."""
+    file = folder / "set.toml"
+    if not _SET_NAME.fullmatch(folder.name):
+        raise UsageError(f"{folder}: a set is named v<vLLM version>")
+    try:
+        top = _Table(file, "", tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{file}: {error}") from error
+    if (version := top.take("format", int)) != FORMAT:
+        raise top.refuse("format", f"is {version}; this tool reads {FORMAT}")
+    vllm = _release(top.table("vllm"), "vllm")
+    ascend_table = top.table("ascend")
+    package = ascend_table.text("package", _FILE_NAME)
+    generated = _names(ascend_table, "generated")
+    ascend = _release(ascend_table, "vllm-ascend")
+    runtime = top.table("runtime")
+    pins = {key: runtime.text(key) for key in ("torch", "torch_npu", "cann", "python")}
+    runtime.finish()
+    upstream = top.table("upstream")
+    manifest_sha256 = upstream.text("manifest", _SHA256)
+    upstream.finish()
+    result = top.table("result")
+    tree = result.text("tree", _SHA256, default="")
+    touched = _touched(result.table("files"))
+    result.finish()
+    top.finish()
+    return PatchSet(
+        name=folder.name,
+        folder=folder,
+        vllm=vllm,
+        ascend=ascend,
+        package=package,
+        generated=generated,
+        manifest_sha256=manifest_sha256,
+        touched=touched,
+        tree=tree,
+        **pins,
+    )
+
+
+def _release(table: _Table, project: str) -> Release:
+    version = table.text("version")
+    commit = table.text("commit", _COMMIT, default="")
+    sdist = _artifact(table.table("sdist"), project)
+    wheels = []
+    for number, value in enumerate(table.take("wheels", list, []), start=1):
+        wheels.append(_artifact(_Table(table.file, f"{table.name}.wheels[{number}]", value), project))
+    table.finish()
+    return Release(version, commit, sdist, tuple(wheels))
+
+
+def _artifact(table: _Table, project: str) -> Artifact:
+    artifact = Artifact(project, table.text("file", _FILE_NAME), table.text("sha256", _SHA256))
+    table.finish()
+    return artifact
+
+
+def _names(table: _Table, key: str) -> frozenset[str]:
+    names = table.take(key, list, [])
+    for name in names:
+        if not isinstance(name, str) or manifest.unsafe_reason(name):
+            raise table.refuse(key, f"has {name!r}, which is no path in the tree")
+    return frozenset(names)
+
+
+def _touched(table: _Table) -> dict[str, Touched]:
+    touched = {}
+    for path in list(table.rest):
+        if reason := manifest.unsafe_reason(path):
+            raise table.refuse(repr(path), reason)
+        row = table.table(path)
+        upstream = row.text("upstream", _SHA256, default="") or None
+        patched = row.text("patched", _SHA256, default="") or None
+        if upstream == patched:
+            raise row.refuse("patched", "must differ from upstream")
+        row.finish()
+        touched[path] = Touched(upstream, patched)
+    return touched

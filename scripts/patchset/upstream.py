@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Upstream's source: fetched or given, and in each case verified against the set's pins."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+from patchset import cache, manifest
+from patchset.archive import unpack
+from patchset.errors import PinMismatch, UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from patchset.setfile import Artifact, PatchSet
+    from patchset.terminal import Terminal
+
+_SHOWN = 10
+
+
+def fetch_sdist(pin: Artifact, *, offline: bool, terminal: Terminal | None = None) -> Path:
+    """The sdist's file in the cache, verified.
+
+    Raises:
+        Unavailable: it is not cached, and offline was asked for or the index did not give it.
+        PinMismatch: what came is not what the set pins.
+    """
+    return cache.fetch(pin, offline=offline, terminal=terminal)
+
+
+def materialize(
+    patch_set: PatchSet,
+    dest: Path,
+    *,
+    upstream: Path | None = None,
+    offline: bool = False,
+    terminal: Terminal | None = None,
+) -> None:
+    """Makes `dest` the verified, unpatched upstream tree; does nothing where it already is.
+
+    Args:
+        patch_set: whose upstream.
+        dest: a folder that this tool owns: whatever else is there is replaced.
+        upstream: an sdist, a directory or a git checkout to take instead of the download.
+        offline: use the cache alone.
+        terminal: where progress goes.
+
+    Raises:
+        UsageError: `upstream` is no such thing.
+        PinMismatch: a file differs from upstream.sha256; the message names the files.
+        Unavailable: the sdist could not be had.
+    """
+    if dest.is_dir() and not _differing(patch_set, dest, manifest.walk(dest)):
+        return
+    staging = dest.with_name(f".{dest.name}.staging")
+    shutil.rmtree(staging, ignore_errors=True)
+    dest.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if upstream is None:
+            unpack(fetch_sdist(patch_set.ascend.sdist, offline=offline, terminal=terminal), staging)
+        elif upstream.is_dir():
+            _copy(patch_set, upstream, staging)
+        elif upstream.is_file():
+            cache.check(upstream, patch_set.ascend.sdist, hint=f"give the sdist of vllm-ascend {patch_set.ascend.version}")
+            unpack(upstream, staging)
+        else:
+            raise UsageError(f"no such file or directory: {upstream}", hint="UPSTREAM is an sdist, a directory or a git checkout")
+        _verify(patch_set, staging, upstream)
+        if dest.exists():
+            shutil.rmtree(dest)
+        staging.rename(dest)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _copy(patch_set: PatchSet, source: Path, dest: Path) -> None:
+    """Copies the files that upstream has; what else lies in a directory or checkout stays behind."""
+    for path in patch_set.upstream_manifest():
+        file = source / path
+        if file.is_symlink() or not file.is_file():
+            continue
+        copy = dest / path
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, copy)
+        copy.chmod(0o755 if file.stat().st_mode & 0o100 else 0o644)
+    dest.mkdir(parents=True, exist_ok=True)
+
+
+def _differing(patch_set: PatchSet, tree: Path, present: list[str]) -> list[str]:
+    """Files of a pristine tree that are missing, changed or too many, each with which."""
+    expected = patch_set.upstream_manifest()
+    found = manifest.measure(tree, expected)
+    rows = [f"{path}: not upstream's" for path in present if path not in expected]
+    for path, sha in expected.items():
+        if path not in found:
+            if path not in patch_set.generated:
+                rows.append(f"{path}: missing")
+        elif found[path] != sha and path not in patch_set.generated:
+            rows.append(f"{path}: changed")
+    return sorted(rows)
+
+
+def _verify(patch_set: PatchSet, tree: Path, upstream: Path | None) -> None:
+    rows = _differing(patch_set, tree, manifest.walk(tree))
+    if not rows:
+        return
+    shown = "\n    ".join(rows[:_SHOWN] + ([f"and {len(rows) - _SHOWN} more"] if len(rows) > _SHOWN else []))
+    raise PinMismatch(
+        f"{upstream or patch_set.ascend.sdist.file}",
+        expected=f"the {len(patch_set.upstream_manifest())} files of vllm-ascend {patch_set.ascend.version} (upstream.sha256)",
+        found=f"{len(rows)} that differ\n    {shown}",
+        hint=f"check out tag v{patch_set.ascend.version} without changes, or leave UPSTREAM out to fetch it",
+    )
