@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs one engine life: a process for each rank, watched, bounded, and gone afterwards."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import psutil
+from job import Life
+from reference import PROMPTS, TOKENS
+
+RANK = Path(__file__).with_name("rank.py")
+
+# A start imports torch and vLLM on every rank and may capture graphs.
+START_LIMIT = 180.0
+ROUNDS_LIMIT = 120.0
+# A rank that neither ends a step nor uses the CPU waits for a peer that will not come. A waiting
+# gloo rank sleeps; below this share of one CPU, all ranks together, nothing is being computed.
+SILENCE_LIMIT = 12.0
+IDLE_SHARE = 0.10
+_POLL = 0.1
+_PORTS = 10
+_TAIL_LINES = 25
+
+# What gloo and its users say when two ranks meet in different collectives.
+_MISMATCH_WORDS = ("EnforceNotMet", "preamble.length", "Connection closed by peer", "Connection reset by peer")
+
+
+class Outcome(Enum):
+    DONE = "done"
+    HANG = "hang"
+    """Started, then no rank made progress."""
+    ABORT = "abort"
+    """Started, then the collective library found that the ranks disagree."""
+    ERROR = "error"
+
+
+@dataclass(frozen=True)
+class RankReport:
+    """What one rank said: its progress lines, its trace events by time, the end of its log."""
+
+    lines: tuple[Mapping[str, Any], ...]
+    trace: tuple[Mapping[str, Any], ...]
+    log_tail: str
+    exit_code: int | None
+
+    def rounds(self) -> dict[str, Mapping[str, Any]]:
+        """The closing line of each finished round, by its name."""
+        return {line["round"]: line for line in self.lines if "tokens" in line}
+
+    def forwards(self, name: str) -> list[Mapping[str, Any]]:
+        return [line for line in self.lines if line.get("forward") == name]
+
+
+@dataclass(frozen=True)
+class Report:
+    life: Life
+    outcome: Outcome
+    why: str
+    ranks: tuple[RankReport, ...]
+    seconds: float
+
+    def tokens(self, name: str) -> dict[int, list[int]]:
+        """New token ids by prompt index, over all ranks, of the round ``name``."""
+        found: dict[int, list[int]] = {}
+        for rank in self.ranks:
+            if (line := rank.rounds().get(name)) is not None:
+                found |= {int(index): ids for index, ids in line["tokens"].items()}
+        return found
+
+    @property
+    def ready(self) -> bool:
+        """Every rank's engine had started."""
+        return all(any("ready" in line for line in rank.lines) for rank in self.ranks)
+
+    def __str__(self) -> str:
+        tails = (f"--- rank {i}, exit {r.exit_code}\n{r.log_tail}" for i, r in enumerate(self.ranks))
+        head = f"{self.life}: {self.outcome.value}: {self.why} ({self.seconds:.0f} s)"
+        return "\n".join((head, *tails))
+
+
+def run(life: Life, checkpoint: Path, work: Path, environment: Mapping[str, str], python: str) -> Report:
+    """Runs ``life`` in the empty folder ``work``. Never raises for what the engine does."""
+    shutil.rmtree(work, ignore_errors=True)
+    started = time.monotonic()
+    ranks = [_Rank.start(life, rank, checkpoint, work, environment, python) for rank in range(life.dp_size)]
+    try:
+        outcome, why = _watch(ranks)
+    finally:
+        for rank in ranks:
+            rank.kill()
+    reports = tuple(rank.report() for rank in ranks)
+    return Report(life, outcome, why, reports, time.monotonic() - started)
+
+
+class _Rank:
+    """A running rank process, leader of its own process group."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", folder: Path) -> None:
+        self.process = process
+        self.folder = folder
+        self._family = psutil.Process(process.pid)
+
+    @classmethod
+    def start(
+        cls, life: Life, rank: int, checkpoint: Path, work: Path, environment: Mapping[str, str], python: str
+    ) -> "_Rank":
+        folder = work / f"rank{rank}"
+        (folder / "trace").mkdir(parents=True)
+        job = folder / "job.json"
+        job.write_text(json.dumps(_job(life, rank, checkpoint, folder), indent=1))
+        if rank == 0:
+            (work / "port").write_text(str(_free_ports()))
+        env = dict(environment) | {
+            "VLLM_DP_RANK": str(rank),
+            "VLLM_DP_SIZE": str(life.dp_size),
+            "VLLM_DP_MASTER_IP": "127.0.0.1",
+            "VLLM_DP_MASTER_PORT": (work / "port").read_text(),
+            "STANDIN_TRACE": str(folder / "trace"),
+        }
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(
+                [python, str(RANK), str(job)],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=folder,
+                env=env,
+                start_new_session=True,
+            )
+        return cls(process, folder)
+
+    def lines(self) -> list[dict[str, Any]]:
+        return _json_lines(self.folder / "progress")
+
+    def signs_of_life(self) -> int:
+        """Bytes reported so far: grows with every step."""
+        progress = self.folder / "progress"
+        return progress.stat().st_size if progress.exists() else 0
+
+    def cpu_seconds(self) -> float:
+        """CPU time of the process and its living children, in seconds."""
+        total = 0.0
+        with contextlib.suppress(psutil.Error):
+            for process in (self._family, *self._family.children(recursive=True)):
+                times = process.cpu_times()
+                total += times.user + times.system
+        return total
+
+    def kill(self) -> None:
+        """Ends the whole process group and waits until its leader is gone."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+
+    def log(self) -> str:
+        return (self.folder / "log").read_text(errors="replace")
+
+    def report(self) -> RankReport:
+        trace = [event for file in sorted((self.folder / "trace").glob("*.jsonl")) for event in _json_lines(file)]
+        tail = "\n".join(self.log().splitlines()[-_TAIL_LINES:])
+        return RankReport(tuple(self.lines()), tuple(trace), tail, self.process.returncode)
+
+
+def _watch(ranks: Sequence[_Rank]) -> tuple[Outcome, str]:
+    """Waits until every rank is done, one has failed, or none makes progress."""
+    deadline = time.monotonic() + START_LIMIT
+    started = False
+    silence = _Silence(ranks)
+    while True:
+        time.sleep(_POLL)
+        codes = [rank.process.poll() for rank in ranks]
+        if all(code == 0 for code in codes):
+            return Outcome.DONE, "every round finished"
+        if not started and all(any("ready" in line for line in rank.lines()) for rank in ranks):
+            started, deadline = True, time.monotonic() + ROUNDS_LIMIT
+        failed = [f"rank {i} exited with {code}" for i, code in enumerate(codes) if code not in (None, 0)]
+        if failed:
+            time.sleep(1.0)  # for the peer's own message
+            mismatch = started and any(word in rank.log() for rank in ranks for word in _MISMATCH_WORDS)
+            return (Outcome.ABORT if mismatch else Outcome.ERROR), ", ".join(failed)
+        if started and silence.lasts() > SILENCE_LIMIT:
+            return Outcome.HANG, f"no step and no CPU use for {SILENCE_LIMIT:.0f} s"
+        if time.monotonic() > deadline:
+            if started:
+                return Outcome.HANG, f"the rounds took more than {ROUNDS_LIMIT:.0f} s"
+            return Outcome.ERROR, f"not started after {START_LIMIT:.0f} s"
+
+
+class _Silence:
+    """For how long the ranks have neither reported a step nor used the CPU."""
+
+    def __init__(self, ranks: Sequence[_Rank]) -> None:
+        self._ranks = ranks
+        self._since = time.monotonic()
+        self._heard = self._cpu = -1.0
+
+    def lasts(self) -> float:
+        now = time.monotonic()
+        heard = float(sum(rank.signs_of_life() for rank in self._ranks))
+        cpu = sum(rank.cpu_seconds() for rank in self._ranks)
+        if heard != self._heard or cpu - self._cpu > IDLE_SHARE * (now - self._since) + 0.2:
+            self._since, self._heard, self._cpu = now, heard, cpu
+        return now - self._since
+
+
+def _job(life: Life, rank: int, checkpoint: Path, folder: Path) -> dict[str, Any]:
+    return {
+        "engine": life.engine_arguments(str(checkpoint), str(folder / "kv")),
+        "progress": str(folder / "progress"),
+        "new_tokens": TOKENS,
+        "rounds": [
+            {"name": turn.name, "prompts": {index: list(PROMPTS[index]) for index in turn.prompts[rank]}}
+            for turn in life.rounds
+        ],
+    }
+
+
+def _free_ports() -> int:
+    """The first of a run of free ports: vLLM counts up from the master port, one for each group."""
+    while True:
+        with contextlib.ExitStack() as held:
+            first = held.enter_context(socket.socket())
+            first.bind(("127.0.0.1", 0))
+            port: int = first.getsockname()[1]
+            try:
+                for following in range(port + 1, port + _PORTS):
+                    held.enter_context(socket.socket()).bind(("127.0.0.1", following))
+            except (OSError, OverflowError):
+                continue
+            return port
+
+
+def _json_lines(file: Path) -> list[dict[str, Any]]:
+    if not file.exists():
+        return []
+    lines = []
+    for line in file.read_text(errors="replace").splitlines():
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            break  # cut off by the kill
+    return lines

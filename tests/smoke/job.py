@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the ranks of one engine life are asked to do, and the names they answer with."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from checkpoints import Model
+from reference import PROMPTS
+
+MAX_SEQS = len(PROMPTS)
+MAX_TOKENS = 256
+"""Longest sequence, and most tokens of one step."""
+GRAPH_SIZES = [1, 2, 4, MAX_SEQS]
+
+
+class Tree(Enum):
+    """Which vllm-ascend is on the import path."""
+
+    PRISTINE = "pristine"
+    PATCHED = "patched"
+
+
+class Mode(Enum):
+    EAGER = "eager"
+    ACL_GRAPH = "ACL graph"
+    TORCHAIR = "TorchAir"
+
+
+@dataclass(frozen=True)
+class Round:
+    """One batch of requests: ``prompts[r]`` are the indexes into ``PROMPTS`` that rank r gets.
+
+    A round ends when every rank has finished; until then a rank without requests runs dummy batches.
+    """
+
+    name: str
+    prompts: tuple[tuple[int, ...], ...]
+
+
+# First in a life: upstream decides by the lengths of the step before, and here there is none.
+ONE_TOKEN_ROUND = Round("one token", ((1,), ()))
+
+
+def _dp2_rounds() -> tuple[Round, ...]:
+    everything = tuple(range(len(PROMPTS)))
+    return (
+        ONE_TOKEN_ROUND,
+        Round("one prompt", ((0,), ())),
+        Round("all on rank 0", (everything, ())),
+        Round("spread", (everything[0::2], everything[1::2])),
+        Round("one on rank 1", ((), (2,))),
+        Round("all on rank 1", ((), everything)),
+    )
+
+
+DP1_ROUNDS = (Round("one token", ((1,),)), Round("all", (tuple(range(len(PROMPTS))),)))
+DP2_ROUNDS = _dp2_rounds()
+
+
+@dataclass(frozen=True)
+class Life:
+    """One start of an engine on ``dp_size`` ranks, and the rounds it serves."""
+
+    tree: Tree
+    model: Model = Model.QWEN3_MOE
+    mode: Mode = Mode.EAGER
+    expert_parallel: bool = False
+    kv_both: bool = False
+    rounds: tuple[Round, ...] = field(default=DP2_ROUNDS, repr=False)
+
+    @property
+    def dp_size(self) -> int:
+        return len(self.rounds[0].prompts)
+
+    def __str__(self) -> str:
+        parts = [self.model.value, self.mode.value, f"DP={self.dp_size}"]
+        parts += ["EP"] * self.expert_parallel + ["kv_both"] * self.kv_both
+        return f"{', '.join(parts)} on {self.tree.value}"
+
+    def engine_arguments(self, checkpoint: str, storage: str) -> dict[str, Any]:
+        """Keyword arguments of ``vllm.LLM``; ``storage`` is a folder for the KV connector."""
+        # float32 for exact tokens. Upstream's attention mask for chunked prefill has no float32,
+        # so the AscendScheduler is used, which does not chunk.
+        extra: dict[str, Any] = {"ascend_scheduler_config": {"enabled": True}}
+        if self.mode is Mode.TORCHAIR:
+            extra["torchair_graph_config"] = {"enabled": True, "graph_batch_sizes": [MAX_SEQS]}
+        arguments: dict[str, Any] = {
+            "model": checkpoint,
+            "dtype": "float32",
+            "skip_tokenizer_init": True,
+            "seed": 0,
+            "max_model_len": MAX_TOKENS,
+            "max_num_batched_tokens": 4 * MAX_TOKENS,
+            "max_num_seqs": MAX_SEQS,
+            "num_gpu_blocks_override": 64,
+            "enable_prefix_caching": False,
+            "enforce_eager": self.mode is Mode.EAGER,
+            "enable_expert_parallel": self.expert_parallel,
+            "additional_config": extra,
+        }
+        if self.mode is Mode.ACL_GRAPH:
+            arguments["compilation_config"] = {"cudagraph_capture_sizes": GRAPH_SIZES}
+        if self.kv_both:
+            arguments["kv_transfer_config"] = {
+                "kv_connector": "SharedStorageConnector",
+                "kv_role": "kv_both",
+                "kv_connector_extra_config": {"shared_storage_path": storage},
+            }
+        return arguments

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The engine lives of the smoke run. Each is started once and serves several tests."""
+
+from checkpoints import Model
+from job import DP1_ROUNDS, DP2_ROUNDS, Life, Mode, Tree
+
+EAGER = Life(Tree.PATCHED)
+EAGER_EP = Life(Tree.PATCHED, expert_parallel=True)
+GRAPH = Life(Tree.PATCHED, mode=Mode.ACL_GRAPH)
+GRAPH_EP = Life(Tree.PATCHED, mode=Mode.ACL_GRAPH, expert_parallel=True)
+TORCHAIR = Life(Tree.PATCHED, mode=Mode.TORCHAIR)
+DEEPSEEK = Life(Tree.PATCHED, Model.DEEPSEEK_V3)
+KV_BOTH = Life(Tree.PATCHED, kv_both=True)
+SINGLE = Life(Tree.PATCHED, Model.QWEN3, rounds=DP1_ROUNDS)
+
+_ONE_REQUEST = tuple(turn for turn in DP2_ROUNDS if turn.name == "one prompt")
+PRISTINE_EAGER = Life(Tree.PRISTINE, rounds=_ONE_REQUEST)
+PRISTINE_GRAPH = Life(Tree.PRISTINE, mode=Mode.ACL_GRAPH)
+PRISTINE_KV_BOTH = Life(Tree.PRISTINE, kv_both=True, rounds=_ONE_REQUEST)
+
+PATCHED_DP2 = (EAGER, EAGER_EP, GRAPH, GRAPH_EP, TORCHAIR, DEEPSEEK, KV_BOTH)
+PATCHED = (*PATCHED_DP2, SINGLE)

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One data-parallel rank of one engine life: ``python rank.py <job.json>``.
+
+Answers with JSON lines in the job's ``progress`` file:
+
+- ``{"ready": seconds}`` once the engine has started, with the clocks of the two time bases;
+- ``{"step": n}`` after each engine step, the sign of life that the driver watches;
+- ``{"round": name, "begin": t}`` and ``{"round": name, "end": t, "tokens": {prompt: ids}}``;
+- ``{"forward": round, "with_prefill": bool, "attention": state, "padded": tokens}`` for each forward
+  pass of the model; ``attention`` is null where a dummy batch builds no metadata;
+- ``{"done": true}``.
+"""
+
+import json
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any, TextIO
+
+# Long enough for a peer that waits in a collective to leave it by itself.
+_GRACE = 1.0
+
+
+def _die_with_the_driver() -> None:
+    """The driver holds the other end of standard input: when it is gone, so are we."""
+
+    def wait() -> None:
+        sys.stdin.buffer.read()
+        os._exit(113)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+class Reporter:
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __call__(self, **line: Any) -> None:
+        self._stream.write(json.dumps(line) + "\n")
+        self._stream.flush()
+
+
+class ForwardProbe:
+    """Reports, for every forward pass of the model, what the rank decided about it."""
+
+    def __init__(self, model: Any, report: Reporter) -> None:
+        self._report = report
+        self._round = "start"
+        model.register_forward_pre_hook(self._before)
+
+    def enter(self, name: str) -> None:
+        self._round = name
+
+    def _before(self, _module: Any, _arguments: Any) -> None:
+        import torch
+        from vllm.forward_context import get_forward_context
+
+        if torch.compiler.is_compiling():
+            return
+        context = get_forward_context()
+        metadata = context.attn_metadata
+        if isinstance(metadata, dict):
+            metadata = next(iter(metadata.values()), None)
+        state = getattr(metadata, "attn_state", None)
+        # Only what is on the host already: a read of the device here would show in the trace.
+        self._report(
+            forward=self._round,
+            with_prefill=context.with_prefill,
+            attention=None if state is None else state.name,
+            padded=context.padded_num_tokens,
+        )
+
+
+def _run_round(engine: Any, name: str, prompts: dict[int, list[int]], limit: int, report: Reporter) -> None:
+    from vllm import SamplingParams
+
+    sampling = SamplingParams(temperature=0.0, max_tokens=limit, ignore_eos=True, detokenize=False)
+    report(round=name, begin=time.time(), begin_monotonic=time.monotonic())
+    for index, ids in prompts.items():
+        engine.add_request(f"{name}/{index}", {"prompt_token_ids": ids}, sampling)
+    tokens: dict[int, list[int]] = {}
+    steps = 0
+    # Agreed by all ranks at each turn: a rank that has finished goes on with dummy batches.
+    while engine.has_unfinished_requests():
+        for output in engine.step():
+            if output.finished:
+                tokens[int(output.request_id.rpartition("/")[2])] = list(output.outputs[0].token_ids)
+        steps += 1
+        report(step=steps)
+    report(round=name, end=time.time(), end_monotonic=time.monotonic(), steps=steps, tokens=tokens)
+
+
+def main(job_file: str) -> None:
+    job = json.loads(Path(job_file).read_text())
+    with Path(job["progress"]).open("w") as stream:
+        report = Reporter(stream)
+        started = time.monotonic()
+        from vllm import LLM
+
+        engine = LLM(**job["engine"]).llm_engine
+        runner = engine.model_executor.driver_worker.worker.model_runner
+        probe = ForwardProbe(runner.model, report)
+        report(ready=time.monotonic() - started, pid=os.getpid())
+        for turn in job["rounds"]:
+            probe.enter(turn["name"])
+            prompts = {int(index): ids for index, ids in turn["prompts"].items()}
+            _run_round(engine, turn["name"], prompts, job["new_tokens"], report)
+        report(done=True)
+        time.sleep(_GRACE)
+    # Tearing down process groups is not what is tested, and may wait for a peer that has gone.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    _die_with_the_driver()
+    main(sys.argv[1])

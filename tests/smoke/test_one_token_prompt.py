@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A prompt of one token is a prefill, and the step after it a decode.
+
+Upstream decides by the sequence lengths of the step before: it takes the prefill of such a prompt
+for a decode, and the first decode for a prefill.
+"""
+
+from collections.abc import Callable
+
+import lives
+import pytest
+from engine import Outcome, Report
+from job import ONE_TOKEN_ROUND, Life
+from reference import TOKENS
+
+PREFILL = (True, "PrefillNoCache")
+DECODE = (False, "DecodeOnly")
+
+Live = Callable[[Life], Report]
+
+
+def _decisions(report: Report) -> list[tuple[bool, str]]:
+    """(with_prefill, attention state) of each forward pass of the busy rank."""
+    assert report.outcome is Outcome.DONE, report
+    return [(line["with_prefill"], line["attention"]) for line in report.ranks[0].forwards(ONE_TOKEN_ROUND.name)]
+
+
+@pytest.mark.parametrize("life", [lives.EAGER, lives.GRAPH, lives.DEEPSEEK, lives.SINGLE], ids=str)
+def test_prefill_then_decode(live: Live, life: Life) -> None:
+    assert _decisions(live(life)) == [PREFILL] + [DECODE] * (TOKENS - 1)
+
+
+@pytest.mark.parametrize("life", [lives.PRISTINE_GRAPH], ids=str)
+def test_pristine_decides_by_the_step_before(live: Live, life: Life) -> None:
+    found = _decisions(live(life))
+    assert found[:2] == [(False, "PrefillNoCache"), (True, "DecodeOnly")]
+    assert found[2:] == [DECODE] * (TOKENS - 2)

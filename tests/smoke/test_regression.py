@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fewer requests than ranks: what hangs on the pristine tree and must not on the patched one."""
+
+from collections.abc import Callable
+
+import lives
+import pytest
+from checkpoints import Model
+from engine import Outcome, Report
+from job import Life
+
+Live = Callable[[Life], Report]
+Expected = Callable[[Model], dict[int, list[int]]]
+
+ROUND = "one prompt"
+
+
+def _gets_stuck(report: Report) -> None:
+    assert report.ready, f"the engine did not start, which shows nothing\n{report}"
+    assert report.outcome in (Outcome.HANG, Outcome.ABORT), report
+    assert not report.tokens(ROUND), report
+
+
+def _answers(report: Report, expected: dict[int, list[int]]) -> None:
+    assert report.outcome is Outcome.DONE, report
+    assert report.tokens(ROUND) == {0: expected[0]}, report
+
+
+@pytest.mark.parametrize("life", [lives.PRISTINE_EAGER], ids=str)
+def test_eager_one_request_is_stuck_without_the_patches(live: Live, life: Life) -> None:
+    """The idle rank, which may not synchronise under enforce_eager, takes the decode path of the
+    mixture of experts (all_gather) while the busy one prefills (broadcast)."""
+    _gets_stuck(live(life))
+
+
+@pytest.mark.parametrize("life", [lives.EAGER], ids=str)
+def test_eager_one_request_is_answered_with_them(live: Live, expected: Expected, life: Life) -> None:
+    _answers(live(life), expected(life.model))
+
+
+@pytest.mark.parametrize("life", [lives.PRISTINE_KV_BOTH], ids=str)
+def test_kv_both_idle_rank_is_stuck_without_the_patches(live: Live, life: Life) -> None:
+    """A KV producer's idle rank says "prefill" after the others have agreed on "decode": the
+    prompt's own step passes, the first decode step does not."""
+    report = live(life)
+    _gets_stuck(report)
+    assert all(any("step" in line for line in rank.lines) for rank in report.ranks), report
+
+
+@pytest.mark.parametrize("life", [lives.KV_BOTH], ids=str)
+def test_kv_both_idle_rank_follows_with_them(live: Live, expected: Expected, life: Life) -> None:
+    _answers(live(life), expected(life.model))

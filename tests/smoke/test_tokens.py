@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Greedy tokens equal Hugging Face's on the same checkpoint, however the requests are spread."""
+
+from collections.abc import Callable
+
+import lives
+import pytest
+from checkpoints import Model
+from engine import Outcome, Report
+from job import Life
+
+
+@pytest.mark.parametrize("life", lives.PATCHED, ids=str)
+def test_tokens_equal_reference(
+    live: Callable[[Life], Report], expected: Callable[[Model], dict[int, list[int]]], life: Life
+) -> None:
+    report = live(life)
+    assert report.outcome is Outcome.DONE, report
+    want = expected(life.model)
+    for turn in life.rounds:
+        asked = {index: want[index] for prompts in turn.prompts for index in prompts}
+        assert report.tokens(turn.name) == asked, turn.name

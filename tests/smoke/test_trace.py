@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each rank does in a step, as traced by the stand-in: collectives and reads of the device."""
+
+from collections import Counter
+from collections.abc import Callable
+from itertools import zip_longest
+
+import lives
+import pytest
+import steptrace
+from engine import Outcome, RankReport, Report
+from job import Life
+
+pytestmark = pytest.mark.standin
+
+Live = Callable[[Life], Report]
+
+
+def _serving_steps(rank: RankReport) -> list[steptrace.Step]:
+    """The steps of the rounds, without the start's profile run and graph capture."""
+    begin = next(line["begin"] for line in rank.lines if "begin" in line)
+    return steptrace.steps(rank.trace, since=begin)
+
+
+def _finished(live: Live, life: Life) -> Report:
+    report = live(life)
+    assert report.outcome is Outcome.DONE, report
+    return report
+
+
+@pytest.mark.parametrize("life", lives.PATCHED, ids=str)
+def test_one_metadata_collective_per_step(live: Live, life: Life) -> None:
+    """Exactly one over the DP ranks, on the device group; none with a single rank."""
+    wanted = 1 if life.dp_size > 1 else 0
+    for number, rank in enumerate(_finished(live, life).ranks):
+        steps = _serving_steps(rank)
+        assert steps
+        counts = Counter(len(step.metadata_collectives) for step in steps)
+        assert set(counts) == {wanted}, f"rank {number}: steps by number of collectives: {dict(counts)}"
+        devices = {one.device for step in steps for one in step.metadata_collectives}
+        assert devices <= {"npu"}, f"rank {number}: by gloo on the CPU, not on the device group"
+
+
+@pytest.mark.parametrize("life", lives.PATCHED, ids=str)
+def test_at_most_one_blocking_read_for_metadata(live: Live, life: Life) -> None:
+    allowed = 1 if life.dp_size > 1 else 0
+    for number, rank in enumerate(_finished(live, life).ranks):
+        for step in _serving_steps(rank):
+            assert len(step.metadata_reads) <= allowed, f"rank {number}, {step.what}: {step.metadata_reads}"
+
+
+@pytest.mark.parametrize("life", lives.PATCHED_DP2, ids=str)
+def test_ranks_issue_the_same_collectives(live: Live, life: Life) -> None:
+    """A busy, a prefilling, a decoding and an idle rank: one sequence, step by step."""
+    first, second = (_serving_steps(rank) for rank in _finished(live, life).ranks)
+    for number, (one, other) in enumerate(zip_longest(first, second)):
+        assert one is not None and other is not None, f"a rank made {len(first)} steps, the other {len(second)}"
+        assert one.collectives == other.collectives, f"step {number}: {one.what} against {other.what}"
+
+
+@pytest.mark.parametrize("life", lives.PATCHED_DP2, ids=str)
+def test_ranks_decide_alike(live: Live, life: Life) -> None:
+    """with_prefill is the same on both ranks in every forward pass."""
+    report = _finished(live, life)
+    for turn in life.rounds:
+        first, second = ([line["with_prefill"] for line in rank.forwards(turn.name)] for rank in report.ranks)
+        assert first == second, turn.name
+
+
+@pytest.mark.parametrize("life", [lives.PRISTINE_GRAPH], ids=str)
+def test_pristine_reads_the_device_five_times_per_step(live: Live, life: Life) -> None:
+    """The baseline of the checks above, by the same counting."""
+    for rank in _finished(live, life).ranks:
+        steps = _serving_steps(rank)
+        assert steps
+        assert {len(step.metadata_collectives) for step in steps} == {1}
+        assert {len(step.metadata_reads) for step in steps} == {5}
