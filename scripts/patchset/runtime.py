@@ -186,7 +186,8 @@ class _Installer:
         Raises:
             Unavailable: uv failed; the message has the end of its output.
         """
-        command = [str(self.uv), *arguments, *(["--offline"] if self.offline else [])]
+        first, *rest = arguments
+        command = [str(self.uv), first, *(["--offline"] if self.offline else []), *rest]
         environ = {key: value for key, value in os.environ.items() if key not in _DROPPED}
         environ |= uv_settings(index.settings(), environ) | dict(extra or {})
         with self.log.open("ab") as log:

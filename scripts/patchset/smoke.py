@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The smoke tests: real vLLM with the pristine and the patched tree, on the NPU's stand-in or on NPUs."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from patchset import paths, runtime, testrun, upstream
+from patchset.errors import UsageError
+from patchset.testrun import Result
+
+if TYPE_CHECKING:
+    from patchset.setfile import PatchSet
+    from patchset.terminal import Terminal
+    from patchset.testrun import Case
+
+# More than three times what the suite takes on two cores.
+LIMIT_S = 1500.0
+
+_OUTCOME = re.compile(r"(?P<test>\S+::.+?) (?P<outcome>PASSED|FAILED|ERROR|SKIPPED)\b")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the smoke table.
+
+    Attributes:
+        name: what was checked.
+        mode: the model, engine mode and tree that it ran on; empty where it needs none.
+        result: passed, failed or skipped.
+        seconds: of this check; the first one of a mode pays for starting its engine.
+        why: message of a failure or skip.
+    """
+
+    name: str
+    mode: str
+    result: str
+    seconds: float
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class SmokeReport:
+    """What `patchset smoke` found; also in build/<set>/smoke.json."""
+
+    set_name: str
+    device: str
+    rows: tuple[Row, ...]
+    log: str
+
+    @property
+    def ok(self) -> bool:
+        """Whether something ran and nothing failed."""
+        results = [row.result for row in self.rows]
+        return Result.PASSED.value in results and Result.FAILED.value not in results
+
+    @property
+    def seconds(self) -> float:
+        return sum(row.seconds for row in self.rows)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "set": self.set_name,
+            "device": self.device,
+            "ok": self.ok,
+            "seconds": round(self.seconds, 1),
+            "log": self.log,
+            "rows": [vars(row) for row in self.rows],
+        }
+
+
+def run(
+    patch_set: PatchSet, *, device: str, terminal: Terminal, only: str | None = None, offline: bool = False
+) -> SmokeReport:
+    """Runs tests/smoke on the set's trees.
+
+    Args:
+        patch_set: whose trees; the patched one must have been applied, the pristine one is made.
+        device: "cpu" for the NPU's stand-in, "npu" for real ones.
+        terminal: where progress goes.
+        only: a pytest -k expression.
+        offline: use the caches alone.
+
+    Raises:
+        UsageError: the set has not been applied.
+        Unavailable: the runtime could not be made.
+        Findings: the tests did not come to an end.
+    """
+    patched = paths.tree_dir(patch_set.name)
+    if not patched.is_dir():
+        raise UsageError(f"{patched} is not there", hint=f"make apply VERSION={patch_set.name} SMOKE=0")
+    pristine = paths.pristine_dir(patch_set.name)
+    upstream.materialize(patch_set, pristine, offline=offline, terminal=terminal)
+    made = runtime.ensure(patch_set, terminal, offline=offline)
+    work = paths.build_dir(patch_set.name) / "smoke"
+    work.mkdir(parents=True, exist_ok=True)
+    log = work / "pytest.log"
+    tests = paths.repo_root() / "tests" / "smoke"
+    command = [str(made.python), "-m", "pytest", "-v", "-c", str(tests / "pytest.ini"), str(tests)]
+    command += [f"--pristine={pristine}", f"--patched={patched}", f"--vllm={made.vllm}"]
+    command += [f"--work={work}", f"--device={device}", *(["-k", only] if only else [])]
+    terminal.step(
+        "smoke tests: real vLLM, data parallel, " + ("on NPUs" if device == "npu" else "on the NPU's stand-in")
+    )
+    cases = testrun.run(
+        command, environ=made.env, folder=tests, log=log, limit=LIMIT_S, each_line=lambda line: _tell(line, terminal)
+    )
+    report = SmokeReport(patch_set.name, device, tuple(map(_row, cases)), str(log))
+    (paths.build_dir(patch_set.name) / "smoke.json").write_text(json.dumps(report.as_dict(), indent=2) + "\n")
+    return report
+
+
+def show(report: SmokeReport, terminal: Terminal) -> None:
+    """Prints the table, and why a check failed."""
+    rows = [(row.name, row.mode, row.result, f"{row.seconds:.1f}") for row in report.rows]
+    terminal.table(f"smoke tests of {report.set_name}", ("check", "mode", "result", "seconds"), rows, right="seconds")
+    for row in report.rows:
+        if row.result == Result.FAILED.value:
+            terminal.note(f"{row.name} ({row.mode}): {row.why}\n")
+    if not report.ok:
+        terminal.note(f"log: {report.log}")
+
+
+def _row(case: Case) -> Row:
+    name = case.name.partition("[")[0].removeprefix("test_").replace("_", " ")
+    return Row(name, case.properties.get("mode", ""), case.result.value, round(case.seconds, 1), case.why)
+
+
+def _tell(line: str, terminal: Terminal) -> None:
+    if found := _OUTCOME.match(line):
+        name = found["test"].rpartition("::")[2].removeprefix("test_").replace("_", " ", 12)
+        terminal.step(f"  {found['outcome'].lower()}: {name}")

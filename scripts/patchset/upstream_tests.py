@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Upstream's own unit tests, on the pristine and on the patched tree: no test may pass on the first alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from patchset import paths, runtime, testrun, upstream
+from patchset.errors import UsageError
+from patchset.testrun import Result
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from patchset.runtime import Runtime
+    from patchset.setfile import PatchSet
+    from patchset.terminal import Terminal
+
+LIMIT_S = 600.0
+_TESTS = "tests/ut"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Ids of upstream's tests by what they did on the two trees; also in build/<set>/upstream-tests.json.
+
+    Attributes:
+        both_pass, both_fail: the same on either tree; skipped ones count as neither.
+        regressions: pass on the pristine tree and do not on the patched one.
+        fixed: pass on the patched tree alone.
+    """
+
+    set_name: str
+    both_pass: tuple[str, ...]
+    both_fail: tuple[str, ...]
+    regressions: tuple[str, ...]
+    fixed: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether tests passed and none passes on the pristine tree alone."""
+        return bool(self.both_pass) and not self.regressions
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"ok": self.ok, **vars(self)}
+
+
+def compare(set_name: str, pristine: Mapping[str, Result], patched: Mapping[str, Result]) -> Comparison:
+    """Sorts test ids by their results; a test that did not run on the patched tree did not pass there."""
+    groups: dict[tuple[bool, bool], list[str]] = {(a, b): [] for a in (True, False) for b in (True, False)}
+    for test in sorted(pristine.keys() | patched.keys()):
+        before, after = pristine.get(test, Result.FAILED), patched.get(test, Result.FAILED)
+        if before is after is Result.SKIPPED:
+            continue
+        groups[before is Result.PASSED, after is Result.PASSED].append(test)
+    return Comparison(
+        set_name,
+        both_pass=tuple(groups[True, True]),
+        both_fail=tuple(groups[False, False]),
+        regressions=tuple(groups[True, False]),
+        fixed=tuple(groups[False, True]),
+    )
+
+
+def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) -> Comparison:
+    """Runs the sdist's unit tests on both trees, with the NPU's stand-in.
+
+    A test that seems to have regressed is run again with its file alone, on both trees: upstream's
+    tests share state within a process, so one may fail for what ran before it.
+
+    Raises:
+        UsageError: the set has not been applied.
+        Unavailable: the runtime could not be made.
+        Findings: the tests did not come to an end.
+    """
+    patched_tree = paths.tree_dir(patch_set.name)
+    if not patched_tree.is_dir():
+        raise UsageError(f"{patched_tree} is not there", hint=f"make apply VERSION={patch_set.name} SMOKE=0")
+    pristine_tree = paths.pristine_dir(patch_set.name)
+    upstream.materialize(patch_set, pristine_tree, offline=offline, terminal=terminal)
+    made = runtime.ensure(patch_set, terminal, offline=offline)
+    work = paths.build_dir(patch_set.name) / "upstream-tests"
+    shutil.rmtree(work, ignore_errors=True)
+    # The pristine tree's tests for both, and away from either tree, which would shadow the other.
+    shutil.copytree(pristine_tree / "tests", work / "tests")
+
+    terminal.step("upstream's unit tests on the pristine tree")
+    pristine = _results(made, pristine_tree, work, "pristine", [_TESTS, "-n", "2", "--dist", "loadfile"])
+    terminal.step("upstream's unit tests on the patched tree")
+    patched = _results(made, patched_tree, work, "patched", [_TESTS, "-n", "2", "--dist", "loadfile"])
+    files = sorted({test.partition("::")[0] for test in compare("", pristine, patched).regressions})
+    for number, file in enumerate(files):
+        terminal.step(f"again on its own: {file}")
+        pristine |= _results(made, pristine_tree, work, f"pristine-{number}", [file])
+        patched |= _results(made, patched_tree, work, f"patched-{number}", [file])
+    comparison = compare(patch_set.name, pristine, patched)
+    report = paths.build_dir(patch_set.name) / "upstream-tests.json"
+    report.write_text(json.dumps(comparison.as_dict(), indent=2) + "\n")
+    return comparison
+
+
+def show(comparison: Comparison, terminal: Terminal) -> None:
+    """Prints the table, and each regression by name."""
+    rows = [
+        ("pass on both trees", str(len(comparison.both_pass))),
+        ("fail on both trees", str(len(comparison.both_fail))),
+        ("fixed: pass on the patched tree alone", str(len(comparison.fixed))),
+        ("regressions: pass on the pristine tree alone", str(len(comparison.regressions))),
+    ]
+    terminal.table(f"upstream's unit tests, {comparison.set_name}", ("tests that", "number"), rows, right="number")
+    for test in comparison.regressions:
+        terminal.note(f"regression: {test}")
+
+
+def _results(made: Runtime, tree: Path, work: Path, label: str, arguments: list[str]) -> dict[str, Result]:
+    """Result by test id of one pytest run in `work` with `tree` on the import path."""
+    cases = testrun.run(
+        [str(made.python), "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(work), *arguments],
+        environ=made.environment(tree, runtime.standin_dir()) | {"OMP_NUM_THREADS": "1"},
+        folder=work,
+        log=work / f"{label}.log",
+        limit=LIMIT_S,
+    )
+    return {case.id: case.result for case in cases}

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""runtime: made once, made again after a kill or a change, and clear when it cannot be made."""
+
+import os
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from patchset import runtime
+from patchset.errors import Unavailable
+from patchset.setfile import Artifact, PatchSet, Release
+from patchset.terminal import Terminal
+
+# A uv that does what the real one does to the file system, notes its arguments, and fails on demand.
+FAKE_UV = r"""#!/bin/sh
+echo "$*" >> "$FAKE_UV_CALLS"
+case "$1" in
+  python) [ -n "$FAKE_UV_NO_PYTHON" ] && exit 2; echo /usr/bin/python3.12 ;;
+  venv) for last; do :; done; mkdir -p "$last/bin" && ln -s /bin/sh "$last/bin/python" ;;
+  pip)
+    case "$*" in
+      *"$FAKE_UV_FAILS"*) [ -n "$FAKE_UV_FAILS" ] && { echo "no wheel for tea" >&2; exit 1; } ;;
+    esac
+    while [ $# -gt 0 ]; do
+      [ "$1" = --target ] && mkdir -p "$2/vllm" && echo "$VLLM_TARGET_DEVICE" > "$2/vllm/device"
+      shift
+    done ;;
+esac
+exit 0
+"""
+
+
+@dataclass
+class Bench:
+    root: Path
+    patch_set: PatchSet
+    calls_file: Path
+    terminal: Terminal = field(default_factory=Terminal)
+
+    def ensure(self, *, offline: bool = False) -> runtime.Runtime:
+        return runtime.ensure(self.patch_set, self.terminal, offline=offline)
+
+    def calls(self) -> list[str]:
+        """uv's arguments since the last call of this."""
+        said = self.calls_file.read_text().splitlines() if self.calls_file.exists() else []
+        self.calls_file.unlink(missing_ok=True)
+        return said
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    root = tmp_path / "repo"
+    for folder in ("patches", "requirements", "bin"):
+        (root / folder).mkdir(parents=True)
+    (root / "requirements" / "runtime.txt").write_text("tea==1 \\\n    --hash=sha256:00\n")
+    uv = root / "bin" / "uv"
+    uv.write_text(FAKE_UV)
+    uv.chmod(uv.stat().st_mode | stat.S_IXUSR)
+    sdist = root / "vllm-1.tar.gz"
+    sdist.write_bytes(b"an sdist")
+    monkeypatch.setattr(runtime, "_uv", lambda: uv)
+    monkeypatch.setattr(runtime.upstream, "fetch_sdist", lambda *_args, **_kwargs: sdist)
+    monkeypatch.setattr(runtime.index, "settings", dict)
+    monkeypatch.setenv("PATCHSET_ROOT", str(root))
+    monkeypatch.setenv("FAKE_UV_CALLS", str(root / "calls"))
+    monkeypatch.setenv("FAKE_UV_FAILS", "")
+    release = Release("1", "", Artifact("vllm", "vllm-1.tar.gz", "0" * 64))
+    patch_set = PatchSet(
+        name="v1",
+        folder=root,
+        vllm=release,
+        ascend=release,
+        package="p",
+        torch="2",
+        torch_npu="2",
+        cann="8",
+        python=">=3",
+        generated=frozenset(),
+        manifest_sha256="",
+        touched={},
+    )
+    return Bench(root, patch_set, root / "calls")
+
+
+def test_made_once(bench: Bench) -> None:
+    made = bench.ensure()
+    first = bench.calls()
+    assert [call.split()[0] for call in first] == ["python", "venv", "pip", "pip"]
+    assert "--require-hashes" in first[2]
+    assert "--no-deps" in first[3] and "--no-build-isolation" in first[3]
+    assert (made.vllm / "vllm" / "device").read_text().strip() == "empty"
+    assert bench.ensure() == made
+    assert bench.calls() == []
+
+
+def test_another_lock_makes_it_again(bench: Bench) -> None:
+    bench.ensure()
+    bench.calls()
+    (bench.root / "requirements" / "runtime.txt").write_text("tea==2 \\\n    --hash=sha256:11\n")
+    bench.ensure()
+    assert [call.split()[0] for call in bench.calls()] == ["python", "venv", "pip", "pip"]
+
+
+def test_a_killed_install_is_redone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_UV_FAILS", "--require-hashes")
+    with pytest.raises(Unavailable):
+        bench.ensure()
+    bench.calls()
+    monkeypatch.setenv("FAKE_UV_FAILS", "")
+    bench.ensure()
+    assert [call.split()[0] for call in bench.calls()] == ["python", "venv", "pip", "pip"]
+
+
+def test_a_half_built_vllm_is_redone_alone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_UV_FAILS", "--target")
+    with pytest.raises(Unavailable, match="build vLLM 1"):
+        bench.ensure()
+    bench.calls()
+    monkeypatch.setenv("FAKE_UV_FAILS", "")
+    made = bench.ensure()
+    assert [call.split()[0] for call in bench.calls()] == ["pip"]
+    assert sorted(entry.name for entry in made.vllm.parent.glob("vllm*")) == ["vllm-1"]
+
+
+def test_a_failure_says_what_why_where_and_next(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_UV_FAILS", "--require-hashes")
+    with pytest.raises(Unavailable) as caught:
+        bench.ensure()
+    assert "install requirements/runtime.txt" in caught.value.message
+    assert "no wheel for tea" in caught.value.message
+    assert str(bench.root / "build" / "runtime" / "install.log") in caught.value.message
+    assert caught.value.hint
+
+
+def test_no_fitting_python_is_said(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_UV_NO_PYTHON", "1")
+    with pytest.raises(Unavailable, match=r"no Python >=3.11,<3.13") as caught:
+        bench.ensure()
+    assert "python3.12" in caught.value.hint
+
+
+def test_offline_is_handed_to_uv(bench: Bench) -> None:
+    bench.ensure(offline=True)
+    assert all("--offline" in call for call in bench.calls() if not call.startswith("python"))
+
+
+def test_environment(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLLM_PLUGINS", "ascend")
+    monkeypatch.setenv("PYTHONPATH", "/elsewhere")
+    made = bench.ensure()
+    env = made.environment(Path("/tree"), Path("/standin"))
+    assert env["PYTHONPATH"] == os.pathsep.join(["/standin", "/tree", str(made.vllm)])
+    assert made.environment(Path("/tree"))["PYTHONPATH"] == os.pathsep.join(["/tree", str(made.vllm)])
+    # vllm-ascend compares vLLM's version for equality; the platform plugin alone hides its models.
+    assert env["VLLM_VERSION"] == "1"
+    assert env["VLLM_PLUGINS"] == "ascend,ascend_enhanced_model"
+
+
+def test_pip_settings_reach_uv() -> None:
+    found = runtime.uv_settings({"index-url": ["u"], "extra-index-url": ["a", "b"], "find-links": ["w"]}, {})
+    assert found["UV_DEFAULT_INDEX"] == "u"
+    assert found["UV_INDEX"] == "a b"
+    assert found["UV_FIND_LINKS"] == "w"
+    assert runtime.uv_settings({"index-url": ["u"]}, {"UV_INDEX": "mine"}) == {}

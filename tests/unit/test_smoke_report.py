@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""smoke: the report that the table and --json are made from."""
+
+from patchset.smoke import Row, SmokeReport, _row
+from patchset.testrun import Case, Result
+
+
+def report(*results: str) -> SmokeReport:
+    return SmokeReport("v1", "cpu", tuple(Row("check", "eager", result, 1.25) for result in results), "pytest.log")
+
+
+def test_ok_needs_a_pass_and_no_failure() -> None:
+    assert report("passed", "skipped").ok
+    assert not report("passed", "failed").ok
+    assert not report("skipped").ok
+    assert not report().ok
+
+
+def test_a_row_is_named_for_people() -> None:
+    case = Case("id", "test_tokens_equal_reference[eager]", Result.PASSED, 1.26, "", {"mode": "eager, DP=2"})
+    assert _row(case) == Row("tokens equal reference", "eager, DP=2", "passed", 1.3)
+
+
+def test_the_document_has_every_row() -> None:
+    document = report("passed", "failed").as_dict()
+    assert document["ok"] is False
+    assert document["seconds"] == 2.5
+    assert [row["result"] for row in document["rows"]] == ["passed", "failed"]
