@@ -2,7 +2,6 @@
 """Where the trees and folders of a smoke run are, and the engine lives that its tests share."""
 
 import os
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +74,7 @@ def live(bench: Bench, checkpoint: Callable[[Model], Path]) -> Callable[[Life], 
     def live(life: Life) -> Report:
         if life not in reports:
             folder = bench.work / f"life{len(reports)}"
-            report = engine.run(life, checkpoint(life.model), folder, bench.environment(life.tree), sys.executable)
+            report = engine.run(life, checkpoint(life.model), folder, bench.environment(life.tree))
             (folder / "report.txt").write_text(f"{report}\n")
             reports[life] = report
         return reports[life]
@@ -86,10 +85,11 @@ def live(bench: Bench, checkpoint: Callable[[Model], Path]) -> Callable[[Life], 
 @pytest.fixture(autouse=True)
 def mode(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> None:
     """Hands the life that a test is parametrised with to the report's column `mode`."""
-    if (callspec := getattr(request.node, "callspec", None)) is not None:
-        life = callspec.params.get("life")
-        if life is not None:
-            record_property("mode", str(life))
+    callspec = getattr(request.node, "callspec", None)
+    if callspec is not None and "life" in callspec.params:
+        record_property("mode", str(callspec.params["life"]))
+    elif request.module.__name__ == "test_driver":
+        record_property("mode", "the tests' driver, no engine")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

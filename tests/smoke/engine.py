@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -89,11 +90,14 @@ class Report:
         return "\n".join((head, *tails))
 
 
-def run(life: Life, checkpoint: Path, work: Path, environment: Mapping[str, str], python: str) -> Report:
-    """Runs ``life`` in the empty folder ``work``. Never raises for what the engine does."""
+def run(life: Life, checkpoint: Path, work: Path, environment: Mapping[str, str], script: Path = RANK) -> Report:
+    """Runs ``script`` for each rank of ``life``, in the empty folder ``work``.
+
+    Never raises for what the engine does: that is in the report.
+    """
     shutil.rmtree(work, ignore_errors=True)
     started = time.monotonic()
-    ranks = [_Rank.start(life, rank, checkpoint, work, environment, python) for rank in range(life.dp_size)]
+    ranks = [_Rank.start(life, rank, checkpoint, work, environment, script) for rank in range(life.dp_size)]
     try:
         outcome, why = _watch(ranks)
     finally:
@@ -113,7 +117,7 @@ class _Rank:
 
     @classmethod
     def start(
-        cls, life: Life, rank: int, checkpoint: Path, work: Path, environment: Mapping[str, str], python: str
+        cls, life: Life, rank: int, checkpoint: Path, work: Path, environment: Mapping[str, str], script: Path
     ) -> "_Rank":
         folder = work / f"rank{rank}"
         (folder / "trace").mkdir(parents=True)
@@ -130,7 +134,7 @@ class _Rank:
         }
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
-                [python, str(RANK), str(job)],
+                [sys.executable, str(script), str(job)],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
