@@ -14,8 +14,17 @@ from typing import Optional
 
 # Fewest expert-parallel ranks for which upstream runs the MC2 kernels.
 MC2_MIN_EP_SIZE = 16
-# MC2's capacity in tokens per DP rank, for each tensor-parallel rank: upstream's reserved mask has this many entries.
-MC2_TOKENS_PER_TP_RANK = 512
+# Most rows that one rank may give MC2's dispatch kernel: 256 on an A2, 512 on an A3 (CANN's limits for its batch).
+MC2_ROWS_PER_RANK = {"A2": 256, "A3": 512}
+
+
+def mc2_capacity(soc: str, tp_size: int) -> int:
+    """Most tokens of a DP rank that MC2 takes: the rows that its kernel takes, once for each tensor-parallel rank.
+
+    ``soc`` is the name of upstream's ``AscendSocVersion`` member; one without MC2 counts like an A3, since the number
+    also sizes a mask that must exist.
+    """
+    return MC2_ROWS_PER_RANK.get(soc, MC2_ROWS_PER_RANK["A3"]) * tp_size
 
 
 @dataclass(frozen=True)

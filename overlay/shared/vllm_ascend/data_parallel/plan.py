@@ -51,8 +51,16 @@ class StepPlan:
         On the CPU, because both vLLM and the forward context read single elements of it, and each such read of a
         device tensor would block. Never None under DP: vLLM would answer that with a gloo all-reduce of its own.
         """
-        padded = self.padded_tokens_per_rank
-        return torch.tensor(padded, dtype=torch.int32) if len(padded) > 1 else None
+        return self.with_rows(self.num_input_tokens)
+
+    def with_rows(self, num_tokens: int) -> Optional[torch.Tensor]:
+        """The counts for a forward in which this rank computes ``num_tokens`` rows instead.
+
+        For a dense drafter, whose forwards exchange nothing: vLLM only asks that a rank's own entry be its row count.
+        """
+        rows = list(self.padded_tokens_per_rank)
+        rows[self.dp_rank] = num_tokens
+        return torch.tensor(rows, dtype=torch.int32) if len(rows) > 1 else None
 
     def drafter_rows(self, num_tokens: int) -> int:
         """Rows that a drafter computes after this step, of which it needs ``num_tokens``.

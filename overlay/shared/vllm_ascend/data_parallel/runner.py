@@ -4,21 +4,22 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Optional
+from typing import Any, Optional
 
+import torch
 from vllm.config import CUDAGraphMode
 from vllm.distributed.parallel_state import get_dp_group
 from vllm.forward_context import BatchDescriptor
+from vllm.logger import logger
 
 from vllm_ascend.data_parallel.forward_context import moe_comm_config
 from vllm_ascend.data_parallel.metadata import LocalBatch, StepMetadata
+from vllm_ascend.data_parallel.graph_sizes import DecodeLimits, decode_graph_sizes
 from vllm_ascend.data_parallel.moe_comm import select_moe_comm
 from vllm_ascend.data_parallel.plan import StepPlan
+from vllm_ascend.data_parallel.profiling import profile_passes
 from vllm_ascend.data_parallel.synchronizer import MetadataGroup, MetadataSynchronizer, PendingStep
 from vllm_ascend.utils import lmhead_tp_enable
-
-if TYPE_CHECKING:
-    import torch
 
 
 class DataParallelStep:
@@ -37,6 +38,10 @@ class DataParallelStep:
     is_kv_producer: bool
     is_kv_consumer: bool
     mc2_tokens_capacity: int
+    max_num_tokens: int
+    max_num_reqs: int
+    uniform_decode_query_len: int
+    _dummy_run: Any
 
     step: StepPlan
     graphs_captured: bool = False
@@ -86,6 +91,32 @@ class DataParallelStep:
         return self.aclgraph_dispatcher.dispatch(  # type: ignore[no-any-return]
             BatchDescriptor(num_tokens=num_tokens, uniform_decode=False))
 
+    @property
+    def lmhead_rows(self) -> int:
+        """Rows that every rank hands to a parallel lm head in this step, of the target and of a drafter alike.
+
+        A decode has no more than its tokens. Of other steps one rank knows only its own requests, so the bound is
+        every request with all of its draft tokens.
+        """
+        if self.step.with_prefill:
+            return self.max_num_reqs * self.uniform_decode_query_len
+        return self.step.num_input_tokens
+
+    def _profile_forward(self) -> torch.Tensor:
+        """Run the largest batch of every communication that serving can choose; hidden states of the largest of all."""
+        config = moe_comm_config(self.vllm_config, self.mc2_tokens_capacity)
+        decode_tokens = self.max_num_reqs * self.uniform_decode_query_len
+        for one in profile_passes(self.max_num_tokens, decode_tokens, config):
+            hidden_states = self._dummy_run(one.num_tokens, with_prefill=one.with_prefill)
+            peak = torch.npu.memory_stats()["allocated_bytes.all.peak"]
+            logger.info(
+                "Profiled %d tokens with MoE communication %s: peak %.2f GiB",
+                one.num_tokens,
+                one.choice,
+                peak / 2**30,
+            )
+        return hidden_states
+
     def _fits_graph(self, num_tokens: int) -> bool:
         return self.use_aclgraph and num_tokens <= self.aclgraph_batch_sizes[-1]
 
@@ -107,7 +138,26 @@ class DataParallelStep:
 class TorchairStep:
     """Mixin of ``NPUTorchairModelRunner``: decode steps run in graphs of fixed sizes, the others as they are."""
 
+    vllm_config: Any
+    max_num_reqs: int
+    decode_token_per_req: int
+    mc2_tokens_capacity: int
+    select_torchair_padded_batch_size: Any
+
     def _uniform_size(self, metadata: StepMetadata) -> Optional[int]:
         if metadata.with_prefill:
             return None
-        return self.select_torchair_padded_batch_size(metadata.max_num_tokens)  # type: ignore[attr-defined,no-any-return]
+        return self.select_torchair_padded_batch_size(metadata.max_num_tokens)  # type: ignore[no-any-return]
+
+    def _decode_graph_sizes(self, requested: list[int]) -> list[int]:
+        """Graph sizes in tokens for sizes requested in requests; refuses settings that none can satisfy."""
+        config = moe_comm_config(self.vllm_config, self.mc2_tokens_capacity)
+        parallel = self.vllm_config.parallel_config
+        limits = DecodeLimits(
+            max_num_seqs=self.max_num_reqs,
+            tokens_per_req=self.decode_token_per_req,
+            max_num_batched_tokens=self.vllm_config.scheduler_config.max_num_batched_tokens,
+            multiple_of=parallel.tensor_parallel_size if parallel.enable_expert_parallel else 1,
+            mc2_capacity=self.mc2_tokens_capacity if config.mc2_available else None,
+        )
+        return decode_graph_sizes(requested, limits)

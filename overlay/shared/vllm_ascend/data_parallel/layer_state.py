@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""No tensor of one MoE layer outlives it on a communication object."""
+
+from __future__ import annotations
+
+from functools import wraps
+from typing import Any, Callable, Iterator, TypeVar
+
+import torch
+from vllm.forward_context import get_forward_context
+
+Forward = TypeVar("Forward", bound=Callable[..., Any])
+
+
+def releases_comm_tensors(forward: Forward) -> Forward:
+    """Decorate an MoE layer's forward: communication objects drop the tensors that they took on during it.
+
+    Upstream's communication methods and token dispatchers hand tensors from dispatch to combine as attributes and keep
+    them; with one object per layer, every layer's activations stay alive until the next step.
+    """
+
+    @wraps(forward)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        layer = args[0]
+        before = [(owner, dict(vars(owner))) for owner in _comm_objects(layer)]
+        try:
+            return forward(*args, **kwargs)
+        finally:
+            for owner, attributes in before:
+                _restore_tensors(owner, attributes)
+
+    return wrapper  # type: ignore[return-value]
+
+
+def _comm_objects(layer: Any) -> Iterator[Any]:
+    """The layer's own communication methods, and the token dispatcher of this forward."""
+    for name in ("allgathercommimpl", "alltoallcommimpl", "mc2commimpl"):
+        method = vars(layer).get(name)
+        if method is not None:
+            yield method
+            if getattr(method, "token_dispatcher", None) is not None:
+                yield method.token_dispatcher
+    dispatcher = getattr(get_forward_context(), "token_dispatcher", None)
+    if dispatcher is not None:
+        yield dispatcher
+
+
+def _restore_tensors(owner: Any, before: dict[str, Any]) -> None:
+    for name, value in list(vars(owner).items()):
+        if _holds_tensor(value) and value is not before.get(name):
+            setattr(owner, name, None if _holds_tensor(before.get(name)) else before.get(name))
+
+
+def _holds_tensor(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return any(map(_holds_tensor, value))
+    return isinstance(value, torch.Tensor)

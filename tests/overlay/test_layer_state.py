@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""After a layer's forward, its communication objects hold what they held before."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from vllm_ascend.data_parallel import layer_state
+from vllm_ascend.data_parallel.layer_state import releases_comm_tensors
+
+
+class Holder:
+    """A communication object: one tensor for good, the others for a forward."""
+
+    def __init__(self) -> None:
+        self.expert_ids = torch.arange(4)
+        self.topk_ids: torch.Tensor | None = None
+        self.splits: list[int] | None = None
+
+
+class Layer:
+    """An MoE layer that leaves tensors on its communication objects."""
+
+    def __init__(self, context: SimpleNamespace) -> None:
+        self.allgathercommimpl = Holder()
+        self.context = context
+        self.seen: list[weakref.ref[torch.Tensor]] = []
+
+    @releases_comm_tensors
+    def forward(self, x: torch.Tensor, fail: bool = False) -> torch.Tensor:
+        for owner in (self.allgathercommimpl, self.context.token_dispatcher):
+            kept, parts = x + 1, [x + 2, x + 3]
+            self.seen += [weakref.ref(one) for one in (kept, *parts)]
+            owner.topk_ids, owner.split_hidden_states, owner.splits = kept, tuple(parts), [1, 2]
+        if fail:
+            raise ArithmeticError
+        return x
+
+
+@pytest.fixture
+def layer(monkeypatch: pytest.MonkeyPatch) -> Layer:
+    context = SimpleNamespace(token_dispatcher=Holder())
+    monkeypatch.setattr(layer_state, "get_forward_context", lambda: context)
+    return Layer(context)
+
+
+@pytest.mark.parametrize("fail", [False, True])
+def test_the_tensors_of_a_forward_die_with_it(layer: Layer, fail: bool) -> None:
+    if fail:
+        with pytest.raises(ArithmeticError):
+            layer.forward(torch.ones(3), fail=True)
+    else:
+        assert layer.forward(torch.ones(3)).tolist() == [1, 1, 1]
+    gc.collect()
+    assert len(layer.seen) == 6
+    assert not any(one() is not None for one in layer.seen)
+
+
+def test_what_was_there_before_stays(layer: Layer) -> None:
+    owner: Any = layer.context.token_dispatcher
+    ids = owner.expert_ids
+    layer.forward(torch.ones(3))
+    assert owner.expert_ids is ids
+    assert owner.topk_ids is None
+    assert owner.splits == [1, 2]
