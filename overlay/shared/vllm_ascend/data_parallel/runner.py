@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any, Optional
 
 import torch
+import torch_npu
 from vllm.config import CUDAGraphMode
 from vllm.distributed.parallel_state import get_dp_group
 from vllm.forward_context import BatchDescriptor
@@ -108,7 +109,7 @@ class DataParallelStep:
         decode_tokens = self.max_num_reqs * self.uniform_decode_query_len
         for one in profile_passes(self.max_num_tokens, decode_tokens, config):
             hidden_states = self._dummy_run(one.num_tokens, with_prefill=one.with_prefill)
-            peak = torch.npu.memory_stats()["allocated_bytes.all.peak"]
+            peak = torch_npu.npu.memory_stats()["allocated_bytes.all.peak"]
             logger.info(
                 "Profiled %d tokens with MoE communication %s: peak %.2f GiB",
                 one.num_tokens,

@@ -74,9 +74,10 @@ class MetadataSynchronizer:
         self.dp_size = dp_size
         self.process_group = process_group
         # int32[dp_size + 3]: filled on the host, reduced where the group's backend wants it.
-        self._host = torch.zeros(packed_size(dp_size), dtype=torch.int32, pin_memory=device is not None)
+        size = packed_size(dp_size)
+        self._host = torch.zeros(size, dtype=torch.int32, device="cpu", pin_memory=device is not None)
         self._host_view = self._host.numpy()
-        self._reduced = self._host if device is None else torch.zeros_like(self._host, device=device)
+        self._reduced = self._host if device is None else torch.zeros(size, dtype=torch.int32, device=device)
         self._pending: Optional[PendingStep] = None
 
     def issue(self, batch: LocalBatch) -> PendingStep:
