@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names that callers import from torch_npu's compiled module."""

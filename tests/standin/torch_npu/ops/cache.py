@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes into a paged KV cache, and the layout operators."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from torch_npu.library import npu_op
+
+FORMAT_ND = 2
+
+
+@npu_op(
+    "_npu_reshape_and_cache(Tensor key, Tensor value, Tensor(a!) key_cache, Tensor(b!) value_cache, Tensor slot_indices) -> ()",
+    reads_data=True,
+)
+def _npu_reshape_and_cache(key: Tensor, value: Tensor, key_cache: Tensor, value_cache: Tensor, slot_indices: Tensor) -> None:
+    """key and value [tokens, heads, head], caches [blocks, block_size, heads, head], slot_indices [tokens]; a slot of -1 is skipped."""
+    slots = slot_indices[: key.shape[0]].long()
+    keep = slots >= 0
+    for cache, new in ((key_cache, key), (value_cache, value)):
+        flat = cache.view(-1, *cache.shape[2:])
+        flat[slots[keep]] = new[: slots.shape[0]][keep].view(-1, *cache.shape[2:]).to(cache.dtype)
+
+
+@npu_op("npu_scatter_nd_update_(Tensor(a!) self, Tensor indices, Tensor updates) -> Tensor(a!)")
+def npu_scatter_nd_update_(data: Tensor, indices: Tensor, updates: Tensor) -> Tensor:
+    """data[indices[i]] = updates[i], in place; indices [n, d] addresses the first d dimensions of data."""
+    data[tuple(indices.long().unbind(-1))] = updates.to(data.dtype)
+    return data
+
+
+def npu_format_cast(x: Tensor, acl_format: int, *_: Any) -> Tensor:
+    """Changes a tensor's private memory layout (2 is ND, 29 FRACTAL_NZ). A CPU tensor has one layout: only the label changes."""
+    x._npu_format = acl_format  # type: ignore[attr-defined]
+    return x
+
+
+npu_format_cast_ = npu_format_cast
+
+
+def get_npu_format(x: Tensor) -> int:
+    """The label that `npu_format_cast` gave, else ND."""
+    return getattr(x, "_npu_format", FORMAT_ND)
+
+
+@npu_op("npu_prefetch(Tensor self, Tensor? dependency, int max_size, int offset=0) -> ()")
+def npu_prefetch(x: Tensor, dependency: Tensor | None, max_size: int, offset: int = 0) -> None:
+    """Brings a weight into the device's L2 cache; it has no result."""
+
+
+_weak_references = torch.library.Library("_C", "FRAGMENT")
+_weak_references.define("weak_ref_tensor(Tensor input) -> Tensor")
+
+
+def _weak_ref_tensor(input: Tensor) -> Tensor:
+    """A tensor on the same memory. vLLM's compiled extension gives one that does not own it; here it does, which only holds memory longer."""
+    return input.detach()
+
+
+_weak_references.impl("weak_ref_tensor", _weak_ref_tensor, "CompositeExplicitAutograd")

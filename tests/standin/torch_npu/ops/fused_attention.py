@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The fused attention operators of CANN: one call for many layouts.
+
+They take sequence lengths as lists or tensors, so they are plain functions, made one node of a captured graph by ``fused``.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from torch_npu import graph
+from torch_npu.ops.attention import attend, causal, paged
+
+# sparse_mode: 0 is the mask as given; 2 and 3 are causal, aligned at the first and at the last token.
+_PLAIN, _LEFT_UP, _RIGHT_DOWN = 0, 2, 3
+
+
+def fused(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Makes each call one node of a captured graph, hidden from the trace as any operator's inside is."""
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with torch._C.DisableTorchFunction():
+            return function(*args, **kwargs)
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return graph.node(run, *args, **kwargs)
+
+    return call
+
+
+def _as_list(lengths: Any) -> list[int] | None:
+    return None if lengths is None else [int(x) for x in (lengths.tolist() if isinstance(lengths, Tensor) else lengths)]
+
+
+def _allowed(mask: Tensor | None, sparse_mode: int, window: int, queries: int, keys: int) -> Tensor | None:
+    if sparse_mode == _LEFT_UP:
+        return torch.ones(queries, keys, dtype=torch.bool).tril()
+    allowed = causal(queries, keys) if sparse_mode == _RIGHT_DOWN else None
+    if sparse_mode == _PLAIN and mask is not None:
+        allowed = mask[..., :queries, :keys].reshape(-1, queries, keys)[0] == 0
+    if window < keys:
+        recent = ~torch.ones(queries, keys, dtype=torch.bool).tril(keys - queries - window - 1)
+        allowed = recent if allowed is None else allowed & recent
+    return allowed
+
+
+def _sequences(x: Tensor, layout: str, heads: int, ends: list[int] | None) -> list[Tensor]:
+    """One [tokens, heads, d] a sequence."""
+    if layout == "TND":
+        ends = ends or [x.shape[0]]
+        return [x[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+    if layout == "BSH":
+        return list(x.view(*x.shape[:2], heads, -1))
+    if layout == "BSND":
+        return list(x)
+    if layout == "BNSD":
+        return list(x.transpose(1, 2))
+    raise NotImplementedError(f"input_layout {layout!r}")
+
+
+def _join(outputs: list[Tensor], layout: str) -> Tensor:
+    if layout == "TND":
+        return torch.cat(outputs)
+    stacked = torch.stack(outputs)
+    if layout == "BSH":
+        return stacked.flatten(2)
+    return stacked.transpose(1, 2).contiguous() if layout == "BNSD" else stacked
+
+
+def _tokens_by_block(cache: Tensor, kv_heads: int) -> Tensor:
+    """A paged cache as [blocks, block_size, kv_heads, d], from [blocks, kv_heads, block_size, d], [blocks, block_size,
+    kv_heads * d], or FRACTAL_NZ [blocks, kv_heads, d / 16, block_size, 16]."""
+    if cache.dim() == 5:
+        return cache.permute(0, 3, 1, 2, 4).flatten(3)
+    if cache.dim() == 4:
+        return cache.transpose(1, 2)
+    return cache.view(*cache.shape[:2], kv_heads, -1)
+
+
+@fused
+def npu_fused_infer_attention_score(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    atten_mask: Tensor | None = None,
+    actual_seq_lengths: Any = None,
+    actual_seq_lengths_kv: Any = None,
+    block_table: Tensor | None = None,
+    query_rope: Tensor | None = None,
+    key_rope: Tensor | None = None,
+    num_heads: int = 1,
+    scale: float = 1.0,
+    pre_tokens: int = 2147483647,
+    next_tokens: int = 2147483647,
+    input_layout: str = "BSH",
+    num_key_value_heads: int = 0,
+    sparse_mode: int = _PLAIN,
+    block_size: int = 0,
+    antiquant_mode: int = 0,
+    antiquant_scale: Tensor | None = None,
+    softmax_lse_flag: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Attention at inference -> (output in query's layout, log-sum-exp [1]; empty unless softmax_lse_flag).
+
+    query is in `input_layout`; in layout TND `actual_seq_lengths` are the end rows of the sequences. With a block table
+    [sequences, blocks], key and value are paged caches and `actual_seq_lengths_kv` are the sequences' lengths. query_rope
+    and key_rope are further columns of query and key (MLA). `pre_tokens` is a window of earlier keys.
+    """
+    if antiquant_scale is not None:
+        raise NotImplementedError("npu_fused_infer_attention_score: antiquant")
+    kv_heads = num_key_value_heads or num_heads
+    ends = _as_list(actual_seq_lengths) if input_layout == "TND" else None
+    queries = _sequences(query, input_layout, num_heads, ends)
+    if query_rope is not None:
+        ropes = _sequences(query_rope, input_layout, num_heads, ends)
+        queries = [torch.cat(pair, dim=-1) for pair in zip(queries, ropes, strict=True)]
+    lengths = _as_list(actual_seq_lengths_kv)
+    outputs = []
+    if block_table is not None:
+        keys, values = (_tokens_by_block(cache, kv_heads) for cache in (key, value))
+        if key_rope is not None:
+            keys = torch.cat((keys, _tokens_by_block(key_rope, kv_heads)), dim=-1)
+        for row, rows in enumerate(queries):
+            length = lengths[row] if lengths is not None and row < len(lengths) else 0
+            if length == 0:
+                outputs.append(rows.new_zeros(*rows.shape[:2], values.shape[-1]))
+                continue
+            allowed = _allowed(atten_mask, sparse_mode, pre_tokens, rows.shape[0], length)
+            pages = (paged(cache, block_table[row], length) for cache in (keys, values))
+            outputs.append(attend(rows, *pages, scale, allowed)[0])
+    else:
+        dense_keys = _sequences(key, input_layout, kv_heads, lengths if input_layout == "TND" else None)
+        dense_values = _sequences(value, input_layout, kv_heads, lengths if input_layout == "TND" else None)
+        for rows, k, v in zip(queries, dense_keys, dense_values, strict=True):
+            allowed = _allowed(atten_mask, sparse_mode, pre_tokens, rows.shape[0], k.shape[0])
+            outputs.append(attend(rows, k, v, scale, allowed)[0])
+    return _join(outputs, input_layout), query.new_zeros(1)
+
+
+@fused
+def npu_fusion_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    head_num: int,
+    input_layout: str,
+    *,
+    atten_mask: Tensor | None = None,
+    scale: float = 1.0,
+    keep_prob: float = 1.0,
+    actual_seq_qlen: Any = None,
+    actual_seq_kvlen: Any = None,
+    sparse_mode: int = _PLAIN,
+) -> tuple[Tensor, ...]:
+    """Attention at training -> (output in query's layout, ...). In layout TND the lengths are end rows. A True in
+    `atten_mask` hides a key. Only the output is given: nothing here runs backwards."""
+    if keep_prob != 1.0:
+        raise NotImplementedError("npu_fusion_attention: dropout")
+    queries = _sequences(query, input_layout, head_num, _as_list(actual_seq_qlen))
+    kv_heads = {"TND": key.shape[1], "BSND": key.shape[-2], "BNSD": key.shape[1]}.get(input_layout, head_num)
+    keys, values = (_sequences(x, input_layout, kv_heads, _as_list(actual_seq_kvlen)) for x in (key, value))
+    outputs = []
+    for rows, k, v in zip(queries, keys, values, strict=True):
+        allowed = _allowed(atten_mask, sparse_mode, k.shape[0], rows.shape[0], k.shape[0])
+        outputs.append(attend(rows, k, v, scale, allowed)[0])
+    return (_join(outputs, input_layout),)
