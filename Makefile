@@ -24,7 +24,8 @@ READY := .venv/.ready
 on = $(filter-out 0 no false,$(1))
 json := $(if $(call on,$(JSON)),--json)
 target := $(if $(TARGET),--target '$(TARGET)')
-source := $(if $(UPSTREAM),--upstream '$(UPSTREAM)') $(if $(call on,$(OFFLINE)),--offline)
+offline := $(if $(call on,$(OFFLINE)),--offline)
+source := $(if $(UPSTREAM),--upstream '$(UPSTREAM)') $(offline)
 dry_run := $(if $(call on,$(DRY_RUN)),--dry-run)
 smoke := $(if $(call on,$(SMOKE)),,--no-smoke)
 
@@ -55,21 +56,20 @@ revert: $(READY) ## give upstream's exact bytes back
 	@$(PATCHSET) revert $(VERSION) $(target) $(source) $(json)
 
 smoke: $(READY) ## run the smoke tests on the patched tree
-	@$(PATCHSET) smoke $(VERSION) --device $(DEVICE) $(json)
+	@$(PATCHSET) smoke $(VERSION) --device $(DEVICE) $(offline) $(json)
 
 upstream-tests: $(READY) ## run upstream's unit tests on the pristine and the patched tree
-	@$(PATCHSET) upstream-tests $(VERSION) $(json)
+	@$(PATCHSET) upstream-tests $(VERSION) $(offline) $(json)
 
 runtime: $(READY) ## build the Python environment of the smoke tests
-	@$(PATCHSET) runtime $(VERSION) $(json)
+	@$(PATCHSET) runtime $(VERSION) $(offline) $(json)
 
 record: $(READY) ## maintainers: write the set's digests into its set.toml
 	@$(PATCHSET) record $(VERSION) $(source) $(json)
 
 .PHONY: test lint format test-unit test-overlay bench clean
 test: lint test-unit test-overlay ## all checks and tests
-	@$(PATCHSET) apply $(VERSION) $(source) --no-smoke
-	@$(PATCHSET) smoke $(VERSION) --device $(DEVICE)
+	@$(PATCHSET) smoke $(VERSION) --device $(DEVICE) $(offline)
 
 lint: $(READY) ## ruff, mypy --strict, codespell
 	$(BIN)/ruff check .
@@ -84,11 +84,12 @@ format: $(READY) ## let ruff format the code
 test-unit: $(READY) ## tests of the tool; no torch, no network
 	$(BIN)/pytest -n auto tests/unit
 
-test-overlay: runtime ## tests of the overlay, with torch and gloo
-	build/runtime/venv/bin/python -m pytest tests/overlay
+test-overlay: $(READY) ## tests of the overlay, with torch and gloo, on the patched tree
+	@$(PATCHSET) apply $(VERSION) $(source) --no-smoke
+	@$(PATCHSET) overlay-tests $(VERSION) $(offline)
 
-bench: runtime ## the benchmarks, each with its baseline in the same run
-	build/runtime/venv/bin/python -m pytest tests/benchmarks
+bench: $(READY) ## measure the patched tree against the pristine one, in the same run
+	@$(PATCHSET) bench $(VERSION) $(offline) $(json)
 
 clean: ## remove build/, dist/ and .venv
 	rm -rf build dist .venv

@@ -64,7 +64,11 @@ def fetch(artifact: Artifact, *, offline: bool, terminal: Terminal | None = None
     partial = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         download(artifact, partial, terminal)
-        check(partial, artifact, hint="the index serves another file under this name; the pin decides, so nothing was kept")
+        check(
+            partial,
+            artifact,
+            hint="the index serves another file under this name; the pin decides, so nothing was kept",
+        )
         partial.replace(file)
     finally:
         partial.unlink(missing_ok=True)

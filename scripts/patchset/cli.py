@@ -40,21 +40,33 @@ def build_parser() -> argparse.ArgumentParser:
 
     def command(name: str, summary: str, *, optional_set: bool = False) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=summary, description=summary)
-        sub.add_argument("set", metavar="SET", nargs="?" if optional_set else None, help="a folder of patches/: v0.10.1.1")
+        sub.add_argument(
+            "set", metavar="SET", nargs="?" if optional_set else None, help="a folder of patches/: v0.10.1.1"
+        )
         sub.add_argument("--json", action="store_true", help="print one JSON document on stdout")
         return sub
 
     def target(sub: argparse.ArgumentParser) -> None:
         sub.add_argument(
-            "--target", type=Path, metavar="DIR", help="work in place on a checkout or a site-packages folder, not in build/"
+            "--target",
+            type=Path,
+            metavar="DIR",
+            help="work in place on a checkout or a site-packages folder, not in build/",
         )
 
-    def source(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("--upstream", type=Path, metavar="PATH", help="an sdist, a directory or a git checkout of upstream")
+    def offline(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("--offline", action="store_true", help="use the download cache alone")
 
+    def source(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument(
+            "--upstream", type=Path, metavar="PATH", help="an sdist, a directory or a git checkout of upstream"
+        )
+        offline(sub)
+
     def device(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("--device", choices=("cpu", "npu"), default="cpu", help="where the smoke tests run (default: cpu)")
+        sub.add_argument(
+            "--device", choices=("cpu", "npu"), default="cpu", help="where the smoke tests run (default: cpu)"
+        )
 
     apply = command("apply", "patch vllm-ascend, check the result, swap it into place, smoke-test it")
     target(apply)
@@ -71,9 +83,12 @@ def build_parser() -> argparse.ArgumentParser:
     source(record)
     smoke = command("smoke", "run the smoke tests on the patched tree")
     device(smoke)
-    smoke.add_argument("--only", metavar="NAME", help="run the tests whose name contains NAME")
-    command("upstream-tests", "run upstream's unit tests on the pristine and the patched tree")
-    command("runtime", "build the Python environment of the smoke tests")
+    offline(smoke)
+    smoke.add_argument("--only", metavar="EXPRESSION", help="run the tests that pytest -k EXPRESSION selects")
+    offline(command("upstream-tests", "run upstream's unit tests on the pristine and the patched tree"))
+    offline(command("overlay-tests", "run the overlay's tests on the patched tree"))
+    offline(command("bench", "measure the patched tree against the pristine one"))
+    offline(command("runtime", "build the Python environment of the smoke tests"))
     return parser
 
 
@@ -104,7 +119,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        unavailable = Unavailable(f"{where}{error.strerror or error}", hint="mend the file, folder or disk, then run again")
+        unavailable = Unavailable(
+            f"{where}{error.strerror or error}", hint="mend the file, folder or disk, then run again"
+        )
         return _fail(unavailable, terminal)
     except Exception as error:
         return _internal(error, words)

@@ -114,6 +114,8 @@ class Locked(PatchsetError):
 
     def __init__(self, lock: Path, pid: int | None) -> None:
         holder = f"process {pid}" if pid else "another process"
-        super().__init__(f"{holder} is working on this target\n  lock: {lock}", hint="wait for it to end, then run again")
+        super().__init__(
+            f"{holder} is working on this target\n  lock: {lock}", hint="wait for it to end, then run again"
+        )
         self.lock = lock
         self.pid = pid

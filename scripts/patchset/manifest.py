@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 Manifest = dict[str, str]
 
+NO_FILE = "not a regular file"
+
 _LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
 
 
@@ -92,12 +94,16 @@ def digest(manifest: Mapping[str, str]) -> str:
 
 
 def measure(root: Path, paths: Iterable[str]) -> Manifest:
-    """Hashes the given files of a tree; those that are not there, or are no regular files, are left out."""
+    """Hashes the given files of a tree: nothing for one that is not there, NO_FILE for a link or a folder."""
     found: Manifest = {}
     for path in paths:
         file = root / path
-        if file.is_file() and not file.is_symlink():
+        if file.is_symlink():
+            found[path] = NO_FILE
+        elif file.is_file():
             found[path] = sha256_file(file)
+        elif file.exists():
+            found[path] = NO_FILE
     return found
 
 

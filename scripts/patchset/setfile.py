@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import dataclass, field
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from patchset import manifest, paths
@@ -38,12 +39,14 @@ class Release:
     Attributes:
         version: as in the project's metadata.
         commit: git commit of the tag, 40 hex digits; empty where it is not pinned.
+        released: the day of the release; None where it is not pinned.
         sdist: the source archive.
         wheels: the published wheels that the set covers.
     """
 
     version: str
     commit: str
+    released: date | None
     sdist: Artifact
     wheels: tuple[Artifact, ...] = ()
 
@@ -206,12 +209,13 @@ def parse(text: str, folder: Path) -> PatchSet:
 def _release(table: _Table, project: str) -> Release:
     version = table.text("version")
     commit = table.text("commit", _COMMIT, default="")
+    released = table.take("released", date) if "released" in table.rest else None
     sdist = _artifact(table.table("sdist"), project)
     wheels = []
     for number, value in enumerate(table.take("wheels", list, []), start=1):
         wheels.append(_artifact(_Table(table.file, f"{table.name}.wheels[{number}]", value), project))
     table.finish()
-    return Release(version, commit, sdist, tuple(wheels))
+    return Release(version, commit, released, sdist, tuple(wheels))
 
 
 def _artifact(table: _Table, project: str) -> Artifact:

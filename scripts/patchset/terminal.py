@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from patchset.errors import PatchsetError
 
 
+_WIDTH = 120  # columns of a table off a TTY
+
+
 class Terminal:
     """stdout and stderr of one run. Off a TTY, or with NO_COLOR, the lines are plain.
 
@@ -28,7 +32,8 @@ class Terminal:
 
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
-        self._out = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+        wide = None if sys.stdout.isatty() or os.environ.get("COLUMNS") else _WIDTH
+        self._out = Console(file=sys.stdout, highlight=False, soft_wrap=True, width=wide)
         self._err = Console(file=sys.stderr, highlight=False, soft_wrap=True)
 
     def step(self, message: str) -> None:
@@ -66,8 +71,7 @@ class Terminal:
             table.add_column(column, justify="right" if column in right.split() else "left", overflow="fold")
         for row in rows:
             table.add_row(*(escape(cell) for cell in row))
-        width = self._out.width if self._out.is_terminal else max(self._out.width, 120)
-        self._out.print(table, width=width)
+        self._out.print(table)
 
     def document(self, value: Any) -> None:
         """Prints the JSON document, where JSON was asked for."""

@@ -62,10 +62,14 @@ def materialize(
         elif upstream.is_dir():
             _copy(patch_set, upstream, staging)
         elif upstream.is_file():
-            cache.check(upstream, patch_set.ascend.sdist, hint=f"give the sdist of vllm-ascend {patch_set.ascend.version}")
+            cache.check(
+                upstream, patch_set.ascend.sdist, hint=f"give the sdist of vllm-ascend {patch_set.ascend.version}"
+            )
             unpack(upstream, staging)
         else:
-            raise UsageError(f"no such file or directory: {upstream}", hint="UPSTREAM is an sdist, a directory or a git checkout")
+            raise UsageError(
+                f"no such file or directory: {upstream}", hint="UPSTREAM is an sdist, a directory or a git checkout"
+            )
         _verify(patch_set, staging, upstream)
         if dest.exists():
             shutil.rmtree(dest)
@@ -108,7 +112,7 @@ def _verify(patch_set: PatchSet, tree: Path, upstream: Path | None) -> None:
     shown = "\n    ".join(rows[:_SHOWN] + ([f"and {len(rows) - _SHOWN} more"] if len(rows) > _SHOWN else []))
     raise PinMismatch(
         f"{upstream or patch_set.ascend.sdist.file}",
-        expected=f"the {len(patch_set.upstream_manifest())} files of vllm-ascend {patch_set.ascend.version} (upstream.sha256)",
+        expected=f"vllm-ascend {patch_set.ascend.version}, file by file (upstream.sha256)",
         found=f"{len(rows)} that differ\n    {shown}",
         hint=f"check out tag v{patch_set.ascend.version} without changes, or leave UPSTREAM out to fetch it",
     )

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The few ways in which this tool changes a disk; each one is atomic or can be repeated.
+
+`before_step` is called with a name before each change, so that a test can stop the process at every one of them.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+before_step: Callable[[str], None] | None = None
+
+
+def step(name: str) -> None:
+    """Announces a change of the disk."""
+    if before_step:
+        before_step(name)
+
+
+def temporary(path: Path) -> Path:
+    """Where a file's new content lies until it is renamed into place: a fixed name, so that leftovers are found."""
+    return path.with_name(f".{path.name}.patchset-new")
+
+
+def write(path: Path, data: bytes, *, mode: int, owner: os.stat_result | None = None) -> None:
+    """Replaces or makes a file in one step: at any moment it is the old or the new one. Never writes through a link.
+
+    Args:
+        path: the file.
+        data: its new content.
+        mode: its permission bits.
+        owner: whose user and group it gets, where this process may give files away.
+    """
+    new = temporary(path)
+    step(f"write {path.name}")
+    new.unlink(missing_ok=True)
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            if owner:
+                with suppress(PermissionError):
+                    os.fchown(stream.fileno(), owner.st_uid, owner.st_gid)
+            os.fchmod(stream.fileno(), mode)
+            os.fsync(stream.fileno())
+        step(f"rename {path.name}")
+        new.replace(path)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
+    sync(path.parent)
+
+
+def remove(path: Path) -> None:
+    """Removes a file that may be gone already."""
+    step(f"remove {path.name}")
+    path.unlink(missing_ok=True)
+
+
+def make_folder(path: Path, owner: os.stat_result | None = None) -> None:
+    """Makes a folder, and those above it, that may be there already."""
+    if path.is_dir():
+        return
+    make_folder(path.parent, owner)
+    step(f"make folder {path.name}")
+    path.mkdir(exist_ok=True)
+    if owner:
+        with suppress(PermissionError):
+            os.chown(path, owner.st_uid, owner.st_gid)
+
+
+def remove_empty_folders(paths: Iterable[Path]) -> None:
+    """Removes the folders that are empty, deepest first."""
+    for path in sorted(set(paths), reverse=True):
+        with suppress(OSError):
+            step(f"remove folder {path.name}")
+            path.rmdir()
+
+
+def sync(folder: Path) -> None:
+    """Makes renames in a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def is_temporary(path: str) -> bool:
+    """Whether a path is what a run that was cut off may have left: see `temporary`."""
+    return path.rpartition("/")[2].startswith(".") and path.endswith(".patchset-new")

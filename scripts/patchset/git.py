@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Git, run so that nothing of the user's or the system's configuration, and no repository around, can matter."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from patchset.errors import Unavailable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_CONFIG = {
+    "core.autocrlf": "false",
+    "core.fileMode": "true",
+    "core.fsmonitor": "false",
+    "core.hooksPath": os.devnull,
+    "core.symlinks": "true",
+    "core.quotePath": "false",
+    "apply.whitespace": "nowarn",
+    "gc.auto": "0",
+}
+
+
+class GitError(Exception):
+    """Git refused; the message is what it said."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Author and committer: `Name <address>`, and a date that git understands."""
+
+    person: str
+    date: str
+
+    def environment(self) -> dict[str, str]:
+        """The variables that git reads them from."""
+        name, _, address = self.person.removesuffix(">").rpartition(" <")
+        return {
+            f"GIT_{role}_{key}": value
+            for role in ("AUTHOR", "COMMITTER")
+            for key, value in (("NAME", name.strip('"')), ("EMAIL", address), ("DATE", self.date))
+        }
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A work tree and the repository in its .git folder.
+
+    Attributes:
+        root: the work tree.
+        index: the index file to use; relative to .git.
+    """
+
+    root: Path
+    index: str = "index"
+
+    def git(self, *arguments: str, stdin: bytes = b"", identity: Identity | None = None) -> str:
+        """Runs git and returns what it prints.
+
+        Raises:
+            GitError: it failed.
+            Unavailable: there is no git.
+        """
+        environment = self._environment() | (identity.environment() if identity else {})
+        config = [word for key, value in _CONFIG.items() for word in ("-c", f"{key}={value}")]
+        try:
+            done = subprocess.run(
+                ["git", *config, *arguments],
+                input=stdin,
+                capture_output=True,
+                cwd=self.root,
+                env=environment,
+                check=False,
+            )
+        except FileNotFoundError:
+            raise Unavailable("git is not on PATH", hint="install git") from None
+        if done.returncode:
+            raise GitError(done.stderr.decode(errors="replace").strip() or f"git {arguments[0]} failed")
+        return done.stdout.decode(errors="replace")
+
+    def _environment(self) -> dict[str, str]:
+        kept = {key: os.environ[key] for key in ("PATH", "TMPDIR", "LD_LIBRARY_PATH") if key in os.environ}
+        return kept | {
+            "LC_ALL": "C",
+            "TZ": "UTC",
+            "HOME": os.devnull,
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_ATTR_NOSYSTEM": "1",
+            "GIT_CEILING_DIRECTORIES": str(self.root.parent),
+            "GIT_DIR": str(self.root / ".git"),
+            "GIT_WORK_TREE": str(self.root),
+            "GIT_INDEX_FILE": str(self.root / ".git" / self.index),
+            "GIT_PAGER": "cat",
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_OPTIONAL_LOCKS": "0",
+        }
+
+    def init(self, branch: str) -> None:
+        """Makes the repository where there is none; upstream's attributes never change a byte."""
+        if (self.root / ".git" / "HEAD").is_file():
+            return
+        self.git("init", "--quiet", "--template=", "--object-format=sha1", f"--initial-branch={branch}")
+        info = self.root / ".git" / "info"
+        info.mkdir(exist_ok=True)
+        (info / "attributes").write_text("* -text -filter -ident -working-tree-encoding\n", encoding="utf-8")
+
+    def ref(self, name: str) -> str | None:
+        """The commit that a ref names, or None."""
+        try:
+            return self.git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}").strip()
+        except GitError:
+            return None
+
+    def commit(self, message: str, identity: Identity, parent: str | None) -> str:
+        """Commits the index and returns the commit's id."""
+        tree = self.git("write-tree").strip()
+        parents = ("-p", parent) if parent else ()
+        return self.git("commit-tree", tree, *parents, stdin=message.encode(), identity=identity).strip()
+
+
+def blob_id(data: bytes) -> str:
+    """Git's id of a file's content.
+
+    >>> blob_id(b"")
+    'e69de29bb2d1d6434b8b29ae775ad8c2e48c5391'
+    """
+    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()

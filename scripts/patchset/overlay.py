@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The overlay: modules that a set adds to the tree, and what of upstream each one replaces.
+
+overlay/<set>/overlay.toml pins the upstream code that a module was written against, so that a release that changes
+that code is noticed:
+
+    [[module]]
+    path = "vllm_ascend/data_parallel/metadata.py"
+
+    [[module.replaces]]
+    path = "vllm_ascend/worker/model_runner_v1.py"
+    symbol = "NPUModelRunner._get_forward_metadata_across_dp"
+    sha256 = "..."  # of the symbol's lines; `patchset record` writes it
+"""
+
+from __future__ import annotations
+
+import ast
+import tomllib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from patchset import manifest, paths
+from patchset.errors import PinMismatch, UsageError
+from patchset.setfile import _Table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from patchset.setfile import PatchSet
+
+_NOTES = frozenset({"overlay.toml", "README.md"})
+
+
+@dataclass(frozen=True)
+class Replaced:
+    """Upstream code that an overlay module takes the place of.
+
+    Attributes:
+        module: the overlay module.
+        path: upstream's file.
+        symbol: dotted name of a class or function in it; empty for the whole file.
+        sha256: of the symbol's source lines, or of the file; empty where it is not recorded yet.
+    """
+
+    module: str
+    path: str
+    symbol: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """What a set installs: file content by path, and what that replaces."""
+
+    files: Mapping[str, bytes]
+    replaces: tuple[Replaced, ...]
+
+    @property
+    def lines(self) -> int:
+        """Lines of all files together."""
+        return sum(data.count(b"\n") for data in self.files.values())
+
+
+def overlay_toml(set_name: str) -> Path:
+    """overlay/<set>/overlay.toml."""
+    return paths.overlay_dirs(set_name)[1] / "overlay.toml"
+
+
+def load(patch_set: PatchSet) -> Overlay:
+    """Reads overlay/shared, then overlay/<set>, whose files win.
+
+    Raises:
+        UsageError: a file that is no part of the package, or one that upstream has; or a malformed overlay.toml.
+    """
+    upstream = patch_set.upstream_manifest()
+    files: dict[str, bytes] = {}
+    for folder in paths.overlay_dirs(patch_set.name):
+        for path in manifest.walk(folder, skip=("__pycache__",)) if folder.is_dir() else ():
+            if path in _NOTES or path.endswith(".pyc"):
+                continue
+            file = folder / path
+            if file.is_symlink():
+                raise UsageError(f"{file} is a link; the overlay holds files")
+            if not path.startswith(f"{patch_set.package}/"):
+                raise UsageError(f"{file} is not below {patch_set.package}/", hint="lay overlay files out as they land")
+            if path in upstream:
+                raise UsageError(
+                    f"{file} would overwrite upstream's file",
+                    hint="put the logic in a new module and hook it in with a patch",
+                )
+            files[path] = file.read_bytes()
+    return Overlay(files, _replaces(overlay_toml(patch_set.name), files, upstream))
+
+
+def _replaces(file: Path, files: Mapping[str, bytes], upstream: Mapping[str, str]) -> tuple[Replaced, ...]:
+    if not file.is_file():
+        return ()
+    try:
+        top = _Table(file, "", tomllib.loads(file.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file}: {error}") from error
+    rows = []
+    for number, value in enumerate(top.take("module", list, []), start=1):
+        module = _Table(file, f"module[{number}]", value)
+        path = module.text("path")
+        if path not in files:
+            raise module.refuse("path", f"names {path!r}, which the overlay does not have")
+        for index, entry in enumerate(module.take("replaces", list, []), start=1):
+            table = _Table(file, f"{module.name}.replaces[{index}]", entry)
+            row = Replaced(path, table.text("path"), table.text("symbol", default=""), table.text("sha256", default=""))
+            if row.path not in upstream:
+                raise table.refuse("path", f"names {row.path!r}, which upstream does not have")
+            table.finish()
+            rows.append(row)
+        module.finish()
+    top.finish()
+    return tuple(rows)
+
+
+def symbol_sha256(source: bytes, symbol: str) -> str | None:
+    """Digest of a class's or function's lines, decorators included; None where the module has no such symbol.
+
+    >>> source = b"class A:\\n    def f(self):\\n        return 1\\n"
+    >>> symbol_sha256(source, "A.f") == manifest.sha256(b"    def f(self):\\n        return 1\\n")
+    True
+    >>> symbol_sha256(source, "A.g") is None
+    True
+    """
+    if not symbol:
+        return manifest.sha256(source)
+    body: list[ast.stmt] = ast.parse(source).body
+    node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef | None = None
+    for name in symbol.split("."):
+        kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+        node = next((item for item in body if isinstance(item, kinds) and item.name == name), None)
+        if node is None:
+            return None
+        body = node.body
+    assert node is not None and node.end_lineno is not None
+    first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+    return manifest.sha256(b"".join(source.splitlines(keepends=True)[first - 1 : node.end_lineno]))
+
+
+def check(overlay: Overlay, set_name: str, read: Callable[[str], bytes]) -> None:
+    """Raises PinMismatch where the code that a module replaces is not the code that it was written against."""
+    for row in overlay.replaces:
+        found = symbol_sha256(read(row.path), row.symbol)
+        if found is None:
+            raise UsageError(f"{overlay_toml(set_name)}: {row.path} has no {row.symbol}, which {row.module} replaces")
+        if found != row.sha256:
+            raise PinMismatch(
+                f"{row.path} {row.symbol}, which {row.module} replaces,",
+                expected=row.sha256 or "(not recorded)",
+                found=found,
+                hint=f"read upstream's change, then: patchset record {set_name}",
+            )

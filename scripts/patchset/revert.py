@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`patchset revert`: upstream's exact bytes back, proven by their digests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from patchset import change, distinfo, lock, manifest
+from patchset.apply import refuse_modified
+from patchset.assess import State, assess
+from patchset.errors import PinMismatch
+from patchset.source import Source
+from patchset.state import Store
+from patchset.target import Target, locate
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from patchset.assess import Report
+    from patchset.setfile import PatchSet
+    from patchset.terminal import Terminal
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What revert found and did.
+
+    Attributes:
+        target: what it worked on.
+        result: reverted, or unchanged (there was nothing to take back).
+        changed: the files that were given back or removed.
+        tree: digest of upstream's files in the target.
+    """
+
+    target: Target
+    result: str
+    changed: tuple[str, ...]
+    tree: str
+
+
+def run(
+    patch_set: PatchSet, *, folder: Path | None, upstream: Path | None, offline: bool, terminal: Terminal
+) -> Outcome:
+    """Takes a set back from the build tree, or from `folder`.
+
+    Raises:
+        PatchsetError: nothing was changed, or the next command finishes or takes back what was.
+    """
+    target = locate(patch_set, folder)
+    store = Store(target.state)
+    if not target.root.is_dir():
+        return Outcome(target, "unchanged", (), "")
+    with lock.hold(target.lock):
+        if done := change.recover(target, store, "revert"):
+            terminal.step(done)
+        report = assess(patch_set, target, store)
+        refuse_modified(report, target, folder)
+        desired: dict[str, tuple[bytes | None, bool]] = {}
+        if report.state is not State.PRISTINE:
+            source = Source(patch_set, given=upstream, offline=offline, terminal=terminal, target=target, store=store)
+            desired = _desired(patch_set, target, store, report, source)
+            terminal.step(f"changing {len(desired)} files in {target.root}")
+            change.carry_out(target, store, "revert", desired, None)
+            report = assess(patch_set, target, store)
+        _prove(report, target)
+        store.discard()
+        return Outcome(target, "reverted" if desired else "unchanged", tuple(sorted(desired)), report.digest)
+
+
+def _desired(
+    patch_set: PatchSet, target: Target, store: Store, report: Report, source: Source
+) -> dict[str, tuple[bytes | None, bool]]:
+    """Upstream's content of each file that holds something else."""
+    upstream = patch_set.upstream_manifest()
+    installed = report.installed.files if report.installed else {}
+    original: dict[str, bytes | None] = {}
+    for path in report.files:
+        if path == target.record:
+            continue
+        original[path] = source.read(path) if path in upstream else None
+    if target.record:
+        before = installed[target.record].before if target.record in installed else None
+        kept = store.get(before) if before else None
+        file = target.root / target.record
+        original[target.record] = kept or distinfo.update(file.read_bytes(), original, str(file))
+    now = manifest.measure(target.root, original)
+    return {
+        path: (data, False)
+        for path, data in original.items()
+        if now.get(path) != (None if data is None else manifest.sha256(data))
+    }
+
+
+def _prove(report: Report, target: Target) -> None:
+    if report.state is not State.PRISTINE:
+        raise PinMismatch(
+            f"{target.root}, read back,", expected="pristine", found=report.state.value, hint="patchset status"
+        )

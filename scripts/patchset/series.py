@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The series: which patches of a set apply, and in what order."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from patchset import patchfile
+from patchset.errors import PatchDoesNotApply, UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from patchset.patchfile import Patch
+
+
+def names(text: str) -> list[str]:
+    """The patch names of a series file: one a line; # begins a comment.
+
+    >>> names("# first\\n0001-a.patch\\n\\n0002-b.patch  # why\\n")
+    ['0001-a.patch', '0002-b.patch']
+    """
+    stripped = (line.partition("#")[0].strip() for line in text.splitlines())
+    return [line for line in stripped if line]
+
+
+def load(folder: Path) -> tuple[Patch, ...]:
+    """Reads every patch of patches/<set>.
+
+    Raises:
+        UsageError: the series and the folder disagree.
+        PatchDoesNotApply: a patch is malformed.
+    """
+    file = folder / "series"
+    try:
+        listed = names(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file}: {error}", hint="restore it with git") from error
+    present = {entry.name for entry in folder.glob("*.patch")}
+    if len(set(listed)) != len(listed):
+        twice = next(name for name in listed if listed.count(name) > 1)
+        raise UsageError(f"{file}: {twice} is listed twice")
+    if missing := [name for name in listed if name not in present]:
+        raise UsageError(f"{file}: {missing[0]} is listed and not in the folder", hint="add the file, or drop the line")
+    if unused := sorted(present - set(listed)):
+        raise UsageError(f"{folder / unused[0]} is not in the series", hint=f"add it to {file}, or remove it")
+    patches = tuple(patchfile.parse(name, (folder / name).read_bytes()) for name in listed)
+    for before, after in pairwise(patches):
+        if before.sha256 == after.sha256:
+            raise PatchDoesNotApply(f"{after.name} is the same as {before.name}", patch=after.name)
+    return patches

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Upstream's bytes of single files, from the nearest place that has them, checked against the pins in each case."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from patchset import paths, upstream
+from patchset.manifest import sha256
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from patchset.setfile import PatchSet
+    from patchset.state import Store
+    from patchset.target import Target
+    from patchset.terminal import Terminal
+
+
+class Source:
+    """Reads upstream's files.
+
+    Args:
+        patch_set: whose upstream.
+        given: an sdist, a directory or a git checkout to take instead of the download.
+        offline: use the cache alone.
+        terminal: where progress goes.
+        target, store: places to look first; a target that is pristine needs no network.
+    """
+
+    def __init__(
+        self,
+        patch_set: PatchSet,
+        *,
+        given: Path | None,
+        offline: bool,
+        terminal: Terminal,
+        target: Target | None = None,
+        store: Store | None = None,
+    ) -> None:
+        self._set = patch_set
+        self._given = given
+        self._offline = offline
+        self._terminal = terminal
+        self._target = target
+        self._store = store
+        self._manifest = patch_set.upstream_manifest()
+        self._tree: Path | None = None
+
+    def read(self, path: str) -> bytes:
+        """Upstream's bytes of a file of the upstream manifest.
+
+        Raises:
+            PinMismatch, Unavailable, UsageError: upstream could not be had as pinned.
+        """
+        wanted = self._manifest[path]
+        if self._target:
+            file = self._target.root / path
+            if file.is_file() and sha256(data := file.read_bytes()) == wanted:
+                return data
+        if self._store and (kept := self._store.get(wanted)) is not None:
+            return kept
+        return (self.tree() / path).read_bytes()
+
+    def tree(self) -> Path:
+        """build/<set>/pristine, made and verified once a run."""
+        if self._tree is None:
+            self._tree = paths.pristine_dir(self._set.name)
+            upstream.materialize(
+                self._set, self._tree, upstream=self._given, offline=self._offline, terminal=self._terminal
+            )
+        return self._tree

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tables and JSON documents that the commands print at their end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from patchset import smoke
+from patchset.assess import State
+
+if TYPE_CHECKING:
+    from patchset import apply, revert
+    from patchset.assess import Report
+    from patchset.setfile import PatchSet
+    from patchset.smoke import SmokeReport
+    from patchset.target import Target
+    from patchset.terminal import Terminal
+
+_SHOWN = 20
+_WORDS = {
+    State.ABSENT: "is not there; `make apply` makes it",
+    State.PRISTINE: "is upstream's, byte for byte",
+    State.APPLIED: "is upstream's with the whole set applied",
+    State.PARTIAL: "is partly patched; apply finishes it, revert takes it back",
+    State.MODIFIED: "holds files that are neither upstream's nor the set's",
+}
+
+
+def applied(outcome: apply.Outcome, report: SmokeReport | None, terminal: Terminal) -> None:
+    """What `apply` did."""
+    made = outcome.plan
+    verdict = {"applied": "applied", "unchanged": "applied already", "would apply": "would apply"}[outcome.result]
+    rows = [
+        [
+            step.patch.name,
+            str(len(step.patch.files)),
+            f"+{step.patch.added}",
+            f"-{step.patch.removed}",
+            ", ".join(step.patch.header.resolves),
+            verdict,
+        ]
+        for step in made.steps
+    ]
+    overlay = made.overlay
+    rows.append(["overlay", str(len(overlay.files)), f"+{overlay.lines}", "", "", verdict])
+    title = f"{made.patch_set.name}: vllm-ascend {made.patch_set.ascend.version} for vLLM {made.patch_set.vllm.version}"
+    terminal.table(title, ["patch", "files", "+", "-", "resolves", "result"], rows, right="files + -")
+    if report:
+        smoke.show(report, terminal)
+    terminal.note(f"tree:   {outcome.tree}")
+    if outcome.commit:
+        terminal.note(f"commit: {outcome.commit}")
+    terminal.note(
+        {
+            "applied": f"applied to {outcome.target.root} ({len(outcome.changed)} files changed)",
+            "unchanged": f"nothing to do: {made.patch_set.name} is applied to {outcome.target.root} already",
+            "would apply": f"dry run: {len(outcome.changed)} files would change in {outcome.target.root}; none was",
+        }[outcome.result]
+    )
+    if outcome.result == "would apply":
+        for path in outcome.changed:
+            terminal.note(f"  {path}")
+    terminal.document(
+        {
+            "command": "apply",
+            "set": made.patch_set.name,
+            "target": str(outcome.target.root),
+            "kind": outcome.target.kind.value,
+            "result": outcome.result,
+            "changed": list(outcome.changed),
+            "tree": outcome.tree,
+            "commit": outcome.commit or None,
+            "patches": [_patch(step.patch) for step in made.steps],
+            "overlay": {"files": sorted(overlay.files), "lines": overlay.lines},
+            "smoke": report.as_dict() if report else None,
+        }
+    )
+
+
+def _patch(patch: Any) -> dict[str, Any]:
+    return {
+        "name": patch.name,
+        "subject": patch.header.subject,
+        "resolves": list(patch.header.resolves),
+        "files": [file.path for file in patch.files],
+        "added": patch.added,
+        "removed": patch.removed,
+        "sha256": patch.sha256,
+    }
+
+
+def assessed(report: Report, target: Target, patch_set: PatchSet, terminal: Terminal) -> None:
+    """What `status` found."""
+    terminal.note(f"{report.state.value}: {target.root} {_WORDS[report.state]}")
+    if report.journal:
+        terminal.note(f"  a run of {report.journal.command} was cut off here; run apply or revert to end it")
+    for row in report.rows:
+        terminal.note(f"  {row.path}: {row.found.value} (differs from {row.differs_from})")
+    if report.state is State.APPLIED:
+        terminal.note(f"  {len(report.files)} files patched or added; tree {report.digest}")
+    for path in report.untracked[:_SHOWN]:
+        terminal.note(f"  untracked: {path}")
+    if len(report.untracked) > _SHOWN:
+        terminal.note(f"  untracked: and {len(report.untracked) - _SHOWN} more")
+    terminal.document(
+        {
+            "command": "status",
+            "set": patch_set.name,
+            "target": str(target.root),
+            "kind": target.kind.value,
+            "state": report.state.value,
+            "clean": report.clean,
+            "interrupted": report.journal.command if report.journal else None,
+            "files": {path: found.name.lower() for path, found in report.files.items()},
+            "differing": [
+                {"path": row.path, "found": row.found.name.lower(), "differs_from": row.differs_from}
+                for row in report.rows
+            ],
+            "untracked": list(report.untracked),
+            "digest": report.digest,
+        }
+    )
+
+
+def reverted(outcome: revert.Outcome, terminal: Terminal) -> None:
+    """What `revert` did."""
+    if outcome.result == "reverted":
+        terminal.note(
+            f"reverted: {outcome.target.root} is upstream's again, {len(outcome.changed)} files given back or removed"
+        )
+    else:
+        terminal.note(f"nothing to do: nothing is applied to {outcome.target.root}")
+    if outcome.tree:
+        terminal.note(f"tree:   {outcome.tree}")
+    terminal.document(
+        {
+            "command": "revert",
+            "target": str(outcome.target.root),
+            "kind": outcome.target.kind.value,
+            "result": outcome.result,
+            "changed": list(outcome.changed),
+            "tree": outcome.tree or None,
+        }
+    )
