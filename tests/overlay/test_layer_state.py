@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import gc
 import weakref
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from vllm_ascend.ops.moe_dispatcher import token_dispatcher
 
-from vllm_ascend.data_parallel import layer_state
 from vllm_ascend.data_parallel.layer_state import releases_comm_tensors
 
 
@@ -27,14 +26,14 @@ class Holder:
 class Layer:
     """An MoE layer that leaves tensors on its communication objects."""
 
-    def __init__(self, context: SimpleNamespace) -> None:
+    def __init__(self, dispatcher: Holder) -> None:
         self.allgathercommimpl = Holder()
-        self.context = context
+        self.dispatcher = dispatcher
         self.seen: list[weakref.ref[torch.Tensor]] = []
 
     @releases_comm_tensors
     def forward(self, x: torch.Tensor, fail: bool = False) -> torch.Tensor:
-        for owner in (self.allgathercommimpl, self.context.token_dispatcher):
+        for owner in (self.allgathercommimpl, self.dispatcher):
             kept, parts = x + 1, [x + 2, x + 3]
             self.seen += [weakref.ref(one) for one in (kept, *parts)]
             owner.topk_ids, owner.split_hidden_states, owner.splits = kept, tuple(parts), [1, 2]
@@ -45,9 +44,9 @@ class Layer:
 
 @pytest.fixture
 def layer(monkeypatch: pytest.MonkeyPatch) -> Layer:
-    context = SimpleNamespace(token_dispatcher=Holder())
-    monkeypatch.setattr(layer_state, "get_forward_context", lambda: context)
-    return Layer(context)
+    dispatcher = Holder()
+    monkeypatch.setitem(token_dispatcher._Dispatchers, "TokenDispatcherWithMC2", dispatcher)
+    return Layer(dispatcher)
 
 
 @pytest.mark.parametrize("fail", [False, True])
@@ -63,7 +62,7 @@ def test_the_tensors_of_a_forward_die_with_it(layer: Layer, fail: bool) -> None:
 
 
 def test_what_was_there_before_stays(layer: Layer) -> None:
-    owner: Any = layer.context.token_dispatcher
+    owner: Any = layer.dispatcher
     ids = owner.expert_ids
     layer.forward(torch.ones(3))
     assert owner.expert_ids is ids

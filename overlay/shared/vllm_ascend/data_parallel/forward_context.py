@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from vllm.distributed import get_ep_group
-
 import vllm_ascend.envs as envs_ascend
+from vllm.distributed import get_ep_group
 from vllm_ascend.ascend_config import get_ascend_config
-from vllm_ascend.data_parallel.moe_comm import MoECommConfig
 from vllm_ascend.utils import get_ascend_soc_version
+
+from vllm_ascend.data_parallel.moe_comm import MoECommConfig
 
 # Routed experts of DeepSeek V3 and R1, by which upstream recognises the models of its fused all-gather kernel.
 DEEPSEEK_V3_ROUTED_EXPERTS = 256

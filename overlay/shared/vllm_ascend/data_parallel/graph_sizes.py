@@ -46,21 +46,25 @@ def decode_graph_sizes(requested: Sequence[int], limits: DecodeLimits) -> list[i
     if largest == 0:
         raise ValueError(
             f"max_num_batched_tokens={limits.max_num_batched_tokens} holds no decode of {limits.tokens_per_req} "
-            f"tokens a request; set it to {limits.unit} or more")
+            f"tokens a request; set it to {limits.unit} or more"
+        )
     if largest > limits.max_num_batched_tokens:
         raise ValueError(
             f"the largest TorchAir decode graph needs {largest} tokens (a multiple of {limits.unit}), more than "
-            f"max_num_batched_tokens={limits.max_num_batched_tokens}; raise max_num_batched_tokens to {largest}")
+            f"max_num_batched_tokens={limits.max_num_batched_tokens}; raise max_num_batched_tokens to {largest}"
+        )
     if largest > limits.max_num_seqs * limits.tokens_per_req:
         fits = limits.max_num_seqs * limits.tokens_per_req // limits.unit * limits.unit // limits.tokens_per_req
         raise ValueError(
             f"the largest TorchAir decode graph needs {largest // limits.tokens_per_req} requests (a multiple of "
             f"{limits.unit} tokens), more than max_num_seqs={limits.max_num_seqs}; set max_num_seqs to "
-            f"{largest // limits.tokens_per_req}" + (f" or {fits}" if fits else ""))
+            f"{largest // limits.tokens_per_req}" + (f" or {fits}" if fits else "")
+        )
     if limits.mc2_capacity is not None and largest > limits.mc2_capacity:
         raise ValueError(
             f"the largest TorchAir decode graph has {largest} tokens, more than MC2's capacity of "
-            f"{limits.mc2_capacity}; lower max_num_seqs to {limits.mc2_capacity // limits.tokens_per_req}")
+            f"{limits.mc2_capacity}; lower max_num_seqs to {limits.mc2_capacity // limits.tokens_per_req}"
+        )
     wanted = [size for size in requested if 0 < size <= limits.max_num_seqs] or [1]
     sizes = {_round_up(size * limits.tokens_per_req, limits.unit) for size in wanted}
     return sorted({size for size in sizes if size < largest} | {largest})

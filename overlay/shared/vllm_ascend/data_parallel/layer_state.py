@@ -7,7 +7,8 @@ from functools import wraps
 from typing import Any, Callable, Iterator, TypeVar
 
 import torch
-from vllm.forward_context import get_forward_context
+
+from vllm_ascend.data_parallel.moe_comm import MoEComm
 
 Forward = TypeVar("Forward", bound=Callable[..., Any])
 
@@ -33,16 +34,14 @@ def releases_comm_tensors(forward: Forward) -> Forward:
 
 
 def _comm_objects(layer: Any) -> Iterator[Any]:
-    """The layer's own communication methods, and the token dispatcher of this forward."""
-    for name in ("allgathercommimpl", "alltoallcommimpl", "mc2commimpl"):
-        method = vars(layer).get(name)
-        if method is not None:
-            yield method
-            if getattr(method, "token_dispatcher", None) is not None:
-                yield method.token_dispatcher
-    dispatcher = getattr(get_forward_context(), "token_dispatcher", None)
-    if dispatcher is not None:
-        yield dispatcher
+    """The layer's own communication methods, and the token dispatchers that layers share."""
+    # Imported late: the dispatchers' module is one of upstream's ops, which import this one.
+    from vllm_ascend.ops.moe_dispatcher.token_dispatcher import get_token_dispatcher
+
+    for method in MoEComm:
+        own = vars(layer).get(method.value.comm_impl)
+        shared = get_token_dispatcher(method.value.token_dispatcher)
+        yield from (owner for owner in (own, shared) if owner is not None)
 
 
 def _restore_tensors(owner: Any, before: dict[str, Any]) -> None:

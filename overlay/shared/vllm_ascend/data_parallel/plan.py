@@ -37,7 +37,7 @@ class StepPlan:
     def padded_tokens_per_rank(self) -> tuple[int, ...]:
         """Rows that each rank computes."""
         tokens = self.metadata.tokens_per_rank
-        return tokens if self.uniform_size is None else (self.uniform_size, ) * len(tokens)
+        return tokens if self.uniform_size is None else (self.uniform_size,) * len(tokens)
 
     @property
     def num_input_tokens(self) -> int:

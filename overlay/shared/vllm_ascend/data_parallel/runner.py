@@ -12,15 +12,15 @@ from vllm.config import CUDAGraphMode
 from vllm.distributed.parallel_state import get_dp_group
 from vllm.forward_context import BatchDescriptor
 from vllm.logger import logger
+from vllm_ascend.utils import lmhead_tp_enable
 
 from vllm_ascend.data_parallel.forward_context import moe_comm_config
-from vllm_ascend.data_parallel.metadata import LocalBatch, StepMetadata
 from vllm_ascend.data_parallel.graph_sizes import DecodeLimits, decode_graph_sizes
+from vllm_ascend.data_parallel.metadata import LocalBatch, StepMetadata
 from vllm_ascend.data_parallel.moe_comm import select_moe_comm
 from vllm_ascend.data_parallel.plan import StepPlan
 from vllm_ascend.data_parallel.profiling import profile_passes
 from vllm_ascend.data_parallel.synchronizer import MetadataGroup, MetadataSynchronizer, PendingStep
-from vllm_ascend.utils import lmhead_tp_enable
 
 
 class DataParallelStep:
@@ -90,7 +90,8 @@ class DataParallelStep:
         if not self.step.use_graph:
             return CUDAGraphMode.NONE, None
         return self.aclgraph_dispatcher.dispatch(  # type: ignore[no-any-return]
-            BatchDescriptor(num_tokens=num_tokens, uniform_decode=False))
+            BatchDescriptor(num_tokens=num_tokens, uniform_decode=False)
+        )
 
     @property
     def lmhead_rows(self) -> int:
