@@ -16,6 +16,7 @@ from patchset.errors import PinMismatch, TargetModified, UsageError
 from patchset.source import Source
 from patchset.state import FileState, Installed, Store
 from patchset.target import Kind, Target, locate
+from patchset.upstream import check_given
 
 if TYPE_CHECKING:
     from patchset.plan import Plan
@@ -60,15 +61,13 @@ def run(
     Raises:
         PatchsetError: nothing was changed, or the next command finishes or takes back what was.
     """
-    if upstream and not upstream.exists():
-        raise UsageError(
-            f"no such file or directory: {upstream}", hint="UPSTREAM is an sdist, a directory or a git checkout"
-        )
+    if upstream:
+        check_given(patch_set, upstream)
     target = locate(patch_set, folder)
     store = Store(target.state)
     if dry_run:
-        lock.refuse_if_held(target.lock)
-    with nullcontext() if dry_run else lock.hold(target.lock):
+        lock.refuse_if_held(store.lock)
+    with nullcontext() if dry_run else store.session():
         if dry_run and store.journal():
             raise UsageError(
                 "a run was cut off here; a dry run cannot tell what will be found after it",
@@ -132,8 +131,7 @@ def _desired(target: Target, store: Store, made: Plan, report: Report) -> dict[s
         if path not in desired and path != target.record:
             desired[path] = (store.get(past.before) if past.before else None, past.executable)
     if target.record:
-        original = earlier[target.record].before if target.record in earlier else None
-        record = (store.get(original) if original else None) or (target.root / target.record).read_bytes()
+        record = _record_before(target, store, report.installed) or b""
         changes = {path: data for path, (data, _) in desired.items()}
         desired[target.record] = (distinfo.update(record, changes, str(target.root / target.record)), False)
     now = manifest.measure(target.root, desired)
@@ -160,15 +158,15 @@ def _installed(target: Target, store: Store, made: Plan, record_before: bytes | 
     return Installed(made.patch_set.name, made.tree, files)
 
 
-def _record_before(target: Target, store: Store) -> bytes | None:
-    """RECORD as it was before the set was first applied."""
+def _record_before(target: Target, store: Store, installed: Installed | None) -> bytes | None:
+    """RECORD as it was before the set was first applied to this installation."""
     if target.record is None:
         return None
-    installed = store.installed()
-    if installed and target.record in installed.files:
-        before = installed.files[target.record].before
-        return store.get(before) if before else None
-    return (target.root / target.record).read_bytes()
+    now = (target.root / target.record).read_bytes()
+    past = installed.files.get(target.record) if installed else None
+    if past and past.before and past.after == manifest.sha256(now):
+        return store.get(past.before)
+    return now
 
 
 def _adopt(target: Target, store: Store, made: Plan, report: Report) -> None:
@@ -222,7 +220,7 @@ def _change(
     if target.kind is Kind.BUILD:
         disk.step("commit")
         commit = history.write(target.root, made, made.patch_set.upstream_manifest())
-    installed = _installed(target, store, made, _record_before(target, store))
+    installed = _installed(target, store, made, _record_before(target, store, store.installed()))
     change.carry_out(target, store, "apply", desired, installed)
     return commit
 

@@ -129,6 +129,9 @@ def assess(patch_set: PatchSet, target: Target, store: Store) -> Report:
         files[path] = kind
         if kind in (Found.CHANGED, Found.MISSING, Found.EXTRA):
             rows.append(Row(path, kind, "upstream" if known is None else "upstream and the set"))
+    if target.record in files and all(kind is Found.UPSTREAM for path, kind in files.items() if path != target.record):
+        files[target.record] = Found.UPSTREAM  # nothing is patched, so whoever wrote RECORD was right
+        rows = [row for row in rows if row.path != target.record]
     state = _state(files, rows, journal, installed)
     if state is State.PARTIAL:
         rows += [Row(path, kind, "the set") for path, kind in files.items() if kind is not Found.PATCHED]

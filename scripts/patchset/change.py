@@ -80,6 +80,9 @@ def complete(target: Target, store: Store, journal: Journal) -> None:
             disk.remove(disk.temporary(file))
         if found.get(path) != row.after:
             _replace(target, store, path, row)
+    for folder in {(target.root / path).parent for path in journal.files}:
+        if folder.is_dir():
+            disk.sync(folder)
     _read_back(target, journal)
     if target.kind is Kind.BUILD and (target.root / ".git").is_dir():
         disk.step("point git at the branch")

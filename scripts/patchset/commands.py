@@ -104,7 +104,7 @@ def apply(arguments: argparse.Namespace, terminal: Terminal) -> int:
         terminal=terminal,
     )
     report = None
-    if not (arguments.no_smoke or arguments.dry_run) and outcome.target.kind is Kind.BUILD:
+    if outcome.result == "applied" and outcome.target.kind is Kind.BUILD and not arguments.no_smoke:
         from patchset import smoke
 
         report = smoke.run(patch_set, device=arguments.device, terminal=terminal, offline=arguments.offline)
@@ -120,8 +120,9 @@ def status(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
     patch_set = load_set(arguments.set)
     target = locate(patch_set, arguments.target)
-    lock.refuse_if_held(target.lock)
-    report = assess.assess(patch_set, target, Store(target.state))
+    store = Store(target.state)
+    lock.refuse_if_held(store.lock)
+    report = assess.assess(patch_set, target, store)
     summary.assessed(report, target, patch_set, terminal)
     return 0 if report.clean else 1
 

@@ -31,6 +31,8 @@ def temporary(path: Path) -> Path:
 def write(path: Path, data: bytes, *, mode: int, owner: os.stat_result | None = None) -> None:
     """Replaces or makes a file in one step: at any moment it is the old or the new one. Never writes through a link.
 
+    To outlive a power cut, the rename also needs `sync` of the folder.
+
     Args:
         path: the file.
         data: its new content.
@@ -55,7 +57,6 @@ def write(path: Path, data: bytes, *, mode: int, owner: os.stat_result | None = 
     except BaseException:
         new.unlink(missing_ok=True)
         raise
-    sync(path.parent)
 
 
 def remove(path: Path) -> None:

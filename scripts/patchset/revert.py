@@ -6,13 +6,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from patchset import change, distinfo, lock, manifest
+from patchset import change, distinfo, manifest
 from patchset.apply import refuse_modified
 from patchset.assess import State, assess
 from patchset.errors import PinMismatch
 from patchset.source import Source
 from patchset.state import Store
 from patchset.target import Target, locate
+from patchset.upstream import check_given
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,11 +48,13 @@ def run(
     Raises:
         PatchsetError: nothing was changed, or the next command finishes or takes back what was.
     """
+    if upstream:
+        check_given(patch_set, upstream)
     target = locate(patch_set, folder)
     store = Store(target.state)
     if not target.root.is_dir():
         return Outcome(target, "unchanged", (), "")
-    with lock.hold(target.lock):
+    with store.session():
         if done := change.recover(target, store, "revert"):
             terminal.step(done)
         report = assess(patch_set, target, store)
@@ -64,7 +67,6 @@ def run(
             change.carry_out(target, store, "revert", desired, None)
             report = assess(patch_set, target, store)
         _prove(report, target)
-        store.discard()
         return Outcome(target, "reverted" if desired else "unchanged", tuple(sorted(desired)), report.digest)
 
 

@@ -67,6 +67,11 @@ class Source:
         if self._tree is None:
             self._tree = paths.pristine_dir(self._set.name)
             upstream.materialize(
-                self._set, self._tree, upstream=self._given, offline=self._offline, terminal=self._terminal
+                self._set,
+                self._tree,
+                upstream=self._given,
+                offline=self._offline,
+                whole=self._given is None,
+                terminal=self._terminal,
             )
         return self._tree

@@ -11,15 +11,16 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from patchset import disk
+from patchset import disk, lock
 from patchset.errors import UsageError
 from patchset.manifest import sha256, unsafe_reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 FORMAT = 1
@@ -79,10 +80,11 @@ class Journal:
 
 
 class Store:
-    """The state folder of one target."""
+    """The state folder of one target; it is there only while something is applied or under way."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.lock = folder / "lock"
         self._state = folder / "state.json"
         self._journal = folder / "journal.json"
 
@@ -98,6 +100,8 @@ class Store:
 
     def write_journal(self, journal: Journal) -> None:
         """From here on the change is finished or taken back, whatever happens."""
+        if (self.folder / "objects").is_dir():
+            disk.sync(self.folder / "objects")
         self._write(self._journal, asdict(journal))
 
     def finish(self, installed: Installed | None) -> None:
@@ -107,9 +111,6 @@ class Store:
         else:
             self._write(self._state, asdict(installed))
         disk.remove(self._journal)
-        if installed is None:
-            disk.step("remove objects")
-            shutil.rmtree(self.folder / "objects", ignore_errors=True)
 
     def keep(self, data: bytes) -> str:
         """Keeps bytes under their digest."""
@@ -135,10 +136,20 @@ class Store:
             if file.name not in needed:
                 disk.remove(file)
 
-    def discard(self) -> None:
-        """Removes the whole folder of a pristine target; the caller holds the lock."""
-        disk.step("remove the state folder")
-        shutil.rmtree(self.folder, ignore_errors=True)
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """Holds the target's lock; leaves no folder behind where nothing is applied or under way.
+
+        Raises:
+            Locked: another run holds it.
+        """
+        with lock.hold(self.lock):
+            try:
+                yield
+            finally:
+                if not self._state.exists() and not self._journal.exists():
+                    disk.step("remove the state folder")
+                    shutil.rmtree(self.folder, ignore_errors=True)
 
     def _read(self, file: Path) -> dict[str, Any] | None:
         try:
@@ -165,6 +176,7 @@ class Store:
     def _write(self, file: Path, value: dict[str, Any]) -> None:
         disk.make_folder(file.parent)
         disk.write(file, json.dumps({"format": FORMAT, **value}, indent=1).encode(), mode=0o644)
+        disk.sync(file.parent)
 
 
 def _files(value: dict[str, Any]) -> dict[str, FileState]:

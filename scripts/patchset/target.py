@@ -49,11 +49,6 @@ class Target:
         """Whether a path of the tree is expected in this target."""
         return path.startswith(self.prefix)
 
-    @property
-    def lock(self) -> Path:
-        """The lock that keeps two runs apart."""
-        return self.state / "lock"
-
 
 def build_tree(patch_set: PatchSet) -> Target:
     """build/<set>/vllm-ascend."""

@@ -35,6 +35,7 @@ def materialize(
     *,
     upstream: Path | None = None,
     offline: bool = False,
+    whole: bool = False,
     terminal: Terminal | None = None,
 ) -> None:
     """Makes `dest` the verified, unpatched upstream tree; does nothing where it already is.
@@ -44,6 +45,7 @@ def materialize(
         dest: a folder that this tool owns: whatever else is there is replaced.
         upstream: an sdist, a directory or a git checkout to take instead of the download.
         offline: use the cache alone.
+        whole: an existing `dest` must also have the files that the sdist's build wrote.
         terminal: where progress goes.
 
     Raises:
@@ -51,7 +53,7 @@ def materialize(
         PinMismatch: a file differs from upstream.sha256; the message names the files.
         Unavailable: the sdist could not be had.
     """
-    if dest.is_dir() and not _differing(patch_set, dest, manifest.walk(dest)):
+    if dest.is_dir() and not _differing(patch_set, dest, manifest.walk(dest), whole=whole):
         return
     staging = dest.with_name(f".{dest.name}.staging")
     shutil.rmtree(staging, ignore_errors=True)
@@ -61,21 +63,32 @@ def materialize(
             unpack(fetch_sdist(patch_set.ascend.sdist, offline=offline, terminal=terminal), staging)
         elif upstream.is_dir():
             _copy(patch_set, upstream, staging)
-        elif upstream.is_file():
-            cache.check(
-                upstream, patch_set.ascend.sdist, hint=f"give the sdist of vllm-ascend {patch_set.ascend.version}"
-            )
-            unpack(upstream, staging)
         else:
-            raise UsageError(
-                f"no such file or directory: {upstream}", hint="UPSTREAM is an sdist, a directory or a git checkout"
-            )
-        _verify(patch_set, staging, upstream)
+            check_given(patch_set, upstream)
+            unpack(upstream, staging)
+        _verify(patch_set, staging, manifest.walk(staging), f"{upstream or patch_set.ascend.sdist.file}")
         if dest.exists():
             shutil.rmtree(dest)
         staging.rename(dest)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def check_given(patch_set: PatchSet, upstream: Path) -> None:
+    """Checks an sdist, directory or git checkout that the user gives, whether it is needed or not.
+
+    Raises:
+        UsageError: there is no such file or directory.
+        PinMismatch: it is not the release that the set pins; the message names the files that differ.
+    """
+    if upstream.is_dir():
+        _verify(patch_set, upstream, [], str(upstream))
+    elif upstream.is_file():
+        hint = f"give the sdist of vllm-ascend {patch_set.ascend.version}"
+        cache.check(upstream, patch_set.ascend.sdist, hint=hint)
+    else:
+        hint = "UPSTREAM is an sdist, a directory or a git checkout"
+        raise UsageError(f"no such file or directory: {upstream}", hint=hint)
 
 
 def _copy(patch_set: PatchSet, source: Path, dest: Path) -> None:
@@ -91,28 +104,25 @@ def _copy(patch_set: PatchSet, source: Path, dest: Path) -> None:
     dest.mkdir(parents=True, exist_ok=True)
 
 
-def _differing(patch_set: PatchSet, tree: Path, present: list[str]) -> list[str]:
-    """Files of a pristine tree that are missing, changed or too many, each with which."""
+def _differing(patch_set: PatchSet, tree: Path, present: list[str], *, whole: bool = False) -> list[str]:
+    """Files of a pristine tree that are missing, changed or too many, each with which of it."""
     expected = patch_set.upstream_manifest()
     found = manifest.measure(tree, expected)
     rows = [f"{path}: not upstream's" for path in present if path not in expected]
     for path, sha in expected.items():
-        if path not in found:
-            if path not in patch_set.generated:
-                rows.append(f"{path}: missing")
-        elif found[path] != sha and path not in patch_set.generated:
-            rows.append(f"{path}: changed")
+        if found.get(path) != sha and (whole or path not in patch_set.generated):
+            rows.append(f"{path}: {'changed' if path in found else 'missing'}")
     return sorted(rows)
 
 
-def _verify(patch_set: PatchSet, tree: Path, upstream: Path | None) -> None:
-    rows = _differing(patch_set, tree, manifest.walk(tree))
+def _verify(patch_set: PatchSet, tree: Path, present: list[str], name: str) -> None:
+    rows = _differing(patch_set, tree, present)
     if not rows:
         return
     shown = "\n    ".join(rows[:_SHOWN] + ([f"and {len(rows) - _SHOWN} more"] if len(rows) > _SHOWN else []))
     raise PinMismatch(
-        f"{upstream or patch_set.ascend.sdist.file}",
+        name,
         expected=f"vllm-ascend {patch_set.ascend.version}, file by file (upstream.sha256)",
-        found=f"{len(rows)} that differ\n    {shown}",
+        found=f"{len(rows)} files that differ\n    {shown}",
         hint=f"check out tag v{patch_set.ascend.version} without changes, or leave UPSTREAM out to fetch it",
     )
