@@ -76,6 +76,11 @@ class Model(Enum):
     DEEPSEEK_V3 = "deepseek_v3"
 
     @property
+    def architecture(self) -> str:
+        """The class that a checkpoint names, by which vLLM finds its own."""
+        return {"qwen3": "Qwen3", "qwen3_moe": "Qwen3Moe", "deepseek_v3": "DeepseekV3"}[self.value] + "ForCausalLM"
+
+    @property
     def config(self) -> dict[str, Any]:
         match self:
             case Model.QWEN3:

@@ -2,7 +2,8 @@
 """Where the trees and folders of a smoke run are, and the engine lives that its tests share."""
 
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import reference
 from checkpoints import Model
 from engine import Report
 from job import Life, Tree
+from nursery import Launcher, Nursery, Spawner
 
 STANDIN = Path(__file__).resolve().parent.parent / "standin"
 
@@ -28,18 +30,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @dataclass(frozen=True)
 class Bench:
-    """What a life runs on."""
+    """What a life runs on.
+
+    Attributes:
+        trees: folders that hold the vllm_ascend package.
+        vllm: folder that holds the vllm package.
+        work: folder for checkpoints and engine lives.
+        standin: import path of the NPU's stand-in, or None on a real NPU.
+    """
 
     trees: dict[Tree, Path]
     vllm: Path
     work: Path
     standin: Path | None
-    """Import path of the NPU's stand-in, or None on a real NPU."""
+
+    def traces(self, tree: Tree) -> Path:
+        return self.work / f"traces-{tree.value}"
 
     def environment(self, tree: Tree) -> dict[str, str]:
         entries = [self.standin, self.trees[tree], self.vllm]
         path = os.pathsep.join(str(entry) for entry in entries if entry is not None)
-        return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+        return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "STANDIN_TRACE": str(self.traces(tree))}
 
 
 @pytest.fixture(scope="session")
@@ -56,6 +67,26 @@ def bench(request: pytest.FixtureRequest) -> Bench:
 
 
 @pytest.fixture(scope="session")
+def launcher(bench: Bench) -> Iterator[Callable[[Tree], Launcher]]:
+    """Starts ranks on a tree: forked from one process with the stand-in, each by itself on NPUs."""
+    nurseries: dict[Tree, Nursery] = {}
+
+    def launcher(tree: Tree) -> Launcher:
+        if bench.standin is None:
+            return Spawner(engine.RANK, bench.environment(tree))
+        if tree not in nurseries:
+            shutil.rmtree(bench.traces(tree), ignore_errors=True)
+            architectures = [model.architecture for model in Model]
+            log = bench.work / f"nursery-{tree.value}.log"
+            nurseries[tree] = Nursery(architectures, bench.environment(tree), log)
+        return nurseries[tree]
+
+    yield launcher
+    for nursery in nurseries.values():
+        nursery.close()
+
+
+@pytest.fixture(scope="session")
 def checkpoint(bench: Bench) -> Callable[[Model], Path]:
     return lambda model: checkpoints.make(model, bench.work)
 
@@ -67,16 +98,18 @@ def expected(checkpoint: Callable[[Model], Path]) -> Callable[[Model], dict[int,
 
 
 @pytest.fixture(scope="session")
-def live(bench: Bench, checkpoint: Callable[[Model], Path]) -> Callable[[Life], Report]:
+def live(
+    bench: Bench, checkpoint: Callable[[Model], Path], launcher: Callable[[Tree], Launcher]
+) -> Callable[[Life], Report]:
     """Runs a life the first time that a test asks for it; later tests get the same report."""
     reports: dict[Life, Report] = {}
 
     def live(life: Life) -> Report:
         if life not in reports:
             folder = bench.work / f"life{len(reports)}"
-            report = engine.run(life, checkpoint(life.model), folder, bench.environment(life.tree))
+            ranks, traces = launcher(life.tree), bench.traces(life.tree)
+            reports[life] = report = engine.run(life, checkpoint(life.model), folder, ranks, traces)
             (folder / "report.txt").write_text(f"{report}\n")
-            reports[life] = report
         return reports[life]
 
     return live

@@ -7,8 +7,6 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from typing import Any
 
 import psutil
 from job import Life
+from nursery import Launcher
 from reference import PROMPTS, TOKENS
 
 RANK = Path(__file__).with_name("rank.py")
@@ -90,59 +89,47 @@ class Report:
         return "\n".join((head, *tails))
 
 
-def run(life: Life, checkpoint: Path, work: Path, environment: Mapping[str, str], script: Path = RANK) -> Report:
-    """Runs ``script`` for each rank of ``life``, in the empty folder ``work``.
+def run(life: Life, checkpoint: Path, work: Path, launcher: Launcher, traces: Path | None = None) -> Report:
+    """Runs ``life`` in the empty folder ``work``; ``traces`` is where the stand-in writes.
 
     Never raises for what the engine does: that is in the report.
     """
     shutil.rmtree(work, ignore_errors=True)
     started = time.monotonic()
-    ranks = [_Rank.start(life, rank, checkpoint, work, environment, script) for rank in range(life.dp_size)]
+    meeting = {
+        "VLLM_DP_SIZE": str(life.dp_size),
+        "VLLM_DP_MASTER_IP": "127.0.0.1",
+        "VLLM_DP_MASTER_PORT": str(_free_ports()),
+    }
+    ranks: list[_Rank] = []
     try:
+        for rank in range(life.dp_size):
+            folder = work / f"rank{rank}"
+            folder.mkdir(parents=True)
+            (folder / "job.json").write_text(json.dumps(_job(life, rank, checkpoint, folder), indent=1))
+            ranks.append(_Rank(folder, launcher, {**meeting, "VLLM_DP_RANK": str(rank)}))
         outcome, why = _watch(ranks)
     finally:
-        for rank in ranks:
-            rank.kill()
-    reports = tuple(rank.report() for rank in ranks)
+        for one in ranks:
+            one.kill()
+    reports = tuple(one.report(traces) for one in ranks)
     return Report(life, outcome, why, reports, time.monotonic() - started)
 
 
 class _Rank:
     """A running rank process, leader of its own process group."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", folder: Path) -> None:
-        self.process = process
+    def __init__(self, folder: Path, launcher: Launcher, environment: Mapping[str, str]) -> None:
         self.folder = folder
-        self._family = psutil.Process(process.pid)
+        self.exit_code: int | None = None
+        self._launcher = launcher
+        self._pid = launcher.start(folder, environment)
+        self._family = psutil.Process(self._pid)
 
-    @classmethod
-    def start(
-        cls, life: Life, rank: int, checkpoint: Path, work: Path, environment: Mapping[str, str], script: Path
-    ) -> "_Rank":
-        folder = work / f"rank{rank}"
-        (folder / "trace").mkdir(parents=True)
-        job = folder / "job.json"
-        job.write_text(json.dumps(_job(life, rank, checkpoint, folder), indent=1))
-        if rank == 0:
-            (work / "port").write_text(str(_free_ports()))
-        env = dict(environment) | {
-            "VLLM_DP_RANK": str(rank),
-            "VLLM_DP_SIZE": str(life.dp_size),
-            "VLLM_DP_MASTER_IP": "127.0.0.1",
-            "VLLM_DP_MASTER_PORT": (work / "port").read_text(),
-            "STANDIN_TRACE": str(folder / "trace"),
-        }
-        with (folder / "log").open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, str(script), str(job)],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd=folder,
-                env=env,
-                start_new_session=True,
-            )
-        return cls(process, folder)
+    def poll(self) -> int | None:
+        if self.exit_code is None:
+            self.exit_code = self._launcher.poll(self._pid)
+        return self.exit_code
 
     def lines(self) -> list[dict[str, Any]]:
         return _json_lines(self.folder / "progress")
@@ -163,19 +150,21 @@ class _Rank:
 
     def kill(self) -> None:
         """Ends the whole process group and waits until its leader is gone."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-        if self.process.stdin is not None:
-            self.process.stdin.close()
+        while True:
+            running = self.poll() is None
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._pid, signal.SIGKILL)
+            if not running:
+                return
+            time.sleep(0.02)
 
     def log(self) -> str:
         return (self.folder / "log").read_text(errors="replace")
 
-    def report(self) -> RankReport:
-        trace = [event for file in sorted((self.folder / "trace").glob("*.jsonl")) for event in _json_lines(file)]
+    def report(self, traces: Path | None) -> RankReport:
+        trace = _json_lines(traces / f"{self._pid}.jsonl") if traces else []
         tail = "\n".join(self.log().splitlines()[-_TAIL_LINES:])
-        return RankReport(tuple(self.lines()), tuple(trace), tail, self.process.returncode)
+        return RankReport(tuple(self.lines()), tuple(trace), tail, self.exit_code)
 
 
 def _watch(ranks: Sequence[_Rank]) -> tuple[Outcome, str]:
@@ -185,7 +174,7 @@ def _watch(ranks: Sequence[_Rank]) -> tuple[Outcome, str]:
     silence = _Silence(ranks)
     while True:
         time.sleep(_POLL)
-        codes = [rank.process.poll() for rank in ranks]
+        codes = [rank.poll() for rank in ranks]
         if all(code == 0 for code in codes):
             return Outcome.DONE, "every round finished"
         if not started and all(any("ready" in line for line in rank.lines()) for rank in ranks):

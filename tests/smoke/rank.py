@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One data-parallel rank of one engine life: ``python rank.py <job.json>``.
+"""One data-parallel rank of one engine life: ``python rank.py <job.json>``, or forked by the nursery.
 
 Answers with JSON lines in the job's ``progress`` file:
 
 - ``{"ready": seconds}`` once the engine has started, with the clocks of the two time bases;
-- ``{"step": n}`` after each engine step, the sign of life that the driver watches;
+- ``{"step": n, "at": monotonic seconds}`` after each engine step, the sign of life that the driver watches;
 - ``{"round": name, "begin": t}`` and ``{"round": name, "end": t, "tokens": {prompt: ids}}``;
 - ``{"forward": round, "with_prefill": bool, "attention": state, "padded": tokens}`` for each forward
   pass of the model; ``attention`` is null where a dummy batch builds no metadata;
@@ -14,23 +14,12 @@ Answers with JSON lines in the job's ``progress`` file:
 import json
 import os
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any, TextIO
 
 # Long enough for a peer that waits in a collective to leave it by itself.
 _GRACE = 1.0
-
-
-def _die_with_the_driver() -> None:
-    """The driver holds the other end of standard input: when it is gone, so are we."""
-
-    def wait() -> None:
-        sys.stdin.buffer.read()
-        os._exit(113)
-
-    threading.Thread(target=wait, daemon=True).start()
 
 
 class Reporter:
@@ -88,7 +77,7 @@ def _run_round(engine: Any, name: str, prompts: dict[int, list[int]], limit: int
             if output.finished:
                 tokens[int(output.request_id.rpartition("/")[2])] = list(output.outputs[0].token_ids)
         steps += 1
-        report(step=steps)
+        report(step=steps, at=time.monotonic())
     report(round=name, end=time.time(), end_monotonic=time.monotonic(), steps=steps, tokens=tokens)
 
 
@@ -116,5 +105,4 @@ def main(job_file: str) -> None:
 
 
 if __name__ == "__main__":
-    _die_with_the_driver()
     main(sys.argv[1])

@@ -46,7 +46,7 @@ class HostRead:
 
     @classmethod
     def of(cls, event: Event) -> "HostRead":
-        return cls(event["how"], event["file"], event["func"], event["line"])
+        return cls(event["how"], event["file"] or "", event["func"] or "", event["line"] or 0)
 
     @property
     def is_metadata(self) -> bool:

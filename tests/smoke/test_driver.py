@@ -12,6 +12,7 @@ import lives
 import psutil
 import pytest
 from engine import Outcome, Report
+from nursery import Spawner
 
 # What every fake rank starts with; `say` reports as rank.py does.
 PRELUDE = """
@@ -40,7 +41,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 def run(folder: Path, body: str) -> Report:
     script = folder / "rank.py"
     script.write_text(PRELUDE + body)
-    return engine.run(lives.PRISTINE_EAGER, folder, folder / "life", os.environ, script)
+    return engine.run(lives.PRISTINE_EAGER, folder, folder / "life", Spawner(script, os.environ))
 
 
 def test_an_answer(tmp_path: Path) -> None:
@@ -76,14 +77,26 @@ def test_a_failed_start_shows_nothing(tmp_path: Path) -> None:
 
 
 def test_a_rank_dies_with_its_driver(tmp_path: Path) -> None:
-    path = repr(str(engine.RANK.parent))
-    code = f"import sys, time; sys.path.insert(0, {path}); import rank; rank._die_with_the_driver(); time.sleep(600)"
-    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
-    time.sleep(0.5)
-    assert process.poll() is None
-    assert process.stdin is not None
-    process.stdin.close()
-    assert process.wait(timeout=10) == 113
+    (tmp_path / "rank.py").write_text("import time; time.sleep(600)")
+    path, folder = repr(str(engine.RANK.parent)), repr(str(tmp_path))
+    driver = f"""
+import os, pathlib, sys
+sys.path.insert(0, {path})
+import nursery
+folder = pathlib.Path({folder})
+print(nursery.Spawner(folder / "rank.py", os.environ).start(folder, {{}}), flush=True)
+sys.stdin.read()
+"""
+    process = subprocess.Popen([sys.executable, "-c", driver], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with process:
+        assert process.stdout is not None
+        rank = int(process.stdout.readline())
+        assert _runs(rank)
+        process.kill()
+    deadline = time.monotonic() + 10.0
+    while _runs(rank) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _runs(rank)
 
 
 def _runs(pid: int) -> bool:

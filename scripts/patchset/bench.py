@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The benchmarks: the patched tree against the pristine one, measured in pairs within one run."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from patchset import paths, runtime, upstream
+from patchset.errors import Findings, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from patchset.runtime import Runtime
+    from patchset.setfile import PatchSet
+    from patchset.terminal import Terminal
+
+LIMIT_S = 900.0
+RANKS = (2, 4)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One quantity on both trees.
+
+    Attributes:
+        name: what was measured, with its unit.
+        pristine, patched: medians.
+        ratio: patched / pristine: of times the median over pairs of blocks; None where pristine is 0.
+        spread: first and third quartile of the pairs' ratios; None for counts.
+    """
+
+    name: str
+    pristine: float
+    patched: float
+    ratio: float | None
+    spread: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class BenchReport:
+    """What `patchset bench` measured; also in build/<set>/bench.json."""
+
+    set_name: str
+    rows: tuple[Measure, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"set": self.set_name, "rows": [vars(row) for row in self.rows]}
+
+
+def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) -> BenchReport:
+    """Runs tests/benchmarks.
+
+    Raises:
+        UsageError: the set has not been applied.
+        Unavailable: the runtime could not be made.
+        Findings: a benchmark failed.
+    """
+    patched = paths.tree_dir(patch_set.name)
+    if not patched.is_dir():
+        raise UsageError(f"{patched} is not there", hint=f"make apply VERSION={patch_set.name} SMOKE=0")
+    pristine = paths.pristine_dir(patch_set.name)
+    upstream.materialize(patch_set, pristine, offline=offline, terminal=terminal)
+    made = runtime.ensure(patch_set, terminal, offline=offline)
+    work = paths.build_dir(patch_set.name) / "bench"
+    work.mkdir(parents=True, exist_ok=True)
+
+    terminal.step(f"metadata of a step, DP {' and '.join(map(str, RANKS))}: ranks over gloo on this machine")
+    ranks = [str(size) for size in RANKS]
+    overlay = ["--overlay", str(patched), "--ranks", *ranks]
+    sync = _script(made, made.environment(pristine, runtime.standin_dir()), work, "metadata_sync", overlay)
+    terminal.step("time per output token, DP 2: two engines of each tree in turn")
+    trees = [f"--pristine={pristine}", f"--patched={patched}", f"--vllm={made.vllm}", f"--work={work}"]
+    tokens = _script(made, made.env, work, "output_tokens", trees)
+    report = BenchReport(patch_set.name, (*_sync_rows(sync), *_token_rows(tokens)))
+    (paths.build_dir(patch_set.name) / "bench.json").write_text(json.dumps(report.as_dict(), indent=2) + "\n")
+    return report
+
+
+def show(report: BenchReport, terminal: Terminal) -> None:
+    """Prints the table."""
+    rows = [
+        (
+            row.name,
+            f"{row.pristine:.4g}",
+            f"{row.patched:.4g}",
+            "-" if row.ratio is None else f"{row.ratio:.2f}",
+            "-" if row.spread is None else f"{row.spread[0]:.2f}-{row.spread[1]:.2f}",
+        )
+        for row in report.rows
+    ]
+    columns = ("measured", "pristine", "patched", "ratio", "quartiles")
+    terminal.table(
+        f"patched against pristine, {report.set_name}", columns, rows, right="pristine patched ratio quartiles"
+    )
+
+
+def _sync_rows(found: Mapping[str, Any]) -> list[Measure]:
+    rows = []
+    for size, one in found.items():
+        micro, tensors, reads = one["microseconds"], one["tensors"], one["reads"]
+        spread = (one["quartiles"][0], one["quartiles"][1])
+        rows.append(Measure(f"metadata per step, DP {size} (us)", *_both(micro), one["ratio"], spread))
+        rows.append(_count(f"device reads per step, DP {size}", reads))
+        rows.append(_count(f"tensors made per step, DP {size}", tensors))
+    return rows
+
+
+def _token_rows(found: Mapping[str, Any]) -> list[Measure]:
+    rows = []
+    for mode, one in found.items():
+        spread = (one["quartiles"][0], one["quartiles"][1])
+        rows.append(Measure(f"time per output token, {mode} (ms)", *_both(one["milliseconds"]), one["ratio"], spread))
+    return rows
+
+
+def _both(values: Mapping[str, float]) -> tuple[float, float]:
+    return values["pristine"], values["patched"]
+
+
+def _count(name: str, values: Mapping[str, float]) -> Measure:
+    pristine, patched = _both(values)
+    return Measure(name, pristine, patched, patched / pristine if pristine else None)
+
+
+def _script(
+    made: Runtime, environ: Mapping[str, str], work: Path, name: str, arguments: Sequence[str]
+) -> dict[str, Any]:
+    """Runs tests/benchmarks/<name>.py; the JSON document that it wrote."""
+    script = paths.repo_root() / "tests" / "benchmarks" / f"{name}.py"
+    out, log = work / f"{name}.json", work / f"{name}.log"
+    out.unlink(missing_ok=True)
+    with log.open("wb") as stream:
+        process = subprocess.Popen(
+            [str(made.python), str(script), *arguments, "--out", str(out)],
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            cwd=work,
+            env=dict(environ),
+            start_new_session=True,
+        )
+        try:
+            code = process.wait(LIMIT_S)
+        except subprocess.TimeoutExpired:
+            raise Findings(f"{name} took more than {LIMIT_S:.0f} s", hint=f"read {log}") from None
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+    if code or not out.is_file():
+        raise Findings(f"{name} ended with {code}", hint=f"read {log}")
+    document: dict[str, Any] = json.loads(out.read_text())
+    return document
