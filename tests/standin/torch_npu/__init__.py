@@ -17,6 +17,7 @@ def _autoload() -> None:
 import torch
 
 from torch_npu import _C, atb, collectives, device, imports, library, npu, profiler, trace
+from torch_npu.ops import native
 from torch_npu.ops.attention import (
     _npu_flash_attention,
     _npu_flash_attention_qlens,
@@ -63,6 +64,7 @@ def _install() -> None:
     device.install()
     library.install()
     collectives.install()
+    native.install()
     if trace.enabled():
         trace.install()
     imports.install(traced=trace.enabled())

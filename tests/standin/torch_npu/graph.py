@@ -70,9 +70,8 @@ def _make_node(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict
     return Node(function, args, kwargs, results)
 
 
-def _is_view(function: Any) -> bool:
-    aliases = [returned.alias_info for returned in function._schema.returns]
-    return bool(aliases) and all(alias is not None and not alias.is_write for alias in aliases)
+def _writes(function: Any) -> bool:
+    return any(argument.alias_info is not None and argument.alias_info.is_write for argument in function._schema.arguments)
 
 
 class _Recorder(TorchDispatchMode):
@@ -90,8 +89,9 @@ class _Recorder(TorchDispatchMode):
             with self:
                 return PYTHON_KERNELS[func.name()](*args, **kwargs)
         result = func(*args, **kwargs)
-        if not _is_view(func):
-            self._nodes.append(_make_node(func, args, kwargs, result))
+        made = _make_node(func, args, kwargs, result)
+        if made.results or _writes(func):  # else a view
+            self._nodes.append(made)
         return result
 
     def record_call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
