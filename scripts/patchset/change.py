@@ -88,8 +88,6 @@ def complete(target: Target, store: Store, journal: Journal) -> None:
         disk.step("point git at the branch")
         history.point(target.root, journal.installed.set if journal.installed else history.UPSTREAM)
     store.finish(journal.installed)
-    if journal.installed:
-        store.prune({row.before for row in journal.installed.files.values() if row.before})
 
 
 def recover(target: Target, store: Store, command: str) -> str:

@@ -51,7 +51,7 @@ def apply(patch: str, file: FilePatch, before: bytes | None) -> bytes | None:
     for number, hunk in enumerate(file.hunks, start=1):
         begin = hunk.old_start - 1 if hunk.old else hunk.old_start
         end = begin + len(hunk.old)
-        if begin < at or tuple(old[begin:end]) != hunk.old or _tail_differs(hunk, end, len(old)):
+        if begin < at or tuple(old[begin:end]) != hunk.old or (_reaches_end(hunk) and end != len(old)):
             raise _mismatch(patch, file, number, old)
         new += old[at:begin]
         new += hunk.new
@@ -67,9 +67,9 @@ def apply(patch: str, file: FilePatch, before: bytes | None) -> bytes | None:
     return None if file.deletes else b"".join(new)
 
 
-def _tail_differs(hunk: Hunk, end: int, length: int) -> bool:
-    """Whether the hunk leaves a line without newline where more lines follow."""
-    return bool(hunk.new) and not hunk.new[-1].endswith(b"\n") and end != length
+def _reaches_end(hunk: Hunk) -> bool:
+    """Whether the hunk says that no line follows it: as git, which refuses it elsewhere."""
+    return not hunk.trailing or not hunk.new[-1].endswith(b"\n")
 
 
 def places(wanted: Sequence[bytes], lines: Sequence[bytes]) -> list[int]:
@@ -84,7 +84,10 @@ def _mismatch(patch: str, file: FilePatch, number: int, lines: list[bytes]) -> P
     found = lines[begin : begin + len(hunk.old)]
     first = next((i for i, line in enumerate(hunk.old) if i >= len(found) or found[i] != line), 0)
     fits = sorted(places(hunk.old, lines), key=lambda line: abs(line - hunk.old_start)) if hunk.old else []
-    if fits:
+    more = len(lines) - begin - len(hunk.old)
+    if tuple(found) == hunk.old and more > 0:
+        where = f"here, but the hunk ends the file and {more} more line{'s' * (more > 1)} follow"
+    elif fits:
         where = f"they stand at line {fits[0]} (offset {fits[0] - hunk.old_start:+d})"
         where += f" and {len(fits) - 1} other place{'s' * (len(fits) > 2)}" if len(fits) > 1 else ""
     else:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The plan as git commits: pristine upstream, one commit a patch, one for the overlay.
 
-Git applies each patch to the index alone, because in a folder of another repository `git apply` skips files silently; and
-what it made is read back and compared with the plan, because its exit code proves nothing.
+Git applies each patch to the index alone: in a folder of another repository `git apply` skips files without a word.
+What it made is read back and compared with the plan: its exit code proves nothing.
 """
 
 from __future__ import annotations

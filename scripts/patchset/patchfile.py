@@ -48,6 +48,7 @@ class Hunk:
         old_start, new_start: where it begins in the file before and after, from 1; 0 in a file that is not there.
         old, new: the lines before and after, each with its newline unless it ends a file that has none.
         added, removed: how many lines are + and -.
+        trailing: how many lines of context come last; with none, the hunk reaches the end of the file.
     """
 
     line: int
@@ -57,6 +58,7 @@ class Hunk:
     new: tuple[bytes, ...]
     added: int
     removed: int
+    trailing: int
 
 
 @dataclass(frozen=True)
@@ -245,9 +247,10 @@ class _Reader:
 
     def names(self, path: str, *, creates: bool, deletes: bool) -> None:
         """The --- and +++ lines, which must say what the `diff --git` line said."""
+        tab = "\t" if " " in path else ""  # how git ends a name with a space
         for prefix, wanted in (
-            ("--- ", "/dev/null" if creates else f"a/{path}"),
-            ("+++ ", "/dev/null" if deletes else f"b/{path}"),
+            ("--- ", "/dev/null" if creates else f"a/{path}{tab}"),
+            ("+++ ", "/dev/null" if deletes else f"b/{path}{tab}"),
         ):
             if self.peek() != prefix + wanted:
                 self.refuse(f"expected {prefix + wanted!r}, found {(self.peek() or '')[:120]!r}")
@@ -290,7 +293,7 @@ class _Reader:
         self.at += 1
         old: list[bytes] = []
         new: list[bytes] = []
-        added = removed = 0
+        added = removed = trailing = 0
         while len(old) < old_count or len(new) < new_count:
             line = self.peek()
             tag = (line or "")[:1]
@@ -312,6 +315,7 @@ class _Reader:
                     side.append(content)
             added += tag == "+"
             removed += tag == "-"
+            trailing = trailing + 1 if tag == " " else 0
         if len(old) != old_count or len(new) != new_count:
             self.refuse(
                 f"the hunk has {len(old)}/{len(new)} lines, but its header counts {old_count}/{new_count}", start
@@ -320,4 +324,4 @@ class _Reader:
             self.refuse("the hunk changes nothing", start)
         if (old and not old_start) or (new and not new_start):
             self.refuse("a hunk with lines begins at line 1 or later", start)
-        return Hunk(start + 1, old_start, new_start, tuple(old), tuple(new), added, removed)
+        return Hunk(start + 1, old_start, new_start, tuple(old), tuple(new), added, removed, trailing)

@@ -129,12 +129,17 @@ class Store:
             return None
         return data if sha256(data) == digest else None
 
-    def prune(self, needed: set[str]) -> None:
-        """Drops the objects that no way back needs."""
-        folder = self.folder / "objects"
-        for file in folder.iterdir() if folder.is_dir() else ():
-            if file.name not in needed:
-                disk.remove(file)
+    def _tidy(self) -> None:
+        """Drops what no way back needs: the whole folder where nothing is applied."""
+        if not self._state.exists():
+            disk.step("remove the state folder")
+            shutil.rmtree(self.folder, ignore_errors=True)
+            return
+        installed = self.installed()
+        needed = {row.before for row in installed.files.values()} if installed else set()
+        objects = [file for file in self.folder.glob("objects/*") if file.name not in needed]
+        for file in sorted([*objects, *filter(lambda file: disk.is_temporary(file.name), self.folder.iterdir())]):
+            disk.remove(file)
 
     @contextmanager
     def session(self) -> Iterator[None]:
@@ -147,9 +152,8 @@ class Store:
             try:
                 yield
             finally:
-                if not self._state.exists() and not self._journal.exists():
-                    disk.step("remove the state folder")
-                    shutil.rmtree(self.folder, ignore_errors=True)
+                if not self._journal.exists():
+                    self._tidy()
 
     def _read(self, file: Path) -> dict[str, Any] | None:
         try:

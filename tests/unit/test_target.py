@@ -1,0 +1,316 @@
+# SPDX-License-Identifier: Apache-2.0
+"""apply, status and revert in place: on a checkout, and on an installation in site-packages."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import PACKAGE, SET, UPSTREAM, VERSION, World, git, read_tree
+
+from patchset import distinfo
+from patchset.errors import UsageError
+
+Capture = pytest.CaptureFixture[str]
+INFO = f"{PACKAGE}-{VERSION}.dist-info"
+
+
+@pytest.fixture
+def checkout(world: World) -> Path:
+    """A git checkout, in which nobody has committed anything but upstream."""
+    folder = world.checkout(world.root.parent / "checkout")
+    git(folder, "init", "-q")
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "upstream")
+    return folder
+
+
+@pytest.fixture
+def installed(world: World) -> Path:
+    return world.site_packages(world.root.parent / "site-packages")
+
+
+def record_rows(folder: Path) -> list[list[str]]:
+    with (folder / INFO / "RECORD").open(newline="") as file:
+        return list(csv.reader(file))
+
+
+def test_a_checkout_is_patched_and_given_back(world: World, checkout: Path, capsys: Capture) -> None:
+    before, head = read_tree(checkout), git(checkout, "rev-parse", "HEAD")
+    target = ("--target", str(checkout))
+    assert world.run("status", SET, *target) == 0
+    assert capsys.readouterr().out.startswith("pristine: ")
+    assert not (checkout.parent / ".checkout.patchset").exists()
+    assert world.run("apply", SET, *target, "--offline") == 0
+    assert read_tree(checkout) == {path: data for path, data in world.expected().items() if path != "PKG-INFO"}
+    assert git(checkout, "rev-parse", "HEAD") == head, "nothing is committed there"
+    assert (checkout / "run.sh").stat().st_mode & 0o777 == 0o755
+    capsys.readouterr()
+    assert world.run("status", SET, *target) == 0
+    assert capsys.readouterr().out.startswith("applied: ")
+    assert world.run("apply", SET, *target) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert world.run("revert", SET, *target) == 0
+    assert read_tree(checkout) == before
+    assert git(checkout, "status", "--porcelain") == ""
+    assert not (checkout.parent / ".checkout.patchset").exists()
+    assert not world.tree.exists()
+
+
+def test_a_pristine_target_needs_no_network_and_no_cache(world: World, checkout: Path) -> None:
+    import shutil
+
+    shutil.rmtree(world.cached.parent)
+    shutil.rmtree(world.root / "build")
+    assert world.run("apply", SET, "--target", str(checkout), "--offline") == 0
+    assert world.run("revert", SET, "--target", str(checkout), "--offline") == 0
+
+
+def test_a_bare_package_folder_is_a_target(world: World, tmp_path: Path) -> None:
+    folder = world.checkout(tmp_path / "bare")
+    for name in ("pyproject.toml", "README.md", "run.sh"):
+        (folder / name).unlink()
+    before = read_tree(folder)
+    assert world.run("apply", SET, "--target", str(folder)) == 0
+    assert (folder / PACKAGE / "new.py").exists()
+    assert world.run("revert", SET, "--target", str(folder)) == 0
+    assert read_tree(folder) == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_checkout_of_another_user_keeps_its_owner(world: World, checkout: Path) -> None:
+    for path in [checkout, *checkout.rglob("*")]:
+        os.chown(path, 1001, 118)
+    assert world.run("apply", SET, "--target", str(checkout)) == 0
+    for path in (
+        PACKAGE + "/runner.py",
+        PACKAGE + "/new.py",
+        PACKAGE + "/data_parallel",
+        PACKAGE + "/data_parallel/plan.py",
+    ):
+        assert ((checkout / path).stat().st_uid, (checkout / path).stat().st_gid) == (1001, 118), path
+    assert world.run("revert", SET, "--target", str(checkout)) == 0
+    assert {(path.stat().st_uid, path.stat().st_gid) for path in (checkout / PACKAGE).rglob("*")} == {(1001, 118)}
+
+
+def test_modes_of_changed_files_stay(world: World, checkout: Path) -> None:
+    (checkout / PACKAGE / "runner.py").chmod(0o640)
+    assert world.run("apply", SET, "--target", str(checkout)) == 0
+    assert (checkout / PACKAGE / "runner.py").stat().st_mode & 0o777 == 0o640
+
+
+def test_edits_in_a_checkout_are_named_and_kept(world: World, checkout: Path, capsys: Capture) -> None:
+    (checkout / PACKAGE / "comm.py").write_text("mine = True\n")
+    before = read_tree(checkout)
+    assert world.run("apply", SET, "--target", str(checkout)) == 4
+    assert "tiny_ascend/comm.py: neither upstream's nor the set's" in capsys.readouterr().err
+    assert read_tree(checkout) == before
+    assert not (checkout.parent / ".checkout.patchset").exists()
+
+
+def test_a_link_is_never_written_through(world: World, checkout: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (checkout / PACKAGE / "data_parallel").symlink_to(outside)
+    assert world.run("apply", SET, "--target", str(checkout)) == 4
+    assert list(outside.iterdir()) == []
+    (checkout / PACKAGE / "data_parallel").unlink()
+    shared = tmp_path / "runner.py"
+    shared.write_bytes((checkout / PACKAGE / "runner.py").read_bytes())
+    (checkout / PACKAGE / "runner.py").unlink()
+    (checkout / PACKAGE / "runner.py").symlink_to(shared)
+    assert world.run("apply", SET, "--target", str(checkout)) == 4
+    assert shared.read_text() == UPSTREAM[f"{PACKAGE}/runner.py"]
+
+
+def test_a_hard_link_is_not_written_through(world: World, installed: Path, tmp_path: Path) -> None:
+    """uv links installed files to its cache."""
+    twin = tmp_path / "twin.py"
+    os.link(installed / PACKAGE / "runner.py", twin)
+    assert world.run("apply", SET, "--target", str(installed)) == 0
+    assert twin.read_text() == UPSTREAM[f"{PACKAGE}/runner.py"]
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+def test_an_installation_is_patched_with_its_record(world: World, tmp_path: Path, ending: str, capsys: Capture) -> None:
+    folder = world.site_packages(tmp_path / "sp", ending)
+    before, rows = read_tree(folder), record_rows(folder)
+    target = ("--target", str(folder))
+    assert world.run("apply", SET, *target) == 0
+    after = {path: data for path, data in read_tree(folder).items() if ".tiny_ascend.patchset" not in path}
+    package = {path: data for path, data in world.expected().items() if path.startswith(f"{PACKAGE}/")}
+    assert {path: data for path, data in after.items() if path in package} == package
+    assert f"{PACKAGE}/old.py" not in after
+    now = {row[0]: row for row in record_rows(folder)}
+    for path, data in package.items():
+        assert now[path] == distinfo.row(path, data)
+    assert f"{PACKAGE}/old.py" not in now and "a,comma.txt" in now
+    assert len(now) == len(record_rows(folder)) == len(rows) - 1 + 1 + 2
+    assert (ending == "\r\n") == (b"\r\n" in (folder / INFO / "RECORD").read_bytes())
+    capsys.readouterr()
+    assert world.run("status", SET, *target, "--json") == 0
+    status = json.loads(capsys.readouterr().out)
+    assert (status["state"], status["kind"], status["untracked"]) == ("applied", "site-packages", [])
+    assert world.run("revert", SET, *target) == 0
+    assert read_tree(folder) == before
+
+
+def test_the_record_of_a_real_installer_is_kept_valid(world: World, installed: Path) -> None:
+    """Every row of RECORD that has a hash is the hash of its file."""
+    assert world.run("apply", SET, "--target", str(installed)) == 0
+    for path, digest, size in record_rows(installed):
+        if digest and (installed / path).exists() and path != "a,comma.txt":
+            assert distinfo.row(path, (installed / path).read_bytes()) == [path, digest, size]
+
+
+def test_bytecode_of_removed_modules_goes(world: World, installed: Path) -> None:
+    assert world.run("apply", SET, "--target", str(installed)) == 0
+    subprocess.run(["python3", "-m", "compileall", "-q", str(installed / PACKAGE)], check=True)
+    assert world.run("revert", SET, "--target", str(installed)) == 0
+    assert not (installed / PACKAGE / "data_parallel").exists()
+
+
+def test_an_edited_record_is_a_modification(world: World, installed: Path, capsys: Capture) -> None:
+    assert world.run("apply", SET, "--target", str(installed)) == 0
+    with (installed / INFO / "RECORD").open("a") as file:
+        file.write("more.py,,\n")
+    assert world.run("revert", SET, "--target", str(installed)) == 4
+    assert "RECORD" in capsys.readouterr().err
+
+
+def test_a_reinstalled_package_is_pristine_whatever_its_record(world: World, installed: Path, tmp_path: Path) -> None:
+    """pip does not know the state folder; what it leaves behind must not stand in the way."""
+    import shutil
+
+    assert world.run("apply", SET, "--target", str(installed)) == 0
+    for name in (PACKAGE, INFO):
+        shutil.rmtree(installed / name)
+    world.site_packages(installed, "\r\n")
+    before = {path: data for path, data in read_tree(installed).items() if "patchset" not in path}
+    assert world.run("status", SET, "--target", str(installed)) == 0
+    assert world.run("apply", SET, "--target", str(installed)) == 0
+    assert world.run("revert", SET, "--target", str(installed)) == 0
+    assert read_tree(installed) == before
+
+
+def test_an_installation_that_came_patched_can_be_reverted(world: World, installed: Path) -> None:
+    """As from a patched wheel: no state beside it. Upstream's bytes come from the pinned sdist."""
+    import shutil
+
+    before = read_tree(installed)
+    assert world.run("apply", SET, "--target", str(installed)) == 0
+    shutil.rmtree(installed / f".{PACKAGE}.patchset")
+    assert world.run("status", SET, "--target", str(installed)) == 0
+    assert world.run("revert", SET, "--target", str(installed), "--offline") == 0
+    after = read_tree(installed)
+    record = f"{INFO}/RECORD"
+    assert sorted(after.pop(record).splitlines()) == sorted(before.pop(record).splitlines())
+    assert after == before
+
+
+def _two_installations(folder: Path) -> None:
+    (folder / f"{PACKAGE}-9.8.dist-info").mkdir()
+
+
+def _other_version(folder: Path) -> None:
+    (folder / INFO).rename(folder / f"{PACKAGE}-9.8.dist-info")
+
+
+def _no_record(folder: Path) -> None:
+    (folder / INFO / "RECORD").unlink()
+
+
+def _odd_record(folder: Path) -> None:
+    (folder / INFO / "RECORD").write_text("one,two\n")
+
+
+def _double_record(folder: Path) -> None:
+    (folder / INFO / "RECORD").write_text("a,,\nb,,\na,,\n")
+
+
+def _editable(folder: Path) -> None:
+    import shutil
+
+    shutil.rmtree(folder / PACKAGE)
+    (folder / INFO / "direct_url.json").write_text('{"url": "file:///src/vllm-ascend", "dir_info": {"editable": true}}')
+
+
+@pytest.mark.parametrize(
+    ("spoil", "code", "why"),
+    [
+        (_two_installations, 2, "more than one installation"),
+        (_other_version, 5, "expected: 9.9rc1\n  found:    9.8"),
+        (_no_record, 2, "has no RECORD"),
+        (_odd_record, 2, "RECORD:1: not a RECORD row"),
+        (_double_record, 2, "a file is listed twice"),
+        (_editable, 2, "the installation is editable: TARGET=/src/vllm-ascend"),
+    ],
+)
+def test_an_installation_that_is_not_right(
+    world: World, installed: Path, spoil, code: int, why: str, capsys: Capture
+) -> None:  # type: ignore[no-untyped-def]
+    spoil(installed)
+    before = read_tree(installed)
+    assert world.run("apply", SET, "--target", str(installed)) == code
+    assert why in capsys.readouterr().err
+    assert read_tree(installed) == before
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("nowhere", "no such folder"),
+        ("", "holds no tiny_ascend/"),
+        (f"site-packages/{PACKAGE}", "is the package itself"),
+        ("site-packages/other/__init__.py", "no such folder"),
+    ],
+)
+def test_a_target_that_is_none(world: World, installed: Path, path: str, why: str, capsys: Capture) -> None:
+    for command in ("apply", "status", "revert"):
+        assert world.run(command, SET, "--target", str(installed.parent / path)) == 2
+        assert why in capsys.readouterr().err
+
+
+def test_the_build_tree_named_as_target_is_the_build_tree(world: World, capsys: Capture) -> None:
+    world.run("apply", SET, "--no-smoke")
+    capsys.readouterr()
+    assert world.run("status", SET, "--target", str(world.tree), "--json") == 0
+    assert json.loads(capsys.readouterr().out)["kind"] == "build"
+
+
+def test_a_state_that_cannot_be_read_is_not_guessed(world: World, checkout: Path, capsys: Capture) -> None:
+    assert world.run("apply", SET, "--target", str(checkout)) == 0
+    state = checkout.parent / ".checkout.patchset" / "state.json"
+    for text in (
+        "{",
+        '{"format": 99}',
+        '{"format": 1, "set": "v"}',
+        '{"format": 1, "set": "", "tree": "", "files": {"../x": {}}}',
+    ):
+        state.write_text(text)
+        assert world.run("revert", SET, "--target", str(checkout)) == 2
+        assert "state.json cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("record", "changes", "expected"),
+    [
+        ("p/a.py,x,1\np/z.py,x,1\n", {"p/b.py": b""}, ["p/a.py", "p/z.py", "p/b.py"]),
+        ("p/a.py,x,1\nq.py,,\n", {"p/sub/c.py": b""}, ["p/a.py", "p/sub/c.py", "q.py"]),
+        ("p/a.py,x,1\n", {"p/a.py": None}, []),
+        ("", {"new.py": b""}, ["new.py"]),
+        ('"p/a,b.py",x,1\n', {"p/c,d.py": b""}, ["p/a,b.py", "p/c,d.py"]),
+    ],
+)
+def test_record_rows(record: str, changes: dict[str, bytes | None], expected: list[str]) -> None:
+    updated = distinfo.update(record.encode(), changes, "RECORD").decode()
+    assert [row[0] for row in csv.reader(updated.splitlines())] == expected
+
+
+def test_a_record_that_is_not_utf8_is_refused() -> None:
+    with pytest.raises(UsageError, match="RECORD: not UTF-8"):
+        distinfo.update(b"\xff,,\n", {}, "RECORD")
