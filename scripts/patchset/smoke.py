@@ -119,9 +119,14 @@ def show(report: SmokeReport, terminal: Terminal) -> None:
     terminal.table(f"smoke tests of {report.set_name}", ("check", "mode", "result", "seconds"), rows, right="seconds")
     for row in report.rows:
         if row.result == Result.FAILED.value:
-            terminal.note(f"{row.name} ({row.mode}): {row.why}\n")
+            terminal.note(f"{row.name} ({row.mode}): {_shortened(row.why)}\n")
     if not report.ok:
         terminal.note(f"log: {report.log}")
+
+
+def _shortened(text: str, lines: int = 12) -> str:
+    shown = text.splitlines()
+    return "\n".join(shown[:lines] + ["..."] * (len(shown) > lines))
 
 
 def _row(case: Case) -> Row:

@@ -32,6 +32,12 @@ class Collective:
         return cls(event["op"], event["group"], event["device"], event["dtype"], tuple(event["shape"]))
 
     @property
+    def agreed(self) -> tuple[object, ...]:
+        """What must be the same on every rank: all, but that an all-to-all sends each its own number of rows."""
+        shape = self.shape[1:] if self.op.startswith("all_to_all") else self.shape
+        return self.op, self.group, self.device, self.dtype, shape
+
+    @property
     def is_metadata(self) -> bool:
         """Whether it carries token counts and flags, not activations: one int32 vector over the DP ranks."""
         return self.op == "all_reduce" and self.group == "dp" and self.dtype == "int32" and len(self.shape) == 1

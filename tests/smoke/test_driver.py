@@ -30,7 +30,11 @@ say(ready=0.0); time.sleep(0.5)
 if rank: raise RuntimeError("EnforceNotMet: op.preamble.length <= op.nbytes")
 time.sleep(600)
 """
-FAILS_TO_START = 'raise RuntimeError("Connection reset by peer")'
+FAILS_ON_ITS_OWN = """
+say(ready=0.0); time.sleep(0.5)
+raise RuntimeError("Connection closed by peer" if rank else "no such operator")
+"""
+FAILS_TO_START = 'raise RuntimeError("EnforceNotMet: op.preamble.length <= op.nbytes")'
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +71,12 @@ def test_gloo_disagreement_is_an_abort(tmp_path: Path) -> None:
     report = run(tmp_path, DISAGREES)
     assert report.outcome is Outcome.ABORT, report
     assert "EnforceNotMet" in report.ranks[1].log_tail
+
+
+def test_an_error_of_one_rank_is_no_disagreement(tmp_path: Path) -> None:
+    """Though it breaks the other's connection."""
+    report = run(tmp_path, FAILS_ON_ITS_OWN)
+    assert report.outcome is Outcome.ERROR, report
 
 
 def test_a_failed_start_shows_nothing(tmp_path: Path) -> None:

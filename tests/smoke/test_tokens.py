@@ -6,7 +6,7 @@ from collections.abc import Callable
 import lives
 import pytest
 from checkpoints import Model
-from engine import Outcome, Report
+from engine import Report, finished
 from job import Life
 
 
@@ -14,8 +14,7 @@ from job import Life
 def test_tokens_equal_reference(
     live: Callable[[Life], Report], expected: Callable[[Model], dict[int, list[int]]], life: Life
 ) -> None:
-    report = live(life)
-    assert report.outcome is Outcome.DONE, report
+    report = finished(live(life))
     want = expected(life.model)
     for turn in life.rounds:
         asked = {index: want[index] for prompts in turn.prompts for index in prompts}

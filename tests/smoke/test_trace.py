@@ -8,7 +8,7 @@ from itertools import zip_longest
 import lives
 import pytest
 import steptrace
-from engine import Outcome, RankReport, Report
+from engine import RankReport, Report, finished
 from job import Life
 
 pytestmark = pytest.mark.standin
@@ -22,17 +22,11 @@ def _serving_steps(rank: RankReport) -> list[steptrace.Step]:
     return steptrace.steps(rank.trace, since=begin)
 
 
-def _finished(live: Live, life: Life) -> Report:
-    report = live(life)
-    assert report.outcome is Outcome.DONE, report
-    return report
-
-
 @pytest.mark.parametrize("life", lives.PATCHED, ids=str)
 def test_one_metadata_collective_per_step(live: Live, life: Life) -> None:
     """Exactly one over the DP ranks, on the device group; none with a single rank."""
     wanted = 1 if life.dp_size > 1 else 0
-    for number, rank in enumerate(_finished(live, life).ranks):
+    for number, rank in enumerate(finished(live(life)).ranks):
         steps = _serving_steps(rank)
         assert steps
         counts = Counter(len(step.metadata_collectives) for step in steps)
@@ -44,7 +38,7 @@ def test_one_metadata_collective_per_step(live: Live, life: Life) -> None:
 @pytest.mark.parametrize("life", lives.PATCHED, ids=str)
 def test_at_most_one_blocking_read_for_metadata(live: Live, life: Life) -> None:
     allowed = 1 if life.dp_size > 1 else 0
-    for number, rank in enumerate(_finished(live, life).ranks):
+    for number, rank in enumerate(finished(live(life)).ranks):
         for step in _serving_steps(rank):
             assert len(step.metadata_reads) <= allowed, f"rank {number}, {step.what}: {step.metadata_reads}"
 
@@ -52,16 +46,17 @@ def test_at_most_one_blocking_read_for_metadata(live: Live, life: Life) -> None:
 @pytest.mark.parametrize("life", lives.PATCHED_DP2, ids=str)
 def test_ranks_issue_the_same_collectives(live: Live, life: Life) -> None:
     """A busy, a prefilling, a decoding and an idle rank: one sequence, step by step."""
-    first, second = (_serving_steps(rank) for rank in _finished(live, life).ranks)
+    first, second = (_serving_steps(rank) for rank in finished(live(life)).ranks)
     for number, (one, other) in enumerate(zip_longest(first, second)):
         assert one is not None and other is not None, f"a rank made {len(first)} steps, the other {len(second)}"
-        assert one.collectives == other.collectives, f"step {number}: {one.what} against {other.what}"
+        agreed = [[each.agreed for each in step.collectives] for step in (one, other)]
+        assert agreed[0] == agreed[1], f"step {number}: {one.what} against {other.what}"
 
 
 @pytest.mark.parametrize("life", lives.PATCHED_DP2, ids=str)
 def test_ranks_decide_alike(live: Live, life: Life) -> None:
     """with_prefill is the same on both ranks in every forward pass."""
-    report = _finished(live, life)
+    report = finished(live(life))
     for turn in life.rounds:
         first, second = ([line["with_prefill"] for line in rank.forwards(turn.name)] for rank in report.ranks)
         assert first == second, turn.name
@@ -70,7 +65,7 @@ def test_ranks_decide_alike(live: Live, life: Life) -> None:
 @pytest.mark.parametrize("life", [lives.PRISTINE_GRAPH], ids=str)
 def test_pristine_reads_the_device_five_times_per_step(live: Live, life: Life) -> None:
     """The baseline of the checks above, by the same counting."""
-    for rank in _finished(live, life).ranks:
+    for rank in finished(live(life)).ranks:
         steps = _serving_steps(rank)
         assert steps
         assert {len(step.metadata_collectives) for step in steps} == {1}
