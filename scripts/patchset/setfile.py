@@ -39,16 +39,16 @@ class Release:
     Attributes:
         version: as in the project's metadata.
         commit: git commit of the tag, 40 hex digits; empty where it is not pinned.
-        released: the day of the release; None where it is not pinned.
         sdist: the source archive.
         wheels: the published wheels that the set covers.
+        released: the day of the release; None where it is not pinned.
     """
 
     version: str
     commit: str
-    released: date | None
     sdist: Artifact
     wheels: tuple[Artifact, ...] = ()
+    released: date | None = None
 
 
 @dataclass(frozen=True)
@@ -215,7 +215,7 @@ def _release(table: _Table, project: str) -> Release:
     for number, value in enumerate(table.take("wheels", list, []), start=1):
         wheels.append(_artifact(_Table(table.file, f"{table.name}.wheels[{number}]", value), project))
     table.finish()
-    return Release(version, commit, released, sdist, tuple(wheels))
+    return Release(version, commit, sdist, tuple(wheels), released)
 
 
 def _artifact(table: _Table, project: str) -> Artifact:

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: one message and one exit code for each failure, and what the Makefile passes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import SET, World
+
+from patchset import cli, commands, paths
+
+Capture = pytest.CaptureFixture[str]
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ([], "required: COMMAND"),
+        (["fly"], "invalid choice: 'fly'"),
+        (["apply"], "required: SET"),
+        (["apply", SET, "--fast"], "unrecognized arguments: --fast"),
+        (["apply", SET, "--device", "gpu"], "invalid choice: 'gpu'"),
+        (["apply", "v0"], "no patch set 'v0'"),
+        (["status", SET, "--target", "/nowhere"], "no such folder"),
+    ],
+)
+def test_a_usage_error_is_one_message_and_exit_2(
+    world: World, words: list[str], why: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PATCHSET_DEBUG")
+    assert cli.main(words) == 2
+    out, err = capsys.readouterr()
+    assert err.startswith("error: ") and why in err and "\nnext: " in err
+    assert err.count("error:") == 1 and "Traceback" not in err and out == ""
+
+
+def test_errors_are_a_document_too(world: World, capsys: Capture) -> None:
+    assert cli.main(["apply", "v0", "--json"]) == 2
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error == {
+        "kind": "UsageError",
+        "exit_code": 2,
+        "message": "no patch set 'v0'",
+        "hint": f"known sets: {SET}",
+    }
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["apply", "--help"]])
+def test_help_and_version_go_to_stdout(words: list[str], capsys: Capture) -> None:
+    assert cli.main(words) == 0
+    out, err = capsys.readouterr()
+    assert "patchset" in out and err == ""
+
+
+def test_an_internal_error_has_a_report_and_no_traceback(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: Capture, tmp_path: Path
+) -> None:
+    def fail(*_: object) -> int:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(commands, "status", fail)
+    monkeypatch.delenv("PATCHSET_DEBUG")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert cli.main(["status", SET]) == 70
+    err = capsys.readouterr().err
+    assert "internal error: RuntimeError: a bug" in err and "Traceback" not in err
+    report = Path(err.split("with the file ")[1].strip())
+    assert "Traceback" in report.read_text() and "a bug" in report.read_text()
+    monkeypatch.setenv("PATCHSET_DEBUG", "1")
+    assert cli.main(["status", SET]) == 70
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_an_interrupt_is_no_traceback(world: World, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    def stop(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, "status", stop)
+    assert cli.main(["status", SET]) == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written(world: World, capsys: Capture) -> None:
+    (world.root / "build").rename(world.root / "was")
+    (world.root / "build").write_text("a file where the folder should be")
+    assert world.run("apply", SET, "--no-smoke") == 6
+    err = capsys.readouterr().err
+    assert ("build" in err and "Not a directory" in err) or "File exists" in err
+
+
+def test_no_git(world: World, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert world.run("apply", SET, "--no-smoke") == 6
+    assert "git is not on PATH" in capsys.readouterr().err
+
+
+def test_a_broken_pipe_is_quiet(world: World) -> None:
+    world.run("apply", SET, "--no-smoke")
+    command = [sys.executable, "-m", "patchset", "status", SET, "--json"]
+    done = subprocess.run(f"{' '.join(command)} | true", shell=True, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+
+
+def test_smoke_wants_an_applied_tree(world: World, capsys: Capture) -> None:
+    for command in ("smoke", "upstream-tests", "overlay-tests", "bench"):
+        assert world.run(command, SET) == 1
+        assert "is absent, not applied" in capsys.readouterr().err
+
+
+def make(*words: str) -> list[str]:
+    """The patchset lines that a make command would run."""
+    stamp = ["-o", ".venv/.ready"]
+    done = subprocess.run(["make", "-n", *stamp, *words], cwd=ROOT, capture_output=True, text=True, check=True)
+    return [line.strip() for line in done.stdout.splitlines() if line.startswith(".venv/bin/patchset")]
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["apply"], "apply v0.10.1.1 --device cpu"),
+        (["apply", "VERSION=v1", "SMOKE=0", "OFFLINE=1"], "apply v1 --offline --no-smoke --device cpu"),
+        (
+            ["apply", "UPSTREAM=a b", "DRY_RUN=1", "JSON=1"],
+            "apply v0.10.1.1 --upstream 'a b' --dry-run --device cpu --json",
+        ),
+        (["apply", "TARGET=/x", "SMOKE=1", "OFFLINE=0"], "apply v0.10.1.1 --target '/x' --device cpu"),
+        (["status", "TARGET=/x", "JSON=1"], "status v0.10.1.1 --target '/x' --json"),
+        (["revert", "TARGET=/x"], "revert v0.10.1.1 --target '/x'"),
+        (["smoke", "DEVICE=npu"], "smoke v0.10.1.1 --device npu"),
+        (["upstream-tests"], "upstream-tests v0.10.1.1"),
+        (["runtime"], "runtime v0.10.1.1"),
+        (["bench"], "bench v0.10.1.1"),
+        (["record"], "record v0.10.1.1"),
+    ],
+)
+def test_each_make_target_is_one_line(words: list[str], line: str) -> None:
+    found = make(*words)
+    assert [" ".join(one.split()) for one in found] == [f".venv/bin/patchset {line}"]
+    import shlex
+
+    cli.build_parser().parse_args(shlex.split(found[0])[1:])
+
+
+def test_make_help_names_every_target() -> None:
+    out = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for target in ("apply", "status", "revert", "smoke", "upstream-tests", "test", "lint", "clean"):
+        assert f"\n  {target} " in out
+    for variable in ("UPSTREAM", "TARGET", "OFFLINE", "SMOKE", "DRY_RUN", "DEVICE", "JSON"):
+        assert variable in out
+
+
+@pytest.mark.parametrize(("version", "ok"), [("3.10.0", False), ("2.7.18", False)])
+def test_an_old_python_is_refused_with_the_reason(version: str, ok: bool, tmp_path: Path) -> None:
+    old = tmp_path / "python-old"
+    old.write_text(f'#!/bin/sh\n[ "$1" = -V ] && echo "Python {version}" && exit 0\nexit 1\n')
+    old.chmod(0o755)
+    for name in ("Makefile", "pyproject.toml"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    (tmp_path / "requirements").mkdir()
+    for name in ("bootstrap.txt", "tool.txt"):
+        (tmp_path / "requirements" / name).write_text("")
+    done = subprocess.run(
+        ["make", "status", f"PYTHON={old}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=dict(os.environ),
+    )
+    assert done.returncode == 2 and done.stdout == ""
+    assert f"Python 3.11 or newer is needed; {old} is Python {version}" in done.stderr
+    assert not (tmp_path / ".venv" / ".ready").exists()
+
+
+def test_paths_of_a_set(world: World) -> None:
+    assert paths.tree_dir(SET) == world.tree
+    assert paths.overlay_dirs(SET) == (world.root / "overlay" / "shared", world.root / "overlay" / SET)

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fetching: the configured index, the cache, and what each of them may get wrong."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import SDIST, SET, World, make_sdist
+
+from patchset import cache, index, upstream
+from patchset.errors import PinMismatch, Unavailable
+from patchset.setfile import PatchSet, load_set
+from patchset.terminal import Terminal
+
+
+@pytest.fixture
+def bare(empty: World) -> PatchSet:
+    """The set, with nothing in the cache."""
+    shutil.rmtree(empty.cached.parent)
+    return load_set(SET)
+
+
+def test_the_index_that_pip_is_configured_with(empty: World, bare: PatchSet, index: str) -> None:
+    file = upstream.fetch_sdist(bare.ascend.sdist, offline=False, terminal=Terminal())
+    assert file == empty.cached and file.read_bytes() == empty.sdist
+    shutil.rmtree(empty.served)
+    assert upstream.fetch_sdist(bare.ascend.sdist, offline=False) == file, "cached now"
+    assert [path.name for path in file.parent.iterdir()] == [SDIST]
+
+
+def test_a_file_index_and_find_links(empty: World, bare: PatchSet, index: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_INDEX_URL", (empty.served / "simple").as_uri())
+    assert upstream.fetch_sdist(bare.ascend.sdist, offline=False).read_bytes() == empty.sdist
+    shutil.rmtree(empty.cached.parent)
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/none")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(empty.served))
+    assert upstream.fetch_sdist(bare.ascend.sdist, offline=False).read_bytes() == empty.sdist
+
+
+def test_an_extra_index_is_asked_next(
+    empty: World, bare: PatchSet, index: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_INDEX_URL", index.replace("simple", "other"))
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", index)
+    assert upstream.fetch_sdist(bare.ascend.sdist, offline=False).read_bytes() == empty.sdist
+
+
+def test_the_pin_decides_not_the_index(empty: World, bare: PatchSet, index: str) -> None:
+    make_sdist(empty.served / "simple" / "vllm-ascend" / SDIST, {"evil.py": "evil"})
+    with pytest.raises(PinMismatch, match=f"(?s){SDIST}.*expected: {bare.ascend.sdist.sha256}"):
+        upstream.fetch_sdist(bare.ascend.sdist, offline=False)
+    assert not list(Path(empty.cached.parents[1]).rglob("*.tar.gz")), "nothing of it is kept"
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("http://user:secret@127.0.0.1:9/simple", r"http://127\.0\.0\.1:9/simple: cannot be reached"),
+        ("INDEX/elsewhere", f"has no {SDIST}"),
+        ("file:///nowhere", f"file:///nowhere: has no {SDIST}"),
+    ],
+)
+def test_an_index_that_does_not_give_it(
+    bare: PatchSet, index: str, url: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_INDEX_URL", url.replace("INDEX", index))
+    monkeypatch.setattr("urllib3.util.Retry.sleep", lambda *_: None)
+    with pytest.raises(Unavailable, match=why) as caught:
+        upstream.fetch_sdist(bare.ascend.sdist, offline=False)
+    assert "secret" not in str(caught.value) and "UPSTREAM=path" in caught.value.hint
+
+
+def test_a_listed_file_that_is_not_there(empty: World, bare: PatchSet, index: str) -> None:
+    (empty.served / "simple" / "vllm-ascend" / SDIST).unlink()
+    with pytest.raises(Unavailable, match="HTTP 404"):
+        upstream.fetch_sdist(bare.ascend.sdist, offline=False)
+    assert not empty.cached.parent.exists()
+
+
+def test_offline_uses_the_cache_alone(empty: World, bare: PatchSet, index: str) -> None:
+    with pytest.raises(Unavailable, match="not in the cache, and offline was asked for"):
+        upstream.fetch_sdist(bare.ascend.sdist, offline=True)
+    empty.fill_cache()
+    assert upstream.fetch_sdist(bare.ascend.sdist, offline=True) == empty.cached
+
+
+def test_the_cache_is_verified_at_every_use(empty: World, bare: PatchSet, index: str) -> None:
+    empty.fill_cache()
+    empty.cached.write_bytes(b"rotten")
+    with pytest.raises(PinMismatch, match="the cached"):
+        upstream.fetch_sdist(bare.ascend.sdist, offline=True)
+    assert upstream.fetch_sdist(bare.ascend.sdist, offline=False).read_bytes() == empty.sdist
+
+
+def test_exit_codes(empty: World, index: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    empty.record()
+    shutil.rmtree(empty.root / "build", ignore_errors=True)
+    shutil.rmtree(empty.cached.parent)
+    assert empty.run("apply", SET, "--no-smoke", "--offline") == 6
+    assert not empty.tree.exists()
+    assert empty.run("apply", SET, "--no-smoke") == 0
+
+
+def test_a_cache_that_cannot_be_written(
+    bare: PatchSet, index: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("PATCHSET_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(NotADirectoryError):
+        cache.fetch(bare.ascend.sdist, offline=False)
+
+
+def test_settings_of_pip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Files, the section that only download reads, and the environment above both."""
+    monkeypatch.delenv("PIP_INDEX_URL")
+    config = tmp_path / "pip.conf"
+    config.write_text(
+        "[global]\nindex-url = https://a.example/simple\nextra-index-url =\n    https://b.example/simple\n"
+        "    https://c.example/simple\ncert = /ca.pem\n[download]\nindex-url = https://d.example/simple\n"
+    )
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(config))
+    found = index.settings()
+    assert found["index-url"] == ["https://d.example/simple"]
+    assert found["extra-index-url"] == ["https://b.example/simple", "https://c.example/simple"]
+    assert found["cert"] == ["/ca.pem"]
+    monkeypatch.setenv("PIP_INDEX_URL", "https://e.example/simple")
+    assert index.settings()["index-url"] == ["https://e.example/simple"]
