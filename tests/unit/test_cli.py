@@ -90,8 +90,7 @@ def test_a_folder_that_cannot_be_written(world: World, capsys: Capture) -> None:
     (world.root / "build").rename(world.root / "was")
     (world.root / "build").write_text("a file where the folder should be")
     assert world.run("apply", SET, "--no-smoke") == 6
-    err = capsys.readouterr().err
-    assert ("build" in err and "Not a directory" in err) or "File exists" in err
+    assert str(world.root / "build") in capsys.readouterr().err
 
 
 def test_no_git(world: World, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
