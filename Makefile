@@ -75,6 +75,7 @@ lint: $(READY) ## ruff, mypy --strict, codespell
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	MYPYPATH=overlay/shared $(BIN)/mypy --explicit-package-bases --ignore-missing-imports --python-version 3.10 overlay/shared/vllm_ascend
 	$(BIN)/codespell
 
 format: $(READY) ## let ruff format the code
