@@ -104,28 +104,24 @@ def show(report: BenchReport, terminal: Terminal) -> None:
 def _sync_rows(found: Mapping[str, Any]) -> list[Measure]:
     rows = []
     for size, one in found.items():
-        micro, tensors, reads = one["microseconds"], one["tensors"], one["reads"]
-        spread = (one["quartiles"][0], one["quartiles"][1])
-        rows.append(Measure(f"metadata per step, DP {size} (us)", *_both(micro), one["ratio"], spread))
-        rows.append(_count(f"device reads per step, DP {size}", reads))
-        rows.append(_count(f"tensors made per step, DP {size}", tensors))
+        for clock, what in (("host", "CPU time"), ("wall", "elapsed")):
+            rows.append(_times(f"metadata of a step, DP {size}, {what} (us)", one[clock]))
+        rows.append(_count(f"device reads for it, DP {size}", one["reads"]))
+        rows.append(_count(f"tensors made for it, DP {size}", one["tensors"]))
     return rows
 
 
 def _token_rows(found: Mapping[str, Any]) -> list[Measure]:
-    rows = []
-    for mode, one in found.items():
-        spread = (one["quartiles"][0], one["quartiles"][1])
-        rows.append(Measure(f"time per output token, {mode} (ms)", *_both(one["milliseconds"]), one["ratio"], spread))
-    return rows
+    return [_times(f"time per output token, {mode} (ms)", one) for mode, one in found.items()]
 
 
-def _both(values: Mapping[str, float]) -> tuple[float, float]:
-    return values["pristine"], values["patched"]
+def _times(name: str, one: Mapping[str, Any]) -> Measure:
+    first, third = one["quartiles"]
+    return Measure(name, one["pristine"], one["patched"], one["ratio"], (first, third))
 
 
 def _count(name: str, values: Mapping[str, float]) -> Measure:
-    pristine, patched = _both(values)
+    pristine, patched = values["pristine"], values["patched"]
     return Measure(name, pristine, patched, patched / pristine if pristine else None)
 
 

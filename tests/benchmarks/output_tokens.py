@@ -18,7 +18,9 @@ sys.path.insert(0, str(REPOSITORY / "tests" / "smoke"))
 
 import checkpoints  # noqa: E402
 import engine  # noqa: E402
+from checkpoints import Model  # noqa: E402
 from job import Life, Mode, Round, Tree  # noqa: E402
+from nursery import Launcher, Nursery  # noqa: E402
 from reference import PROMPTS  # noqa: E402
 
 EVERYTHING = tuple(range(len(PROMPTS)))
@@ -27,14 +29,20 @@ ROUNDS = tuple(Round(f"all on both, {turn}", (EVERYTHING, EVERYTHING)) for turn 
 MODES = (Mode.EAGER, Mode.ACL_GRAPH)
 
 
-def decode_times(life: Life, given: argparse.Namespace) -> list[float]:
-    """Seconds of each decode step of rank 0, without the first rounds, which warm up."""
-    tree = {Tree.PRISTINE: given.pristine, Tree.PATCHED: given.patched}[life.tree]
+def launchers(given: argparse.Namespace) -> dict[Tree, Nursery]:
+    """One import of vLLM for each tree, from which its ranks are forked."""
     standin = REPOSITORY / "tests" / "standin"
-    path = os.pathsep.join(map(str, (standin, tree, given.vllm)))
-    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    checkpoint = checkpoints.make(life.model, given.work)
-    report = engine.run(life, checkpoint, given.work / "life", environment, traced=False)
+    found = {}
+    for tree in Tree:
+        path = os.pathsep.join(map(str, (standin, getattr(given, tree.value), given.vllm)))
+        environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+        found[tree] = Nursery([Model.QWEN3_MOE.architecture], environment, given.work / f"nursery-{tree.value}.log")
+    return found
+
+
+def decode_times(life: Life, launcher: Launcher, work: Path) -> list[float]:
+    """Seconds of each decode step of rank 0, without the first rounds, which warm up."""
+    report = engine.run(life, checkpoints.make(life.model, work), work / "life", launcher)
     if report.outcome is not engine.Outcome.DONE:
         raise SystemExit(str(report))
     times: list[float] = []
@@ -52,18 +60,21 @@ def main() -> None:
     for name in ("pristine", "patched", "vllm", "work", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     given = parser.parse_args()
+    nurseries = launchers(given)
     found = {}
     for mode in MODES:
         times: dict[Tree, list[float]] = {tree: [] for tree in Tree}
         for tree in (Tree.PRISTINE, Tree.PATCHED, Tree.PATCHED, Tree.PRISTINE):
-            times[tree] += decode_times(Life(tree, mode=mode, rounds=ROUNDS), given)
+            times[tree] += decode_times(Life(tree, mode=mode, rounds=ROUNDS), nurseries[tree], given.work)
         pairs = zip(times[Tree.PATCHED], times[Tree.PRISTINE], strict=True)
         quarters = statistics.quantiles((patched / pristine for patched, pristine in pairs), n=4)
         found[mode.value] = {
-            "milliseconds": {tree.value: 1e3 * statistics.median(times[tree]) for tree in Tree},
+            **{tree.value: 1e3 * statistics.median(times[tree]) for tree in Tree},
             "ratio": quarters[1],
             "quartiles": [quarters[0], quarters[2]],
         }
+    for nursery in nurseries.values():
+        nursery.close()
     given.out.write_text(json.dumps(found, indent=2) + "\n")
 
 
