@@ -119,9 +119,10 @@ def _watched(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def run(*run_args: Any, **run_kwargs: Any) -> Any:
             if on_collective is not None:
                 on_collective(name, _first_tensor((*run_args, *run_kwargs.values())), group, bool(run_kwargs.get("async_op")))
-            if graph.is_current_stream_capturing() or graph.replaying:
-                return _waited(function, run_args, run_kwargs)
-            return function(*run_args, **run_kwargs)
+            with torch._C.DisableTorchFunction():  # else torch hands the call to the trace's mode, which makes it again
+                if graph.is_current_stream_capturing() or graph.replaying:
+                    return _waited(function, run_args, run_kwargs)
+                return function(*run_args, **run_kwargs)
 
         return graph.node(run, *args, **kwargs)
 

@@ -129,6 +129,7 @@ _READS = {
     torch.equal: "equal",
     torch.allclose: "equal",
 }
+_DEVICE_OF = Tensor.device.__get__  # type: ignore[attr-defined]
 _INDEXING = (Tensor.__getitem__, Tensor.__setitem__)
 _SIZED = {torch.empty: 0, torch.zeros: 0, torch.ones: 0, torch.full: 0}
 
@@ -150,13 +151,11 @@ def _copies_to_host(non_blocking: bool, how: str) -> None:
 class _Marks(TorchFunctionMode):
     """Keeps the marks and reports the reads."""
 
-    def __init__(self, to: Callable[..., Any]) -> None:
-        super().__init__()
-        self._to = to
-
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func is self._to:
+        if func == _DEVICE_OF and on_npu(args[0]):
+            return device.NPU
+        if func is Tensor.to:
             return self._moved(func, args, kwargs)
         self._report(func, args, kwargs)
         result = func(*args, **kwargs)
@@ -204,7 +203,7 @@ def start() -> None:
     """Begins to keep marks in this thread; a worker calls it before it makes its first tensor."""
     global _marks
     if _marks is None:
-        _marks = _Marks(_plain_to)
+        _marks = _Marks()
         _push_mode(_marks)
 
 
@@ -294,13 +293,8 @@ def _group_name(group: Any) -> tuple[str, str]:
     return "other", "cpu"
 
 
-_plain_to: Callable[..., Any] = Tensor.to
-
-
 def install() -> None:
     """Hooks the parts of the stand-in that report; call after device.install."""
-    global _plain_to
-    _plain_to = Tensor.to.__wrapped__  # type: ignore[attr-defined]
     device.on_placed = mark
     streams.on_host_wait = _host_wait
     collectives.on_collective = _collective

@@ -29,7 +29,8 @@ def _npu_reshape_and_cache(key: Tensor, value: Tensor, key_cache: Tensor, value_
 @npu_op("npu_scatter_nd_update_(Tensor(a!) self, Tensor indices, Tensor updates) -> Tensor(a!)")
 def npu_scatter_nd_update_(data: Tensor, indices: Tensor, updates: Tensor) -> Tensor:
     """data[indices[i]] = updates[i], in place; indices [n, d] addresses the first d dimensions of data."""
-    data[tuple(indices.long().unbind(-1))] = updates.to(data.dtype)
+    where = tuple(indices.long().unbind(-1))
+    data[where] = updates.reshape(data[where].shape).to(data.dtype)
     return data
 
 
