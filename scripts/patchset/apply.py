@@ -87,7 +87,8 @@ def run(
             return Outcome(target, made, "unchanged", (), made.tree, commit or "")
         desired = _desired(target, store, made, report)
         changed = tuple(sorted(desired))
-        _prove(made)
+        if dry_run or target.kind is not Kind.BUILD:
+            _prove(made)
         if dry_run:
             return Outcome(target, made, "would apply", changed, made.tree, "")
         if report.state is State.ABSENT:

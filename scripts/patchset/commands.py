@@ -40,14 +40,17 @@ def upstream_tests(arguments: argparse.Namespace, terminal: Terminal) -> int:
 def overlay_tests(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """`patchset overlay-tests`."""
     from patchset import overlay_tests
+    from patchset.testrun import Result
 
     cases = overlay_tests.run(_applied(arguments.set), terminal, offline=arguments.offline)
-    failed = [case for case in cases if case.result.value == "failed"]
-    for case in failed:
+    by_result = {result.value: [case for case in cases if case.result is result] for result in Result}
+    for case in by_result["failed"]:
         terminal.note(f"failed: {case.id}: {case.why}")
-    terminal.note(f"overlay tests: {len(cases) - len(failed)} of {len(cases)} passed or skipped")
-    terminal.document({"command": "overlay-tests", "cases": len(cases), "failed": [case.id for case in failed]})
-    return 1 if failed or not cases else 0
+    terminal.note("overlay tests: " + ", ".join(f"{len(found)} {result}" for result, found in by_result.items()))
+    terminal.document(
+        {"command": "overlay-tests"} | {result: [case.id for case in found] for result, found in by_result.items()}
+    )
+    return 0 if by_result["passed"] and not by_result["failed"] else 1
 
 
 def bench(arguments: argparse.Namespace, terminal: Terminal) -> int:

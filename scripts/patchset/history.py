@@ -109,8 +109,8 @@ def _stage(repository: Repository, files: Mapping[str, bytes], executable: set[s
     """Puts content into the index, whatever the work tree holds."""
     lines = []
     for path, data in sorted(files.items()):
-        blob = repository.git("hash-object", "-w", "--stdin", "--no-filters", stdin=data).strip()
-        lines.append(f"{'100755' if path in executable else '100644'} {blob}\t{path}\0")
+        mode = "100755" if path in executable else "100644"
+        lines.append(f"{mode} {repository.add_blob(data)}\t{path}\0")
     repository.git("update-index", "--add", "-z", "--index-info", stdin="".join(lines).encode())
 
 

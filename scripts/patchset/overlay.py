@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from patchset.setfile import PatchSet
 
+_CACHES = ("__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache")
 _NOTES = frozenset({"overlay.toml", "README.md"})
 
 
@@ -77,7 +78,7 @@ def load(patch_set: PatchSet) -> Overlay:
     upstream = patch_set.upstream_manifest()
     files: dict[str, bytes] = {}
     for folder in paths.overlay_dirs(patch_set.name):
-        for path in manifest.walk(folder, skip=("__pycache__",)) if folder.is_dir() else ():
+        for path in manifest.walk(folder, skip=_CACHES) if folder.is_dir() else ():
             if path in _NOTES or path.endswith(".pyc"):
                 continue
             file = folder / path
