@@ -83,7 +83,7 @@ format: $(READY) ## let ruff format the code
 	$(BIN)/ruff format .
 
 test-unit: $(READY) ## tests of the tool; no torch, no network
-	$(BIN)/pytest -n auto tests/unit
+	$(BIN)/pytest -n auto --doctest-modules scripts/patchset tests/unit
 
 test-overlay: $(READY) ## tests of the overlay, with torch and gloo, on the patched tree
 	@$(PATCHSET) apply $(VERSION) $(source) --no-smoke

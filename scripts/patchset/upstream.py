@@ -6,7 +6,7 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
-from patchset import cache, manifest
+from patchset import cache, entrypoints, manifest
 from patchset.archive import unpack
 from patchset.errors import PinMismatch, UsageError
 
@@ -63,6 +63,8 @@ def materialize(
             unpack(fetch_sdist(patch_set.ascend.sdist, offline=offline, terminal=terminal), staging)
         elif upstream.is_dir():
             _copy(patch_set, upstream, staging)
+            pinned = patch_set.upstream_manifest().get(f"{patch_set.package}.egg-info/entry_points.txt")
+            entrypoints.restore(staging, patch_set.package, pinned)
         else:
             check_given(patch_set, upstream)
             unpack(upstream, staging)

@@ -30,6 +30,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 UPSTREAM = {
     "README.md": "A tiny upstream.\n",
     "pyproject.toml": "[build-system]\n",
+    "setup.py": "setup(entry_points={'tiny.plugins': ['tiny = tiny_ascend:register']})\n",
     "run.sh": "#!/bin/sh\nexit 0\n",
     f"{PACKAGE}/__init__.py": "",
     f"{PACKAGE}/runner.py": "".join(f"step_{n} = {n}\n" for n in range(1, 31)),
@@ -37,9 +38,10 @@ UPSTREAM = {
     "class Comm:\n    def size(self):\n        return 1\n",
     f"{PACKAGE}/old.py": "gone = True\n",
     f"{PACKAGE}/caf\u00e9.py": "accent = True\n",
+    f"{PACKAGE}.egg-info/entry_points.txt": "[tiny.plugins]\ntiny = tiny_ascend:register\n",
     "PKG-INFO": f"Metadata-Version: 2.1\nName: tiny-ascend\nVersion: {VERSION}\n",
 }
-GENERATED = ("PKG-INFO",)
+GENERATED = ("PKG-INFO", f"{PACKAGE}.egg-info/entry_points.txt")
 EXECUTABLE = ("run.sh",)
 OVERLAY = {
     f"{PACKAGE}/data_parallel/__init__.py": "",
@@ -215,7 +217,7 @@ class World:
             commit = "{COMMIT}"
             released = 2026-01-02
             package = "{PACKAGE}"
-            generated = ["PKG-INFO"]  # and this one
+            generated = ["PKG-INFO", "{PACKAGE}.egg-info/entry_points.txt"]  # and this one
             [ascend.sdist]
             file = "{SDIST}"
             sha256 = "{sha256(self.sdist)}"

@@ -169,7 +169,7 @@ def test_upstream_from_a_path(kind: str, world: World, tmp_path: Path) -> None:
     if kind == "checkout":
         for path in GENERATED:
             (given / path).unlink()
-            del expected[path]
+        del expected["PKG-INFO"]  # the entry points are made again, or vLLM would not find the plugin
         git(given, "init", "-q")
         git(given, "add", "-A")
         git(given, "commit", "-qm", "x")

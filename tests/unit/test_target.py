@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import PACKAGE, SET, UPSTREAM, VERSION, World, git, read_tree
+from conftest import GENERATED, PACKAGE, SET, UPSTREAM, VERSION, World, git, read_tree
 
 from patchset import distinfo
 from patchset.errors import UsageError
@@ -46,7 +46,7 @@ def test_a_checkout_is_patched_and_given_back(world: World, checkout: Path, caps
     assert capsys.readouterr().out.startswith("pristine: ")
     assert not (checkout.parent / ".checkout.patchset").exists()
     assert world.run("apply", SET, *target, "--offline") == 0
-    assert read_tree(checkout) == {path: data for path, data in world.expected().items() if path != "PKG-INFO"}
+    assert read_tree(checkout) == {path: data for path, data in world.expected().items() if path not in GENERATED}
     assert git(checkout, "rev-parse", "HEAD") == head, "nothing is committed there"
     assert (checkout / "run.sh").stat().st_mode & 0o777 == 0o755
     capsys.readouterr()
@@ -72,7 +72,7 @@ def test_a_pristine_target_needs_no_network_and_no_cache(world: World, checkout:
 
 def test_a_bare_package_folder_is_a_target(world: World, tmp_path: Path) -> None:
     folder = world.checkout(tmp_path / "bare")
-    for name in ("pyproject.toml", "README.md", "run.sh"):
+    for name in ("pyproject.toml", "setup.py", "README.md", "run.sh"):
         (folder / name).unlink()
     before = read_tree(folder)
     assert world.run("apply", SET, "--target", str(folder)) == 0
