@@ -31,7 +31,7 @@ _COMMON: dict[str, Any] = {
 }
 _GROUPED_QUERY: dict[str, Any] = {"num_key_value_heads": 2, "head_dim": 32}
 _EXPERTS: dict[str, Any] = {
-    "num_experts": 8,
+    "num_experts": 16,
     "num_experts_per_tok": 2,
     "moe_intermediate_size": 48,
     "norm_topk_prob": True,
@@ -47,7 +47,7 @@ _LATENT_ATTENTION: dict[str, Any] = {
     "qk_nope_head_dim": 32,
     "qk_rope_head_dim": 16,
     "v_head_dim": 32,
-    "n_routed_experts": 8,
+    "n_routed_experts": 16,
     "n_shared_experts": 1,
     "num_experts_per_tok": 2,
     "moe_intermediate_size": 48,

@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 import pytest
-from job import Life
+from job import LATE_STEPS, Life
 from nursery import Launcher
 from reference import PROMPTS, TOKENS
 
@@ -223,8 +223,14 @@ def _job(life: Life, rank: int, checkpoint: Path, folder: Path) -> dict[str, Any
         "engine": life.engine_arguments(str(checkpoint), str(folder / "kv")),
         "progress": str(folder / "progress"),
         "new_tokens": TOKENS,
+        "moe_probe": life.moe_probe,
+        "late_steps": LATE_STEPS,
         "rounds": [
-            {"name": turn.name, "prompts": {index: list(PROMPTS[index]) for index in turn.prompts[rank]}}
+            {
+                "name": turn.name,
+                "prompts": {index: list(PROMPTS[index]) for index in turn.prompts[rank]},
+                "late": {index: list(PROMPTS[index]) for index in turn.asked(rank)[len(turn.prompts[rank]) :]},
+            }
             for turn in life.rounds
         ],
     }

@@ -12,6 +12,7 @@ MAX_SEQS = len(PROMPTS)
 MAX_TOKENS = 256
 """Longest sequence, and most tokens of one step."""
 GRAPH_SIZES = [1, 2, 4, MAX_SEQS]
+LATE_STEPS = 3
 
 
 class Tree(Enum):
@@ -31,15 +32,23 @@ class Mode(Enum):
 class Round:
     """One batch of requests: ``prompts[r]`` are the indexes into ``PROMPTS`` that rank r gets.
 
-    A round ends when every rank has finished; until then a rank without requests runs dummy batches.
+    A round ends when every rank has finished; until then a rank without requests runs dummy batches. ``late[r]`` are
+    those that rank r gets ``LATE_STEPS`` steps into the round, while others decode.
     """
 
     name: str
     prompts: tuple[tuple[int, ...], ...]
+    late: tuple[tuple[int, ...], ...] = ()
+
+    def asked(self, rank: int) -> tuple[int, ...]:
+        """All that rank ``rank`` gets, early and late."""
+        return self.prompts[rank] + (self.late[rank] if self.late else ())
 
 
 # First in a life: upstream decides by the lengths of the step before, and here there is none.
 ONE_TOKEN_ROUND = Round("one token", ((1,), ()))
+# Rank 1 is idle, then prefills more tokens than any graph holds while rank 0 decodes.
+LATE_ROUND = Round("prefill beside a decode", ((2,), ()), late=((), (3,)))
 
 
 def _dp2_rounds() -> tuple[Round, ...]:
@@ -51,11 +60,17 @@ def _dp2_rounds() -> tuple[Round, ...]:
         Round("spread", (everything[0::2], everything[1::2])),
         Round("one on rank 1", ((), (2,))),
         Round("all on rank 1", ((), everything)),
+        LATE_ROUND,
     )
 
 
 DP1_ROUNDS = (Round("one token", ((1,),)), Round("all", (tuple(range(len(PROMPTS))),)))
 DP2_ROUNDS = _dp2_rounds()
+_OTHERS = ((),) * 14
+DP16_ROUNDS = (
+    Round("one prompt", ((0,), (), *_OTHERS)),
+    Round("prefill beside a decode", ((2,), (), *_OTHERS), late=((), (3,), *_OTHERS)),
+)
 
 
 @dataclass(frozen=True)
@@ -67,6 +82,7 @@ class Life:
     mode: Mode = Mode.EAGER
     expert_parallel: bool = False
     kv_both: bool = False
+    moe_probe: bool = False
     rounds: tuple[Round, ...] = field(default=DP2_ROUNDS, repr=False)
 
     @property

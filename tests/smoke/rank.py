@@ -6,8 +6,9 @@ Answers with JSON lines in the job's ``progress`` file:
 - ``{"ready": seconds}`` once the engine has started, with the clocks of the two time bases;
 - ``{"step": n, "at": monotonic seconds}`` after each engine step, the sign of life that the driver watches;
 - ``{"round": name, "begin": t}`` and ``{"round": name, "end": t, "tokens": {prompt: ids}}``;
-- ``{"forward": round, "with_prefill": bool, "attention": state, "padded": tokens}`` for each forward
-  pass of the model; ``attention`` is null where a dummy batch builds no metadata;
+- ``{"forward": round, "with_prefill": bool, "attention": state, "padded": tokens, "graph": mode}`` for each
+  forward pass of the model; ``attention`` is null where a dummy batch builds no metadata;
+- ``{"moe": .., ..}`` for each mixture-of-experts layer where the job asks for it: see moe_probe.py;
 - ``{"done": true}``.
 """
 
@@ -59,16 +60,22 @@ class ForwardProbe:
             with_prefill=context.with_prefill,
             attention=None if state is None else state.name,
             padded=context.padded_num_tokens,
+            graph=context.cudagraph_runtime_mode.name,
         )
 
 
-def _run_round(engine: Any, name: str, prompts: dict[int, list[int]], limit: int, report: Reporter) -> None:
+def _run_round(engine: Any, turn: dict[str, Any], late_steps: int, limit: int, report: Reporter) -> None:
     from vllm import SamplingParams
 
     sampling = SamplingParams(temperature=0.0, max_tokens=limit, ignore_eos=True, detokenize=False)
+    name = turn["name"]
+
+    def add(prompts: dict[str, list[int]]) -> None:
+        for index, ids in prompts.items():
+            engine.add_request(f"{name}/{index}", {"prompt_token_ids": ids}, sampling)
+
     report(round=name, begin=time.time(), begin_monotonic=time.monotonic())
-    for index, ids in prompts.items():
-        engine.add_request(f"{name}/{index}", {"prompt_token_ids": ids}, sampling)
+    add(turn["prompts"])
     tokens: dict[int, list[int]] = {}
     steps = 0
     # Agreed by all ranks at each turn: a rank that has finished goes on with dummy batches.
@@ -77,6 +84,8 @@ def _run_round(engine: Any, name: str, prompts: dict[int, list[int]], limit: int
             if output.finished:
                 tokens[int(output.request_id.rpartition("/")[2])] = list(output.outputs[0].token_ids)
         steps += 1
+        if steps == late_steps:
+            add(turn["late"])
         report(step=steps, at=time.monotonic())
     report(round=name, end=time.time(), end_monotonic=time.monotonic(), steps=steps, tokens=tokens)
 
@@ -88,14 +97,17 @@ def main(job_file: str) -> None:
         started = time.monotonic()
         from vllm import LLM
 
+        if job["moe_probe"]:
+            import moe_probe
+
+            moe_probe.install(report)
         engine = LLM(**job["engine"]).llm_engine
         runner = engine.model_executor.driver_worker.worker.model_runner
         probe = ForwardProbe(runner.model, report)
         report(ready=time.monotonic() - started, pid=os.getpid())
         for turn in job["rounds"]:
             probe.enter(turn["name"])
-            prompts = {int(index): ids for index, ids in turn["prompts"].items()}
-            _run_round(engine, turn["name"], prompts, job["new_tokens"], report)
+            _run_round(engine, turn, job["late_steps"], job["new_tokens"], report)
         report(done=True)
         time.sleep(_GRACE)
     # Tearing down process groups is not what is tested, and may wait for a peer that has gone.

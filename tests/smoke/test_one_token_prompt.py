@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import lives
 import pytest
-from engine import Report, finished
+from engine import Outcome, Report, finished
 from job import ONE_TOKEN_ROUND, Life
 from reference import TOKENS
 
@@ -25,7 +25,7 @@ def _decisions(report: Report) -> list[tuple[bool, str]]:
     return [(line["with_prefill"], line["attention"]) for line in forwards]
 
 
-@pytest.mark.parametrize("life", [lives.EAGER, lives.GRAPH, lives.DEEPSEEK, lives.SINGLE], ids=str)
+@pytest.mark.parametrize("life", [lives.EAGER, lives.GRAPH, lives.TORCHAIR, lives.DEEPSEEK, lives.SINGLE], ids=str)
 def test_prefill_then_decode(live: Live, life: Life) -> None:
     assert _decisions(live(life)) == [PREFILL] + [DECODE] * (TOKENS - 1)
 
@@ -35,3 +35,12 @@ def test_pristine_decides_by_the_step_before(live: Live, life: Life) -> None:
     found = _decisions(live(life))
     assert found[:2] == [(False, "PrefillNoCache"), (True, "DecodeOnly")]
     assert found[2:] == [DECODE] * (TOKENS - 2)
+
+
+@pytest.mark.parametrize("life", [lives.PRISTINE_TORCHAIR], ids=str)
+def test_pristine_torchair_dies_of_it(live: Live, life: Life) -> None:
+    """The prefill is sent into the decode graph, whose attention gets the metadata of a prefill."""
+    report = live(life)
+    assert report.ready, str(report)
+    assert report.outcome is Outcome.ERROR, str(report)
+    assert "is invalid for input of size" in report.ranks[0].log_tail, str(report)

@@ -46,6 +46,6 @@ def test_kv_both_idle_rank_is_stuck_without_the_patches(live: Live, life: Life) 
     assert all(any("step" in line for line in rank.lines) for rank in report.ranks), str(report)
 
 
-@pytest.mark.parametrize("life", [lives.KV_BOTH], ids=str)
+@pytest.mark.parametrize("life", [lives.KV_BOTH_TORCHAIR, lives.KV_BOTH], ids=str)
 def test_kv_both_idle_rank_follows_with_them(live: Live, expected: Expected, life: Life) -> None:
     _answers(live(life), expected(life.model))

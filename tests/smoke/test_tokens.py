@@ -17,5 +17,5 @@ def test_tokens_equal_reference(
     report = finished(live(life))
     want = expected(life.model)
     for turn in life.rounds:
-        asked = {index: want[index] for prompts in turn.prompts for index in prompts}
+        asked = {index: want[index] for rank in range(life.dp_size) for index in turn.asked(rank)}
         assert report.tokens(turn.name) == asked, turn.name

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reports, for every mixture-of-experts layer that a rank computes, what its communication did.
+
+One line a layer, outside of graph replays, which run no Python::
+
+    {"moe": family, "profile": bool, "capturing": bool, "with_prefill": bool, "method": name, "rows": n,
+     "experts": [tokens routed to each expert], "kept": [names of routing tensors that outlive the layer]}
+
+``family`` is "generic" for vLLM's FusedMoE layers, which look up a communication object, and "custom" for
+vllm-ascend's own, which branch on a state. ``rows`` are those that the layer was given, before any communication.
+"""
+
+import functools
+import gc
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+Report = Callable[..., None]
+
+
+def install(report: Report) -> None:
+    """Wraps the two families of layers of the vllm_ascend on the import path; call before an engine is made."""
+    from vllm_ascend.ops import common_fused_moe, fused_moe
+
+    generic, custom = common_fused_moe.AscendFusedMoE, fused_moe.AscendFusedMoE
+    routings: list[_Routing] = []
+    for module in (common_fused_moe, fused_moe):
+        module.select_experts = _watched(module.select_experts, routings)
+    generic.forward_impl = _reported(generic.forward_impl, "generic", routings, report)
+    custom.forward = _reported(custom.forward, "custom", routings, report)
+
+
+class _Routing:
+    """Which experts a layer's rows go to, and whether the tensors that say so are still alive."""
+
+    def __init__(self, weights: Any, experts: Any, num_experts: int) -> None:
+        import torch
+
+        self.histogram: list[int] = []
+        if not torch.npu.is_current_stream_capturing():
+            # Not to be seen by the stand-in's trace: this read is the test's, not the engine's.
+            with torch._C.DisableTorchFunction():
+                self.histogram = torch.bincount(experts.flatten().long(), minlength=num_experts).tolist()
+        self._alive = {"topk_weights": weakref.ref(weights), "topk_ids": weakref.ref(experts)}
+
+    def kept(self) -> list[str]:
+        if any(one() is not None for one in self._alive.values()):
+            gc.collect()
+        return [name for name, one in self._alive.items() if one() is not None]
+
+
+def _watched(select_experts: Any, routings: list[_Routing]) -> Any:
+    @functools.wraps(select_experts)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        found = select_experts(*args, **kwargs)
+        routings.append(_Routing(found[0], found[1], kwargs["router_logits"].shape[-1]))
+        return found
+
+    return call
+
+
+def _reported(forward: Any, family: str, routings: list[_Routing], report: Report) -> Any:
+    @functools.wraps(forward)
+    def call(layer: Any, hidden_states: Any, *args: Any, **kwargs: Any) -> Any:
+        import torch
+        from vllm.forward_context import get_forward_context
+
+        rows = hidden_states.shape[0]
+        routings.clear()
+        result = forward(layer, hidden_states, *args, **kwargs)
+        context = get_forward_context()
+        method = type(context.moe_comm_method).__name__ if family == "generic" else context.fused_moe_state.name
+        (routing,) = routings
+        routings.clear()
+        report(
+            moe=family,
+            profile=context.in_profile_run,
+            capturing=torch.npu.is_current_stream_capturing(),
+            with_prefill=context.with_prefill,
+            method=method,
+            rows=rows,
+            experts=routing.histogram,
+            kept=routing.kept(),
+        )
+        return result
+
+    return call
