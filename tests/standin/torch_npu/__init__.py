@@ -36,6 +36,7 @@ from torch_npu.ops.cache import (
     npu_scatter_nd_update_,
 )
 from torch_npu.ops.matmul import npu_grouped_matmul
+from torch_npu.ops.mc2 import npu_moe_distribute_combine, npu_moe_distribute_dispatch
 from torch_npu.ops.moe import (
     _npu_group_topk,
     npu_moe_compute_expert_tokens,
