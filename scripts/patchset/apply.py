@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,17 +65,21 @@ def run(
         check_given(patch_set, upstream)
     target = locate(patch_set, folder)
     store = Store(target.state)
-    if dry_run:
-        lock.refuse_if_held(store.lock)
-    with nullcontext() if dry_run else store.session():
-        if dry_run and store.journal():
-            raise UsageError(
-                "a run was cut off here; a dry run cannot tell what will be found after it",
-                hint=_next("status", folder),
-            )
-        if not dry_run and (done := change.recover(target, store, "apply")):
-            terminal.step(done)
-        source = Source(patch_set, given=upstream, offline=offline, terminal=terminal, target=target, store=store)
+    with ExitStack() as stack:
+        place = None
+        if dry_run:
+            lock.refuse_if_held(store.lock)
+            place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="patchset-"))) / "pristine"
+            if store.journal():
+                hint = f"{_next('status', folder)} tells more"
+                raise UsageError("a run was cut off here; a dry run cannot tell what is found after it", hint=hint)
+        else:
+            stack.enter_context(store.session())
+            if done := change.recover(target, store, "apply"):
+                terminal.step(done)
+        source = Source(
+            patch_set, given=upstream, offline=offline, terminal=terminal, target=target, store=store, place=place
+        )
         report = assess(patch_set, target, store)
         refuse_modified(report, target, folder)
         made = plan.make(patch_set, source.read)

@@ -173,6 +173,7 @@ def _untracked(target: Target, patch_set: PatchSet, known: Mapping[str, str]) ->
         path
         for path in (f"{target.prefix}{path}" for path in walked)
         if path not in known
+        and path != ".git"
         and path not in patch_set.generated
         and not path.endswith(_DERIVED_SUFFIXES)
         and ".egg-info/" not in path

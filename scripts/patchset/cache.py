@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import os
-import shutil
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from patchset import paths
-from patchset.errors import PinMismatch
+from patchset.errors import PinMismatch, Unavailable
 from patchset.index import download
 from patchset.manifest import sha256_file
 
@@ -54,8 +54,6 @@ def fetch(artifact: Artifact, *, offline: bool, terminal: Terminal | None = None
         else:
             return file
     if offline:
-        from patchset.errors import Unavailable
-
         raise Unavailable(
             f"{artifact.file} is not in the cache, and offline was asked for\n  cache: {paths.cache_dir()}",
             hint="run once without OFFLINE=1, or give the file with UPSTREAM=path",
@@ -72,6 +70,6 @@ def fetch(artifact: Artifact, *, offline: bool, terminal: Terminal | None = None
         partial.replace(file)
     finally:
         partial.unlink(missing_ok=True)
-        if not file.exists():
-            shutil.rmtree(file.parent, ignore_errors=True)
+        with suppress(OSError):
+            file.parent.rmdir()  # goes only where nothing came
     return file

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from patchset.setfile import load_set
+from patchset.setfile import load_set, only_set
 
 if TYPE_CHECKING:
     import argparse
@@ -121,7 +121,7 @@ def status(arguments: argparse.Namespace, terminal: Terminal) -> int:
     from patchset.state import Store
     from patchset.target import locate
 
-    patch_set = load_set(arguments.set)
+    patch_set = load_set(arguments.set or only_set())
     target = locate(patch_set, arguments.target)
     store = Store(target.state)
     lock.refuse_if_held(store.lock)
@@ -135,7 +135,7 @@ def revert(arguments: argparse.Namespace, terminal: Terminal) -> int:
     from patchset import revert, summary
 
     outcome = revert.run(
-        load_set(arguments.set),
+        load_set(arguments.set or only_set()),
         folder=arguments.target,
         upstream=arguments.upstream,
         offline=arguments.offline,

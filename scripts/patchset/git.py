@@ -27,7 +27,7 @@ _CONFIG = {
 }
 
 
-class GitError(Exception):
+class GitError(Unavailable):
     """Git refused; the message is what it said."""
 
 
@@ -81,7 +81,8 @@ class Repository:
         except FileNotFoundError:
             raise Unavailable("git is not on PATH", hint="install git") from None
         if done.returncode:
-            raise GitError(done.stderr.decode(errors="replace").strip() or f"git {arguments[0]} failed")
+            said = done.stderr.decode(errors="replace").strip() or f"exit status {done.returncode}"
+            raise GitError(f"git {arguments[0]}: {said}", hint="git 2.29 or newer is needed, and room on the disk")
         return done.stdout.decode(errors="replace")
 
     def _environment(self) -> dict[str, str]:

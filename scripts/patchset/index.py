@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
@@ -156,19 +157,16 @@ def _fetch(session: requests.Session, url: str, destination: Path, name: str, te
     if url.startswith("file:"):
         shutil.copyfile(url2pathname(urlsplit(url).path), destination)
         return
-    with session.get(url, stream=True, timeout=_TIMEOUT_S) as response, destination.open("wb") as file:
+    with ExitStack() as stack:
+        response = stack.enter_context(session.get(url, stream=True, timeout=_TIMEOUT_S))
         response.raise_for_status()
         size = int(response.headers.get("Content-Length", 0))
-        advance = None
-        from contextlib import ExitStack
-
-        with ExitStack() as stack:
-            if terminal:
-                advance = stack.enter_context(terminal.progress(f"fetching {name}", size))
-            for chunk in response.iter_content(_CHUNK):
-                file.write(chunk)
-                if advance:
-                    advance(len(chunk))
+        advance = stack.enter_context(terminal.progress(f"fetching {name}", size)) if terminal else None
+        file = stack.enter_context(destination.open("wb"))
+        for chunk in response.iter_content(_CHUNK):
+            file.write(chunk)
+            if advance:
+                advance(len(chunk))
 
 
 def _reason(error: Exception) -> str:

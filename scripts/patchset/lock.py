@@ -47,6 +47,15 @@ def hold(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+@contextmanager
+def wait(path: Path) -> Iterator[None]:
+    """Holds a lock as soon as no other process does; for what is made once and is ready for all of them then."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="ascii") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def refuse_if_held(path: Path) -> None:
     """Raises Locked where another process holds the lock; makes nothing, and holds nothing."""
     try:

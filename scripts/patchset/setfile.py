@@ -165,6 +165,18 @@ def load_set(name: str) -> PatchSet:
         raise UsageError(f"{file}: {error}") from error
 
 
+def only_set() -> str:
+    """The name of the one set in the repository.
+
+    Raises:
+        UsageError: there are more, or none.
+    """
+    known = paths.sets()
+    if len(known) != 1:
+        raise UsageError("which set?", hint=f"name one of: {', '.join(known) or 'none'}")
+    return known[0]
+
+
 def parse(text: str, folder: Path) -> PatchSet:
     """Reads the text of a set.toml that lies in `folder`, whose name names the set."""
     file = folder / "set.toml"

@@ -26,6 +26,7 @@ class Source:
         offline: use the cache alone.
         terminal: where progress goes.
         target, store: places to look first; a target that is pristine needs no network.
+        place: where a whole tree is made if it is needed; build/<set>/pristine by default.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Source:
         terminal: Terminal,
         target: Target | None = None,
         store: Store | None = None,
+        place: Path | None = None,
     ) -> None:
         self._set = patch_set
         self._given = given
@@ -45,6 +47,7 @@ class Source:
         self._target = target
         self._store = store
         self._manifest = patch_set.upstream_manifest()
+        self._place = place or paths.pristine_dir(patch_set.name)
         self._tree: Path | None = None
 
     def read(self, path: str) -> bytes:
@@ -63,15 +66,15 @@ class Source:
         return (self.tree() / path).read_bytes()
 
     def tree(self) -> Path:
-        """build/<set>/pristine, made and verified once a run."""
+        """A whole tree, made and verified once a run."""
         if self._tree is None:
-            self._tree = paths.pristine_dir(self._set.name)
             upstream.materialize(
                 self._set,
-                self._tree,
+                self._place,
                 upstream=self._given,
                 offline=self._offline,
                 whole=self._given is None,
                 terminal=self._terminal,
             )
+            self._tree = self._place
         return self._tree

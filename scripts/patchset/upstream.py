@@ -6,7 +6,7 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
-from patchset import cache, entrypoints, manifest
+from patchset import cache, entrypoints, lock, manifest
 from patchset.archive import unpack
 from patchset.errors import PinMismatch, UsageError
 
@@ -53,11 +53,15 @@ def materialize(
         PinMismatch: a file differs from upstream.sha256; the message names the files.
         Unavailable: the sdist could not be had.
     """
-    if dest.is_dir() and not _differing(patch_set, dest, manifest.walk(dest), whole=whole):
-        return
+    with lock.wait(dest.with_name(f".{dest.name}.lock")):
+        if not dest.is_dir() or _differing(patch_set, dest, manifest.walk(dest), whole=whole):
+            _make(patch_set, dest, upstream=upstream, offline=offline, terminal=terminal)
+
+
+def _make(patch_set: PatchSet, dest: Path, *, upstream: Path | None, offline: bool, terminal: Terminal | None) -> None:
+    """Makes the tree beside its place and renames it."""
     staging = dest.with_name(f".{dest.name}.staging")
     shutil.rmtree(staging, ignore_errors=True)
-    dest.parent.mkdir(parents=True, exist_ok=True)
     try:
         if upstream is None:
             unpack(fetch_sdist(patch_set.ascend.sdist, offline=offline, terminal=terminal), staging)

@@ -125,7 +125,7 @@ def test_status_and_revert_and_apply_again(world: World, capsys: Capture) -> Non
     assert world.run("revert", SET) == 0
     assert read_tree(world.tree) == pristine()
     assert git(world.tree, "status", "--porcelain") == ""
-    assert sorted(path.name for path in world.tree.parent.iterdir()) == ["pristine", "vllm-ascend"]
+    assert sorted(path.name for path in world.tree.parent.iterdir()) == [".pristine.lock", "pristine", "vllm-ascend"]
     capsys.readouterr()
     assert world.run("status", SET, "--json") == 0
     assert document(capsys)["state"] == "pristine"
@@ -144,14 +144,13 @@ def test_revert_where_nothing_is_there(world: World, capsys: Capture) -> None:
 
 
 def test_a_dry_run_says_all_and_changes_nothing(world: World, capsys: Capture) -> None:
-    world.tree.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(world.root / "build")
     before = set(world.root.rglob("*"))
     assert world.run("apply", SET, "--dry-run", "--json") == 0
     dry = document(capsys)
     assert dry["result"] == "would apply"
     assert f"{PACKAGE}/runner.py" in dry["changed"] and f"{PACKAGE}/data_parallel/plan.py" in dry["changed"]
-    assert not world.tree.exists()
-    assert {path for path in set(world.root.rglob("*")) - before if "pristine" not in path.parts} == set()
+    assert set(world.root.rglob("*")) == before
     world.run("apply", SET, "--no-smoke", "--json")
     assert document(capsys)["tree"] == dry["tree"]
 
@@ -177,6 +176,14 @@ def test_upstream_from_a_path(kind: str, world: World, tmp_path: Path) -> None:
     assert world.run("apply", SET, "--no-smoke", "--offline", "--upstream", str(given)) == 0
     assert read_tree(world.tree) == expected
     assert world.run("status", SET) == 0
+
+
+def test_a_dry_run_on_a_target_changes_nothing_either(world: World, tmp_path: Path, capsys: Capture) -> None:
+    target = world.checkout(tmp_path / "target")
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    assert world.run("apply", SET, "--dry-run", "--target", str(target)) == 0
+    assert "5 files would change in" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
 def test_upstream_that_is_not_the_release(world: World, tmp_path: Path, capsys: Capture) -> None:

@@ -40,6 +40,16 @@ def test_a_usage_error_is_one_message_and_exit_2(
     assert err.count("error:") == 1 and "Traceback" not in err and out == ""
 
 
+def test_the_one_set_need_not_be_named(world: World, capsys: Capture) -> None:
+    assert world.run("status") == 1
+    assert capsys.readouterr().out.startswith("absent: ")
+    other = world.root / "patches" / "v8"
+    other.mkdir()
+    (other / "set.toml").write_text("")
+    assert world.run("status") == 2
+    assert f"name one of: v8, {SET}" in capsys.readouterr().err
+
+
 def test_errors_are_a_document_too(world: World, capsys: Capture) -> None:
     assert cli.main(["apply", "v0", "--json"]) == 2
     error = json.loads(capsys.readouterr().out)["error"]
