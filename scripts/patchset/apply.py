@@ -86,10 +86,10 @@ def run(
         plan.check(made)
         if report.state is State.APPLIED:
             if not dry_run:
-                _adopt(target, store, made, report)
+                _refresh(target, store, made, report, terminal)
             commit = history.tip(target.root, patch_set.name) if target.kind is Kind.BUILD else None
             return Outcome(target, made, "unchanged", (), made.tree, commit or "")
-        desired = _desired(target, store, made, report)
+        desired = _desired(target, store, made, report, source)
         changed = tuple(sorted(desired))
         if dry_run or target.kind is not Kind.BUILD:
             _prove(made)
@@ -98,7 +98,7 @@ def run(
         if report.state is State.ABSENT:
             commit = _build(target, store, made, source, terminal)
         else:
-            commit = _change(target, store, made, desired, terminal)
+            commit = _change(target, store, made, desired, report, terminal)
         verify(target, made)
         return Outcome(target, made, "applied", changed, made.tree, commit)
 
@@ -128,23 +128,20 @@ def _prove(made: Plan) -> None:
         history.write(Path(scratch), made, ())
 
 
-def _desired(target: Target, store: Store, made: Plan, report: Report) -> dict[str, tuple[bytes | None, bool]]:
+def _desired(
+    target: Target, store: Store, made: Plan, report: Report, source: Source
+) -> dict[str, tuple[bytes | None, bool]]:
     """The content of each file that is not yet as the set wants it."""
     desired = {path: (row.after, row.executable) for path, row in made.changes.items() if target.covers(path)}
-    earlier = report.installed.files if report.installed else {}
-    for path, past in earlier.items():
+    upstream = made.patch_set.sources()
+    for path in report.files:  # an earlier version of the set has touched more
         if path not in desired and path != target.record:
-            desired[path] = (store.get(past.before) if past.before else None, past.executable)
+            desired[path] = (source.read(path) if path in upstream else None, False)
     if target.record:
         record = _record_before(target, store, report.installed) or b""
         changes = {path: data for path, (data, _) in desired.items()}
         desired[target.record] = (distinfo.update(record, changes, str(target.root / target.record)), False)
-    now = manifest.measure(target.root, desired)
-    return {
-        path: (data, executable)
-        for path, (data, executable) in desired.items()
-        if now.get(path) != (None if data is None else manifest.sha256(data))
-    }
+    return change.differing(report.found, desired)
 
 
 def _installed(target: Target, store: Store, made: Plan, record_before: bytes | None) -> Installed:
@@ -160,7 +157,7 @@ def _installed(target: Target, store: Store, made: Plan, record_before: bytes | 
             record_before, {path: made.changes[path].after for path in files}, str(target.root / target.record)
         )
         files[target.record] = FileState(store.keep(record_before), manifest.sha256(after))
-    return Installed(made.patch_set.name, made.tree, files)
+    return Installed(made.patch_set.name, made.tree, made.series, files)
 
 
 def _record_before(target: Target, store: Store, installed: Installed | None) -> bytes | None:
@@ -174,11 +171,18 @@ def _record_before(target: Target, store: Store, installed: Installed | None) ->
     return now
 
 
-def _adopt(target: Target, store: Store, made: Plan, report: Report) -> None:
-    """Writes the state of a target that is applied but has none, as after a run that was cut off at its last step."""
-    if report.installed and report.installed.tree == made.tree:
-        return
-    store.finish(_installed(target, store, made, None))
+def _refresh(target: Target, store: Store, made: Plan, report: Report, terminal: Terminal) -> None:
+    """Brings what lies beside an applied target up to date: its state, and the history where headers have changed."""
+    installed = report.installed
+    if target.kind is Kind.BUILD:
+        if installed and installed.series == made.series and history.tip(target.root, made.patch_set.name):
+            return
+        terminal.step("writing the git history anew")
+        history.write(target.root, made, made.patch_set.upstream_manifest())
+        history.point(target.root, made.patch_set.name)
+        store.finish(_installed(target, store, made, None))
+    elif installed is None:
+        store.finish(_installed(target, store, made, None))
 
 
 def _build(target: Target, store: Store, made: Plan, source: Source, terminal: Terminal) -> str:
@@ -193,19 +197,14 @@ def _build(target: Target, store: Store, made: Plan, source: Source, terminal: T
     disk.step("commit")
     commit = history.write(staging, made, manifest.walk(pristine))
     for path, row in made.changes.items():
+        file = staging / path
         if row.after is None:
-            disk.remove(staging / path)
-            disk.remove_empty_folders([(staging / path).parent])
-        else:
-            disk.make_folder((staging / path).parent)
-            mode = (
-                (staging / path).stat().st_mode & 0o777
-                if row.before is not None
-                else 0o755
-                if row.executable
-                else 0o644
-            )
-            disk.write(staging / path, row.after, mode=mode)
+            disk.remove(file)
+            disk.remove_empty_folders([file.parent])
+            continue
+        disk.make_folder(file.parent)
+        new_mode = 0o755 if row.executable else 0o644
+        disk.write(file, row.after, mode=new_mode if row.before is None else file.stat().st_mode & 0o777)
     history.point(staging, made.patch_set.name)
     verify(Target(target.kind, staging, target.state), made)
     installed = _installed(target, store, made, None)
@@ -217,7 +216,12 @@ def _build(target: Target, store: Store, made: Plan, source: Source, terminal: T
 
 
 def _change(
-    target: Target, store: Store, made: Plan, desired: dict[str, tuple[bytes | None, bool]], terminal: Terminal
+    target: Target,
+    store: Store,
+    made: Plan,
+    desired: dict[str, tuple[bytes | None, bool]],
+    report: Report,
+    terminal: Terminal,
 ) -> str:
     """Changes a target in place."""
     terminal.step(f"changing {len(desired)} files in {target.root}")
@@ -225,8 +229,8 @@ def _change(
     if target.kind is Kind.BUILD:
         disk.step("commit")
         commit = history.write(target.root, made, made.patch_set.upstream_manifest())
-    installed = _installed(target, store, made, _record_before(target, store, store.installed()))
-    change.carry_out(target, store, "apply", desired, installed)
+    installed = _installed(target, store, made, _record_before(target, store, report.installed))
+    change.carry_out(target, store, "apply", report.found, desired, installed)
     return commit
 
 

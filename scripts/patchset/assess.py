@@ -76,6 +76,7 @@ class Report:
         state: the sum of it.
         files: what each touched file is.
         rows: the files that keep the target from being pristine or applied.
+        found: sha256 of each file that upstream, the set or the state knows and that is there.
         untracked: files that neither upstream nor the set knows; they change nothing.
         journal: what a run that was cut off was doing, or None.
         installed: what state.json says, or None.
@@ -85,6 +86,7 @@ class Report:
     state: State
     files: Mapping[str, Found]
     rows: tuple[Row, ...]
+    found: Mapping[str, str]
     untracked: tuple[str, ...]
     journal: Journal | None
     installed: Installed | None
@@ -104,13 +106,14 @@ def assess(patch_set: PatchSet, target: Target, store: Store) -> Report:
     """
     journal, installed = store.journal(), store.installed()
     if not target.root.is_dir():
-        return Report(State.ABSENT, {}, (), (), journal, installed, "")
+        return Report(State.ABSENT, {}, (), {}, (), journal, installed, "")
     sources = {path: sha for path, sha in patch_set.sources().items() if target.covers(path)}
     touched = {path: row for path, row in patch_set.touched.items() if target.covers(path)}
     earlier = dict(installed.files) if installed else {}
     if journal:
         earlier |= {path: row for path, row in journal.files.items() if path not in earlier}
-    found = manifest.measure(target.root, sources.keys() | touched.keys() | earlier.keys())
+    record = {target.record} if target.record else set()
+    found = manifest.measure(target.root, sources.keys() | touched.keys() | earlier.keys() | record)
     files: dict[str, Found] = {}
     rows: list[Row] = []
     for path in sorted(sources.keys() | touched.keys() | earlier.keys()):
@@ -136,9 +139,8 @@ def assess(patch_set: PatchSet, target: Target, store: Store) -> Report:
     if state is State.PARTIAL:
         rows += [Row(path, kind, "the set") for path, kind in files.items() if kind is not Found.PATCHED]
     present = {path: sha for path, sha in found.items() if path in sources or path in touched}
-    return Report(
-        state, files, tuple(rows), _untracked(target, patch_set, found), journal, installed, manifest.digest(present)
-    )
+    untracked = _untracked(target, patch_set, found)
+    return Report(state, files, tuple(rows), found, untracked, journal, installed, manifest.digest(present))
 
 
 def _kind(now: str | None, upstream: str | None, known: Touched | None, earlier: set[str | None]) -> Found:

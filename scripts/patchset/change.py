@@ -23,10 +23,27 @@ if TYPE_CHECKING:
     from patchset.target import Target
 
 
+def differing(
+    found: Mapping[str, str], desired: Mapping[str, tuple[bytes | None, bool]]
+) -> dict[str, tuple[bytes | None, bool]]:
+    """The desired files that are not so yet.
+
+    Args:
+        found: sha256 of the files that are there.
+        desired: content, None for no file, and whether a new file is executable, by path.
+    """
+    return {
+        path: (data, executable)
+        for path, (data, executable) in desired.items()
+        if found.get(path) != (None if data is None else manifest.sha256(data))
+    }
+
+
 def carry_out(
     target: Target,
     store: Store,
     command: str,
+    found: Mapping[str, str],
     desired: Mapping[str, tuple[bytes | None, bool]],
     installed: Installed | None,
 ) -> None:
@@ -36,6 +53,7 @@ def carry_out(
         target: where.
         store: the state beside it; the caller holds the lock.
         command: apply or revert, for the journal.
+        found: sha256 of the files when the target was judged.
         desired: content, None for no file, and whether a new file is executable, by path.
         installed: what is installed afterwards; None for a pristine target.
 
@@ -46,6 +64,10 @@ def carry_out(
     for path, (data, executable) in sorted(desired.items()):
         _refuse_links(target.root, path)
         now = _read(target.root / path)
+        if found.get(path) != (None if now is None else manifest.sha256(now)):
+            raise TargetModified(
+                f"{target.root / path} was changed just now", paths=[path], hint="run the command again"
+            )
         if now != data:
             before, after = (None if content is None else store.keep(content) for content in (now, data))
             files[path] = FileState(before, after, executable)
@@ -66,7 +88,9 @@ def complete(target: Target, store: Store, journal: Journal) -> None:
         TargetModified: a file is neither as before nor as after the change; nothing is written then.
     """
     found = manifest.measure(target.root, journal.files)
-    foreign = [path for path, row in journal.files.items() if found.get(path) not in (row.before, row.after)]
+    foreign = [
+        path for path, sha in found.items() if sha not in (journal.files[path].before, journal.files[path].after)
+    ]
     if foreign:
         raise TargetModified(
             f"{target.root}: changed by someone else while a change of this tool was under way:\n  "

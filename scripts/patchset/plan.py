@@ -65,6 +65,12 @@ class Plan:
         return {path: self.changes[path].touched for path in sorted(self.changes)}
 
     @property
+    def series(self) -> str:
+        """Digest of what the plan was made from: the patch files, headers included, and the overlay."""
+        parts = {step.patch.name: step.patch.sha256 for step in self.steps}
+        return manifest.digest(parts | {path: manifest.sha256(data) for path, data in self.overlay.files.items()})
+
+    @property
     def tree(self) -> str:
         """Digest of the resulting tree, generated files left out."""
         return manifest.digest(patched_manifest(self.patch_set.sources(), self.touched))

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from patchset import change, distinfo, manifest
+from patchset import change, distinfo
 from patchset.apply import refuse_modified
 from patchset.assess import State, assess
 from patchset.errors import PinMismatch
@@ -64,7 +64,7 @@ def run(
             source = Source(patch_set, given=upstream, offline=offline, terminal=terminal, target=target, store=store)
             desired = _desired(patch_set, target, store, report, source)
             terminal.step(f"changing {len(desired)} files in {target.root}")
-            change.carry_out(target, store, "revert", desired, None)
+            change.carry_out(target, store, "revert", report.found, desired, None)
             report = assess(patch_set, target, store)
         _prove(report, target)
         return Outcome(target, "reverted" if desired else "unchanged", tuple(sorted(desired)), report.digest)
@@ -86,12 +86,7 @@ def _desired(
         kept = store.get(before) if before else None
         file = target.root / target.record
         original[target.record] = kept or distinfo.update(file.read_bytes(), original, str(file))
-    now = manifest.measure(target.root, original)
-    return {
-        path: (data, False)
-        for path, data in original.items()
-        if now.get(path) != (None if data is None else manifest.sha256(data))
-    }
+    return change.differing(report.found, {path: (data, False) for path, data in original.items()})
 
 
 def _prove(report: Report, target: Target) -> None:

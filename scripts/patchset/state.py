@@ -48,11 +48,13 @@ class Installed:
     Attributes:
         set: the set's name.
         tree: digest of the whole patched tree.
+        series: digest of the patch files and the overlay that made it.
         files: each changed file; `before` is upstream's.
     """
 
     set: str
     tree: str
+    series: str
     files: Mapping[str, FileState] = field(default_factory=dict)
 
 
@@ -191,7 +193,7 @@ def _files(value: dict[str, Any]) -> dict[str, FileState]:
 
 
 def _installed(value: dict[str, Any]) -> Installed:
-    return Installed(str(value["set"]), str(value["tree"]), _files(value["files"]))
+    return Installed(str(value["set"]), str(value["tree"]), str(value["series"]), _files(value["files"]))
 
 
 def _journal(value: dict[str, Any]) -> Journal:

@@ -50,13 +50,13 @@ def applied(outcome: apply.Outcome, report: SmokeReport | None, terminal: Termin
     terminal.note(f"tree:   {outcome.tree}")
     if outcome.commit:
         terminal.note(f"commit: {outcome.commit}")
-    terminal.note(
-        {
-            "applied": f"applied to {outcome.target.root} ({len(outcome.changed)} files changed)",
-            "unchanged": f"nothing to do: {made.patch_set.name} is applied to {outcome.target.root} already",
-            "would apply": f"dry run: {len(outcome.changed)} files would change in {outcome.target.root}; none was",
-        }[outcome.result]
-    )
+    root, count = outcome.target.root, len(outcome.changed)
+    verdicts = {
+        "applied": f"applied to {root} ({count} files changed)",
+        "unchanged": f"nothing to do: {made.patch_set.name} is applied to {root} already",
+        "would apply": f"dry run, nothing was changed: {count} files would be in {root}",
+    }
+    terminal.note(verdicts[outcome.result])
     if outcome.result == "would apply":
         for path in outcome.changed:
             terminal.note(f"  {path}")

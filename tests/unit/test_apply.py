@@ -182,7 +182,7 @@ def test_a_dry_run_on_a_target_changes_nothing_either(world: World, tmp_path: Pa
     target = world.checkout(tmp_path / "target")
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     assert world.run("apply", SET, "--dry-run", "--target", str(target)) == 0
-    assert "5 files would change in" in capsys.readouterr().out
+    assert "nothing was changed: 5 files would be in" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
@@ -263,6 +263,18 @@ def test_a_changed_set_updates_the_tree(world: World, capsys: Capture) -> None:
     assert git(world.tree, "rev-parse", f"refs/patchset/before/{old}").strip() == old
     assert world.run("revert", SET) == 0
     assert read_tree(world.tree) == pristine()
+
+
+def test_a_changed_header_changes_the_history_alone(world: World, capsys: Capture) -> None:
+    world.run("apply", SET, "--no-smoke")
+    file = world.folder / "0001-steps.patch"
+    file.write_text(file.read_text().replace("Subject: Do", "Subject: Do again"))
+    capsys.readouterr()
+    assert world.run("apply", SET, "--no-smoke") == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert git(world.tree, "log", "--format=%s", "-1", "HEAD~3") == "Do again 0001-steps.patch\n"
+    assert git(world.tree, "status", "--porcelain") == ""
+    assert read_tree(world.tree) == world.expected()
 
 
 def test_a_tree_without_its_git_folder_or_its_state_still_reverts(world: World) -> None:

@@ -187,5 +187,22 @@ def test_someone_elses_edit_meanwhile_is_kept(world: World, capsys: pytest.Captu
         assert world.run(command, SET, "--target", str(target)) == 4
         assert "tiny_ascend/runner.py" in capsys.readouterr().err
     assert (target / PACKAGE / "runner.py").read_text() == "mine = True\n"
-    (target / PACKAGE / "runner.py").write_text(UPSTREAM[f"{PACKAGE}/runner.py"])
+    (target / PACKAGE / "runner.py").rename(target.parent / "mine.py")
     assert world.run("apply", SET, "--target", str(target)) == 0
+    assert b"answer" in (target / PACKAGE / "runner.py").read_bytes()
+
+
+def test_an_edit_between_looking_and_writing_is_kept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = world.checkout(world.root.parent / "target")
+    from patchset import change
+
+    real = change.carry_out
+
+    def edited_first(*arguments: object) -> None:
+        (target / PACKAGE / "runner.py").write_text("mine = True\n")
+        real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(change, "carry_out", edited_first)
+    assert world.run("apply", SET, "--target", str(target)) == 4
+    assert (target / PACKAGE / "runner.py").read_text() == "mine = True\n"
+    assert not (target / PACKAGE / "data_parallel").exists()

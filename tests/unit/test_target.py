@@ -289,7 +289,7 @@ def test_a_state_that_cannot_be_read_is_not_guessed(world: World, checkout: Path
         "{",
         '{"format": 99}',
         '{"format": 1, "set": "v"}',
-        '{"format": 1, "set": "", "tree": "", "files": {"../x": {}}}',
+        '{"format": 1, "set": "", "tree": "", "series": "", "files": {"../x": {}}}',
     ):
         state.write_text(text)
         assert world.run("revert", SET, "--target", str(checkout)) == 2
