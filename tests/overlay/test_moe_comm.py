@@ -15,6 +15,7 @@ configs = st.builds(
     soc=st.sampled_from(["A2", "A3", "UNDEFINED"]),
     ep_size=st.sampled_from([1, 2, 8, 15, 16, 32, 256]),
     mc2_capacity=st.sampled_from([0, 512, 4096]),
+    layers_pad=st.booleans(),
     compiled_decode=st.booleans(),
     fused_all_gather_ep=st.booleans(),
 )
@@ -67,7 +68,10 @@ def test_mc2_never_exceeds_its_mask_outside_compiled_decode(
         assert choice.generic is not MoEComm.MC2
         assert choice.custom is not MoEComm.MC2 or config.compiled_decode
     if config.ep_size < 16 or config.soc == "UNDEFINED":
-        assert not choice.needs_uniform_size
+        assert MoEComm.MC2 not in (choice.generic, choice.custom)
+    if config.needs_uniform_size(choice):
+        assert choice.custom is MoEComm.MC2
+        assert not config.layers_pad
 
 
 @given(tokens, configs)

@@ -13,7 +13,7 @@ from vllm.config import CUDAGraphMode
 
 from vllm_ascend.data_parallel import runner as runner_module
 from vllm_ascend.data_parallel.metadata import LocalBatch, StepMetadata
-from vllm_ascend.data_parallel.moe_comm import MoECommConfig, select_moe_comm
+from vllm_ascend.data_parallel.moe_comm import MoEComm, MoECommChoice, MoECommConfig, select_moe_comm
 from vllm_ascend.data_parallel.plan import StepPlan
 from vllm_ascend.data_parallel.runner import DataParallelStep, TorchairStep
 from vllm_ascend.data_parallel.synchronizer import PendingStep
@@ -108,6 +108,7 @@ deployments = st.builds(
         soc=st.sampled_from(["A2", "A3", "UNDEFINED"]),
         ep_size=st.sampled_from([1, 2, 16]),
         mc2_capacity=st.sampled_from([8, 512]),
+        layers_pad=st.booleans(),
     ),
     use_aclgraph=st.booleans(),
     kv_role=st.sampled_from(["", "kv_producer", "kv_consumer", "kv_both"]),
@@ -116,7 +117,7 @@ deployments = st.builds(
 )
 
 
-def comm(deployment: Deployment, plan: StepPlan) -> object:
+def comm(deployment: Deployment, plan: StepPlan) -> MoECommChoice:
     """The MoE communication that the forward context selects for a plan."""
     return select_moe_comm(max(plan.padded_tokens_per_rank), plan.with_prefill, deployment.moe)
 
@@ -145,7 +146,7 @@ def test_ranks_are_padded_only_where_something_needs_it(deployment: Deployment, 
         return
     decode_graph = deployment.torchair and not plan.with_prefill
     lmhead = deployment.lmhead_tp and not plan.with_prefill
-    mc2 = deployment.moe.mc2_available and plan.metadata.max_num_tokens <= deployment.moe.mc2_capacity
+    mc2 = not deployment.moe.layers_pad and comm(deployment, plan).custom is MoEComm.MC2
     assert plan.use_graph or decode_graph or lmhead or mc2
 
 
@@ -154,6 +155,13 @@ def test_eager_ranks_keep_their_own_counts_while_one_prefills() -> None:
     ranks = run_step(eager, [Work(8192, with_prefill=True), Work(4), Work(idle=True)])
     assert [rank.step.num_input_tokens for rank in ranks] == [8192, 4, 1]
     assert all(rank.step.with_prefill for rank in ranks)
+
+
+def test_mc2_pads_in_its_layers_unless_they_do_not() -> None:
+    for layers_pad, rows in ((True, [150, 4, 1]), (False, [150, 150, 150])):
+        deployment = Deployment(MoECommConfig("A2", 16, 256, layers_pad=layers_pad), use_aclgraph=False)
+        ranks = run_step(deployment, [Work(150), Work(4), Work(idle=True)])
+        assert [rank.step.num_input_tokens for rank in ranks] == rows
 
 
 def test_a_rank_leaves_its_graph_when_another_s_batch_fits_none() -> None:

@@ -18,12 +18,14 @@ DEEPSEEK_V3_ROUTED_EXPERTS = 256
 
 def moe_comm_config(vllm_config: Any, mc2_capacity: int) -> MoECommConfig:
     """The deployment's static facts. ``mc2_capacity`` is in tokens per DP rank, 0 where MC2 has no mask to run with."""
+    ascend_config = get_ascend_config()
     routed_experts = getattr(vllm_config.model_config.hf_config, "n_routed_experts", None)
     return MoECommConfig(
         soc=get_ascend_soc_version().name,
         ep_size=get_ep_group().world_size if vllm_config.parallel_config.enable_expert_parallel else 1,
         mc2_capacity=mc2_capacity,
-        compiled_decode=get_ascend_config().torchair_graph_config.enabled,
+        layers_pad=not ascend_config.enable_shared_expert_dp,
+        compiled_decode=ascend_config.torchair_graph_config.enabled,
         fused_all_gather_ep=bool(envs_ascend.VLLM_ENABLE_FUSED_EXPERTS_ALLGATHER_EP)
         and routed_experts == DEEPSEEK_V3_ROUTED_EXPERTS,
     )

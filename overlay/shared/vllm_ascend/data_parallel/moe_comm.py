@@ -55,6 +55,7 @@ class MoECommConfig:
     """Static facts of a deployment that the choice depends on; equal on every rank.
 
     ``soc`` is the name of upstream's ``AscendSocVersion`` member. ``mc2_capacity`` is in tokens per DP rank.
+    ``layers_pad`` says that MoE layers pad their rows for MC2 themselves; those of upstream's shared-expert DP do not.
     ``compiled_decode`` marks TorchAir, whose decode graphs cannot hold an all-to-all. ``fused_all_gather_ep`` is
     upstream's opt-in kernel for DeepSeek V3 and R1.
     """
@@ -62,6 +63,7 @@ class MoECommConfig:
     soc: str
     ep_size: int
     mc2_capacity: int
+    layers_pad: bool = True
     compiled_decode: bool = False
     fused_all_gather_ep: bool = False
 
@@ -69,6 +71,10 @@ class MoECommConfig:
     def mc2_available(self) -> bool:
         """The MC2 kernels exist on this SoC and the expert-parallel group is large enough for them."""
         return self.soc in ("A2", "A3") and self.ep_size >= MC2_MIN_EP_SIZE
+
+    def needs_uniform_size(self, choice: MoECommChoice) -> bool:
+        """MC2's kernels want the same number of rows on every rank, and the layers do not see to it."""
+        return choice.custom is MoEComm.MC2 and not self.layers_pad
 
 
 @dataclass(frozen=True)
@@ -96,11 +102,6 @@ class MoECommChoice:
         """Name of the token dispatcher for custom layers."""
         assert self.dispatcher.value.token_dispatcher is not None
         return self.dispatcher.value.token_dispatcher
-
-    @property
-    def needs_uniform_size(self) -> bool:
-        """Some family runs MC2, whose kernels want the same number of rows on every rank."""
-        return MoEComm.MC2 in (self.generic, self.custom)
 
 
 def select_moe_comm(max_num_tokens: int, with_prefill: bool, config: MoECommConfig) -> MoECommChoice:

@@ -134,7 +134,7 @@ class DataParallelStep:
             return largest
         config = moe_comm_config(self.vllm_config, self.mc2_tokens_capacity)
         choice = select_moe_comm(largest, metadata.with_prefill, config)
-        return largest if choice.needs_uniform_size else None
+        return largest if config.needs_uniform_size(choice) else None
 
 
 class TorchairStep:
