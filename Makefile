@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # Thin: each target is one `patchset` line. `make help` lists them.
-SHELL := /bin/bash
-.SHELLFLAGS := -euo pipefail -c
+SHELL := /bin/sh
+.SHELLFLAGS := -eu -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+.NOTPARALLEL:
 .SUFFIXES:
 
 VERSION ?= v0.10.1.1
