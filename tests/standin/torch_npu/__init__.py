@@ -37,6 +37,7 @@ from torch_npu.ops.cache import (
 )
 from torch_npu.ops.matmul import npu_grouped_matmul
 from torch_npu.ops.mc2 import npu_moe_distribute_combine, npu_moe_distribute_dispatch
+from torch_npu.ops.mla import _npu_paged_attention_mla, npu_kv_rmsnorm_rope_cache
 from torch_npu.ops.moe import (
     _npu_group_topk,
     npu_moe_compute_expert_tokens,
