@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The backend "hccl", carried by gloo, and the functions of torch.distributed that the stand-in watches.
 
-A watched call is one node of a graph that is being captured, and one event of a trace. Gloo has no all-to-all of lists; it
-is put together here from the one that gloo has.
+A watched call is one node of a graph that is being captured, and one event of a trace. Gloo has no all-to-all of
+lists; it is put together here from the one that gloo has.
 """
 
 from __future__ import annotations
@@ -75,7 +75,9 @@ def _create_hccl(store: dist.Store, rank: int, size: int, timeout: timedelta) ->
     return ProcessGroupHCCL(store, rank, size, timeout)
 
 
-def _all_to_all(output_tensor_list: list[Tensor], input_tensor_list: list[Tensor], group: Any = None, async_op: bool = False) -> Any:
+def _all_to_all(
+    output_tensor_list: list[Tensor], input_tensor_list: list[Tensor], group: Any = None, async_op: bool = False
+) -> Any:
     """``torch.distributed.all_to_all`` on gloo: each list holds one contiguous tensor a rank, of any shapes."""
     flat = torch.cat([tensor.reshape(-1) for tensor in input_tensor_list])
     sizes_in = [tensor.numel() for tensor in input_tensor_list]
@@ -118,7 +120,9 @@ def _watched(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
         def run(*run_args: Any, **run_kwargs: Any) -> Any:
             if on_collective is not None:
-                on_collective(name, _first_tensor((*run_args, *run_kwargs.values())), group, bool(run_kwargs.get("async_op")))
+                on_collective(
+                    name, _first_tensor((*run_args, *run_kwargs.values())), group, bool(run_kwargs.get("async_op"))
+                )
             with torch._C.DisableTorchFunction():  # else torch hands the call to the trace's mode, which makes it again
                 if graph.is_current_stream_capturing() or graph.replaying:
                     return _waited(function, run_args, run_kwargs)

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The "npu" device, mapped to the CPU.
 
-``torch.device("npu")`` and ``torch.device("npu:3")`` become ``NPU``, which is torch's own ``cpu:0``. A tensor made there
-reports plain ``cpu``, so nothing dispatches differently; and because ``cpu:0`` is not equal to ``cpu``, torch itself makes
-``host_tensor.to(NPU)`` a copy, as it is on a real device: code that reuses a host buffer after an upload stays correct.
+``torch.device("npu")`` and ``torch.device("npu:3")`` become ``NPU``, which is torch's own ``cpu:0``. A tensor made
+there reports plain ``cpu``, so nothing dispatches differently; and because ``cpu:0`` is not equal to ``cpu``, torch
+itself makes ``host_tensor.to(NPU)`` a copy, as it is on a real device: code that reuses a host buffer after an upload
+stays correct.
 
 torch's C++ argument parser does not know the name "npu", so every factory function and every method that takes a device
 gets a thin wrapper that resolves it first. Pinned host memory needs an accelerator and is left out.
@@ -46,7 +47,10 @@ class _DeviceType(type):
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         if kwargs:
-            args = (kwargs.get("type", args[0] if args else None), *((kwargs["index"],) if "index" in kwargs else args[1:]))
+            args = (
+                kwargs.get("type", args[0] if args else None),
+                *((kwargs["index"],) if "index" in kwargs else args[1:]),
+            )
         first = args[0] if args else None
         if isinstance(first, (str, int)) and resolve(first) is NPU:
             return NPU

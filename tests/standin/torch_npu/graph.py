@@ -5,7 +5,8 @@ A replay repeats each recorded call on the very tensors it got and copies each r
 addresses stay fixed as they do on a device. Views need no replay: their memory is refreshed by whatever writes it.
 
 What is one node:
-- an aten operation, or an operation of torch_npu (``npu::*``, ``atb::*``): its inside is not looked at, so an operation that
+- an aten operation, or an operation of torch_npu (``npu::*``, ``atb::*``): its inside is not looked at, so an
+operation that
   reads a group list on the host when it runs reads the current one at each replay;
 - a collective, recorded by collectives.py through ``node`` as one call.
 The Python custom operations of vLLM (``vllm::*``) are opened, for the kernels they launch are what a device captures.
@@ -71,7 +72,9 @@ def _make_node(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict
 
 
 def _writes(function: Any) -> bool:
-    return any(argument.alias_info is not None and argument.alias_info.is_write for argument in function._schema.arguments)
+    return any(
+        argument.alias_info is not None and argument.alias_info.is_write for argument in function._schema.arguments
+    )
 
 
 class _Recorder(TorchDispatchMode):
@@ -160,7 +163,7 @@ class NPUGraph:
         return len(self._nodes)
 
 
-class graph:  # noqa: N801  (torch.npu.graph)
+class graph:
     """``with torch.npu.graph(g, pool=...):`` captures the body into `g`."""
 
     def __init__(self, npu_graph: NPUGraph, pool: Any = None, stream: Any = None, **options: Any) -> None:

@@ -15,7 +15,8 @@ _BUILD_INFO = "vllm_ascend._build_info"
 
 
 class _BuildInfo(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Serves vllm_ascend/_build_info.py, which upstream's setup.py generates. It is asked last: a file in a tree wins."""
+    """Serves vllm_ascend/_build_info.py, which upstream's setup.py generates. It is asked last: a file in a tree
+    wins."""
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> Any:
         return importlib.machinery.ModuleSpec(name, self) if name == _BUILD_INFO else None

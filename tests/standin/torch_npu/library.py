@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Operators: how this package registers its own, and how others register theirs for the NPU.
 
-``npu_op`` gives a function the same schema as torch_npu's operator of that name, so calls by position and by keyword bind
-as they do there, and the dispatcher sees one operator, not the torch calls inside it.
+``npu_op`` gives a function the same schema as torch_npu's operator of that name, so calls by position and by keyword
+bind as they do there, and the dispatcher sees one operator, not the torch calls inside it.
 
-A kernel that others register under torch's key for out-of-tree devices (``Library.impl(..., "PrivateUse1")``) is registered
-for the CPU instead, and remembered in ``PYTHON_KERNELS`` so that a graph capture can look inside.
+A kernel that others register under torch's key for out-of-tree devices (``Library.impl(..., "PrivateUse1")``) is
+registered for the CPU instead, and remembered in ``PYTHON_KERNELS`` so that a graph capture can look inside.
 """
 
 from __future__ import annotations

@@ -36,6 +36,6 @@ class _ExperimentalConfig:
         self.settings = settings
 
 
-class profile(torch.profiler.profile):  # noqa: N801
+class profile(torch.profiler.profile):
     def __init__(self, *, activities: Any = None, experimental_config: Any = None, **kwargs: Any) -> None:
         super().__init__(activities=[torch.profiler.ProfilerActivity.CPU], **kwargs)

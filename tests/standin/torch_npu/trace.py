@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What each rank does in each step, as JSON lines in ``$STANDIN_TRACE/<pid>.jsonl``; nothing is installed without it.
 
-Three kinds of event: "step" (begin, and the same with "end": true), "collective", and "host_read", a place where the host
-must wait for the device. The NPU is the CPU here, so tensors carry a mark instead: one made on the NPU or moved there has it,
-and so has any result computed from one. A torch function mode keeps the marks. It stays off inside operators of torch_npu and
-while torch compiles, so only what a device would see as a transfer is counted:
-- a value read: item, bool, int, float, index, tolist, numpy, equal, and a marked tensor used as a slice bound or a size;
+Three kinds of event: "step" (begin, and the same with "end": true), "collective", and "host_read", a place where the
+host must wait for the device. The NPU is the CPU here, so tensors carry a mark instead: one made on the NPU or moved
+there has it, and so has any result computed from one. A torch function mode keeps the marks. It stays off inside
+operators of torch_npu and while torch compiles, so only what a device would see as a transfer is counted:
+- a value read: item, bool, int, float, index, tolist, numpy, equal, and a marked tensor used as a slice bound or a
+size;
 - a copy to the host: cpu, to, copy_; if it was non_blocking, the wait for an event or a stream after it counts instead.
 """
 
@@ -242,7 +243,7 @@ def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
         return call
 
     @functools.wraps(function)
-    def compile(model: Any = None, **kwargs: Any) -> Any:  # noqa: A001
+    def compile(model: Any = None, **kwargs: Any) -> Any:
         if model is None:
             return lambda model: compile(model, **kwargs)
         compiled = function(model, **kwargs)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A stand-in for torchair, Ascend's graph compiler: models run as they are written, without being compiled.
 
-What a rank decides before it calls a compiled model (its padded size, which graph) is the caller's Python and is unchanged.
+What a rank decides before it calls a compiled model (its padded size, which graph) is the caller's Python and is
+unchanged.
 """
 
 from __future__ import annotations

@@ -25,7 +25,8 @@ class CompilerConfig:
 class NpuBackend:
     """Given a traced graph, runs it; given to ``torch.compile``, makes it return the callable untraced.
 
-    Operators that read their group lists on the host cannot be traced, and torchair lowers them whole; so the callable runs.
+    Operators that read their group lists on the host cannot be traced, and torchair lowers them whole; so the
+    callable runs.
     """
 
     def __init__(self, config: CompilerConfig) -> None:
@@ -45,7 +46,7 @@ def patch_for_hcom() -> None:
 
 def _leave_alone(compile_: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(compile_)
-    def compile(model: Any = None, **kwargs: Any) -> Any:  # noqa: A001
+    def compile(model: Any = None, **kwargs: Any) -> Any:
         if isinstance(kwargs.get("backend"), NpuBackend) and model is not None:
             return model
         return compile_(model, **kwargs)

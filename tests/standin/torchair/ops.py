@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The older names of what is in ``torchair.scope``."""
 
-from torchair.scope import npu_stream_switch as NpuStreamSwitch  # noqa: N812
+from torchair.scope import npu_stream_switch as NpuStreamSwitch
 from torchair.scope import npu_wait_tensor
 
 __all__ = ["NpuStreamSwitch", "npu_wait_tensor"]

@@ -10,7 +10,14 @@ from typing import Any
 
 import torch
 
-from torch_npu.graph import NPUGraph, graph, graph_pool_handle, graph_task_group_begin, graph_task_group_end, is_current_stream_capturing
+from torch_npu.graph import (
+    NPUGraph,
+    graph,
+    graph_pool_handle,
+    graph_task_group_begin,
+    graph_task_group_end,
+    is_current_stream_capturing,
+)
 from torch_npu.npu import config, memory
 from torch_npu.npu.memory import (
     empty_cache,

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """``torch.npu`` streams and events. Every kernel here runs at once and in order, so waiting for one is immediate.
 
-Waiting on the host is still worth seeing: after a ``non_blocking`` copy to the host it is what makes the step block, and
-trace.py counts it as a read.
+Waiting on the host is still worth seeing: after a ``non_blocking`` copy to the host it is what makes the step block,
+and trace.py counts it as a read.
 """
 
 from __future__ import annotations

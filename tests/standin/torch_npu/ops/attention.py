@@ -57,7 +57,8 @@ def _npu_flash_attention(
     num_kv_heads: int,
     out: Tensor,
 ) -> None:
-    """Prefill without a cache: query [tokens, heads, d], key and value [tokens, kv_heads, d], seq_len [sequences] -> out.
+    """Prefill without a cache: query [tokens, heads, d], key and value [tokens, kv_heads, d], seq_len [sequences] ->
+    out.
 
     mask [longest or more, longest or more]: any value but 0 hides a key (vllm-ascend passes -inf or 1, by dtype).
     """
@@ -77,12 +78,20 @@ def _npu_flash_attention(
 
 
 @npu_op(
-    "_npu_flash_attention_unpad(Tensor query, Tensor key, Tensor value, Tensor seq_len, float scale_value, int num_heads, "
+    "_npu_flash_attention_unpad(Tensor query, Tensor key, Tensor value, Tensor seq_len, float scale_value, int "
+    "num_heads, "
     "int num_kv_heads, Tensor(a!) out) -> ()",
     reads_data=True,
 )
 def _npu_flash_attention_unpad(
-    query: Tensor, key: Tensor, value: Tensor, seq_len: Tensor, scale_value: float, num_heads: int, num_kv_heads: int, out: Tensor
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    seq_len: Tensor,
+    scale_value: float,
+    num_heads: int,
+    num_kv_heads: int,
+    out: Tensor,
 ) -> None:
     """As `_npu_flash_attention`, without a mask: each token sees its whole sequence (vision encoders)."""
     start = 0
@@ -118,7 +127,14 @@ def _npu_paged_attention(
 
 
 def _chunks(
-    query: Tensor, key_cache: Tensor, value_cache: Tensor, block_table: Tensor, query_lens: Tensor, context_lens: Tensor, scale: float, out: Tensor
+    query: Tensor,
+    key_cache: Tensor,
+    value_cache: Tensor,
+    block_table: Tensor,
+    query_lens: Tensor,
+    context_lens: Tensor,
+    scale: float,
+    out: Tensor,
 ) -> None:
     start = 0
     for row, (queries, keys) in enumerate(zip(_lengths(query_lens), _lengths(context_lens), strict=True)):
@@ -130,7 +146,8 @@ def _chunks(
 
 
 @npu_op(
-    "_npu_paged_attention_splitfuse(Tensor query, Tensor key_cache, Tensor value_cache, Tensor mask, Tensor block_table, "
+    "_npu_paged_attention_splitfuse(Tensor query, Tensor key_cache, Tensor value_cache, Tensor mask, Tensor "
+    "block_table, "
     "Tensor seq_len, Tensor context_lens, float scale_value, int num_heads, int num_kv_heads, Tensor(a!) out) -> ()",
     reads_data=True,
 )
@@ -177,9 +194,11 @@ def _npu_flash_attention_qlens(
 
 
 @npu_op(
-    "npu_incre_flash_attention(Tensor query, Tensor key, Tensor value, *, Tensor? padding_mask=None, Tensor? atten_mask=None, "
+    "npu_incre_flash_attention(Tensor query, Tensor key, Tensor value, *, Tensor? padding_mask=None, Tensor? "
+    "atten_mask=None, "
     "Tensor? pse_shift=None, int[]? actual_seq_lengths=None, Tensor? block_table=None, int num_heads=1, "
-    'float scale_value=1.0, str input_layout="BSH", int num_key_value_heads=0, int block_size=0, int inner_precise=1) -> Tensor',
+    'float scale_value=1.0, str input_layout="BSH", int num_key_value_heads=0, int block_size=0, int '
+    "inner_precise=1) -> Tensor",
     reads_data=True,
 )
 def npu_incre_flash_attention(
@@ -199,7 +218,8 @@ def npu_incre_flash_attention(
     block_size: int = 0,
     inner_precise: int = 1,
 ) -> Tensor:
-    """Decode: query [batch, 1, heads * d], key and value [blocks, block_size, kv_heads * d] -> [batch, 1, heads * d]."""
+    """Decode: query [batch, 1, heads * d], key and value [blocks, block_size, kv_heads * d] -> [batch, 1, heads *
+    d]."""
     if block_table is None or actual_seq_lengths is None or input_layout != "BSH":
         raise NotImplementedError("npu_incre_flash_attention: only the paged form with layout BSH")
     kv_heads = num_key_value_heads or num_heads

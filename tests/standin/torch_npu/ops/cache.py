@@ -14,11 +14,15 @@ FORMAT_ND = 2
 
 
 @npu_op(
-    "_npu_reshape_and_cache(Tensor key, Tensor value, Tensor(a!) key_cache, Tensor(b!) value_cache, Tensor slot_indices) -> ()",
+    "_npu_reshape_and_cache(Tensor key, Tensor value, Tensor(a!) key_cache, Tensor(b!) value_cache, Tensor "
+    "slot_indices) -> ()",
     reads_data=True,
 )
-def _npu_reshape_and_cache(key: Tensor, value: Tensor, key_cache: Tensor, value_cache: Tensor, slot_indices: Tensor) -> None:
-    """key and value [tokens, heads, head], caches [blocks, block_size, heads, head], slot_indices [tokens]; a slot of -1 is skipped."""
+def _npu_reshape_and_cache(
+    key: Tensor, value: Tensor, key_cache: Tensor, value_cache: Tensor, slot_indices: Tensor
+) -> None:
+    """key and value [tokens, heads, head], caches [blocks, block_size, heads, head], slot_indices [tokens]; a slot of
+    -1 is skipped."""
     slots = slot_indices[: key.shape[0]].long()
     keep = slots >= 0
     for cache, new in ((key_cache, key), (value_cache, value)):
@@ -35,7 +39,8 @@ def npu_scatter_nd_update_(data: Tensor, indices: Tensor, updates: Tensor) -> Te
 
 
 def npu_format_cast(x: Tensor, acl_format: int, *_: Any) -> Tensor:
-    """Changes a tensor's private memory layout (2 is ND, 29 FRACTAL_NZ). A CPU tensor has one layout: only the label changes."""
+    """Changes a tensor's private memory layout (2 is ND, 29 FRACTAL_NZ). A CPU tensor has one layout: only the label
+    changes."""
     x._npu_format = acl_format  # type: ignore[attr-defined]
     return x
 
@@ -58,7 +63,8 @@ _weak_references.define("weak_ref_tensor(Tensor input) -> Tensor")
 
 
 def _weak_ref_tensor(input: Tensor) -> Tensor:
-    """A tensor on the same memory. vLLM's compiled extension gives one that does not own it; here it does, which only holds memory longer."""
+    """A tensor on the same memory. vLLM's compiled extension gives one that does not own it; here it does, which only
+    holds memory longer."""
     return input.detach()
 
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The fused attention operators of CANN: one call for many layouts.
 
-They take sequence lengths as lists or tensors, so they are plain functions, made one node of a captured graph by ``fused``.
+They take sequence lengths as lists or tensors, so they are plain functions, made one node of a captured graph by
+``fused``.
 """
 
 from __future__ import annotations
@@ -110,8 +111,8 @@ def npu_fused_infer_attention_score(
     """Attention at inference -> (output in query's layout, log-sum-exp [1]; empty unless softmax_lse_flag).
 
     query is in `input_layout`; in layout TND `actual_seq_lengths` are the end rows of the sequences. With a block table
-    [sequences, blocks], key and value are paged caches and `actual_seq_lengths_kv` are the sequences' lengths. query_rope
-    and key_rope are further columns of query and key (MLA). `pre_tokens` is a window of earlier keys.
+    [sequences, blocks], key and value are paged caches and `actual_seq_lengths_kv` are the sequences' lengths.
+    query_rope and key_rope are further columns of query and key (MLA). `pre_tokens` is a window of earlier keys.
     """
     if antiquant_scale is not None:
         raise NotImplementedError("npu_fused_infer_attention_score: antiquant")

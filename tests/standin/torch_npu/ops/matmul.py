@@ -21,7 +21,9 @@ def group_bounds(group_list: Tensor, group_list_type: int) -> list[int]:
     return [int(end) for end in ends.tolist()]
 
 
-def _one_product(x: Tensor, weight: Tensor, bias: Tensor | None, scale: Tensor | None, row_scale: Tensor | None, dtype: torch.dtype) -> Tensor:
+def _one_product(
+    x: Tensor, weight: Tensor, bias: Tensor | None, scale: Tensor | None, row_scale: Tensor | None, dtype: torch.dtype
+) -> Tensor:
     if x.dtype == torch.int8:
         product = x.to(torch.int32) @ weight.to(torch.int32)
         if scale is None and row_scale is None:
@@ -39,7 +41,8 @@ def _one_product(x: Tensor, weight: Tensor, bias: Tensor | None, scale: Tensor |
 
 
 @npu_op(
-    "npu_grouped_matmul(Tensor[] x, Tensor[] weight, *, Tensor[]? bias=None, Tensor[]? scale=None, Tensor[]? offset=None, "
+    "npu_grouped_matmul(Tensor[] x, Tensor[] weight, *, Tensor[]? bias=None, Tensor[]? scale=None, Tensor[]? "
+    "offset=None, "
     "Tensor[]? antiquant_scale=None, Tensor[]? antiquant_offset=None, Tensor[]? per_token_scale=None, "
     "Tensor? group_list=None, Tensor[]? activation_input=None, Tensor[]? activation_quant_scale=None, "
     "Tensor[]? activation_quant_offset=None, int? split_item=0, int? group_type=None, int? group_list_type=0, "
@@ -68,11 +71,14 @@ def npu_grouped_matmul(
 ) -> list[Tensor]:
     """x [[rows, k]], weight [[groups, k, n]], group_list [groups] -> [[rows, n]]: each group of rows by its own weight.
 
-    int8 operands are scaled per column (`scale` [[groups, n]]) and per row (`per_token_scale` [[rows]]). Rows after the last
-    group are zero here; a device leaves them undefined. Only the form with one input, one weight and one output is known.
+    int8 operands are scaled per column (`scale` [[groups, n]]) and per row (`per_token_scale` [[rows]]). Rows after
+    the last group are zero here; a device leaves them undefined. Only the form with one input, one weight and one
+    output is known.
     """
     if len(x) != 1 or len(weight) != 1 or group_list is None or group_type != 0:
-        raise NotImplementedError("npu_grouped_matmul: only one x, one weight and a group_list over rows (group_type=0)")
+        raise NotImplementedError(
+            "npu_grouped_matmul: only one x, one weight and a group_list over rows (group_type=0)"
+        )
     if offset or antiquant_scale or antiquant_offset or activation_input or act_type:
         raise NotImplementedError("npu_grouped_matmul: offsets, antiquant and fused activation")
     rows, weights = x[0], weight[0]

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MC2: dispatch and combine, which fuse the exchange of tokens between expert-parallel ranks with their sorting by expert.
+"""MC2: dispatch and combine, which fuse the exchange of tokens between expert-parallel ranks with their sorting by
+expert.
 
-Shapes depend on the number of rows alone, as a captured graph needs: what a rank receives is padded to the most that could
-be routed to it. With ``global_bs=0`` every rank must bring the same number of rows, and no kernel takes more than its limit.
+Shapes depend on the number of rows alone, as a captured graph needs: what a rank receives is padded to the most that
+could be routed to it. With ``global_bs=0`` every rank must bring the same number of rows, and no kernel takes more
+than its limit.
 """
 
 from __future__ import annotations
@@ -20,14 +22,17 @@ from torch_npu.library import npu_op
 _ROW_LIMITS = {220: 256, 250: 512}
 
 _DISPATCH = (
-    "npu_moe_distribute_dispatch(Tensor x, Tensor expert_ids, str group_ep, int ep_world_size, int ep_rank_id, int moe_expert_num, "
+    "npu_moe_distribute_dispatch(Tensor x, Tensor expert_ids, str group_ep, int ep_world_size, int ep_rank_id, "
+    "int moe_expert_num, "
     '*, Tensor? scales=None, Tensor? x_active_mask=None, str group_tp="", int tp_world_size=0, int tp_rank_id=0, '
-    "int expert_shard_type=0, int shared_expert_num=1, int shared_expert_rank_num=0, int quant_mode=0, int global_bs=0, "
+    "int expert_shard_type=0, int shared_expert_num=1, int shared_expert_rank_num=0, int quant_mode=0, int "
+    "global_bs=0, "
     "int expert_token_nums_type=1) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
 )
 _COMBINE = (
     "npu_moe_distribute_combine(Tensor expand_x, Tensor expert_ids, Tensor expand_idx, Tensor ep_send_counts, "
-    "Tensor expert_scales, str group_ep, int ep_world_size, int ep_rank_id, int moe_expert_num, *, Tensor? tp_send_counts=None, "
+    "Tensor expert_scales, str group_ep, int ep_world_size, int ep_rank_id, int moe_expert_num, *, Tensor? "
+    "tp_send_counts=None, "
     'Tensor? x_active_mask=None, str group_tp="", int tp_world_size=0, int tp_rank_id=0, int expert_shard_type=0, '
     "int shared_expert_num=1, int shared_expert_rank_num=0, int global_bs=0) -> Tensor"
 )
@@ -84,13 +89,15 @@ def npu_moe_distribute_dispatch(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Sends each token to the ranks that hold its experts: x [bs, h], expert_ids [bs, k] ->
     (token copies sorted by local expert [n, h], scales, source of each copy [n] int32, tokens per local expert int64,
-    and two vectors of counts that only `combine` of a device needs). n is ranks * bs * min(k, local experts); a copy's source is
-    (rank * bs + token) * k + place, and -1 marks rows that hold none.
+    and two vectors of counts that only `combine` of a device needs). n is ranks * bs * min(k, local experts); a
+    copy's source is (rank * bs + token) * k + place, and -1 marks rows that hold none.
 
     Raises RuntimeError for more rows than the kernel of the SoC takes.
     """
     if quant_mode or scales is not None or shared_expert_rank_num or tp_world_size > 1 or x_active_mask is not None:
-        raise NotImplementedError("MC2: only without quantisation, shared-expert ranks, tensor-parallel groups and masks")
+        raise NotImplementedError(
+            "MC2: only without quantisation, shared-expert ranks, tensor-parallel groups and masks"
+        )
     rows, k = expert_ids.shape
     if not 0 < rows <= _row_limit():
         raise RuntimeError(f"npu_moe_distribute_dispatch: {rows} rows, the kernel takes 1 to {_row_limit()}")
@@ -107,7 +114,14 @@ def npu_moe_distribute_dispatch(
     sources = torch.full((padded,), -1, dtype=torch.int32)
     sources[: order.numel()] = order.to(torch.int32)
     per_expert = torch.bincount(experts[here] - first, minlength=local)
-    return copies, x.new_zeros(padded, dtype=torch.float32), sources, per_expert, torch.zeros(moe_expert_num, dtype=torch.int32), torch.zeros(1)
+    return (
+        copies,
+        x.new_zeros(padded, dtype=torch.float32),
+        sources,
+        per_expert,
+        torch.zeros(moe_expert_num, dtype=torch.int32),
+        torch.zeros(1),
+    )
 
 
 @npu_op(_COMBINE, reads_data=True)
@@ -132,8 +146,8 @@ def npu_moe_distribute_combine(
     shared_expert_rank_num: int = 0,
     global_bs: int = 0,
 ) -> Tensor:
-    """Sends every copy back and adds up each token's: what `dispatch` gave, after the experts, [n, h], and expert_scales [bs, k]
-    -> [bs, h]."""
+    """Sends every copy back and adds up each token's: what `dispatch` gave, after the experts, [n, h], and
+    expert_scales [bs, k] -> [bs, h]."""
     rows, k = expert_ids.shape
     held = expand_idx >= 0
     answers = expand_x.new_zeros(ep_world_size * rows * k, expand_x.shape[1])

@@ -50,10 +50,11 @@ def npu_kv_rmsnorm_rope_cache(
     cache_mode: str = "Norm",
     is_output_kv: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Splits kv [tokens, 1, 1, latent + rope], normalises the first part, rotates the second, and writes both to the caches.
+    """Splits kv [tokens, 1, 1, latent + rope], normalises the first part, rotates the second, and writes both to the
+    caches.
 
-    gamma [latent], cos and sin [tokens, 1, 1, rope], index [tokens] slots, caches [blocks, block_size, 1, rope or latent] ->
-    (key cache, latent cache, rotated part, normalised part); the last two are empty unless `is_output_kv`.
+    gamma [latent], cos and sin [tokens, 1, 1, rope], index [tokens] slots, caches [blocks, block_size, 1, rope or
+    latent] -> (key cache, latent cache, rotated part, normalised part); the last two are empty unless `is_output_kv`.
     """
     if cache_mode not in ("PA", "PA_BNSD", "PA_NZ", "PA_BLK_NZ") or k_rope_scale is not None or c_kv_scale is not None:
         raise NotImplementedError(f"npu_kv_rmsnorm_rope_cache: cache_mode {cache_mode!r} or quantised caches")
@@ -76,7 +77,8 @@ def _merge(first: Tensor, first_lse: Tensor, second: Tensor, second_lse: Tensor)
 
 
 @npu_op(
-    "npu_ring_mla(Tensor q_nope, Tensor q_rope, Tensor k_nope, Tensor k_rope, Tensor value, Tensor? mask, Tensor seqlen, "
+    "npu_ring_mla(Tensor q_nope, Tensor q_rope, Tensor k_nope, Tensor k_rope, Tensor value, Tensor? mask, "
+    "Tensor seqlen, "
     "int head_num, int kv_head_num, Tensor? pre_out, Tensor? prev_lse, float qk_scale, str kernel_type, str mask_type, "
     "str input_layout, str calc_type, Tensor(a!) output, Tensor(b!) softmax_lse) -> ()",
     reads_data=True,
@@ -102,10 +104,12 @@ def npu_ring_mla(
     output: Tensor,
     softmax_lse: Tensor,
 ) -> None:
-    """One ring step: queries [tokens, heads, nope | rope] over keys [tokens, heads, nope | rope] and value [tokens, heads, v].
+    """One ring step: queries [tokens, heads, nope | rope] over keys [tokens, heads, nope | rope] and value [tokens,
+    heads, v].
 
-    seqlen [sequences], or [2, sequences] with query and key lengths. output [tokens, heads, v] and softmax_lse [heads, tokens]
-    are replaced (calc_type_first_ring) or joined with pre_out and prev_lse (calc_type_default). mask_type_triu is causal.
+    seqlen [sequences], or [2, sequences] with query and key lengths. output [tokens, heads, v] and softmax_lse
+    [heads, tokens] are replaced (calc_type_first_ring) or joined with pre_out and prev_lse (calc_type_default).
+    mask_type_triu is causal.
     """
     lengths = seqlen.view(-1, seqlen.shape[-1]).tolist()
     query, key = torch.cat((q_nope, q_rope), dim=-1), torch.cat((k_nope, k_rope), dim=-1)
@@ -139,13 +143,15 @@ def npu_paged_cache_load(
     key: Tensor,
     value: Tensor,
 ) -> None:
-    """Copies each sequence's entries [start, start + length) from the paged caches [blocks, block_size, heads, d] into key and
-    value [tokens, heads, d], one sequence after the other."""
+    """Copies each sequence's entries [start, start + length) from the paged caches [blocks, block_size, heads, d]
+    into key and value [tokens, heads, d], one sequence after the other."""
     starts = seq_starts.tolist() if seq_starts is not None else [0] * context_lens.numel()
     at = 0
     for row, (start, length) in enumerate(zip(starts, context_lens.tolist(), strict=False)):
         for cache, out in ((key_cache, key), (value_cache, value)):
-            out[at : at + length] = paged(cache, block_table[row], start + length)[start:].view_as(out[at : at + length])
+            out[at : at + length] = paged(cache, block_table[row], start + length)[start:].view_as(
+                out[at : at + length]
+            )
         at += length
 
 
@@ -165,8 +171,8 @@ def _npu_paged_attention_mla(
     mla_vheadsize: int,
     out: Tensor,
 ) -> None:
-    """Decode over the latent cache: query [sequences, heads, latent + rope], key_cache [blocks, block_size, 1, latent + rope];
-    the values are the first `mla_vheadsize` columns -> out [sequences, heads, mla_vheadsize]."""
+    """Decode over the latent cache: query [sequences, heads, latent + rope], key_cache [blocks, block_size, 1, latent
+    + rope]; the values are the first `mla_vheadsize` columns -> out [sequences, heads, mla_vheadsize]."""
     for row, length in enumerate(context_lens.tolist()):
         keys = paged(key_cache, block_table[row], length)
         attended, _ = attend(query[row : row + 1], keys, keys[..., :mla_vheadsize], scale_value, None)

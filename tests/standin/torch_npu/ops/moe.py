@@ -15,14 +15,17 @@ def column_major_rows(rows: int, k: int) -> Tensor:
 
 
 @npu_op("npu_moe_gating_top_k_softmax(Tensor x, Tensor? finished=None, int k=1) -> (Tensor, Tensor, Tensor)")
-def npu_moe_gating_top_k_softmax(x: Tensor, finished: Tensor | None = None, k: int = 1) -> tuple[Tensor, Tensor, Tensor]:
+def npu_moe_gating_top_k_softmax(
+    x: Tensor, finished: Tensor | None = None, k: int = 1
+) -> tuple[Tensor, Tensor, Tensor]:
     """x [rows, experts] -> (weights [rows, k] in x's dtype, experts [rows, k] int32, row indices [rows, k] int32)."""
     weights, experts = torch.softmax(x.float(), dim=-1).topk(k, dim=-1)
     return weights.to(x.dtype), experts.to(torch.int32), column_major_rows(x.shape[0], k)
 
 
 @npu_op(
-    "npu_moe_gating_top_k(Tensor x, int k, *, Tensor? bias=None, int k_group=1, int group_count=1, int group_select_mode=0, "
+    "npu_moe_gating_top_k(Tensor x, int k, *, Tensor? bias=None, int k_group=1, int group_count=1, int "
+    "group_select_mode=0, "
     "int renorm=0, int norm_type=0, bool out_flag=False, float routed_scaling_factor=1.0, float eps=1e-20) "
     "-> (Tensor, Tensor, Tensor)"
 )
@@ -59,11 +62,15 @@ def npu_moe_gating_top_k(
     return (weights * routed_scaling_factor).to(x.dtype), experts.to(torch.int32), scores
 
 
-@npu_op("npu_moe_init_routing(Tensor x, Tensor row_idx, Tensor expert_idx, int active_num=99) -> (Tensor, Tensor, Tensor)")
-def npu_moe_init_routing(x: Tensor, row_idx: Tensor, expert_idx: Tensor, active_num: int = 99) -> tuple[Tensor, Tensor, Tensor]:
+@npu_op(
+    "npu_moe_init_routing(Tensor x, Tensor row_idx, Tensor expert_idx, int active_num=99) -> (Tensor, Tensor, Tensor)"
+)
+def npu_moe_init_routing(
+    x: Tensor, row_idx: Tensor, expert_idx: Tensor, active_num: int = 99
+) -> tuple[Tensor, Tensor, Tensor]:
     """Sorts token copies by expert: x [rows, h], row_idx and expert_idx [rows, k] ->
-    (x of each copy [min(rows, active_num) * k, h], place of each copy [rows * k] int32, sorted experts [rows * k] int32).
-    A copy's number is its value in row_idx."""
+    (x of each copy [min(rows, active_num) * k, h], place of each copy [rows * k] int32, sorted experts [rows * k]
+    int32). A copy's number is its value in row_idx."""
     rows, k = expert_idx.shape
     sorted_experts, order = torch.sort(expert_idx.flatten(), stable=True)
     copies = row_idx.flatten()[order].long()
@@ -76,11 +83,14 @@ def npu_moe_init_routing(x: Tensor, row_idx: Tensor, expert_idx: Tensor, active_
 @npu_op("npu_moe_compute_expert_tokens(Tensor sorted_expert_for_source_row, int num_expert) -> Tensor")
 def npu_moe_compute_expert_tokens(sorted_experts: Tensor, num_expert: int) -> Tensor:
     """Sorted experts [copies] -> the end row of each expert [num_expert] int32."""
-    return torch.searchsorted(sorted_experts.contiguous(), torch.arange(num_expert, dtype=sorted_experts.dtype), right=True).to(torch.int32)
+    return torch.searchsorted(
+        sorted_experts.contiguous(), torch.arange(num_expert, dtype=sorted_experts.dtype), right=True
+    ).to(torch.int32)
 
 
 @npu_op(
-    "npu_moe_finalize_routing(Tensor expanded_permuted_rows, Tensor? skip1, Tensor? skip2, Tensor? bias, Tensor? scales, "
+    "npu_moe_finalize_routing(Tensor expanded_permuted_rows, Tensor? skip1, Tensor? skip2, Tensor? bias, "
+    "Tensor? scales, "
     "Tensor expanded_src_to_dst_row, Tensor? export_for_source_row, int? drop_pad_mode=0) -> Tensor"
 )
 def npu_moe_finalize_routing(
@@ -95,8 +105,8 @@ def npu_moe_finalize_routing(
 ) -> Tensor:
     """Adds up each token's copies: rows [copies, h], scales [tokens, k], places [tokens * k] -> [tokens, h].
 
-    Copy j of token i has number i + j * tokens (drop_pad_mode 0) or i * k + j (2); `places` gives its row. bias [experts, h]
-    is added by expert before scaling, skip1 and skip2 [tokens, h] at the end.
+    Copy j of token i has number i + j * tokens (drop_pad_mode 0) or i * k + j (2); `places` gives its row. bias
+    [experts, h] is added by expert before scaling, skip1 and skip2 [tokens, h] at the end.
     """
     k = scales.shape[1] if scales is not None else 1
     tokens = places.numel() // k
@@ -114,7 +124,8 @@ def npu_moe_finalize_routing(
 
 
 @npu_op(
-    "npu_moe_init_routing_v2(Tensor x, Tensor expert_idx, *, Tensor? scale=None, Tensor? offset=None, int active_num=-1, "
+    "npu_moe_init_routing_v2(Tensor x, Tensor expert_idx, *, Tensor? scale=None, Tensor? offset=None, int "
+    "active_num=-1, "
     "int expert_capacity=-1, int expert_num=-1, int drop_pad_mode=0, int expert_tokens_num_type=0, "
     "bool expert_tokens_num_flag=False, int quant_mode=0, int[2] active_expert_range=[], int row_idx_type=0) "
     "-> (Tensor, Tensor, Tensor, Tensor)"
@@ -135,9 +146,10 @@ def npu_moe_init_routing_v2(
     active_expert_range: list[int] | None = None,
     row_idx_type: int = 0,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Sorts token copies by expert, those of experts outside `active_expert_range` last: x [rows, h], expert_idx [rows, k] ->
-    (x of each copy [rows * k, h], place of copy i * k + j [rows * k] int32, counts or ends per active expert int64,
-    scale of each copy [rows * k]). Inactive copies have place -1 and rows of zero; a device leaves those rows undefined.
+    """Sorts token copies by expert, those of experts outside `active_expert_range` last: x [rows, h], expert_idx
+    [rows, k] -> (x of each copy [rows * k, h], place of copy i * k + j [rows * k] int32, counts or ends per active
+    expert int64, scale of each copy [rows * k]). Inactive copies have place -1 and rows of zero; a device leaves
+    those rows undefined.
     """
     if quant_mode != -1 or drop_pad_mode != 0 or expert_tokens_num_type not in (0, 1):
         raise NotImplementedError("npu_moe_init_routing_v2: only without quantisation, dropping and key-value counts")
@@ -162,12 +174,14 @@ def npu_moe_init_routing_v2(
 
 
 @npu_op(
-    "npu_moe_token_permute(Tensor tokens, Tensor indices, int? num_out_tokens=None, bool padded_mode=False) -> (Tensor, Tensor)"
+    "npu_moe_token_permute(Tensor tokens, Tensor indices, int? num_out_tokens=None, bool padded_mode=False) -> "
+    "(Tensor, Tensor)"
 )
 def npu_moe_token_permute(
     tokens: Tensor, indices: Tensor, num_out_tokens: int | None = None, padded_mode: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """tokens [n, h], indices [n, k] or [n] -> (token copies sorted by index [n * k, h], place of copy i * k + j [n * k] int32)."""
+    """tokens [n, h], indices [n, k] or [n] -> (token copies sorted by index [n * k, h], place of copy i * k + j [n *
+    k] int32)."""
     k = indices.shape[1] if indices.dim() == 2 else 1
     order = torch.argsort(indices.flatten(), stable=True)
     places = torch.empty_like(order)
@@ -177,7 +191,8 @@ def npu_moe_token_permute(
 
 
 @npu_op(
-    "npu_moe_token_unpermute(Tensor permuted_tokens, Tensor sorted_indices, Tensor? probs=None, bool padded_mode=False, "
+    "npu_moe_token_unpermute(Tensor permuted_tokens, Tensor sorted_indices, Tensor? probs=None, bool "
+    "padded_mode=False, "
     "int[]? restore_shape=None) -> Tensor"
 )
 def npu_moe_token_unpermute(
@@ -187,11 +202,13 @@ def npu_moe_token_unpermute(
     padded_mode: bool = False,
     restore_shape: list[int] | None = None,
 ) -> Tensor:
-    """Adds up each token's copies, weighted by probs [n, k] (k is 1 without): permuted_tokens [m, h], place of copy i * k + j
-    [n * k] -> [n, h]. A negative place is a copy that is not here."""
+    """Adds up each token's copies, weighted by probs [n, k] (k is 1 without): permuted_tokens [m, h], place of copy i
+    * k + j [n * k] -> [n, h]. A negative place is a copy that is not here."""
     k = probs.shape[1] if probs is not None else 1
     places = sorted_indices.flatten().long()
-    copies = torch.where((places >= 0).unsqueeze(-1), permuted_tokens[places.clamp(min=0)], torch.zeros((), dtype=permuted_tokens.dtype))
+    copies = torch.where(
+        (places >= 0).unsqueeze(-1), permuted_tokens[places.clamp(min=0)], torch.zeros((), dtype=permuted_tokens.dtype)
+    )
     copies = copies.view(-1, k, permuted_tokens.shape[-1])
     if probs is not None:
         copies = copies * probs.unsqueeze(-1).to(copies.dtype)
@@ -200,7 +217,8 @@ def npu_moe_token_unpermute(
 
 @npu_op("_npu_group_topk(Tensor(a!) self, int group_num, int k, int n=1) -> ()")
 def _npu_group_topk(scores: Tensor, group_num: int, k: int, n: int = 1) -> None:
-    """Keeps the k best of group_num groups of scores [rows, experts], by the sum of their best n, and zeroes the rest in place."""
+    """Keeps the k best of group_num groups of scores [rows, experts], by the sum of their best n, and zeroes the rest
+    in place."""
     grouped = scores.view(scores.shape[0], group_num, -1)
     rank = grouped.topk(n, dim=-1).values.sum(dim=-1)
     kept = torch.zeros_like(rank, dtype=torch.bool).scatter_(1, rank.topk(k, dim=-1).indices, True)

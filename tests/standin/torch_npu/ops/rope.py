@@ -34,8 +34,9 @@ def _npu_rotary_embedding(
 ) -> None:
     """Rotates query and key in place.
 
-    positions [tokens], query and key [tokens, heads * rotary], cos_sin_cache [positions, rotary]: cosines in the first half
-    of a row, sines in the second. The rotated width is the cache's: callers that rotate a part of each head pass that part.
+    positions [tokens], query and key [tokens, heads * rotary], cos_sin_cache [positions, rotary]: cosines in the
+    first half of a row, sines in the second. The rotated width is the cache's: callers that rotate a part of each
+    head pass that part.
     """
     rotary = cos_sin_cache.shape[-1]
     cos, sin = cos_sin_cache[positions.flatten()].unsqueeze(1).chunk(2, dim=-1)
@@ -56,7 +57,8 @@ def _npu_rotary_embedding(
 def npu_apply_rotary_pos_emb(
     query: Tensor, key: Tensor, cos: Tensor, sin: Tensor, layout: str = "BSH", rotary_mode: str = "half"
 ) -> tuple[Tensor, Tensor]:
-    """query and key [batch, sequence, heads, head], cos and sin [batch, sequence, 1, head] -> both rotated by halves."""
+    """query and key [batch, sequence, heads, head], cos and sin [batch, sequence, 1, head] -> both rotated by
+    halves."""
     if rotary_mode != "half":
         raise NotImplementedError(f"npu_apply_rotary_pos_emb: rotary_mode {rotary_mode!r}")
     return query * cos + rotate_half(query) * sin, key * cos + rotate_half(key) * sin
@@ -71,6 +73,7 @@ def npu_rotary_mul(x: Tensor, cos: Tensor, sin: Tensor, rotary_mode: str = "half
 
 @npu_op("npu_interleave_rope(Tensor x, Tensor cos, Tensor sin) -> Tensor")
 def npu_interleave_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """x [batch, heads, sequence, head] with neighbouring pairs -> the pairs as halves, rotated; cos, sin [batch, 1, sequence, head]."""
+    """x [batch, heads, sequence, head] with neighbouring pairs -> the pairs as halves, rotated; cos, sin [batch, 1,
+    sequence, head]."""
     halves = deinterleave(x)
     return halves * cos + rotate_half(halves) * sin

@@ -10,8 +10,8 @@ from torch_npu.library import npu_op
 
 @npu_op("npu_top_k_top_p(Tensor logits, Tensor? p, Tensor? k) -> Tensor")
 def npu_top_k_top_p(logits: Tensor, p: Tensor | None, k: Tensor | None) -> Tensor:
-    """logits [rows, vocabulary], p and k [rows] -> logits with what is outside the k best, then outside the smallest set of
-    probability p or more, at -inf."""
+    """logits [rows, vocabulary], p and k [rows] -> logits with what is outside the k best, then outside the smallest
+    set of probability p or more, at -inf."""
     ascending, order = logits.sort(dim=-1)
     if k is not None:
         threshold = ascending.gather(1, (ascending.shape[1] - k.long()).clamp(min=0).unsqueeze(1))
