@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -164,8 +163,8 @@ def test_make_help_names_every_target() -> None:
         assert variable in out
 
 
-@pytest.mark.parametrize(("version", "ok"), [("3.10.0", False), ("2.7.18", False)])
-def test_an_old_python_is_refused_with_the_reason(version: str, ok: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", ["3.10.0", "2.7.18"])
+def test_an_old_python_is_refused_with_the_reason(version: str, tmp_path: Path) -> None:
     old = tmp_path / "python-old"
     old.write_text(f'#!/bin/sh\n[ "$1" = -V ] && echo "Python {version}" && exit 0\nexit 1\n')
     old.chmod(0o755)
@@ -174,14 +173,8 @@ def test_an_old_python_is_refused_with_the_reason(version: str, ok: bool, tmp_pa
     (tmp_path / "requirements").mkdir()
     for name in ("bootstrap.txt", "tool.txt"):
         (tmp_path / "requirements" / name).write_text("")
-    done = subprocess.run(
-        ["make", "status", f"PYTHON={old}"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-        env=dict(os.environ),
-    )
+    command = ["make", "status", f"PYTHON={old}"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2 and done.stdout == ""
     assert f"Python 3.11 or newer is needed; {old} is Python {version}" in done.stderr
     assert not (tmp_path / ".venv" / ".ready").exists()
