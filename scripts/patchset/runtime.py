@@ -209,7 +209,9 @@ def uv_settings(pip: Mapping[str, Sequence[str]], environ: Mapping[str, str]) ->
     """pip's settings of where packages come from, as the variables that uv reads.
 
     Where uv has an index of its own, that stands. Every package is locked by hash, so it is safe to
-    take it from whichever index has it.
+    take it from whichever index has it. uv prefers the index named first, and would prefer any to its
+    own default: an extra index may hold another file of the same version (a wheel without its
+    libraries, say), so it counts only after an index that pip names.
 
     >>> uv_settings({"index-url": ["https://a.example/simple"]}, {})["UV_DEFAULT_INDEX"]
     'https://a.example/simple'
@@ -218,9 +220,10 @@ def uv_settings(pip: Mapping[str, Sequence[str]], environ: Mapping[str, str]) ->
     """
     if any(environ.get(name) for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX")):
         return {}
+    main = pip.get("index-url", [])[:1]
     variables = {
-        "UV_DEFAULT_INDEX": pip.get("index-url", [])[:1],
-        "UV_INDEX": pip.get("extra-index-url", []),
+        "UV_DEFAULT_INDEX": main,
+        "UV_INDEX": [*main, *pip.get("extra-index-url", [])] if main else [],
         "UV_FIND_LINKS": pip.get("find-links", []),
         "SSL_CERT_FILE": pip.get("cert", [])[:1],
     }

@@ -161,6 +161,10 @@ def test_environment(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_pip_settings_reach_uv() -> None:
     found = runtime.uv_settings({"index-url": ["u"], "extra-index-url": ["a", "b"], "find-links": ["w"]}, {})
     assert found["UV_DEFAULT_INDEX"] == "u"
-    assert found["UV_INDEX"] == "a b"
+    assert found["UV_INDEX"] == "u a b"
     assert found["UV_FIND_LINKS"] == "w"
     assert runtime.uv_settings({"index-url": ["u"]}, {"UV_INDEX": "mine"}) == {}
+
+
+def test_an_extra_index_does_not_outrank_uv_s_default() -> None:
+    assert "UV_INDEX" not in runtime.uv_settings({"extra-index-url": ["a"]}, {})
