@@ -26,9 +26,9 @@ RANK = Path(__file__).with_name("rank.py")
 START_LIMIT = 180.0
 ROUNDS_LIMIT = 120.0
 # A rank that neither ends a step nor uses the CPU waits for a peer that will not come. A waiting
-# gloo rank sleeps; below this share of one CPU, all ranks together, nothing is being computed.
+# gloo rank all but sleeps; below this share of one CPU for each rank, nothing is being computed.
 SILENCE_LIMIT = 12.0
-IDLE_SHARE = 0.10
+IDLE_SHARE = 0.05
 _POLL = 0.1
 _PORTS = 10
 _TAIL_LINES = 25
@@ -213,7 +213,7 @@ class _Silence:
         now = time.monotonic()
         heard = float(sum(rank.signs_of_life() for rank in self._ranks))
         cpu = sum(rank.cpu_seconds() for rank in self._ranks)
-        if heard != self._heard or cpu - self._cpu > IDLE_SHARE * (now - self._since) + 0.2:
+        if heard != self._heard or cpu - self._cpu > IDLE_SHARE * len(self._ranks) * (now - self._since) + 0.2:
             self._since, self._heard, self._cpu = now, heard, cpu
         return now - self._since
 
