@@ -59,7 +59,7 @@ __version__ = "2.7.1"
 def __getattr__(name: str) -> Any:
     raise AttributeError(
         f"module 'torch_npu' has no attribute {name!r}: the CPU stand-in does not have it; add it under "
-        f"tests/standin/torch_npu/ops"
+        "tests/standin/torch_npu/ops"
     )
 
 
