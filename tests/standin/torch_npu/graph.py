@@ -25,7 +25,14 @@ from torch.utils._pytree import tree_leaves
 
 from torch_npu.library import PYTHON_KERNELS
 
-_HOST_READS = frozenset({torch.ops.aten._local_scalar_dense.default, torch.ops.aten.is_nonzero.default})
+_HOST_READS = frozenset(
+    {
+        torch.ops.aten._local_scalar_dense.default,
+        torch.ops.aten.equal.default,
+        torch.ops.aten.is_nonzero.default,
+        torch.ops.aten.item.default,
+    }
+)
 _OPENED = "vllm"
 
 _recorder: _Recorder | None = None
@@ -147,8 +154,9 @@ class NPUGraph:
             raise RuntimeError("replay of a graph that was not captured")
         replaying = True
         try:
-            for recorded in self._nodes:
-                recorded.run()
+            with torch.inference_mode():  # as on a device, nothing of a replay is part of a backward pass
+                for recorded in self._nodes:
+                    recorded.run()
         finally:
             replaying = False
 

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The backend "hccl" between two processes."""
+
+import multiprocessing
+import socket
+from typing import Any
+
+
+def _rank(rank: int, port: int, queue: Any) -> None:
+    import torch
+    import torch.distributed as dist
+    from torch_npu._C._distributed_c10d import ProcessGroupHCCL
+
+    dist.init_process_group("hccl", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    found: dict[str, Any] = {"backend": dist.get_backend()}
+    x = torch.tensor([1 + rank], device="npu")
+    dist.all_reduce(x)
+    found["sum"] = x.item()
+    received = [torch.empty(1 + rank), torch.empty(1 + rank)]
+    dist.all_to_all(received, [torch.full((1,), float(rank)), torch.full((2,), float(10 + rank))])
+    found["exchanged"] = [t.tolist() for t in received]
+    group = dist.group.WORLD._get_backend(torch.device("npu"))
+    found["named"] = isinstance(group, ProcessGroupHCCL) and bool(group.get_hccl_comm_name(rank))
+    graph, out = torch.npu.NPUGraph(), torch.empty(2)
+    mine = torch.tensor([float(rank)])
+    with torch.npu.graph(graph):
+        dist.all_gather_into_tensor(out, mine)
+    mine.add_(5)
+    graph.replay()
+    found["replayed"] = out.tolist()
+    queue.put((rank, found))
+    dist.destroy_process_group()
+
+
+def test_two_ranks() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    ranks = [context.Process(target=_rank, args=(rank, port, queue)) for rank in range(2)]
+    for process in ranks:
+        process.start()
+    found = dict(queue.get(timeout=60) for _ in ranks)
+    for process in ranks:
+        process.join(30)
+        assert process.exitcode == 0
+    assert found[0] == {
+        "backend": "hccl", "sum": 3, "exchanged": [[0.0], [1.0]], "named": True, "replayed": [5.0, 6.0],
+    }  # fmt: skip
+    assert found[1]["exchanged"] == [[10.0, 10.0], [11.0, 11.0]]
+    assert found[1]["replayed"] == [5.0, 6.0]

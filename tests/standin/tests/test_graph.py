@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A captured graph computes from what its inputs hold at each replay."""
+
+import pytest
+import torch
+import torch_npu
+from torch import Tensor
+
+
+def _captured(function, *args: Tensor) -> tuple[torch.npu.NPUGraph, Tensor]:
+    graph = torch.npu.NPUGraph()
+    with torch.inference_mode(), torch.npu.graph(graph, pool=torch.npu.graph_pool_handle()):
+        return graph, function(*args)
+
+
+def test_replay_reads_inputs_and_keeps_addresses() -> None:
+    x = torch.ones(2, 3)
+    graph, out = _captured(lambda x: (x * 2).t().contiguous().view(-1)[1:] + 1, x)
+    address = out.data_ptr()
+    x.copy_(torch.arange(6.0).view(2, 3))
+    graph.replay()
+    assert out.data_ptr() == address
+    assert out.tolist() == ((x * 2).t().reshape(-1)[1:] + 1).tolist()
+
+
+def test_replay_repeats_writes_in_place() -> None:
+    x, total = torch.ones(2), torch.zeros(2)
+    graph, _ = _captured(lambda x: total.add_(x), x)
+    graph.replay()
+    graph.replay()
+    assert total.tolist() == [3, 3]
+
+
+def test_an_operator_reads_its_group_list_at_each_replay() -> None:
+    x, weight, counts = torch.ones(4, 2), torch.stack((torch.eye(2), 5 * torch.eye(2))), torch.tensor([4, 0])
+
+    def product(x: Tensor) -> Tensor:
+        return torch_npu.npu_grouped_matmul(
+            x=[x], weight=[weight], split_item=2, group_list_type=1, group_type=0, group_list=counts
+        )[0]
+
+    graph, out = _captured(product, x)
+    assert out[:, 0].tolist() == [1, 1, 1, 1]
+    counts.copy_(torch.tensor([1, 3]))
+    graph.replay()
+    assert out[:, 0].tolist() == [1, 5, 5, 5]
+
+
+def test_python_operators_of_others_are_opened() -> None:
+    library = torch.library.Library("vllm", "FRAGMENT")
+    library.define("standin_probe(Tensor x, Tensor(a!) out) -> ()")
+    runs = []
+
+    def probe(x: Tensor, out: Tensor) -> None:
+        runs.append(1)
+        out.copy_(torch_npu.npu_swiglu(x))
+
+    library.impl("standin_probe", probe, "PrivateUse1")
+    x, out = torch.ones(1, 4), torch.zeros(1, 2)
+    graph, _ = _captured(lambda x: torch.ops.vllm.standin_probe(x, out), x)
+    x.fill_(2)
+    graph.replay()
+    assert len(runs) == 1, "the kernels are replayed, not the Python around them"
+    torch.testing.assert_close(out, torch_npu.npu_swiglu(x))
+
+
+def test_a_host_read_cannot_be_captured() -> None:
+    with pytest.raises(RuntimeError, match="host reads"):
+        _captured(lambda x: x * x.sum().item(), torch.ones(2))
+    assert not torch.npu.is_current_stream_capturing()
+
+
+def test_a_shape_that_depends_on_data_is_refused() -> None:
+    x = torch.tensor([1.0, 0.0])
+    graph, _ = _captured(lambda x: torch.nonzero(x), x)
+    x.fill_(1)
+    with pytest.raises(RuntimeError, match="depends on data"):
+        graph.replay()
+
+
+def test_replay_without_capture() -> None:
+    with pytest.raises(RuntimeError, match="not captured"):
+        torch.npu.NPUGraph().replay()
