@@ -34,12 +34,13 @@ CASES = {
         ["event"],
     ),
     "bounds": (
-        "n = torch.ones(1, dtype=torch.int32, device='npu')[0]; torch.zeros(3)[n:]; torch.empty((n, 2))",
+        "n = torch.tensor(1, device='npu'); torch.zeros(3)[n:]; torch.empty((n, 2))",
         ["index", "index"],
     ),
     "inside an operator": (
         (
-            "torch_npu.npu_grouped_matmul(x=[torch.ones(2, 2, device='npu')], weight=[torch.ones(1, 2, 2)], group_type=0, "
+            "torch_npu.npu_grouped_matmul(x=[torch.ones(2, 2, device='npu')], weight=[torch.ones(1, 2, 2)], "
+            "group_type=0, "
             "group_list=torch.tensor([2], device='npu'), group_list_type=1)[0].sum().item()"
         ),
         ["item"],

@@ -50,6 +50,15 @@ from torch_npu.ops.moe import (
     npu_moe_token_unpermute,
 )
 from torch_npu.ops.norm import npu_add_rms_norm, npu_fast_gelu, npu_gelu, npu_rms_norm, npu_swiglu
+from torch_npu.ops.quant import (
+    _npu_quant_rms_norm,
+    npu_add_rms_norm_quant,
+    npu_dequant_swiglu_quant,
+    npu_dynamic_quant,
+    npu_mm_all_reduce_base,
+    npu_quant_matmul,
+    npu_quantize,
+)
 from torch_npu.ops.rope import _npu_rotary_embedding, npu_apply_rotary_pos_emb, npu_interleave_rope, npu_rotary_mul
 from torch_npu.ops.sampling import npu_top_k_top_p
 
