@@ -46,7 +46,7 @@ help: ## list the targets
 #: DEVICE=cpu|npu     where the smoke tests run
 #: JSON=1             print one JSON document
 
-.PHONY: apply status revert smoke upstream-tests runtime record
+.PHONY: apply status revert smoke defects stats upstream-tests runtime record
 apply: $(READY) ## patch vllm-ascend, check it and smoke-test it
 	@$(PATCHSET) apply $(VERSION) $(target) $(source) $(dry_run) $(smoke) --device $(DEVICE) $(json)
 
@@ -58,6 +58,12 @@ revert: $(READY) ## give upstream's exact bytes back
 
 smoke: $(READY) ## run the smoke tests on the patched tree
 	@$(PATCHSET) smoke $(VERSION) --device $(DEVICE) $(offline) $(json)
+
+defects: $(READY) ## show each upstream defect on the pristine tree, and its absence from the patched one
+	@$(PATCHSET) defects $(VERSION) $(offline) $(json)
+
+stats: $(READY) ## count the lines that patches and overlay add and remove
+	@$(PATCHSET) stats $(VERSION) $(json)
 
 upstream-tests: $(READY) ## run upstream's unit tests on the pristine and the patched tree
 	@$(PATCHSET) upstream-tests $(VERSION) $(offline) $(json)

@@ -53,6 +53,26 @@ def overlay_tests(arguments: argparse.Namespace, terminal: Terminal) -> int:
     return 0 if by_result["passed"] and not by_result["failed"] else 1
 
 
+def defects(arguments: argparse.Namespace, terminal: Terminal) -> int:
+    """`patchset defects`."""
+    from patchset import defects
+
+    report = defects.run(_applied(arguments.set), terminal, offline=arguments.offline)
+    defects.show(report, terminal)
+    terminal.document(report.as_dict())
+    return 0 if report.ok else 1
+
+
+def stats(arguments: argparse.Namespace, terminal: Terminal) -> int:
+    """`patchset stats`."""
+    from patchset import stats
+
+    report = stats.count(load_set(arguments.set))
+    stats.show(report, terminal)
+    terminal.document(report.as_dict())
+    return 0
+
+
 def bench(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """`patchset bench`."""
     from patchset import bench

@@ -13,6 +13,9 @@ from patchset.errors import UsageError
 from patchset.testrun import Result
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from patchset.setfile import PatchSet
     from patchset.terminal import Terminal
     from patchset.testrun import Case
@@ -85,6 +88,28 @@ def run(
         offline: use the caches alone.
 
     Raises:
+        UsageError, Unavailable, Findings: as `run_tests`.
+    """
+    select = ["-k", only] if only else []
+    cases, log = run_tests(
+        patch_set, device=device, terminal=terminal, select=select, log_name="pytest.log", offline=offline
+    )
+    report = SmokeReport(patch_set.name, device, tuple(map(_row, cases)), str(log))
+    (paths.build_dir(patch_set.name) / "smoke.json").write_text(json.dumps(report.as_dict(), indent=2) + "\n")
+    return report
+
+
+def tests_dir() -> Path:
+    """tests/smoke."""
+    return paths.repo_root() / "tests" / "smoke"
+
+
+def run_tests(
+    patch_set: PatchSet, *, device: str, terminal: Terminal, select: Sequence[str], log_name: str, offline: bool = False
+) -> tuple[list[Case], Path]:
+    """Runs the smoke tests that pytest's arguments ``select`` choose; their results, and where the log is.
+
+    Raises:
         UsageError: the set has not been applied.
         Unavailable: the runtime could not be made.
         Findings: the tests did not come to an end.
@@ -97,20 +122,18 @@ def run(
     made = runtime.ensure(patch_set, terminal, offline=offline)
     work = paths.build_dir(patch_set.name) / "smoke"
     work.mkdir(parents=True, exist_ok=True)
-    log = work / "pytest.log"
-    tests = paths.repo_root() / "tests" / "smoke"
+    log = work / log_name
+    tests = tests_dir()
     command = [str(made.python), "-m", "pytest", "-v", "-c", str(tests / "pytest.ini"), str(tests)]
     command += [f"--pristine={pristine}", f"--patched={patched}", f"--vllm={made.vllm}"]
-    command += [f"--work={work}", f"--device={device}", *(["-k", only] if only else [])]
+    command += [f"--work={work}", f"--device={device}", *select]
     terminal.step(
         "smoke tests: real vLLM, data parallel, " + ("on NPUs" if device == "npu" else "on the NPU's stand-in")
     )
     cases = testrun.run(
         command, environ=made.env, folder=tests, log=log, limit=LIMIT_S, each_line=lambda line: _tell(line, terminal)
     )
-    report = SmokeReport(patch_set.name, device, tuple(map(_row, cases)), str(log))
-    (paths.build_dir(patch_set.name) / "smoke.json").write_text(json.dumps(report.as_dict(), indent=2) + "\n")
-    return report
+    return cases, log
 
 
 def show(report: SmokeReport, terminal: Terminal) -> None:
@@ -130,7 +153,7 @@ def _shortened(text: str, lines: int = 12) -> str:
 
 
 def _row(case: Case) -> Row:
-    name = case.name.partition("[")[0].removeprefix("test_").replace("_", " ")
+    name = case.function.removeprefix("test_").replace("_", " ")
     return Row(name, case.properties.get("mode", ""), case.result.value, round(case.seconds, 1), case.why)
 
 

@@ -45,6 +45,11 @@ class Case:
     why: str = ""
     properties: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def function(self) -> str:
+        """The name without parameters."""
+        return self.name.partition("[")[0]
+
 
 def run(
     command: Sequence[str],

@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the trees and folders of a smoke run are, and the engine lives that its tests share."""
 
+import itertools
+import json
 import os
 import shutil
+import signal
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import checkpoints
 import engine
@@ -16,6 +21,7 @@ from engine import Report
 from job import Life, Tree
 from nursery import Launcher, Nursery, Spawner
 
+CALL_LIMIT = 60.0
 STANDIN = Path(__file__).resolve().parent.parent / "standin"
 
 
@@ -115,6 +121,55 @@ def live(
     return live
 
 
+@pytest.fixture(scope="session")
+def ask(bench: Bench, launcher: Callable[[Tree], Launcher]) -> Callable[..., Any]:
+    """``ask(tree, function, **arguments)``: the answer of a function of upstream_calls.py that runs on ``tree``."""
+    numbers = itertools.count()
+
+    def ask(tree: Tree, function: str, soc: int | None = None, **arguments: object) -> Any:
+        folder = bench.work / f"call{next(numbers)}"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        job = {"script": "upstream_calls", "function": function, "arguments": arguments}
+        (folder / "job.json").write_text(json.dumps(job))
+        ranks = launcher(tree)
+        pid = ranks.start(folder, {} if soc is None else {"STANDIN_SOC": str(soc)})
+        deadline = time.monotonic() + CALL_LIMIT
+        while (code := ranks.poll(pid)) is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        if code != 0:
+            if code is None:
+                os.kill(pid, signal.SIGKILL)
+            pytest.fail(f"{function} on {tree.value}: exit {code}\n{(folder / 'log').read_text()}", pytrace=False)
+        return json.loads((folder / "answer.json").read_text())
+
+    return ask
+
+
+@pytest.fixture
+def seen(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Hands what a test saw to the table of defects."""
+    return lambda what: record_property("seen", what)
+
+
+def _tree(item: pytest.Item) -> Tree | None:
+    """The tree that a test looks at: of its life, its parameter ``tree``, or as its marker says."""
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    if "life" in parameters:
+        return parameters["life"].tree
+    named = [mark.kwargs["tree"] for mark in item.iter_markers("defect") if "tree" in mark.kwargs]
+    return parameters.get("tree", named[0] if named else None)
+
+
+@pytest.fixture(autouse=True)
+def defect(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> None:
+    """Hands the defects that a test is about, and the tree that it looks at, to the table of defects."""
+    names = [name for mark in request.node.iter_markers("defect") for name in mark.args]
+    if names:
+        record_property("defect", " ".join(dict.fromkeys(names)))
+        record_property("tree", _tree(request.node).value)
+
+
 @pytest.fixture(autouse=True)
 def mode(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> None:
     """Hands the life that a test is parametrised with to the report's column `mode`."""
@@ -126,6 +181,9 @@ def mode(request: pytest.FixtureRequest, record_property: Callable[[str, object]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("defect") and _tree(item) is None:
+            raise pytest.UsageError(f"{item.nodeid}: which tree shows the defect? Give the marker a tree")
     if config.getoption("device") == "npu":
         traced = pytest.mark.skip(reason="an NPU writes no trace")
         for item in items:

@@ -110,6 +110,8 @@ def run(life: Life, checkpoint: Path, work: Path, launcher: Launcher, traces: Pa
         "VLLM_DP_MASTER_IP": "127.0.0.1",
         "VLLM_DP_MASTER_PORT": str(_free_ports()),
     }
+    if life.soc is not None:
+        meeting["STANDIN_SOC"] = str(life.soc)
     ranks: list[_Rank] = []
     try:
         for rank in range(life.dp_size):

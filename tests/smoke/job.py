@@ -13,6 +13,7 @@ MAX_TOKENS = 256
 """Longest sequence, and most tokens of one step."""
 GRAPH_SIZES = [1, 2, 4, MAX_SEQS]
 LATE_STEPS = 3
+SOC_310P = 202
 
 
 class Tree(Enum):
@@ -83,6 +84,8 @@ class Life:
     expert_parallel: bool = False
     kv_both: bool = False
     moe_probe: bool = False
+    soc: int | None = None
+    """Number of the chip that the stand-in plays, where it is not its default, an A2."""
     rounds: tuple[Round, ...] = field(default=DP2_ROUNDS, repr=False)
 
     @property
@@ -91,7 +94,7 @@ class Life:
 
     def __str__(self) -> str:
         parts = [self.model.value, self.mode.value, f"DP={self.dp_size}"]
-        parts += ["EP"] * self.expert_parallel + ["kv_both"] * self.kv_both
+        parts += ["EP"] * self.expert_parallel + ["kv_both"] * self.kv_both + ["310P"] * (self.soc == SOC_310P)
         return f"{', '.join(parts)} on {self.tree.value}"
 
     def engine_arguments(self, checkpoint: str, storage: str) -> dict[str, Any]:

@@ -2,24 +2,28 @@
 """The engine lives of the smoke run. Each is started once and serves several tests."""
 
 from checkpoints import Model
-from job import DP1_ROUNDS, DP2_ROUNDS, ONE_TOKEN_ROUND, Life, Mode, Tree
+from job import DP1_ROUNDS, DP2_ROUNDS, DP16_ROUNDS, ONE_TOKEN_ROUND, SOC_310P, Life, Mode, Tree
 
 EAGER = Life(Tree.PATCHED)
 EAGER_EP = Life(Tree.PATCHED, expert_parallel=True)
-GRAPH = Life(Tree.PATCHED, mode=Mode.ACL_GRAPH)
+GRAPH = Life(Tree.PATCHED, mode=Mode.ACL_GRAPH, moe_probe=True)
 GRAPH_EP = Life(Tree.PATCHED, mode=Mode.ACL_GRAPH, expert_parallel=True)
 TORCHAIR = Life(Tree.PATCHED, mode=Mode.TORCHAIR)
 DEEPSEEK = Life(Tree.PATCHED, Model.DEEPSEEK_V3)
 KV_BOTH = Life(Tree.PATCHED, kv_both=True)
 KV_BOTH_TORCHAIR = Life(Tree.PATCHED, mode=Mode.TORCHAIR, kv_both=True)
 SINGLE = Life(Tree.PATCHED, Model.QWEN3, rounds=DP1_ROUNDS)
+EP16 = Life(Tree.PATCHED, expert_parallel=True, moe_probe=True, rounds=DP16_ROUNDS)
+SOC_310P_DENSE = Life(Tree.PATCHED, Model.QWEN3, soc=SOC_310P, rounds=DP1_ROUNDS)
 
 _ONE_REQUEST = tuple(turn for turn in DP2_ROUNDS if turn.name == "one prompt")
 PRISTINE_EAGER = Life(Tree.PRISTINE, rounds=_ONE_REQUEST)
-PRISTINE_GRAPH = Life(Tree.PRISTINE, mode=Mode.ACL_GRAPH)
+PRISTINE_GRAPH = Life(Tree.PRISTINE, mode=Mode.ACL_GRAPH, moe_probe=True)
 # Under TorchAir the pristine tree does synchronise, so what hangs there is the producer's own answer.
 PRISTINE_KV_BOTH = Life(Tree.PRISTINE, mode=Mode.TORCHAIR, kv_both=True, rounds=_ONE_REQUEST)
 PRISTINE_TORCHAIR = Life(Tree.PRISTINE, mode=Mode.TORCHAIR, rounds=(ONE_TOKEN_ROUND,))
+PRISTINE_EP16 = Life(Tree.PRISTINE, expert_parallel=True, moe_probe=True, rounds=DP16_ROUNDS[:1])
+PRISTINE_310P_DENSE = Life(Tree.PRISTINE, Model.QWEN3, soc=SOC_310P, rounds=DP1_ROUNDS)
 
 PATCHED_DP2 = (EAGER, EAGER_EP, GRAPH, GRAPH_EP, TORCHAIR, DEEPSEEK, KV_BOTH, KV_BOTH_TORCHAIR)
 PATCHED = (*PATCHED_DP2, SINGLE)

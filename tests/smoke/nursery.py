@@ -10,6 +10,7 @@ on one tree share it this way. On real NPUs every rank is a process of its own i
 """
 
 import ctypes
+import importlib
 import json
 import os
 import pickle
@@ -27,7 +28,10 @@ class Launcher(Protocol):
     """Starts rank processes; each is the leader of its own process group."""
 
     def start(self, folder: Path, environment: Mapping[str, str]) -> int:
-        """Runs ``folder``'s job.json with its output in ``folder``'s log; the process id."""
+        """Runs ``folder``'s job.json with its output in ``folder``'s log; the process id.
+
+        A nursery runs the module that the job names as its ``script``; without one, and on NPUs, that is rank.py.
+        """
 
     def poll(self, pid: int) -> int | None:
         """The exit code, negative for a signal, or None while it runs."""
@@ -149,9 +153,8 @@ def _start(folder: str, environment: Mapping[str, str]) -> int:
         ):
             os.dup2(descriptor, target)
         os.dup2(1, 2)
-        import rank
-
-        rank.main("job.json")
+        job = json.loads(Path("job.json").read_text())
+        importlib.import_module(job.get("script", "rank")).main("job.json")
     except BaseException:
         import traceback
 

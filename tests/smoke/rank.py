@@ -3,7 +3,7 @@
 
 Answers with JSON lines in the job's ``progress`` file:
 
-- ``{"ready": seconds}`` once the engine has started, with the clocks of the two time bases;
+- ``{"ready": seconds, "mc2_mask": rows}`` once the engine has started, with the length of the MC2 mask;
 - ``{"step": n, "at": monotonic seconds}`` after each engine step, the sign of life that the driver watches;
 - ``{"round": name, "begin": t}`` and ``{"round": name, "end": t, "tokens": {prompt: ids}}``;
 - ``{"forward": round, "with_prefill": bool, "attention": state, "padded": tokens, "graph": mode}`` for each
@@ -104,7 +104,7 @@ def main(job_file: str) -> None:
         engine = LLM(**job["engine"]).llm_engine
         runner = engine.model_executor.driver_worker.worker.model_runner
         probe = ForwardProbe(runner.model, report)
-        report(ready=time.monotonic() - started, pid=os.getpid())
+        report(ready=time.monotonic() - started, pid=os.getpid(), mc2_mask=len(runner.reserved_mc2_mask))
         for turn in job["rounds"]:
             probe.enter(turn["name"])
             _run_round(engine, turn, job["late_steps"], job["new_tokens"], report)

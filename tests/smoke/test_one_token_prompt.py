@@ -17,6 +17,7 @@ PREFILL = (True, "PrefillNoCache")
 DECODE = (False, "DecodeOnly")
 
 Live = Callable[[Life], Report]
+Seen = Callable[[str], None]
 
 
 def _decisions(report: Report) -> list[tuple[bool, str]]:
@@ -25,22 +26,27 @@ def _decisions(report: Report) -> list[tuple[bool, str]]:
     return [(line["with_prefill"], line["attention"]) for line in forwards]
 
 
+@pytest.mark.defect("D17")
 @pytest.mark.parametrize("life", [lives.EAGER, lives.GRAPH, lives.TORCHAIR, lives.DEEPSEEK, lives.SINGLE], ids=str)
 def test_prefill_then_decode(live: Live, life: Life) -> None:
     assert _decisions(live(life)) == [PREFILL] + [DECODE] * (TOKENS - 1)
 
 
+@pytest.mark.defect("D17")
 @pytest.mark.parametrize("life", [lives.PRISTINE_GRAPH], ids=str)
-def test_pristine_decides_by_the_step_before(live: Live, life: Life) -> None:
+def test_pristine_decides_by_the_step_before(live: Live, life: Life, seen: Seen) -> None:
     found = _decisions(live(life))
+    seen("prefill told as decode, decode as prefill")
     assert found[:2] == [(False, "PrefillNoCache"), (True, "DecodeOnly")]
     assert found[2:] == [DECODE] * (TOKENS - 2)
 
 
+@pytest.mark.defect("D17")
 @pytest.mark.parametrize("life", [lives.PRISTINE_TORCHAIR], ids=str)
-def test_pristine_torchair_dies_of_it(live: Live, life: Life) -> None:
+def test_pristine_torchair_dies_of_it(live: Live, life: Life, seen: Seen) -> None:
     """The prefill is sent into the decode graph, whose attention gets the metadata of a prefill."""
     report = live(life)
+    seen("engine dies")
     assert report.ready, str(report)
     assert report.outcome is Outcome.ERROR, str(report)
     assert "is invalid for input of size" in report.ranks[0].log_tail, str(report)

@@ -10,6 +10,7 @@ from engine import Outcome, Report, finished
 from job import Life
 
 Live = Callable[[Life], Report]
+Seen = Callable[[str], None]
 Expected = Callable[[Model], dict[int, list[int]]]
 
 ROUND = "one prompt"
@@ -25,27 +26,34 @@ def _answers(report: Report, expected: dict[int, list[int]]) -> None:
     assert finished(report).tokens(ROUND) == {0: expected[0]}
 
 
-@pytest.mark.parametrize("life", [lives.PRISTINE_EAGER], ids=str)
-def test_eager_one_request_is_stuck_without_the_patches(live: Live, life: Life) -> None:
+@pytest.mark.defect("D1")
+@pytest.mark.parametrize("life", [lives.PRISTINE_EAGER, lives.PRISTINE_EP16], ids=str)
+def test_eager_one_request_is_stuck_without_the_patches(live: Live, life: Life, seen: Seen) -> None:
     """The idle rank, which may not synchronise under enforce_eager, takes the decode path of the
-    mixture of experts (all_gather) while the busy one prefills (broadcast)."""
-    _gets_stuck(live(life))
+    mixture of experts (all_gather, or MC2) while the busy one prefills (broadcast, or all-to-all)."""
+    report = live(life)
+    _gets_stuck(report)
+    seen(report.outcome.value)
 
 
-@pytest.mark.parametrize("life", [lives.EAGER], ids=str)
+@pytest.mark.defect("D1")
+@pytest.mark.parametrize("life", [lives.EAGER, lives.EP16], ids=str)
 def test_eager_one_request_is_answered_with_them(live: Live, expected: Expected, life: Life) -> None:
     _answers(live(life), expected(life.model))
 
 
+@pytest.mark.defect("D3")
 @pytest.mark.parametrize("life", [lives.PRISTINE_KV_BOTH], ids=str)
-def test_kv_both_idle_rank_is_stuck_without_the_patches(live: Live, life: Life) -> None:
+def test_kv_both_idle_rank_is_stuck_without_the_patches(live: Live, life: Life, seen: Seen) -> None:
     """A KV producer's idle rank says "prefill" after the others have agreed on "decode": the
     prompt's own step passes, the first decode step does not."""
     report = live(life)
     _gets_stuck(report)
+    seen(f"{report.outcome.value} at the first decode")
     assert all(any("step" in line for line in rank.lines) for rank in report.ranks), str(report)
 
 
+@pytest.mark.defect("D3")
 @pytest.mark.parametrize("life", [lives.KV_BOTH_TORCHAIR, lives.KV_BOTH], ids=str)
 def test_kv_both_idle_rank_follows_with_them(live: Live, expected: Expected, life: Life) -> None:
     _answers(live(life), expected(life.model))

@@ -14,6 +14,7 @@ from job import Life
 pytestmark = pytest.mark.standin
 
 Live = Callable[[Life], Report]
+Seen = Callable[[str], None]
 
 
 def _serving_steps(rank: RankReport) -> list[steptrace.Step]:
@@ -22,6 +23,7 @@ def _serving_steps(rank: RankReport) -> list[steptrace.Step]:
     return steptrace.steps(rank.trace, since=begin)
 
 
+@pytest.mark.defect("D16")
 @pytest.mark.parametrize("life", lives.PATCHED, ids=str)
 def test_one_metadata_collective_per_step(live: Live, life: Life) -> None:
     """Exactly one over the DP ranks, on the device group; none with a single rank."""
@@ -35,6 +37,7 @@ def test_one_metadata_collective_per_step(live: Live, life: Life) -> None:
         assert devices <= {"npu"}, f"rank {number}: by gloo on the CPU, not on the device group"
 
 
+@pytest.mark.defect("D13")
 @pytest.mark.parametrize("life", lives.PATCHED, ids=str)
 def test_at_most_one_blocking_read_for_metadata(live: Live, life: Life) -> None:
     allowed = 1 if life.dp_size > 1 else 0
@@ -62,11 +65,25 @@ def test_ranks_decide_alike(live: Live, life: Life) -> None:
         assert first == second, turn.name
 
 
+@pytest.mark.defect("D13")
 @pytest.mark.parametrize("life", [lives.PRISTINE_GRAPH], ids=str)
-def test_pristine_reads_the_device_five_times_per_step(live: Live, life: Life) -> None:
+def test_pristine_reads_the_device_five_times_per_step(live: Live, life: Life, seen: Seen) -> None:
     """The baseline of the checks above, by the same counting."""
     for rank in finished(live(life)).ranks:
         steps = _serving_steps(rank)
         assert steps
         assert {len(step.metadata_collectives) for step in steps} == {1}
         assert {len(step.metadata_reads) for step in steps} == {5}
+    seen("5 reads a step")
+
+
+@pytest.mark.defect("D16")
+@pytest.mark.parametrize("life", [lives.PRISTINE_EAGER], ids=str)
+def test_pristine_eager_reduces_the_counts_on_the_hosts_network(live: Live, life: Life, seen: Seen) -> None:
+    """vLLM makes what the runner did not: a gloo all-reduce for every forward."""
+    for rank in live(life).ranks:
+        events = [steptrace.Collective.of(event) for event in rank.trace if event["kind"] == "collective"]
+        found = Counter(one.device for one in events if one.is_metadata)
+        forwards = sum(event["kind"] == "step" and "end" not in event for event in rank.trace)
+        assert found["cpu"] and not found["npu"], f"{dict(found)} in {forwards} steps"
+    seen("a gloo all-reduce for each forward")

@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table of defects: what the smoke tests show of each on the pristine tree, and on the patched one.
+
+Made from the results of one test run alone. A test names its defects with ``@pytest.mark.defect`` and says what it saw;
+one that looks at the pristine tree passes where the defect shows, one that looks at the patched tree where it is gone.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from patchset import paths, series, smoke
+from patchset.errors import UsageError
+from patchset.testrun import Result
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from patchset.setfile import PatchSet
+    from patchset.terminal import Terminal
+    from patchset.testrun import Case
+
+_NAME = re.compile(r"([A-Z]+)(\d+)([a-z]?)")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the tests of one tree say.
+
+    Attributes:
+        passed: there are tests, and all of them passed.
+        seen: what they saw, in their words.
+        tests: their names; those that did not pass end in their result.
+    """
+
+    passed: bool
+    seen: tuple[str, ...]
+    tests: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Defect:
+    """One row of the table.
+
+    Attributes:
+        name: by which patches and tests call it: D1, D6a.
+        title: what goes wrong, in one line.
+        refuted: the tests of the pristine tree show that the claim is wrong.
+    """
+
+    name: str
+    title: str
+    pristine: Evidence
+    patched: Evidence
+    refuted: bool = False
+
+    @property
+    def proven(self) -> bool:
+        """Shown and fixed, or shown to be no defect."""
+        return self.pristine.passed and (self.refuted or self.patched.passed)
+
+    @property
+    def shown(self) -> str:
+        if self.refuted and self.pristine.passed:
+            return "not a defect"
+        return "yes" if self.pristine.passed else "no"
+
+    @property
+    def fixed(self) -> str:
+        if self.refuted and self.pristine.passed:
+            return "-"
+        return "fixed" if self.patched.passed else "not"
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "defect": self.name,
+            "title": self.title,
+            "shown": self.shown,
+            "fixed": self.fixed,
+            "pristine": asdict(self.pristine),
+            "patched": asdict(self.patched),
+        }
+
+
+@dataclass(frozen=True)
+class DefectReport:
+    """What `patchset defects` found; also in build/<set>/defects.json and defects.md."""
+
+    set_name: str
+    rows: tuple[Defect, ...]
+    seconds: float
+    log: str
+
+    @property
+    def ok(self) -> bool:
+        """Whether there are rows, each of them proven."""
+        return bool(self.rows) and all(row.proven for row in self.rows)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "set": self.set_name,
+            "ok": self.ok,
+            "seconds": round(self.seconds, 1),
+            "log": self.log,
+            "rows": [row.as_dict() for row in self.rows],
+        }
+
+
+def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) -> DefectReport:
+    """Runs the tests that show defects, and writes the table.
+
+    Raises:
+        UsageError: the set has not been applied, or the titles cannot be read.
+        Unavailable: the runtime could not be made.
+        Findings: the tests did not come to an end.
+    """
+    titles = load_titles(smoke.tests_dir() / "defects.toml")
+    resolved = {name for patch in series.load(patch_set.folder) for name in patch.header.resolves}
+    cases, log = smoke.run_tests(
+        patch_set, device="cpu", terminal=terminal, select=["-m", "defect"], log_name="defects.log", offline=offline
+    )
+    rows = table(cases, titles, resolved)
+    report = DefectReport(patch_set.name, tuple(rows), sum(case.seconds for case in cases), str(log))
+    folder = paths.build_dir(patch_set.name)
+    (folder / "defects.json").write_text(json.dumps(report.as_dict(), indent=2) + "\n")
+    (folder / "defects.md").write_text(markdown(report))
+    return report
+
+
+def load_titles(file: Path) -> dict[str, str]:
+    """Titles by the name of the defect.
+
+    Raises:
+        UsageError: the file is not there or is not a table of strings.
+    """
+    try:
+        titles = tomllib.loads(file.read_text(encoding="utf-8"))["titles"]
+        return {str(name): str(title) for name, title in titles.items()}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, AttributeError) as error:
+        raise UsageError(f"{file}: {error!r}", hint="restore it with git") from error
+
+
+def table(cases: Iterable[Case], titles: Mapping[str, str], resolved: Iterable[str]) -> list[Defect]:
+    """One row for each defect that a test names, and for each that a patch resolves and no test does.
+
+    Args:
+        cases: results; those without the property ``defect`` are left out.
+        titles: by name; a defect without one gets an empty title.
+        resolved: names from the patches' headers. D6 is covered where a test names D6 or D6a.
+    """
+    of: dict[str, list[Case]] = {}
+    for case in cases:
+        for name in case.properties.get("defect", "").split():
+            of.setdefault(name, []).append(case)
+    covered = {_number(name) for name in of}
+    names = sorted({*of, *(name for name in resolved if _number(name) not in covered)}, key=_order)
+    return [_row(name, titles.get(name, ""), of.get(name, [])) for name in names]
+
+
+def _row(name: str, title: str, cases: Sequence[Case]) -> Defect:
+    trees = {tree: [case for case in cases if case.properties.get("tree") == tree] for tree in ("pristine", "patched")}
+    refuted = any("refuted" in case.properties for case in trees["pristine"])
+    return Defect(name, title, _evidence(trees["pristine"]), _evidence(trees["patched"]), refuted)
+
+
+def _evidence(cases: Sequence[Case]) -> Evidence:
+    seen = [case.properties["seen"] for case in cases if case.result is Result.PASSED and "seen" in case.properties]
+    tests = [
+        case.function if case.result is Result.PASSED else f"{case.function}: {case.result.value}" for case in cases
+    ]
+    passed = bool(cases) and all(case.result is Result.PASSED for case in cases)
+    return Evidence(passed, tuple(dict.fromkeys(seen)), tuple(dict.fromkeys(tests)))
+
+
+def _order(name: str) -> tuple[str, int, str]:
+    found = _NAME.fullmatch(name)
+    return (found[1], int(found[2]), found[3]) if found else (name, 0, "")
+
+
+def _number(name: str) -> tuple[str, int]:
+    return _order(name)[:2]
+
+
+def markdown(report: DefectReport) -> str:
+    """The table for a README."""
+    lines = ["| defect | shown on pristine | patched | tests |", "|---|---|---|---|"]
+    for row in report.rows:
+        cells = (
+            f"{row.name}: {row.title}",
+            _cell(row.shown, row.pristine),
+            _cell(row.fixed, row.patched),
+            ", ".join(f"`{test}`" for test in (*row.pristine.tests, *row.patched.tests)),
+        )
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def show(report: DefectReport, terminal: Terminal) -> None:
+    """Prints the table, and which tests did not pass."""
+    rows = [(row.name, row.title, _cell(row.shown, row.pristine), _cell(row.fixed, row.patched)) for row in report.rows]
+    terminal.table(f"defects of {report.set_name}", ("defect", "title", "shown on pristine", "patched"), rows)
+    for row in report.rows:
+        if not row.proven:
+            tests = ", ".join((*row.pristine.tests, *row.patched.tests)) or "no test"
+            terminal.note(f"{row.name} is not proven: {tests}")
+    if not report.ok:
+        terminal.note(f"log: {report.log}")
+
+
+def _cell(verdict: str, evidence: Evidence) -> str:
+    return "; ".join([f"{verdict}: {evidence.seen[0]}", *evidence.seen[1:]]) if evidence.seen else verdict

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Functions of the vllm_ascend on the import path, called with plain settings and no engine: ``main(job.json)``.
+
+The job names a ``function`` of this module and its ``arguments``; the result goes to answer.json beside it. What a
+function of upstream reads from its surroundings (process groups, configuration) is set to the settings in question;
+what it does with them is upstream's, or the patches'.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+
+def torchair_graph_sizes(
+    max_num_seqs: int,
+    tokens_per_req: int,
+    max_num_batched_tokens: int,
+    tensor_parallel: int,
+    expert_parallel: bool,
+) -> dict[str, Any]:
+    """The sizes that the TorchAir runner derives, and what it pads its largest decode batch to.
+
+    ``{"sizes": [..], "largest": n, "padded": n or null, "error": message or null}``; ``sizes`` is null where the runner
+    refuses the settings before it serves.
+    """
+    from vllm_ascend.torchair.torchair_model_runner import NPUTorchairModelRunner
+
+    _surroundings(tensor_parallel, tensor_parallel if expert_parallel else 1, torchair=True)
+    parallel = SimpleNamespace(tensor_parallel_size=tensor_parallel, enable_expert_parallel=expert_parallel)
+    scheduler = SimpleNamespace(max_num_batched_tokens=max_num_batched_tokens, max_num_seqs=max_num_seqs)
+    runner = NPUTorchairModelRunner.__new__(NPUTorchairModelRunner)
+    runner.torchair_graph_batch_sizes = []
+    runner.max_num_reqs = max_num_seqs
+    runner.decode_token_per_req = tokens_per_req
+    runner.parallel_config, runner.scheduler_config = parallel, scheduler
+    runner.vllm_config = SimpleNamespace(
+        parallel_config=parallel, scheduler_config=scheduler, model_config=SimpleNamespace(hf_config=SimpleNamespace())
+    )
+    runner.mc2_tokens_capacity = max_num_batched_tokens
+    largest = min(max_num_seqs * tokens_per_req, max_num_batched_tokens // tokens_per_req * tokens_per_req)
+    answer = {"sizes": None, "largest": largest, "padded": None, "error": None}
+    try:
+        runner.check_torchair_graph_batch_sizes()
+        answer["sizes"] = list(runner.torchair_graph_batch_sizes)
+        answer["padded"] = runner.select_torchair_padded_batch_size(largest)
+    except (ValueError, IndexError) as error:
+        answer["error"] = f"{type(error).__name__}: {error}"
+    return answer
+
+
+def forward_context(num_tokens: list[int], mask: int, expert_parallel: int) -> list[dict[str, Any]]:
+    """What a decode of each of ``num_tokens`` rows is told, given an MC2 mask of ``mask`` rows, at tp 1 and dp 1.
+
+    ``[{"rows": padded rows, "mask": rows of its MC2 mask, "custom": fused-MoE state, "generic": method}, ..]``
+    """
+    import inspect
+
+    import torch
+    from vllm.forward_context import get_forward_context
+    from vllm_ascend.ascend_forward_context import set_ascend_forward_context
+
+    _surroundings(1, expert_parallel, torchair=False)
+    config = SimpleNamespace(
+        parallel_config=SimpleNamespace(
+            data_parallel_size=1, enable_expert_parallel=expert_parallel > 1, tensor_parallel_size=1
+        ),
+        compilation_config=SimpleNamespace(static_forward_context={}),
+        model_config=SimpleNamespace(hf_config=SimpleNamespace()),
+    )
+    answers = []
+    for count in num_tokens:
+        arguments: dict[str, Any] = {"num_tokens": count, "with_prefill": False, "num_actual_tokens": count}
+        arguments["reserved_mc2_mask"] = torch.zeros(mask, dtype=torch.bool)
+        if "moe_comm_method" in inspect.signature(set_ascend_forward_context).parameters:
+            arguments["moe_comm_method"] = _runners_choice(count, mask)
+        with set_ascend_forward_context(None, config, **arguments):
+            context = get_forward_context()
+            answers.append(
+                {
+                    "rows": context.padded_num_tokens,
+                    "mask": None if context.mc2_mask is None else len(context.mc2_mask),
+                    "custom": context.fused_moe_state.name,
+                    "generic": context.moe_comm_method_name.removesuffix("commimpl"),
+                }
+            )
+    return answers
+
+
+def _runners_choice(num_tokens: int, mc2_capacity: int) -> str:
+    """What the pristine runner hands to the forward context."""
+    from vllm_ascend.worker.model_runner_v1 import NPUModelRunner
+
+    runner = NPUModelRunner.__new__(NPUModelRunner)
+    runner.mc2_tokens_capacity = mc2_capacity
+    try:
+        return str(runner._select_moe_comm_method(num_tokens))
+    except ValueError as error:
+        return f"ValueError: {error}"
+
+
+def _surroundings(tensor_parallel: int, expert_parallel: int, *, torchair: bool) -> None:
+    """Process groups of these sizes, and the parts of vllm-ascend's configuration that are asked for."""
+    from vllm.distributed import parallel_state
+
+    from vllm_ascend import ascend_config, utils
+
+    for name, size in (("_TP", tensor_parallel), ("_EP", expert_parallel), ("_DP", 1)):
+        group = SimpleNamespace(world_size=size, rank_in_group=0, is_first_rank=False)
+        setattr(parallel_state, name, group)
+    parallel_state._WORLD = SimpleNamespace(rank=0, is_first_rank=False)
+    ascend_config._ASCEND_CONFIG = SimpleNamespace(
+        torchair_graph_config=SimpleNamespace(enabled=torchair),
+        lmhead_tensor_parallel_size=None,
+        enable_shared_expert_dp=False,
+    )
+    utils.init_ascend_soc_version()
+
+
+def main(job_file: str) -> None:
+    job = json.loads(Path(job_file).read_text())
+    answer = globals()[job["function"]](**job["arguments"])
+    Path("answer.json").write_text(json.dumps(answer))
+    sys.stdout.flush()
+    os._exit(0)
