@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""defects: the table is what the results say, and nothing else."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from patchset import defects
+from patchset.defects import DefectReport, table
+from patchset.errors import UsageError
+from patchset.testrun import Case, Result
+
+TITLES = {"D1": "it hangs", "D2": "it raises"}
+
+
+def case(name: str, defect: str, tree: str, result: Result = Result.PASSED, **more: str) -> Case:
+    return Case(f"f::{name}", name, result, 1.0, "", {"defect": defect, "tree": tree, **more})
+
+
+def report(*cases: Case, resolved: tuple[str, ...] = ()) -> DefectReport:
+    return DefectReport("v1", tuple(table(cases, TITLES, resolved)), 2.0, "defects.log")
+
+
+SHOWN = case("test_hangs[a]", "D1", "pristine", seen="hang")
+FIXED = case("test_answers", "D1", "patched", seen="answers")
+
+
+def test_shown_and_fixed() -> None:
+    found = report(SHOWN, FIXED, Case("f::other", "other", Result.FAILED, 1.0))
+    (row,) = found.rows
+    assert (row.name, row.title, row.shown, row.fixed, row.proven) == ("D1", "it hangs", "yes", "fixed", True)
+    assert row.pristine.seen == ("hang",)
+    assert row.pristine.tests == ("test_hangs",)
+    assert found.ok
+
+
+@pytest.mark.parametrize(
+    "cases",
+    [
+        (SHOWN,),
+        (FIXED,),
+        (SHOWN, case("test_answers", "D1", "patched", Result.FAILED)),
+        (SHOWN, case("test_answers", "D1", "patched", Result.SKIPPED)),
+        (SHOWN, FIXED, case("test_more", "D1", "patched", Result.FAILED)),
+        (SHOWN, FIXED, case("test_more", "D1", "pristine", Result.FAILED)),
+        (),
+    ],
+    ids=["no patched", "no pristine", "failed", "skipped", "one of two", "one of two pristine", "nothing"],
+)
+def test_anything_less_is_not_proven(cases: tuple[Case, ...]) -> None:
+    assert not report(*cases, resolved=("D1",)).ok
+
+
+def test_a_test_of_two_defects_counts_for_both() -> None:
+    assert [row.name for row in report(case("test_both", "D1 D2", "pristine")).rows] == ["D1", "D2"]
+
+
+def test_a_resolved_defect_without_a_test_is_a_row() -> None:
+    found = report(SHOWN, FIXED, resolved=("D1", "D2"))
+    assert [(row.name, row.shown, row.fixed) for row in found.rows] == [("D1", "yes", "fixed"), ("D2", "no", "not")]
+    assert not found.ok
+
+
+def test_parts_cover_the_whole_and_stand_in_order() -> None:
+    cases = [case("test_it", name, "pristine") for name in ("D10", "D6b", "D6a", "D2")]
+    assert [row.name for row in report(*cases, resolved=("D6", "D10")).rows] == ["D2", "D6a", "D6b", "D10"]
+
+
+def test_a_refuted_claim_needs_no_fix() -> None:
+    found = report(case("test_no_defect", "D1", "pristine", refuted="yes", seen="equal counts"))
+    assert (found.rows[0].shown, found.rows[0].fixed) == ("not a defect", "-")
+    assert found.ok
+    assert not report(case("test_no_defect", "D1", "pristine", Result.FAILED, refuted="yes")).ok
+
+
+def test_what_a_failed_test_saw_is_not_in_the_table() -> None:
+    (row,) = report(case("test_it[x]", "D1", "patched", Result.FAILED, seen="half of it")).rows
+    assert row.patched.seen == ()
+    assert row.patched.tests == ("test_it: failed",)
+
+
+def test_markdown_has_a_line_for_each_row() -> None:
+    lines = defects.markdown(report(SHOWN, FIXED, case("test_a|b", "D2", "pristine"))).splitlines()
+    assert lines[2] == "| D1: it hangs | yes: hang | fixed: answers | `test_hangs`, `test_answers` |"
+    assert lines[3] == "| D2: it raises | yes | not | `test_a\\|b` |"
+    assert len(lines) == 4
+
+
+RESULTS = st.lists(
+    st.tuples(st.sampled_from(["D1", "D2"]), st.sampled_from(["pristine", "patched"]), st.sampled_from(Result)),
+    max_size=8,
+)
+
+
+@given(RESULTS)
+def test_proven_is_exactly_all_passed_on_both_trees(results: list[tuple[str, str, Result]]) -> None:
+    for row in report(*(case(f"t{i}", *one) for i, one in enumerate(results))).rows:
+        mine = [(tree, result) for name, tree, result in results if name == row.name]
+        assert row.proven == (
+            {tree for tree, _ in mine} == {"pristine", "patched"} and {result for _, result in mine} == {Result.PASSED}
+        )
+
+
+def test_titles(tmp_path: Path) -> None:
+    file = tmp_path / "defects.toml"
+    file.write_text('[titles]\nD1 = "it hangs"\n')
+    assert defects.load_titles(file) == {"D1": "it hangs"}
+    for text in ("[titles", "D1 = 1\n", "titles = 3\n"):
+        file.write_text(text)
+        with pytest.raises(UsageError):
+            defects.load_titles(file)
+    with pytest.raises(UsageError):
+        defects.load_titles(tmp_path / "absent")
+
+
+def test_every_defect_of_the_real_sets_has_a_title() -> None:
+    from patchset import paths, series, smoke
+
+    titles = defects.load_titles(smoke.tests_dir() / "defects.toml")
+    for folder in (paths.repo_root() / "patches").iterdir():
+        for patch in series.load(folder):
+            for name in patch.header.resolves:
+                assert any(title.rstrip("abc") == name for title in titles), f"{patch.name}: {name}"
