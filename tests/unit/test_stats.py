@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-
 from conftest import SET, git
+
 from patchset import paths, series, stats
 
 if TYPE_CHECKING:
