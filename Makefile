@@ -92,7 +92,7 @@ format: $(READY) ## let ruff format the code
 test-unit: $(READY) ## tests of the tool; no torch, no network
 	$(BIN)/pytest -n auto --doctest-modules scripts/patchset tests/unit
 
-test-overlay: $(READY) ## tests of the overlay, with torch and gloo, on the patched tree
+test-overlay: $(READY) ## tests of the overlay and the stand-in, with torch and gloo
 	@$(PATCHSET) apply $(VERSION) $(source) --no-smoke
 	@$(PATCHSET) overlay-tests $(VERSION) $(offline)
 

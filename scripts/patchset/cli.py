@@ -86,7 +86,7 @@ def build_parser() -> argparse.ArgumentParser:
     offline(smoke)
     smoke.add_argument("--only", metavar="EXPRESSION", help="run the tests that pytest -k EXPRESSION selects")
     offline(command("upstream-tests", "run upstream's unit tests on the pristine and the patched tree"))
-    offline(command("overlay-tests", "run the overlay's tests on the patched tree"))
+    offline(command("overlay-tests", "run the tests of the overlay and of the stand-in"))
     offline(command("defects", "show each upstream defect on the pristine tree, and that the patched one is rid of it"))
     command("stats", "count the lines that each patch and the overlay add and remove")
     offline(command("bench", "measure the patched tree against the pristine one"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The overlay's own tests, run where its code runs: with torch, vLLM, the stand-in and the patched tree."""
+"""The tests of the overlay and of the stand-in, run where their code runs: with torch, vLLM and the patched tree."""
 
 from __future__ import annotations
 
@@ -13,23 +13,27 @@ if TYPE_CHECKING:
     from patchset.testrun import Case
 
 _LIMIT_S = 600.0
+_SUITES = {"overlay": "overlay", "standin": "standin/tests"}
 
 
 def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) -> list[Case]:
-    """Runs tests/overlay; the output goes to build/<set>/overlay-tests.log.
+    """Runs tests/overlay and tests/standin/tests; the output goes to build/<set>/<suite>-tests.log.
 
     Raises:
         Unavailable: the runtime could not be made.
         Findings: the tests did not come to an end.
     """
     made = runtime.ensure(patch_set, terminal, offline=offline)
-    root = paths.repo_root()
-    log = paths.build_dir(patch_set.name) / "overlay-tests.log"
-    terminal.step(f"overlay tests; log: {log}")
-    return testrun.run(
-        [str(made.python), "-m", "pytest", "-q", "-p", "no:cacheprovider", str(root / "tests" / "overlay")],
-        environ=made.environment(paths.tree_dir(patch_set.name), runtime.standin_dir()),
-        folder=root,
-        log=log,
-        limit=_LIMIT_S,
-    )
+    tests = paths.repo_root() / "tests"
+    cases = []
+    for suite, folder in _SUITES.items():
+        log = paths.build_dir(patch_set.name) / f"{suite}-tests.log"
+        terminal.step(f"{suite} tests; log: {log}")
+        cases += testrun.run(
+            [str(made.python), "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tests / folder)],
+            environ=made.environment(paths.tree_dir(patch_set.name), runtime.standin_dir()),
+            folder=tests.parent,
+            log=log,
+            limit=_LIMIT_S,
+        )
+    return cases
