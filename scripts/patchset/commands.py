@@ -46,7 +46,9 @@ def overlay_tests(arguments: argparse.Namespace, terminal: Terminal) -> int:
     by_result = {result.value: [case for case in cases if case.result is result] for result in Result}
     for case in by_result["failed"]:
         terminal.note(f"failed: {case.id}: {case.why}")
-    terminal.note("tests of overlay and stand-in: " + ", ".join(f"{len(found)} {result}" for result, found in by_result.items()))
+    terminal.note(
+        "tests of overlay and stand-in: " + ", ".join(f"{len(found)} {result}" for result, found in by_result.items())
+    )
     terminal.document(
         {"command": "overlay-tests"} | {result: [case.id for case in found] for result, found in by_result.items()}
     )
