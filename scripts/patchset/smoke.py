@@ -159,5 +159,6 @@ def _row(case: Case) -> Row:
 
 def _tell(line: str, terminal: Terminal) -> None:
     if found := _OUTCOME.match(line):
-        name = found["test"].rpartition("::")[2].removeprefix("test_").replace("_", " ", 12)
-        terminal.step(f"  {found['outcome'].lower()}: {name}")
+        function, bracket, mode = found["test"].partition("::")[2].partition("[")
+        name = function.removeprefix("test_").replace("_", " ")
+        terminal.step(f"  {found['outcome'].lower()}: {name}{' ' if bracket else ''}{bracket}{mode}")
