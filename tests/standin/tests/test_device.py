@@ -49,6 +49,12 @@ def test_upload_and_download_copy() -> None:
     assert (host.tolist(), on_device.tolist(), back.tolist()) == ([1, 1], [2, 2], [0, 0])
 
 
+def test_a_module_moves() -> None:
+    """``Module.to`` names the device first and the dtype as None."""
+    module = torch.nn.Linear(1, 1).to(torch.device("npu:0"))
+    assert module.weight.is_npu and module.weight.dtype == torch.float32
+
+
 def test_pinned_memory_is_plain_memory() -> None:
     assert torch.zeros(2, pin_memory=True).pin_memory().tolist() == [0, 0]
 

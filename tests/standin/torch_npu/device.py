@@ -126,11 +126,11 @@ def _move(function: Callable[..., Any]) -> Callable[..., Any]:
             device = resolve(kwargs.pop("device"))
         else:
             return function(self, *args, **kwargs)
-        if device is not None:
-            kwargs["device"] = device
-            if len(args) < 3:  # else the caller said whether to copy
-                kwargs.setdefault("copy", True)
-        return function(self, *args, **kwargs)
+        if device is None:
+            return function(self, *args, **kwargs)
+        if len(args) < 3:  # else the caller said whether to copy
+            kwargs.setdefault("copy", True)
+        return function(self, device, *args, **kwargs)
 
     return to
 
