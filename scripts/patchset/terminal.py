@@ -23,6 +23,14 @@ if TYPE_CHECKING:
 _WIDTH = 120  # columns of a table off a TTY
 
 
+class _Console(Console):
+    """A console whose reader may leave: the command goes on, and its exit code stays its own."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+
+
 class Terminal:
     """stdout and stderr of one run. Off a TTY, or with NO_COLOR, the lines are plain.
 
@@ -33,8 +41,8 @@ class Terminal:
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
         wide = None if sys.stdout.isatty() or os.environ.get("COLUMNS") else _WIDTH
-        self._out = Console(file=sys.stdout, highlight=False, soft_wrap=True, width=wide)
-        self._err = Console(file=sys.stderr, highlight=False, soft_wrap=True)
+        self._out = _Console(file=sys.stdout, highlight=False, soft_wrap=True, width=wide)
+        self._err = _Console(file=sys.stderr, highlight=False, soft_wrap=True)
 
     def step(self, message: str) -> None:
         """Says on stderr what is done now."""
