@@ -55,6 +55,15 @@ def test_a_module_moves() -> None:
     assert module.weight.is_npu and module.weight.dtype == torch.float32
 
 
+def test_to_takes_its_arguments_as_torch_does() -> None:
+    x = torch.ones(1)
+    npu = torch.device("npu")
+    for moved in (x.to(npu, torch.float16), x.to("npu", torch.float16, True), x.to(device="npu", dtype=torch.float16)):
+        assert moved.dtype == torch.float16
+    assert x.to(None, torch.float16).dtype == x.to(torch.float16).dtype == x.to(moved).dtype == torch.float16
+    assert torch.nn.Linear(1, 1).to("npu").to(npu, torch.float16).to(torch.device("cpu")).weight.dtype == torch.float16
+
+
 def test_pinned_memory_is_plain_memory() -> None:
     assert torch.zeros(2, pin_memory=True).pin_memory().tolist() == [0, 0]
 

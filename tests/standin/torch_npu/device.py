@@ -135,6 +135,20 @@ def _move(function: Callable[..., Any]) -> Callable[..., Any]:
     return to
 
 
+def _move_module(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Wraps ``Module.to``, whose own parser does not know the name either."""
+
+    @functools.wraps(function)
+    def to(self: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
+        if args:
+            args = (resolve(args[0]), *args[1:])
+        if "device" in kwargs:
+            kwargs["device"] = resolve(kwargs["device"])
+        return function(self, *args, **kwargs)
+
+    return to
+
+
 def _to_host(self: torch.Tensor, memory_format: torch.memory_format = torch.preserve_format) -> torch.Tensor:
     """``Tensor.cpu()``: always a copy."""
     return self.to(CPU, memory_format=memory_format)
@@ -171,6 +185,7 @@ def install() -> None:
     for name in _NEW_METHODS:
         setattr(torch.Tensor, name, _like_factory(getattr(torch.Tensor, name)))
     torch.Tensor.to = _move(torch.Tensor.to)  # type: ignore[method-assign]
+    torch.nn.Module.to = _move_module(torch.nn.Module.to)  # type: ignore[method-assign]
     torch.Tensor.cpu = _to_host  # type: ignore[method-assign]
     torch.Tensor.npu = _to_npu  # type: ignore[attr-defined]
     torch.Tensor.pin_memory = _pinned_copy  # type: ignore[method-assign, assignment]

@@ -165,15 +165,18 @@ class _Marks(TorchFunctionMode):
         return result
 
     def _moved(self, to: Any, args: Any, kwargs: Any) -> Any:
-        source, target = args[0], kwargs.get("device")
-        if target is None and len(args) > 1 and isinstance(args[1], Tensor):
-            target = device.NPU if on_npu(args[1]) else device.CPU
-        if target is None:
-            placed = on_npu(source)
-        else:
+        source = args[0]
+        target = kwargs.get("device", args[1] if len(args) > 1 else None)
+        if isinstance(target, Tensor):
+            target = device.NPU if on_npu(target) else device.CPU
+        if isinstance(target, str):
+            target = torch.device(target)
+        if isinstance(target, torch.device):
             placed = device.is_npu(target)
             if on_npu(source) and not placed:
-                _copies_to_host(bool(kwargs.get("non_blocking", len(args) > 2 and args[2] is True)), "to")
+                _copies_to_host(bool(kwargs.get("non_blocking", len(args) > 3 and args[3])), "to")
+        else:
+            placed = on_npu(source)
         result = to(*args, **kwargs)
         if result is not source:
             mark(result, placed)
