@@ -100,13 +100,13 @@ class Life:
     def engine_arguments(self, checkpoint: str, storage: str) -> dict[str, Any]:
         """Keyword arguments of ``vllm.LLM``; ``storage`` is a folder for the KV connector."""
         # float32 for exact tokens. Upstream's attention mask for chunked prefill has no float32,
-        # so the AscendScheduler is used, which does not chunk.
+        # so the AscendScheduler is used, which does not chunk. A 310P's activation gives float16 whatever it gets.
         extra: dict[str, Any] = {"ascend_scheduler_config": {"enabled": True}}
         if self.mode is Mode.TORCHAIR:
             extra["torchair_graph_config"] = {"enabled": True, "graph_batch_sizes": [MAX_SEQS]}
         arguments: dict[str, Any] = {
             "model": checkpoint,
-            "dtype": "float32",
+            "dtype": "float16" if self.soc == SOC_310P else "float32",
             "skip_tokenizer_init": True,
             "seed": 0,
             "max_model_len": MAX_TOKENS,

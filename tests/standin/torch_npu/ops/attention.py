@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from torch_npu.library import npu_op
+from torch_npu.ops.cache import by_token
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, scale: float, allowed: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -32,9 +33,16 @@ def causal(queries: int, keys: int, device: torch.device | None = None) -> Tenso
 
 
 def paged(cache: Tensor, block_row: Tensor, length: int) -> Tensor:
-    """cache [blocks, block_size, ...], one row of a block table -> the first `length` entries [length, ...]."""
+    """cache [blocks, block_size, ...], or as a 310P has it, and one row of a block table -> the first `length` entries
+    [length, ...]."""
+    cache = by_token(cache)
     blocks = -(-length // cache.shape[1])
     return cache[block_row[:blocks].long()].flatten(0, 1)[:length]
+
+
+def plain_mask(mask: Tensor) -> Tensor:
+    """mask [rows, columns], or fractal as a 310P has it, one for each sequence: [sequences, columns / 16, rows, 16]."""
+    return mask if mask.dim() == 2 else mask[0].transpose(0, 1).flatten(1)
 
 
 def _lengths(lengths: Tensor) -> list[int]:
@@ -60,8 +68,10 @@ def _npu_flash_attention(
     """Prefill without a cache: query [tokens, heads, d], key and value [tokens, kv_heads, d], seq_len [sequences] ->
     out.
 
-    mask [longest or more, longest or more]: any value but 0 hides a key (vllm-ascend passes -inf or 1, by dtype).
+    mask [longest or more, longest or more], or fractal: any value but 0 hides a key (vllm-ascend passes -inf or 1, by
+    dtype). Rows beyond the sequences are padding.
     """
+    mask = plain_mask(mask)
     start = 0
     for length in _lengths(seq_len):
         rows = slice(start, start + length)
@@ -121,7 +131,10 @@ def _npu_paged_attention(
     """Decode: one token a sequence. query [sequences or more, heads, d], caches [blocks, block_size, kv_heads, d],
     block_table [sequences, blocks], context_lens [sequences] -> the first rows of out; further rows are padding."""
     for row, length in enumerate(_lengths(context_lens)):
-        key, value = (paged(cache, block_table[row], length) for cache in (key_cache, value_cache))
+        key, value = (
+            paged(cache, block_table[row], length).reshape(length, num_kv_heads, -1)
+            for cache in (key_cache, value_cache)
+        )
         attended, _ = attend(query[row].view(1, num_heads, -1), key, value, scale_value, None)
         out[row] = attended.view_as(out[row])
 

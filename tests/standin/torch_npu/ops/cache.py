@@ -13,6 +13,18 @@ from torch_npu.library import npu_op
 FORMAT_ND = 2
 
 
+def on_310p() -> bool:
+    """Whether the chip is a 310P, whose layouts are fractal: the last dimension is split into sixteens."""
+    from torch_npu import npu
+
+    return npu.soc_name().startswith("Ascend310P")
+
+
+def by_token(cache: Tensor) -> Tensor:
+    """A paged cache as [blocks, block_size, ...]: a view. A 310P has it as [blocks, heads * head / 16, block_size, 16]."""
+    return cache.permute(0, 2, 1, 3) if on_310p() else cache
+
+
 @npu_op(
     "_npu_reshape_and_cache(Tensor key, Tensor value, Tensor(a!) key_cache, Tensor(b!) value_cache, Tensor "
     "slot_indices) -> ()",
@@ -21,13 +33,14 @@ FORMAT_ND = 2
 def _npu_reshape_and_cache(
     key: Tensor, value: Tensor, key_cache: Tensor, value_cache: Tensor, slot_indices: Tensor
 ) -> None:
-    """key and value [tokens, heads, head], caches [blocks, block_size, heads, head], slot_indices [tokens]; a slot of
-    -1 is skipped."""
+    """key and value [tokens, heads, head], caches [blocks, block_size, heads, head] or as a 310P has them, slot_indices
+    [tokens]; a slot of -1 is skipped."""
     slots = slot_indices[: key.shape[0]].long()
     keep = slots >= 0
     for cache, new in ((key_cache, key), (value_cache, value)):
-        flat = cache.view(-1, *cache.shape[2:])
-        flat[slots[keep]] = new[: slots.shape[0]][keep].view(-1, *cache.shape[2:]).to(cache.dtype)
+        tokens = by_token(cache)
+        block, offset = slots[keep] // tokens.shape[1], slots[keep] % tokens.shape[1]
+        tokens[block, offset] = new[: slots.shape[0]][keep].reshape(-1, *tokens.shape[2:]).to(cache.dtype)
 
 
 @npu_op("npu_scatter_nd_update_(Tensor(a!) self, Tensor indices, Tensor updates) -> Tensor(a!)")
