@@ -168,6 +168,8 @@ def defect(request: pytest.FixtureRequest, record_property: Callable[[str, objec
     if names:
         record_property("defect", " ".join(dict.fromkeys(names)))
         record_property("tree", _tree(request.node).value)
+        if any(mark.kwargs.get("refuted") for mark in request.node.iter_markers("defect")):
+            record_property("refuted", "yes")
 
 
 @pytest.fixture(autouse=True)
