@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import checkpoints
+import drafters
 import engine
 import pytest
 import reference
@@ -82,7 +83,7 @@ def launcher(bench: Bench) -> Iterator[Callable[[Tree], Launcher]]:
             return Spawner(engine.RANK, bench.environment(tree))
         if tree not in nurseries:
             shutil.rmtree(bench.traces(tree), ignore_errors=True)
-            architectures = [model.architecture for model in Model]
+            architectures = [*(model.architecture for model in Model), *drafters.ARCHITECTURES]
             log = bench.work / f"nursery-{tree.value}.log"
             nurseries[tree] = Nursery(architectures, bench.environment(tree), log)
         return nurseries[tree]

@@ -222,6 +222,7 @@ class _Silence:
 
 def _job(life: Life, rank: int, checkpoint: Path, folder: Path) -> dict[str, Any]:
     return {
+        "script": life.script,
         "engine": life.engine_arguments(str(checkpoint), str(folder / "kv")),
         "progress": str(folder / "progress"),
         "new_tokens": TOKENS,

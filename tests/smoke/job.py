@@ -89,6 +89,11 @@ class Life:
     rounds: tuple[Round, ...] = field(default=DP2_ROUNDS, repr=False)
 
     @property
+    def script(self) -> str:
+        """The module that a rank of this life runs."""
+        return "rank"
+
+    @property
     def dp_size(self) -> int:
         return len(self.rounds[0].prompts)
 

@@ -1,24 +1,70 @@
 # SPDX-License-Identifier: Apache-2.0
 """Speculative decoding under DP: a drafter follows the step instead of synchronising on its own."""
 
+from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
+import drafted
 import pytest
+import reference
+import steptrace
 from checkpoints import Model
-from drafted import DraftedLife
-from engine import Report, finished
-from job import Life, Tree
+from drafted import DraftedLife, Drafter
+from engine import Outcome, RankReport, Report, finished
+from job import Life
 
 Live = Callable[[Life], Report]
-Expected = Callable[[Model], dict[int, list[int]]]
+Checkpoint = Callable[[Model], Path]
+Seen = Callable[[str], None]
 
-MTP = DraftedLife(Tree.PATCHED, Model.DEEPSEEK_V3)
+
+def _serving_steps(rank: RankReport) -> list[steptrace.Step]:
+    begin = next(line["begin"] for line in rank.lines if "begin" in line)
+    return steptrace.steps(rank.trace, since=begin)
 
 
-@pytest.mark.parametrize("life", [MTP], ids=str)
-def test_tokens_are_those_without_drafts(live: Live, expected: Expected, life: DraftedLife) -> None:
+PATCHED = [
+    pytest.param(life, marks=pytest.mark.defect(defect), id=str(life))
+    for life, defect in ((drafted.MTP, "D16"), (drafted.MTP_EP, "D16"), (drafted.EAGLE3, "D5"))
+]
+
+
+@pytest.mark.parametrize("life", PATCHED)
+def test_tokens_are_those_without_drafts(live: Live, checkpoint: Checkpoint, life: DraftedLife) -> None:
     report = finished(live(life))
-    want = expected(life.model)
+    want = reference.expected_tokens(life.target(checkpoint(life.model)))
     for turn in life.rounds:
         asked = {index: want[index] for rank in range(life.dp_size) for index in turn.asked(rank)}
         assert report.tokens(turn.name) == asked, turn.name
+    if life.drafter is Drafter.MTP:
+        verified = {line["attention"] for rank in report.ranks for line in rank.lines if "forward" in line}
+        assert "SpecDecoding" in verified, "no draft was ever verified"
+
+
+@pytest.mark.standin
+@pytest.mark.parametrize("life", PATCHED)
+def test_step_and_drafts_share_one_collective(live: Live, life: DraftedLife) -> None:
+    """Busy and idle: the step's own, on the device group; none of vLLM's on the hosts' network."""
+    for number, rank in enumerate(finished(live(life)).ranks):
+        found = Counter(tuple(one.device for one in step.metadata_collectives) for step in _serving_steps(rank))
+        assert set(found) == {("npu",)}, f"rank {number}: {dict(found)}"
+
+
+@pytest.mark.standin
+@pytest.mark.defect("D16")
+@pytest.mark.parametrize("life", [drafted.PRISTINE_MTP_EP], ids=str)
+def test_pristine_mtp_reduces_counts_twice_a_step(live: Live, life: DraftedLife, seen: Seen) -> None:
+    for number, rank in enumerate(finished(live(life)).ranks):
+        found = Counter(tuple(one.device for one in step.metadata_collectives) for step in _serving_steps(rank))
+        assert set(found) == {("cpu", "cpu")}, f"rank {number}: {dict(found)}"
+    seen("two gloo all-reduces a step")
+
+
+@pytest.mark.defect("D5")
+@pytest.mark.parametrize("life", [drafted.PRISTINE_EAGLE3], ids=str)
+def test_pristine_eagle_is_stuck_beside_an_idle_rank(live: Live, life: DraftedLife, seen: Seen) -> None:
+    report = live(life)
+    assert report.ready, str(report)
+    assert report.outcome in (Outcome.HANG, Outcome.ABORT), str(report)
+    seen(report.outcome.value)
