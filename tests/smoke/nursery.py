@@ -112,9 +112,12 @@ def _die_with_parent() -> None:
 def _import_vllm(architectures: Sequence[str]) -> None:
     """Imports in the order in which an engine does, as far as nothing depends on its settings."""
     from vllm import LLM, ModelRegistry  # noqa: F401
+    from vllm.model_executor.models import registry
     from vllm.plugins import load_general_plugins
 
     load_general_plugins()
+    # vLLM inspects each class in a new Python, which imports everything again.
+    registry._run_in_subprocess = _in_a_fork
     for architecture in architectures:
         ModelRegistry._try_inspect_model_cls(architecture)
 
