@@ -21,7 +21,7 @@ def on_310p() -> bool:
 
 
 def by_token(cache: Tensor) -> Tensor:
-    """A paged cache as [blocks, block_size, ...]: a view. A 310P has it as [blocks, heads * head / 16, block_size, 16]."""
+    """A view of a paged cache as [blocks, block_size, ...]. A 310P has [blocks, heads * head / 16, block_size, 16]."""
     return cache.permute(0, 2, 1, 3) if on_310p() else cache
 
 
