@@ -89,6 +89,20 @@ def test_chunks(name: str) -> None:
     torch.testing.assert_close(out, torch.cat([_reference(q, k, v, causal=True) for q, (k, v) in parts]))
 
 
+def test_chunks_that_are_not_all_there() -> None:
+    """Three new tokens are named for each sequence, and one row is passed: it is the last of its sequence."""
+    contexts = [7, 5]
+    key_cache, value_cache, table, dense = _paged(contexts)
+    query = torch.randn(1, HEADS, WIDTH)
+    out = torch.zeros_like(query)
+    torch_npu._npu_paged_attention_splitfuse(
+        query=query, key_cache=key_cache, value_cache=value_cache, mask=torch.zeros(1), block_table=table,
+        seq_len=torch.tensor([3, 3]), context_lens=torch.tensor(contexts), num_kv_heads=KV_HEADS, num_heads=HEADS,
+        scale_value=SCALE, out=out,
+    )  # fmt: skip
+    torch.testing.assert_close(out, _reference(query, *dense[0], causal=True))
+
+
 def test_incremental() -> None:
     lengths = [6, 2]
     key_cache, value_cache, table, dense = _paged(lengths)

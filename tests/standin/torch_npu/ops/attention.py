@@ -139,6 +139,12 @@ def _npu_paged_attention(
         out[row] = attended.view_as(out[row])
 
 
+def _within(lengths: list[int], rows: int) -> Tensor:
+    """``lengths`` cut off where their sum passes ``rows``."""
+    ends = torch.tensor([0, *lengths]).cumsum(0).clamp(max=rows)
+    return ends.diff()
+
+
 def _chunks(
     query: Tensor,
     key_cache: Tensor,
@@ -180,8 +186,11 @@ def _npu_paged_attention_splitfuse(
     """Prefill chunks and decodes together: seq_len [sequences] new tokens, context_lens [sequences] all tokens.
 
     The mask that callers pass is the causal one, laid out per query row; causality is applied from the lengths.
+    Upstream's Eagle drafter names the target's new tokens, of which it passes only the accepted ones; a kernel then
+    reads past the end, and here the rows that are not there are left out. Its drafts are poor for it, no token wrong.
     """
-    _chunks(query, key_cache, value_cache, block_table, seq_len, context_lens, scale_value, out)
+    present = _within(_lengths(seq_len), len(query))
+    _chunks(query, key_cache, value_cache, block_table, present, context_lens, scale_value, out)
 
 
 @npu_op(
