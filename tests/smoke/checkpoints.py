@@ -77,11 +77,13 @@ class Model(Enum):
     QWEN3 = "qwen3"
     QWEN3_MOE = "qwen3_moe"
     DEEPSEEK_V3 = "deepseek_v3"
+    LLAMA = "llama"
 
     @property
     def architecture(self) -> str:
         """The class that a checkpoint names, by which vLLM finds its own."""
-        return {"qwen3": "Qwen3", "qwen3_moe": "Qwen3Moe", "deepseek_v3": "DeepseekV3"}[self.value] + "ForCausalLM"
+        names = {"qwen3": "Qwen3", "qwen3_moe": "Qwen3Moe", "deepseek_v3": "DeepseekV3", "llama": "Llama"}
+        return names[self.value] + "ForCausalLM"
 
     @property
     def config(self) -> dict[str, Any]:
@@ -92,6 +94,10 @@ class Model(Enum):
                 return _COMMON | _GROUPED_QUERY | _EXPERTS
             case Model.DEEPSEEK_V3:
                 return _COMMON | _LATENT_ATTENTION
+            case Model.LLAMA:
+                # An Eagle3 head reads the hidden states before the third layer, the middle one and the third from the
+                # end: three different ones from seven layers on.
+                return _COMMON | _GROUPED_QUERY | {"num_hidden_layers": 7}
 
 
 def make(model: Model, directory: Path) -> Path:

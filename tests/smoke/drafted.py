@@ -15,6 +15,9 @@ _EVERY_PROMPT = tuple(range(len(PROMPTS)))
 # The same batch on both ranks, in lockstep to the end: nothing here depends on what ranks tell each other.
 ALIKE_ROUND = Round("alike", (_EVERY_PROMPT[:1], _EVERY_PROMPT[:1]))
 # Rank 0 decodes as many requests as it may hold, each with a draft, when rank 1 begins to prefill.
+_ALL_BUT_ONE = _EVERY_PROMPT[:-1]
+# The same on both ranks, and the last prompt joins the others while they verify drafts: more logits than requests.
+MIXED_ROUND = Round("prefill among drafts", (_ALL_BUT_ONE, _ALL_BUT_ONE), late=(_EVERY_PROMPT[-1:], _EVERY_PROMPT[-1:]))
 FULL_DECODE_ROUND = Round("full decode beside a prefill", (_EVERY_PROMPT, ()), late=((), (3,)))
 ONE_REQUEST_ROUNDS = tuple(turn for turn in DP2_ROUNDS if turn.name == "one prompt")
 
@@ -30,6 +33,8 @@ class DraftedLife(Life):
 
     drafter: Drafter = Drafter.MTP
     lmhead_parallel: bool = False
+    chunked_prefill: bool = False
+    """Use vLLM's own scheduler, which puts prefills and decodes into one batch."""
     upstreams_logits: bool = False
     """Run vllm-ascend's LogitsProcessor even where vLLM cannot register it."""
 
@@ -40,15 +45,12 @@ class DraftedLife(Life):
     def __str__(self) -> str:
         life, _, tree = super().__str__().rpartition(" on ")
         parts = [life, self.drafter.value] + ["lm-head parallel"] * self.lmhead_parallel
+        parts += ["chunked prefill"] * self.chunked_prefill
         return ", ".join(parts + ["vLLM's logits replaced"] * self.upstreams_logits) + f" on {tree}"
-
-    def target(self, checkpoint: Path) -> Path:
-        """The checkpoint whose greedy tokens this life yields."""
-        return drafters.eagle3_target(checkpoint) if self.drafter is Drafter.EAGLE3 else checkpoint
 
     def engine_arguments(self, checkpoint: str, storage: str) -> dict[str, Any]:
         arguments = super().engine_arguments(checkpoint, storage)
-        target = self.target(Path(checkpoint))
+        target = Path(checkpoint)
         match self.drafter:
             case Drafter.MTP:
                 arguments["model"] = str(drafters.with_mtp_layer(target))
@@ -56,9 +58,11 @@ class DraftedLife(Life):
             case Drafter.EAGLE3:
                 # Two drafts, the most that upstream has: only the second forward is one more than an idle rank's.
                 # Its attention mask has no float32.
-                arguments |= {"model": str(target), "dtype": "float16"}
+                arguments["dtype"] = "float16"
                 head = {"method": "eagle3", "model": str(drafters.eagle3_head(target)), "num_speculative_tokens": 2}
                 arguments["speculative_config"] = head
+        if self.chunked_prefill:
+            arguments |= {"dtype": "float16", "additional_config": {}}
         if self.lmhead_parallel:
             arguments["additional_config"] |= {"lmhead_tensor_parallel_size": self.dp_size}
         return arguments
@@ -69,8 +73,8 @@ MTP = DraftedLife(Tree.PATCHED, Model.DEEPSEEK_V3)
 MTP_EP = DraftedLife(Tree.PATCHED, Model.DEEPSEEK_V3, expert_parallel=True)
 PRISTINE_MTP_EP = DraftedLife(Tree.PRISTINE, Model.DEEPSEEK_V3, expert_parallel=True)
 
-EAGLE3 = DraftedLife(Tree.PATCHED, Model.QWEN3, drafter=Drafter.EAGLE3)
-PRISTINE_EAGLE3 = DraftedLife(Tree.PRISTINE, Model.QWEN3, drafter=Drafter.EAGLE3, rounds=ONE_REQUEST_ROUNDS)
+EAGLE3 = DraftedLife(Tree.PATCHED, Model.LLAMA, drafter=Drafter.EAGLE3)
+PRISTINE_EAGLE3 = DraftedLife(Tree.PRISTINE, Model.LLAMA, drafter=Drafter.EAGLE3, rounds=ONE_REQUEST_ROUNDS)
 
 
 def _lmhead(tree: Tree, *rounds: Round, **settings: bool) -> DraftedLife:
@@ -80,6 +84,7 @@ def _lmhead(tree: Tree, *rounds: Round, **settings: bool) -> DraftedLife:
 LMHEAD = _lmhead(Tree.PATCHED, *DP2_ROUNDS, FULL_DECODE_ROUND)
 LMHEAD_KV_BOTH = _lmhead(Tree.PATCHED, *ONE_REQUEST_ROUNDS, kv_both=True)
 PRISTINE_LMHEAD = _lmhead(Tree.PRISTINE, ALIKE_ROUND)
-PRISTINE_LMHEAD_PREFILL = _lmhead(Tree.PRISTINE, ALIKE_ROUND, FULL_DECODE_ROUND, upstreams_logits=True)
+LMHEAD_MIXED = _lmhead(Tree.PATCHED, ALIKE_ROUND, MIXED_ROUND, chunked_prefill=True)
+PRISTINE_LMHEAD_MIXED = _lmhead(Tree.PRISTINE, ALIKE_ROUND, MIXED_ROUND, chunked_prefill=True, upstreams_logits=True)
 # A KV producer's idle rank calls its batch a prefill, so its lm-head rows are those of the rank that does prefill.
 PRISTINE_LMHEAD_KV_BOTH = _lmhead(Tree.PRISTINE, *ONE_REQUEST_ROUNDS, kv_both=True, upstreams_logits=True)

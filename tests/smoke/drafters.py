@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints with a drafter: DeepSeek's multi-token-prediction layer, or an Eagle3 head for a dense model.
+"""Checkpoints with a drafter: DeepSeek's multi-token-prediction layer, or an Eagle3 head for a Llama.
 
 Norms are one and matrices random, so drafts are of the right form and nearly always wrong: every step rejects.
 """
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
 ARCHITECTURES = ("DeepSeekMTPModel", "Eagle3LlamaForCausalLM")
 """The drafters' classes, by vLLM's names."""
 
-# Eagle3 reads the hidden states before three layers: the third, the middle one and the third from the end. They are
-# three different ones from seven layers on.
-_EAGLE3_TARGET_LAYERS = 7
-
 
 def with_mtp_layer(checkpoint: Path) -> Path:
     """A copy of a DeepSeek-V3-like ``checkpoint`` that has one multi-token-prediction layer behind its last layer."""
@@ -42,22 +38,8 @@ def with_mtp_layer(checkpoint: Path) -> Path:
     return _derived(checkpoint, "mtp", change)
 
 
-def eagle3_target(checkpoint: Path) -> Path:
-    """``checkpoint`` of a dense Qwen3 with its layers repeated until an Eagle3 head can read three of them."""
-
-    def change(config: dict[str, Any], tensors: Tensors) -> tuple[dict[str, Any], Tensors]:
-        layers = config["num_hidden_layers"]
-        for index in range(layers, _EAGLE3_TARGET_LAYERS):
-            copied = _layer(tensors, index % layers)
-            tensors |= {f"model.layers.{index}.{name}": tensor.clone() for name, tensor in copied.items()}
-        kinds = config["layer_types"][:1] * _EAGLE3_TARGET_LAYERS
-        return config | {"num_hidden_layers": _EAGLE3_TARGET_LAYERS, "layer_types": kinds}, tensors
-
-    return _derived(checkpoint, "deep", change)
-
-
 def eagle3_head(target: Path) -> Path:
-    """A one-layer Eagle3 head for ``target``, which shares its embedding."""
+    """A one-layer Eagle3 head for a Llama ``target``, whose embedding it shares."""
 
     def change(config: dict[str, Any], _: Tensors) -> tuple[dict[str, Any], Tensors]:
         width, inner, vocabulary = config["hidden_size"], config["intermediate_size"], config["vocab_size"]
@@ -76,9 +58,7 @@ def eagle3_head(target: Path) -> Path:
         }
         norms = ("input_layernorm", "hidden_norm", "post_attention_layernorm")
         tensors = _random(shapes) | _ones(width, "norm", *(f"midlayer.{name}" for name in norms))
-        llama = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "num_hidden_layers": 1}
-        config.pop("layer_types")
-        return config | llama | {"draft_vocab_size": vocabulary}, tensors
+        return config | {"num_hidden_layers": 1, "draft_vocab_size": vocabulary}, tensors
 
     return _derived(target, "eagle3", change)
 

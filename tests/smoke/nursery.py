@@ -55,7 +55,7 @@ class Spawner:
                 cwd=folder,
                 env={**self._environment, **environment},
                 start_new_session=True,
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,
             )
         self._processes[process.pid] = process
         return process.pid
@@ -105,7 +105,8 @@ class Nursery:
         return found
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """Have this process killed when its parent ends."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
@@ -146,7 +147,7 @@ def _start(folder: str, environment: Mapping[str, str]) -> int:
     if pid:
         return pid
     try:
-        _die_with_parent()
+        die_with_parent()
         os.setsid()
         os.chdir(folder)
         os.environ.update(environment)

@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from nursery import die_with_parent
+
 ANSWERED, WAITS = "answered", "waits"
 _LIMIT = 6.0
 
@@ -50,6 +52,7 @@ def _empty_step(engine: Any) -> list[str]:
 
 def main(job_file: str) -> None:
     job = json.loads(Path(job_file).read_text())
+    os.register_at_fork(after_in_child=die_with_parent)
     from vllm import LLM
 
     engine = LLM(**job["engine"], pipeline_parallel_size=2, distributed_executor_backend="mp").llm_engine

@@ -3,11 +3,9 @@
 
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 
 import drafted
 import pytest
-import reference
 import steptrace
 from checkpoints import Model
 from drafted import DraftedLife, Drafter
@@ -15,7 +13,7 @@ from engine import Outcome, RankReport, Report, finished
 from job import Life
 
 Live = Callable[[Life], Report]
-Checkpoint = Callable[[Model], Path]
+Expected = Callable[[Model], dict[int, list[int]]]
 Seen = Callable[[str], None]
 
 
@@ -31,9 +29,9 @@ PATCHED = [
 
 
 @pytest.mark.parametrize("life", PATCHED)
-def test_tokens_are_those_without_drafts(live: Live, checkpoint: Checkpoint, life: DraftedLife) -> None:
+def test_tokens_are_those_without_drafts(live: Live, expected: Expected, life: DraftedLife) -> None:
     report = finished(live(life))
-    want = reference.expected_tokens(life.target(checkpoint(life.model)))
+    want = expected(life.model)
     for turn in life.rounds:
         asked = {index: want[index] for rank in range(life.dp_size) for index in turn.asked(rank)}
         assert report.tokens(turn.name) == asked, turn.name
