@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An lm head that is split over the DP ranks, with a drafter that has one too."""
+
+from collections.abc import Callable
+
+import drafted
+import pytest
+import steptrace
+from checkpoints import VOCABULARY, Model
+from drafted import DraftedLife
+from engine import Outcome, RankReport, Report, finished
+from job import Life
+
+Live = Callable[[Life], Report]
+Expected = Callable[[Model], dict[int, list[int]]]
+Seen = Callable[[str], None]
+
+
+@pytest.mark.defect("D9", "D9a", "D9b")
+@pytest.mark.parametrize("life", [drafted.LMHEAD, drafted.LMHEAD_KV_BOTH, drafted.LMHEAD_MIXED], ids=str)
+def test_tokens_are_those_of_a_whole_head(live: Live, expected: Expected, life: DraftedLife) -> None:
+    report, want = finished(live(life)), expected(life.model)
+    for turn in life.rounds:
+        asked = {index: want[index] for rank in range(life.dp_size) for index in turn.asked(rank)}
+        assert report.tokens(turn.name) == asked, turn.name
+
+
+@pytest.mark.defect("D9")
+@pytest.mark.parametrize("life", [drafted.PRISTINE_LMHEAD], ids=str)
+def test_pristine_sees_half_of_the_vocabulary(live: Live, expected: Expected, life: DraftedLife, seen: Seen) -> None:
+    """vLLM 0.10.1.1 does not let its LogitsProcessor be replaced: the head is split, its logits are never joined."""
+    tokens = finished(live(life)).tokens(drafted.ALIKE_ROUND.name)
+    assert tokens[0] != expected(life.model)[0]
+    assert max(tokens[0]) < VOCABULARY // life.dp_size
+    seen("tokens of half the vocabulary")
+
+
+@pytest.mark.defect("D9a")
+@pytest.mark.parametrize("life", [drafted.PRISTINE_LMHEAD_MIXED], ids=str)
+def test_pristine_cuts_logits_of_drafts_beside_a_prefill(
+    live: Live, expected: Expected, life: DraftedLife, seen: Seen
+) -> None:
+    """The ranks have equal batches, so they agree; a batch with a prefill gets one row a request, not two."""
+    report = live(life)
+    assert report.tokens(drafted.ALIKE_ROUND.name) == {0: expected(life.model)[0]}, str(report)
+    assert report.outcome is Outcome.ERROR and "index" in report.ranks[0].log_tail, str(report)
+    seen("index out of range")
+
+
+def _last_exchange(rank: RankReport) -> tuple[int, ...]:
+    """Shape of the logits in the last all-to-all of the lm-head group."""
+    collectives = [steptrace.Collective.of(event) for event in rank.trace if event["kind"] == "collective"]
+    return [one.shape for one in collectives if (one.op, one.group) == ("all_to_all", "lmheadtp")][-1]
+
+
+@pytest.mark.standin
+@pytest.mark.defect("D9b")
+@pytest.mark.parametrize("life", [drafted.PRISTINE_LMHEAD_KV_BOTH], ids=str)
+def test_pristine_idle_rank_waits_for_the_drafters_head(live: Live, life: DraftedLife, seen: Seen) -> None:
+    report = live(life)
+    assert report.ready, str(report)
+    assert report.outcome in (Outcome.HANG, Outcome.ABORT), str(report)
+    vocabularies = [_last_exchange(rank)[1] for rank in report.ranks]
+    assert vocabularies == [VOCABULARY, VOCABULARY // life.dp_size], (
+        "the busy rank's whole head, half of the idle one's"
+    )
+    seen(report.outcome.value)
