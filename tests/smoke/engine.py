@@ -4,6 +4,7 @@
 import contextlib
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -31,6 +32,7 @@ SILENCE_LIMIT = 12.0
 IDLE_SHARE = 0.05
 _POLL = 0.1
 _PORTS = 10
+_PORT_RANGE = (12000, 32000)
 _TAIL_LINES = 25
 
 # What gloo says where two ranks meet in different collectives. A connection that its peer closed is
@@ -240,15 +242,16 @@ def _job(life: Life, rank: int, checkpoint: Path, folder: Path) -> dict[str, Any
 
 
 def _free_ports() -> int:
-    """The first of a run of free ports: vLLM counts up from the master port, one for each group."""
+    """The first of a run of free ports: vLLM counts up from the master port, one for each group.
+
+    Below those that a system hands out by itself, or a connection made meanwhile could take one.
+    """
     while True:
+        port = random.randrange(*_PORT_RANGE, _PORTS)
         with contextlib.ExitStack() as held:
-            first = held.enter_context(socket.socket())
-            first.bind(("127.0.0.1", 0))
-            port: int = first.getsockname()[1]
             try:
-                for following in range(port + 1, port + _PORTS):
-                    held.enter_context(socket.socket()).bind(("127.0.0.1", following))
+                for one in range(port, port + _PORTS):
+                    held.enter_context(socket.socket()).bind(("127.0.0.1", one))
             except (OSError, OverflowError):
                 continue
             return port

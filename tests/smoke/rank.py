@@ -6,8 +6,9 @@ Answers with JSON lines in the job's ``progress`` file:
 - ``{"ready": seconds, "mc2_mask": rows}`` once the engine has started, with the length of the MC2 mask;
 - ``{"step": n, "at": monotonic seconds}`` after each engine step, the sign of life that the driver watches;
 - ``{"round": name, "begin": t}`` and ``{"round": name, "end": t, "tokens": {prompt: ids}}``;
-- ``{"forward": round, "with_prefill": bool, "attention": state, "padded": tokens, "graph": mode}`` for each
-  forward pass of the model; ``attention`` is null where a dummy batch builds no metadata;
+- ``{"forward": round, "with_prefill": bool, "attention": state, "padded": tokens, "rows": n, "graph": mode}`` for each
+  forward pass of the model; ``attention`` is null where a dummy batch builds no metadata, ``padded`` is the largest
+  number of rows of any rank, ``rows`` this one's;
 - ``{"moe": .., ..}`` for each mixture-of-experts layer where the job asks for it: see moe_probe.py;
 - ``{"done": true}``.
 """
@@ -38,12 +39,12 @@ class ForwardProbe:
     def __init__(self, model: Any, report: Reporter) -> None:
         self._report = report
         self._round = "start"
-        model.register_forward_pre_hook(self._before)
+        model.register_forward_pre_hook(self._before, with_kwargs=True)
 
     def enter(self, name: str) -> None:
         self._round = name
 
-    def _before(self, _module: Any, _arguments: Any) -> None:
+    def _before(self, _module: Any, _arguments: Any, named: dict[str, Any]) -> None:
         import torch
         from vllm.forward_context import get_forward_context
 
@@ -60,6 +61,7 @@ class ForwardProbe:
             with_prefill=context.with_prefill,
             attention=None if state is None else state.name,
             padded=context.padded_num_tokens,
+            rows=named["positions"].shape[-1],
             graph=context.cudagraph_runtime_mode.name,
         )
 

@@ -228,7 +228,7 @@ def _rows_beside_a_prefill(report: Report) -> int:
     """Rows that a decoding rank computes in the step in which the other prefills 150 tokens."""
     assert report.life.mode is Mode.ACL_GRAPH
     (rows,) = (
-        decoding["padded"]
+        decoding["rows"]
         for decoding, prefilling in _steps(finished(report), "prefill beside a decode")
         if decoding["attention"] == "DecodeOnly" and prefilling["attention"] == "PrefillNoCache"
     )
