@@ -14,10 +14,10 @@ from reference import PROMPTS
 _EVERY_PROMPT = tuple(range(len(PROMPTS)))
 # The same batch on both ranks, in lockstep to the end: nothing here depends on what ranks tell each other.
 ALIKE_ROUND = Round("alike", (_EVERY_PROMPT[:1], _EVERY_PROMPT[:1]))
-# Rank 0 decodes as many requests as it may hold, each with a draft, when rank 1 begins to prefill.
 _ALL_BUT_ONE = _EVERY_PROMPT[:-1]
 # The same on both ranks, and the last prompt joins the others while they verify drafts: more logits than requests.
 MIXED_ROUND = Round("prefill among drafts", (_ALL_BUT_ONE, _ALL_BUT_ONE), late=(_EVERY_PROMPT[-1:], _EVERY_PROMPT[-1:]))
+# Rank 0 decodes as many requests as it may hold, each with a draft, when rank 1 begins to prefill.
 FULL_DECODE_ROUND = Round("full decode beside a prefill", (_EVERY_PROMPT, ()), late=((), (3,)))
 ONE_REQUEST_ROUNDS = tuple(turn for turn in DP2_ROUNDS if turn.name == "one prompt")
 
