@@ -4,10 +4,11 @@
 One line a layer, outside of graph replays, which run no Python::
 
     {"moe": family, "profile": bool, "capturing": bool, "with_prefill": bool, "method": name, "rows": n,
-     "experts": [tokens routed to each expert], "kept": [names of routing tensors that outlive the layer]}
+     "experts": [tokens routed to each expert], "kept": [routing tensors that outlive the layer]}
 
-``family`` is "generic" for vLLM's FusedMoE layers, which look up a communication object, and "custom" for
-vllm-ascend's own, which branch on a state. ``rows`` are those that the layer was given, before any communication.
+A graph that is being captured holds its tensors: ``experts`` and ``kept`` are empty then. ``family`` is "generic" for
+vLLM's FusedMoE layers, which look up a communication object, and "custom" for vllm-ascend's own, which branch on a
+state. ``rows`` are those that the layer was given, before any communication.
 """
 
 import functools
@@ -46,7 +47,7 @@ class _Routing:
 
     def kept(self) -> list[str]:
         if any(one() is not None for one in self._alive.values()):
-            gc.collect()
+            gc.collect(1)  # what a cycle may still hold; the old generation is large, and none of this is in it
         return [name for name, one in self._alive.items() if one() is not None]
 
 
@@ -71,17 +72,18 @@ def _reported(forward: Any, family: str, routings: list[_Routing], report: Repor
         result = forward(layer, hidden_states, *args, **kwargs)
         context = get_forward_context()
         method = type(context.moe_comm_method).__name__ if family == "generic" else context.fused_moe_state.name
+        capturing = torch.npu.is_current_stream_capturing()
         (routing,) = routings
         routings.clear()
         report(
             moe=family,
             profile=context.in_profile_run,
-            capturing=torch.npu.is_current_stream_capturing(),
+            capturing=capturing,
             with_prefill=context.with_prefill,
             method=method,
             rows=rows,
             experts=routing.histogram,
-            kept=routing.kept(),
+            kept=[] if capturing else routing.kept(),
         )
         return result
 

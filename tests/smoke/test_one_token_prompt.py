@@ -28,8 +28,9 @@ def _decisions(report: Report) -> list[tuple[bool, str]]:
 
 @pytest.mark.defect("D17")
 @pytest.mark.parametrize("life", [lives.EAGER, lives.GRAPH, lives.TORCHAIR, lives.DEEPSEEK, lives.SINGLE], ids=str)
-def test_prefill_then_decode(live: Live, life: Life) -> None:
+def test_prefill_then_decode(live: Live, life: Life, seen: Seen) -> None:
     assert _decisions(live(life)) == [PREFILL] + [DECODE] * (TOKENS - 1)
+    seen("a prefill, then decodes")
 
 
 @pytest.mark.defect("D17")

@@ -38,8 +38,9 @@ def test_eager_one_request_is_stuck_without_the_patches(live: Live, life: Life, 
 
 @pytest.mark.defect("D1")
 @pytest.mark.parametrize("life", [lives.EAGER, lives.EP16], ids=str)
-def test_eager_one_request_is_answered_with_them(live: Live, expected: Expected, life: Life) -> None:
+def test_eager_one_request_is_answered_with_them(live: Live, expected: Expected, life: Life, seen: Seen) -> None:
     _answers(live(life), expected(life.model))
+    seen("answers")
 
 
 @pytest.mark.defect("D3")
@@ -55,5 +56,6 @@ def test_kv_both_idle_rank_is_stuck_without_the_patches(live: Live, life: Life, 
 
 @pytest.mark.defect("D3")
 @pytest.mark.parametrize("life", [lives.KV_BOTH_TORCHAIR, lives.KV_BOTH], ids=str)
-def test_kv_both_idle_rank_follows_with_them(live: Live, expected: Expected, life: Life) -> None:
+def test_kv_both_idle_rank_follows_with_them(live: Live, expected: Expected, life: Life, seen: Seen) -> None:
     _answers(live(life), expected(life.model))
+    seen("answers")
