@@ -112,9 +112,10 @@ class DataParallelStep:
             hidden_states = self._dummy_run(one.num_tokens, with_prefill=one.with_prefill)
             peak = torch_npu.npu.memory_stats()["allocated_bytes.all.peak"]
             logger.info(
-                "Profiled %d tokens with MoE communication %s: peak %.2f GiB",
+                "Profiled %d tokens with MoE communication %s (generic layers) and %s (custom layers): peak %.2f GiB",
                 one.num_tokens,
-                one.choice,
+                one.choice.generic.name,
+                one.choice.custom.name,
                 peak / 2**30,
             )
         return hidden_states
