@@ -10,8 +10,8 @@ import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from patchset import paths, runtime, upstream
-from patchset.errors import Findings, UsageError
+from patchset import paths, runtime, trees
+from patchset.errors import Findings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -62,22 +62,18 @@ def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) -> Be
         Unavailable: the runtime could not be made.
         Findings: a benchmark failed.
     """
-    patched = paths.tree_dir(patch_set.name)
-    if not patched.is_dir():
-        raise UsageError(f"{patched} is not there", hint=f"make apply VERSION={patch_set.name} SMOKE=0")
-    pristine = paths.pristine_dir(patch_set.name)
-    upstream.materialize(patch_set, pristine, offline=offline, terminal=terminal)
-    made = runtime.ensure(patch_set, terminal, offline=offline)
+    both = trees.both(patch_set, terminal, offline=offline)
+    made = both.runtime
     work = paths.build_dir(patch_set.name) / "bench"
     work.mkdir(parents=True, exist_ok=True)
 
     terminal.step(f"metadata of a step, DP {' and '.join(map(str, RANKS))}: ranks over gloo on this machine")
     ranks = [str(size) for size in RANKS]
-    overlay = ["--overlay", str(patched), "--ranks", *ranks]
-    sync = _script(made, made.environment(pristine, runtime.standin_dir()), work, "metadata_sync", overlay)
+    overlay = ["--overlay", str(both.patched), "--ranks", *ranks]
+    sync = _script(made, made.environment(both.pristine, runtime.standin_dir()), work, "metadata_sync", overlay)
     terminal.step("time per output token, DP 2: two engines of each tree in turn")
-    trees = [f"--pristine={pristine}", f"--patched={patched}", f"--vllm={made.vllm}", f"--work={work}"]
-    tokens = _script(made, made.env, work, "output_tokens", trees)
+    folders = [f"--pristine={both.pristine}", f"--patched={both.patched}", f"--vllm={made.vllm}", f"--work={work}"]
+    tokens = _script(made, made.env, work, "output_tokens", folders)
     report = BenchReport(patch_set.name, (*_sync_rows(sync), *_token_rows(tokens)))
     (paths.build_dir(patch_set.name) / "bench.json").write_text(json.dumps(report.as_dict(), indent=2) + "\n")
     return report

@@ -8,8 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from patchset import paths, runtime, testrun, upstream
-from patchset.errors import UsageError
+from patchset import paths, testrun, trees
 from patchset.testrun import Result
 
 if TYPE_CHECKING:
@@ -114,18 +113,14 @@ def run_tests(
         Unavailable: the runtime could not be made.
         Findings: the tests did not come to an end.
     """
-    patched = paths.tree_dir(patch_set.name)
-    if not patched.is_dir():
-        raise UsageError(f"{patched} is not there", hint=f"make apply VERSION={patch_set.name} SMOKE=0")
-    pristine = paths.pristine_dir(patch_set.name)
-    upstream.materialize(patch_set, pristine, offline=offline, terminal=terminal)
-    made = runtime.ensure(patch_set, terminal, offline=offline)
+    both = trees.both(patch_set, terminal, offline=offline)
+    made = both.runtime
     work = paths.build_dir(patch_set.name) / "smoke"
     work.mkdir(parents=True, exist_ok=True)
     log = work / log_name
     tests = tests_dir()
     command = [str(made.python), "-m", "pytest", "-v", "-c", str(tests / "pytest.ini"), str(tests)]
-    command += [f"--pristine={pristine}", f"--patched={patched}", f"--vllm={made.vllm}"]
+    command += [f"--pristine={both.pristine}", f"--patched={both.patched}", f"--vllm={made.vllm}"]
     command += [f"--work={work}", f"--device={device}", *select]
     terminal.step(
         "smoke tests: real vLLM, data parallel, " + ("on NPUs" if device == "npu" else "on the NPU's stand-in")

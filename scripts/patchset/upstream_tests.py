@@ -8,8 +8,7 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from patchset import paths, runtime, testrun, upstream
-from patchset.errors import UsageError
+from patchset import paths, runtime, testrun, trees
 from patchset.testrun import Result
 
 if TYPE_CHECKING:
@@ -77,26 +76,22 @@ def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) -> Co
         Unavailable: the runtime could not be made.
         Findings: the tests did not come to an end.
     """
-    patched_tree = paths.tree_dir(patch_set.name)
-    if not patched_tree.is_dir():
-        raise UsageError(f"{patched_tree} is not there", hint=f"make apply VERSION={patch_set.name} SMOKE=0")
-    pristine_tree = paths.pristine_dir(patch_set.name)
-    upstream.materialize(patch_set, pristine_tree, offline=offline, terminal=terminal)
-    made = runtime.ensure(patch_set, terminal, offline=offline)
+    both = trees.both(patch_set, terminal, offline=offline)
+    made = both.runtime
     work = paths.build_dir(patch_set.name) / "upstream-tests"
     shutil.rmtree(work, ignore_errors=True)
     # The pristine tree's tests for both, and away from either tree, which would shadow the other.
-    shutil.copytree(pristine_tree / "tests", work / "tests")
+    shutil.copytree(both.pristine / "tests", work / "tests")
 
     terminal.step("upstream's unit tests on the pristine tree")
-    pristine = _results(made, pristine_tree, work, "pristine", [_TESTS, "-n", "2", "--dist", "loadfile"])
+    pristine = _results(made, both.pristine, work, "pristine", [_TESTS, "-n", "2", "--dist", "loadfile"])
     terminal.step("upstream's unit tests on the patched tree")
-    patched = _results(made, patched_tree, work, "patched", [_TESTS, "-n", "2", "--dist", "loadfile"])
+    patched = _results(made, both.patched, work, "patched", [_TESTS, "-n", "2", "--dist", "loadfile"])
     files = sorted({test.partition("::")[0] for test in compare("", pristine, patched).regressions})
     for number, file in enumerate(files):
         terminal.step(f"again on its own: {file}")
-        pristine |= _results(made, pristine_tree, work, f"pristine-{number}", [file])
-        patched |= _results(made, patched_tree, work, f"patched-{number}", [file])
+        pristine |= _results(made, both.pristine, work, f"pristine-{number}", [file])
+        patched |= _results(made, both.patched, work, f"patched-{number}", [file])
     comparison = compare(patch_set.name, pristine, patched)
     report = paths.build_dir(patch_set.name) / "upstream-tests.json"
     report.write_text(json.dumps(comparison.as_dict(), indent=2) + "\n")
