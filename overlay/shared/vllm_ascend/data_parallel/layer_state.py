@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from functools import wraps
+from itertools import chain
 from typing import Any, Callable, Iterator, TypeVar
 
 import torch
@@ -11,6 +12,10 @@ import torch
 from vllm_ascend.data_parallel.moe_comm import MoEComm
 
 Forward = TypeVar("Forward", bound=Callable[..., Any])
+
+# Each name once: two methods share a dispatcher.
+_COMM_IMPLS = frozenset(method.value.comm_impl for method in MoEComm) - {None}
+_TOKEN_DISPATCHERS = frozenset(method.value.token_dispatcher for method in MoEComm) - {None}
 
 
 def releases_comm_tensors(forward: Forward) -> Forward:
@@ -38,10 +43,9 @@ def _comm_objects(layer: Any) -> Iterator[Any]:
     # Imported late: the dispatchers' module is one of upstream's ops, which import this one.
     from vllm_ascend.ops.moe_dispatcher.token_dispatcher import get_token_dispatcher
 
-    for method in MoEComm:
-        own = vars(layer).get(method.value.comm_impl)
-        shared = get_token_dispatcher(method.value.token_dispatcher)
-        yield from (owner for owner in (own, shared) if owner is not None)
+    own = (vars(layer).get(name) for name in _COMM_IMPLS)
+    shared = (get_token_dispatcher(name) for name in _TOKEN_DISPATCHERS)
+    yield from (owner for owner in chain(own, shared) if owner is not None)
 
 
 def _restore_tensors(owner: Any, before: dict[str, Any]) -> None:
