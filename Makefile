@@ -20,6 +20,7 @@ JSON ?=
 BIN := .venv/bin
 PATCHSET := $(BIN)/patchset
 READY := .venv/.ready
+DEV := .venv/.dev
 
 # A variable counts as set unless it is empty, 0, no or false.
 on = $(filter-out 0 no false,$(1))
@@ -78,31 +79,37 @@ record: $(READY) ## maintainers: write the set's digests into its set.toml
 test: lint test-unit test-overlay ## all checks and tests
 	@$(PATCHSET) smoke $(VERSION) --device $(DEVICE) $(offline)
 
-lint: $(READY) ## ruff, mypy --strict, codespell
+lint: $(DEV) ## ruff, mypy --strict, codespell
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	MYPYPATH=overlay/shared $(BIN)/mypy --explicit-package-bases --ignore-missing-imports --python-version 3.10 overlay/shared/vllm_ascend
 	$(BIN)/codespell
 
-format: $(READY) ## let ruff format the code
+format: $(DEV) ## let ruff format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test-unit: $(READY) ## tests of the tool; no torch, no network
+test-unit: $(DEV) ## tests of the tool; no torch, no network
 	$(BIN)/pytest -n auto --doctest-modules scripts/patchset tests/unit
 
 test-overlay: $(READY) ## tests of the overlay and the stand-in, with torch and gloo
 	@$(PATCHSET) apply $(VERSION) $(source) --no-smoke
 	@$(PATCHSET) overlay-tests $(VERSION) $(offline)
 
-bench: $(READY) ## measure the patched tree against the pristine one, in the same run
+bench: $(DEV) ## measure the patched tree against the pristine one, in the same run
 	@$(PATCHSET) bench $(VERSION) $(offline) $(json)
 
 clean: ## remove build/, dist/ and .venv
 	rm -rf build dist .venv
 
-# .venv: pip brings uv (pinned by hash), uv brings the rest (pinned by hash), both from the index that pip is configured with.
+# uv asks the index that pip is configured with.
+UV = export UV_SYSTEM_CERTS=1 VIRTUAL_ENV="$$PWD/.venv"; \
+	index="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(BIN)/python -m pip config get global.index-url 2>/dev/null || true)}}"; \
+	if [ -n "$$index" ]; then export UV_DEFAULT_INDEX="$$index"; fi; \
+	$(BIN)/uv --quiet
+
+# .venv: pip brings uv, uv the rest; both check hashes.
 $(READY): requirements/bootstrap.txt requirements/tool.txt pyproject.toml
 	@{ \
 	for program in git $(PYTHON); do command -v $$program >/dev/null || { echo "error: $$program is needed and not on PATH" >&2; exit 2; }; done; \
@@ -111,10 +118,14 @@ $(READY): requirements/bootstrap.txt requirements/tool.txt pyproject.toml
 	$(PYTHON) -m venv --clear .venv || { echo "error: $(PYTHON) cannot make a virtual environment" >&2; echo "next: install its venv module (Debian: apt-get install python3-venv)" >&2; exit 2; }; \
 	echo '* installing the tool into .venv'; \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.txt; \
-	index="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(BIN)/python -m pip config get global.index-url 2>/dev/null || true)}}"; \
-	export UV_SYSTEM_CERTS=1 VIRTUAL_ENV="$$PWD/.venv"; \
-	if [ -n "$$index" ]; then export UV_DEFAULT_INDEX="$$index"; fi; \
-	$(BIN)/uv --quiet pip install --require-hashes -r requirements/tool.txt; \
-	$(BIN)/uv --quiet pip install --no-deps --no-build-isolation --editable .; \
+	$(UV) pip install --require-hashes -r requirements/tool.txt; \
+	$(UV) pip install --no-deps --no-build-isolation --editable .; \
+	touch $@; \
+	} >&2
+
+$(DEV): $(READY) requirements/dev.txt
+	@{ \
+	echo '* installing the tools of tests and checks into .venv'; \
+	$(UV) pip install --require-hashes -r requirements/dev.txt; \
 	touch $@; \
 	} >&2

@@ -7,99 +7,36 @@ Exit codes: 0 ok; 1 findings (status not clean, smoke failed); 2 usage; 3 a patc
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import tempfile
 import traceback
-from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from patchset import __version__
-from patchset.errors import INTERNAL, PatchsetError, Unavailable, UsageError
+from patchset.commands import GROUPS
+from patchset.errors import INTERNAL, PatchsetError, Unavailable
+from patchset.menu import Menu
 from patchset.terminal import Terminal
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
 _INTERRUPTED = 130
 
 
-class _Parser(argparse.ArgumentParser):
-    """Raises instead of exiting, so that a usage error looks like every other error."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message, hint=f"{self.prog} --help")
-
-
 def build_parser() -> argparse.ArgumentParser:
     """The parser of `patchset` and its subcommands."""
-    parser = _Parser(prog="patchset", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--version", action="version", version=f"patchset {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
-
-    def command(name: str, summary: str, *, optional_set: bool = False) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=summary, description=summary)
-        sub.add_argument(
-            "set", metavar="SET", nargs="?" if optional_set else None, help="a folder of patches/: v0.10.1.1"
-        )
-        sub.add_argument("--json", action="store_true", help="print one JSON document on stdout")
-        return sub
-
-    def target(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument(
-            "--target",
-            type=Path,
-            metavar="DIR",
-            help="work in place on a checkout or a site-packages folder, not in build/",
-        )
-
-    def offline(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("--offline", action="store_true", help="use the download cache alone")
-
-    def source(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument(
-            "--upstream", type=Path, metavar="PATH", help="an sdist, a directory or a git checkout of upstream"
-        )
-        offline(sub)
-
-    def device(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument(
-            "--device", choices=("cpu", "npu"), default="cpu", help="where the smoke tests run (default: cpu)"
-        )
-
-    apply = command("apply", "patch vllm-ascend, check the result, swap it into place, smoke-test it")
-    target(apply)
-    source(apply)
-    device(apply)
-    apply.add_argument("--dry-run", action="store_true", help="say what would change, and change nothing")
-    apply.add_argument("--no-smoke", action="store_true", help="leave the smoke tests out")
-    status = command("status", "say whether a tree is pristine, applied, partial or modified", optional_set=True)
-    target(status)
-    revert = command("revert", "give upstream's exact bytes back", optional_set=True)
-    target(revert)
-    source(revert)
-    record = command("record", "maintainers: write the set's digests into its set.toml")
-    source(record)
-    smoke = command("smoke", "run the smoke tests on the patched tree")
-    device(smoke)
-    offline(smoke)
-    smoke.add_argument("--only", metavar="EXPRESSION", help="run the tests that pytest -k EXPRESSION selects")
-    offline(command("upstream-tests", "run upstream's unit tests on the pristine and the patched tree"))
-    offline(command("overlay-tests", "run the tests of the overlay and of the stand-in"))
-    offline(command("defects", "show each upstream defect on the pristine tree, and that the patched one is rid of it"))
-    command("stats", "count the lines that each patch and the overlay add and remove")
-    offline(command("bench", "measure the patched tree against the pristine one"))
-    offline(command("runtime", "build the Python environment of the smoke tests"))
-    return parser
+    menu = Menu(__doc__)
+    for group in GROUPS:
+        group.add(menu)
+    return menu.parser
 
 
 def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    """Runs one subcommand; the modules behind it are imported only when it is the one."""
-    from patchset import commands
-
-    handler = getattr(commands, arguments.command.replace("-", "_"))
-    code: int = handler(arguments, terminal)
+    """Runs one subcommand."""
+    code: int = arguments.handler(arguments, terminal)
     return code
 
 

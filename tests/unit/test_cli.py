@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from conftest import SET, World
 
-from patchset import cli, commands, paths
+from patchset import cli, paths
+from patchset.commands import tree
 
 Capture = pytest.CaptureFixture[str]
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,7 +74,7 @@ def test_an_internal_error_has_a_report_and_no_traceback(
     def fail(*_: object) -> int:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(commands, "status", fail)
+    monkeypatch.setattr(tree, "status", fail)
     monkeypatch.delenv("PATCHSET_DEBUG")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert cli.main(["status", SET]) == 70
@@ -90,7 +91,7 @@ def test_an_interrupt_is_no_traceback(world: World, monkeypatch: pytest.MonkeyPa
     def stop(*_: object) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(commands, "status", stop)
+    monkeypatch.setattr(tree, "status", stop)
     assert cli.main(["status", SET]) == 130
     assert "interrupted" in capsys.readouterr().err
 

@@ -1,17 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each subcommand does with its arguments: calls the module of its name and prints what that returns."""
+"""smoke, defects, upstream-tests, bench and their like: what is shown of an applied tree."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from patchset.setfile import load_set, only_set
+from patchset.setfile import load_set
 
 if TYPE_CHECKING:
     import argparse
 
+    from patchset.menu import Menu
     from patchset.setfile import PatchSet
     from patchset.terminal import Terminal
+
+
+def add(menu: Menu) -> None:
+    """Adds these commands."""
+    one = menu.command("smoke", "run the smoke tests on the patched tree", smoke)
+    menu.device(one)
+    menu.offline(one)
+    one.add_argument("--only", metavar="EXPRESSION", help="run the tests that pytest -k EXPRESSION selects")
+    for name, summary, handler in (
+        ("upstream-tests", "run upstream's unit tests on the pristine and the patched tree", upstream_tests),
+        ("overlay-tests", "run the tests of the overlay and of the stand-in", overlay_tests),
+        ("defects", "show each upstream defect on the pristine tree, and that the patched one is rid of it", defects),
+        ("bench", "measure the patched tree against the pristine one", bench),
+        ("runtime", "build the Python environment of the smoke tests", runtime),
+    ):
+        menu.offline(menu.command(name, summary, handler))
+    menu.command("stats", "count the lines that each patch and the overlay add and remove", stats)
 
 
 def smoke(arguments: argparse.Namespace, terminal: Terminal) -> int:
@@ -112,71 +130,3 @@ def _applied(name: str) -> PatchSet:
     if state is not State.APPLIED:
         raise Findings(f"{target.root} is {state.value}, not applied", hint=f"make apply VERSION={name} SMOKE=0")
     return patch_set
-
-
-def apply(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    """`patchset apply`."""
-    from patchset import apply, summary
-    from patchset.target import Kind
-
-    patch_set = load_set(arguments.set)
-    outcome = apply.run(
-        patch_set,
-        folder=arguments.target,
-        upstream=arguments.upstream,
-        offline=arguments.offline,
-        dry_run=arguments.dry_run,
-        terminal=terminal,
-    )
-    report = None
-    if outcome.result == "applied" and outcome.target.kind is Kind.BUILD and not arguments.no_smoke:
-        from patchset import smoke
-
-        report = smoke.run(patch_set, device=arguments.device, terminal=terminal, offline=arguments.offline)
-    summary.applied(outcome, report, terminal)
-    return 0 if report is None or report.ok else 1
-
-
-def status(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    """`patchset status`."""
-    from patchset import assess, lock, summary
-    from patchset.state import Store
-    from patchset.target import locate
-
-    patch_set = load_set(arguments.set or only_set())
-    target = locate(patch_set, arguments.target)
-    store = Store(target.state)
-    lock.refuse_if_held(store.lock)
-    report = assess.assess(patch_set, target, store)
-    summary.assessed(report, target, patch_set, terminal)
-    return 0 if report.clean else 1
-
-
-def revert(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    """`patchset revert`."""
-    from patchset import revert, summary
-
-    outcome = revert.run(
-        load_set(arguments.set or only_set()),
-        folder=arguments.target,
-        upstream=arguments.upstream,
-        offline=arguments.offline,
-        terminal=terminal,
-    )
-    summary.reverted(outcome, terminal)
-    return 0
-
-
-def record(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    """`patchset record`."""
-    from patchset import plan, record
-    from patchset.source import Source
-
-    patch_set = load_set(arguments.set)
-    source = Source(patch_set, given=arguments.upstream, offline=arguments.offline, terminal=terminal)
-    changed = [record.record_overlay(patch_set, source.read)]
-    made = plan.make(patch_set, source.read)
-    changed.append(record.record_result(made))
-    terminal.note(f"{'recorded' if any(changed) else 'unchanged'}: {len(made.touched)} files, tree {made.tree}")
-    terminal.document({"command": "record", "set": patch_set.name, "changed": any(changed), "tree": made.tree})
-    return 0

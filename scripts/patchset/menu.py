@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The list of subcommands, and the options that many of them share."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from patchset import __version__
+from patchset.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from patchset.terminal import Terminal
+
+    Handler = Callable[[argparse.Namespace, Terminal], int]
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises instead of exiting, so that a usage error looks like every other error."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, hint=f"{self.prog} --help")
+
+
+class Menu:
+    """What a group of commands adds itself to."""
+
+    def __init__(self, description: str) -> None:
+        self.parser = Parser(
+            prog="patchset", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        self.parser.add_argument("--version", action="version", version=f"patchset {__version__}")
+        self._commands = self.parser.add_subparsers(
+            dest="command", required=True, metavar="COMMAND", parser_class=Parser
+        )
+
+    def bare(self, name: str, summary: str, handler: Handler) -> argparse.ArgumentParser:
+        """A command that works on no set; `handler` gives its exit code."""
+        sub = self._commands.add_parser(name, help=summary, description=summary)
+        sub.add_argument("--json", action="store_true", help="print one JSON document on stdout")
+        sub.set_defaults(handler=handler)
+        return sub
+
+    def command(
+        self, name: str, summary: str, handler: Handler, *, optional_set: bool = False
+    ) -> argparse.ArgumentParser:
+        """A command that works on a set."""
+        sub = self.bare(name, summary, handler)
+        sub.add_argument(
+            "set", metavar="SET", nargs="?" if optional_set else None, help="a folder of patches/: v0.10.1.1"
+        )
+        return sub
+
+    @staticmethod
+    def target(sub: argparse.ArgumentParser) -> None:
+        """--target."""
+        sub.add_argument(
+            "--target",
+            type=Path,
+            metavar="DIR",
+            help="work in place on a checkout or a site-packages folder, not in build/",
+        )
+
+    @staticmethod
+    def offline(sub: argparse.ArgumentParser) -> None:
+        """--offline."""
+        sub.add_argument("--offline", action="store_true", help="use the download cache alone")
+
+    @staticmethod
+    def source(sub: argparse.ArgumentParser) -> None:
+        """--upstream and --offline."""
+        sub.add_argument(
+            "--upstream", type=Path, metavar="PATH", help="an sdist, a directory or a git checkout of upstream"
+        )
+        Menu.offline(sub)
+
+    @staticmethod
+    def device(sub: argparse.ArgumentParser) -> None:
+        """--device."""
+        sub.add_argument(
+            "--device", choices=("cpu", "npu"), default="cpu", help="where the smoke tests run (default: cpu)"
+        )
