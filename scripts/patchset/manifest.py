@@ -21,6 +21,7 @@ Manifest = dict[str, str]
 
 NO_FILE = "not a regular file"
 
+_CHUNK = 1 << 20
 _LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
 
 
@@ -31,8 +32,11 @@ def sha256(data: bytes) -> str:
 
 def sha256_file(path: Path) -> str:
     """Hex sha256 of a file's bytes."""
+    digest = hashlib.sha256()
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def unsafe_reason(path: str) -> str:
