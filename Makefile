@@ -47,7 +47,7 @@ help: ## list the targets
 #: DEVICE=cpu|npu     where the smoke tests run
 #: JSON=1             print one JSON document
 
-.PHONY: apply status revert smoke defects stats upstream-tests runtime record
+.PHONY: apply status revert smoke defects stats upstream-tests runtime record doctor
 apply: $(READY) ## patch vllm-ascend, check it and smoke-test it
 	@$(PATCHSET) apply $(VERSION) $(target) $(source) $(dry_run) $(smoke) --device $(DEVICE) $(json)
 
@@ -74,6 +74,9 @@ runtime: $(READY) ## build the Python environment of the smoke tests
 
 record: $(READY) ## maintainers: write the set's digests into its set.toml
 	@$(PATCHSET) record $(VERSION) $(source) $(json)
+
+doctor: $(READY) ## say what this machine has and lacks, and what to do about it
+	@$(PATCHSET) doctor $(VERSION) $(offline) $(json)
 
 .PHONY: test lint format test-unit test-overlay bench clean
 test: lint test-unit test-overlay ## all checks and tests

@@ -110,6 +110,27 @@ def download(artifact: Artifact, destination: Path, terminal: Terminal | None) -
     raise Unavailable(f"no index gave {artifact.file}\n  " + "\n  ".join(failures), hint=_HINT)
 
 
+def find(artifact: Artifact) -> str:
+    """The first configured index that lists the artifact, as it may be shown; nothing is downloaded.
+
+    Raises:
+        Unavailable: none does; the message names each one and why.
+    """
+    import requests
+
+    configured = settings()
+    failures: list[str] = []
+    with _session(configured) as session:
+        for index in _indexes(configured):
+            try:
+                if _find(session, index, artifact) is not None:
+                    return without_secrets(index)
+                failures.append(f"{without_secrets(index)}: has no {artifact.file}")
+            except (requests.RequestException, OSError) as error:
+                failures.append(f"{without_secrets(index)}: {_reason(error)}")
+    raise Unavailable(f"no index lists {artifact.file}\n  " + "\n  ".join(failures), hint=_HINT)
+
+
 def _indexes(configured: Mapping[str, list[str]]) -> Iterator[str]:
     from pypi_simple import PYPI_SIMPLE_ENDPOINT
 

@@ -119,7 +119,7 @@ def _venv(installer: _Installer, lock: Path, terminal: Terminal) -> Path:
     made_from = {"lock": sha256_file(lock), "python": PYTHON}
     if _stamped(venv, made_from) and python.exists():
         return python
-    base = installer.base_python()
+    base = base_python()
     size = sum(line[0].isalnum() for line in lock.read_text().splitlines() if line)
     terminal.step(f"installing torch and vLLM's requirements ({size} packages) into {_shown(venv)}")
     shutil.rmtree(venv, ignore_errors=True)
@@ -156,6 +156,23 @@ def _vllm(installer: _Installer, python: Path, patch_set: PatchSet, terminal: Te
     return folder
 
 
+def base_python() -> str:
+    """An installed interpreter that `PYTHON` admits; this one where it does.
+
+    Raises:
+        Unavailable: there is none.
+    """
+    command = [str(_uv()), "python", "find", "--system", "--no-python-downloads", PYTHON]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    if found.returncode:
+        running = f"{sys.version_info.major}.{sys.version_info.minor}"
+        raise Unavailable(
+            f"no Python {PYTHON} for the smoke tests: torch 2.7.1 and vLLM need one, and this is Python {running}",
+            hint="install python3.12, or run `uv python install 3.12`; SMOKE=0 applies without smoke tests",
+        )
+    return found.stdout.strip()
+
+
 @dataclass(frozen=True)
 class _Installer:
     """uv, and the log of what it said."""
@@ -167,18 +184,6 @@ class _Installer:
     @property
     def log(self) -> Path:
         return self.root / "install.log"
-
-    def base_python(self) -> str:
-        """An installed interpreter that `PYTHON` admits; this one where it does."""
-        command = [str(self.uv), "python", "find", "--system", "--no-python-downloads", PYTHON]
-        found = subprocess.run(command, capture_output=True, text=True, check=False)
-        if found.returncode:
-            running = f"{sys.version_info.major}.{sys.version_info.minor}"
-            raise Unavailable(
-                f"no Python {PYTHON} for the smoke tests: torch 2.7.1 and vLLM need one, and this is Python {running}",
-                hint="install python3.12, or run `uv python install 3.12`; SMOKE=0 applies without smoke tests",
-            )
-        return found.stdout.strip()
 
     def run(self, what: str, arguments: Sequence[str], extra: Mapping[str, str] | None = None) -> None:
         """Runs uv; its output goes to the log.

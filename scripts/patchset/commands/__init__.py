@@ -4,6 +4,6 @@
 A module has `add(menu)`, which declares its commands; it imports the code behind a command only when that one runs.
 """
 
-from patchset.commands import proof, tree
+from patchset.commands import doctor, proof, tree
 
-GROUPS = (tree, proof)
+GROUPS = (tree, proof, doctor)
