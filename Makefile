@@ -16,6 +16,7 @@ SMOKE ?= 1
 DRY_RUN ?=
 DEVICE ?= cpu
 JSON ?=
+LOCAL ?= dp.1
 
 BIN := .venv/bin
 PATCHSET := $(BIN)/patchset
@@ -39,12 +40,13 @@ help: ## list the targets
 
 # Variables:
 #: VERSION=v0.10.1.1  the patch set; a folder of patches/
-#: UPSTREAM=path      take upstream from an sdist, a directory or a git checkout (apply)
+#: UPSTREAM=path      take upstream from an sdist, a directory or a git checkout (apply), or a wheelhouse (wheels)
 #: TARGET=path        work in place on a checkout or a site-packages folder (apply, status, revert)
 #: OFFLINE=1          use the download cache alone
 #: SMOKE=0            leave the smoke tests out (apply)
 #: DRY_RUN=1          say what would change, and change nothing (apply)
 #: DEVICE=cpu|npu     where the smoke tests run
+#: LOCAL=dp.1         the wheels' local version label (wheels)
 #: JSON=1             print one JSON document
 
 .PHONY: apply status revert smoke defects stats upstream-tests runtime record doctor
@@ -77,6 +79,10 @@ record: $(READY) ## maintainers: write the set's digests into its set.toml
 
 doctor: $(READY) ## say what this machine has and lacks, and what to do about it
 	@$(PATCHSET) doctor $(VERSION) $(offline) $(json)
+
+.PHONY: wheels
+wheels: $(READY) ## make patched wheels from the published ones, with an index, in dist/
+	@$(PATCHSET) wheels $(VERSION) --local $(LOCAL) $(source) $(json)
 
 .PHONY: test lint format test-unit test-overlay bench clean
 test: lint test-unit test-overlay ## all checks and tests

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import base64
 import csv
-import hashlib
 import io
 from typing import TYPE_CHECKING
 
 from patchset.errors import UsageError
+from patchset.manifest import sha256
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,8 +25,13 @@ def row(path: str, data: bytes) -> list[str]:
     >>> row("a.py", b"")
     ['a.py', 'sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU', '0']
     """
-    digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
-    return [path, f"sha256={digest}", str(len(data))]
+    return digest_row(path, sha256(data), len(data))
+
+
+def digest_row(path: str, digest: str, size: int) -> list[str]:
+    """The fields of one RECORD row, from a file's hex sha256 and its size in bytes."""
+    encoded = base64.urlsafe_b64encode(bytes.fromhex(digest)).rstrip(b"=").decode()
+    return [path, f"sha256={encoded}", str(size)]
 
 
 def update(record: bytes, changes: Mapping[str, bytes | None], source: str) -> bytes:

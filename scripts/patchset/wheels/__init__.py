@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Patched wheels, made by repacking the published ones: no compiler, no CANN, the same bytes on any machine."""

@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The entries of a wheel's zip archive, with their data as it lies there.
+
+`zipfile` cannot copy an entry without packing it anew, and what it packs depends on the zlib it runs on. So entries
+are read and written here: the stored bytes of an entry that stays are copied, and new data is stored uncompressed.
+Read strictly, since wheels come from elsewhere: everything that the format allows and no wheel needs is refused.
+
+Format: PKWARE's APPNOTE.TXT 6.3, sections 4.3 and 4.4.
+"""
+
+from __future__ import annotations
+
+import io
+import stat
+import struct
+import unicodedata
+import zipfile
+import zlib
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from patchset.archive import MAX_BYTES, MAX_MEMBERS
+from patchset.errors import UsageError
+from patchset.manifest import sha256, unsafe_reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+MAX_RATIO = 200
+"""Text packs to a fifth, kernels to a sixth; deflate can reach a thousandth, with bombs alone."""
+
+EPOCH = (1980, 1, 1, 0, 0, 0)
+"""The timestamp of what this tool writes: the first that the format has. It says nothing."""
+
+_LOCAL = struct.Struct("<4s5H3I2H")
+_CENTRAL = struct.Struct("<4s6H3I5H2I")
+_END = struct.Struct("<4s4H2IH")
+_UTF8 = 0x800
+_DEFLATE_LEVEL = 0x006  # a remark on how hard the packer tried
+_VERSION = 20  # of the format: deflate and folders
+_UNIX = 3
+_FOLDER = 0x10  # MS-DOS attribute
+
+_HINT = "get the wheel from a source that you trust"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry.
+
+    Attributes:
+        path: with slashes; a folder's ends with one.
+        method: zipfile.ZIP_STORED or zipfile.ZIP_DEFLATED.
+        date: year to second, local time of the machine that packed it.
+        attributes: MS-DOS attributes in the low 16 bits, Unix mode in the high ones.
+        crc: CRC-32 of the data.
+        size: of the data, in bytes.
+        stored: the data as it lies in the archive.
+        flags: general purpose bits.
+        version_made, version_needed: of the format; the former with the system in the high byte.
+        internal: internal attributes: whether its packer took it for text.
+    """
+
+    path: str
+    method: int
+    date: tuple[int, int, int, int, int, int]
+    attributes: int
+    crc: int
+    size: int
+    stored: bytes
+    flags: int = 0
+    version_made: int = _UNIX << 8 | _VERSION
+    version_needed: int = _VERSION
+    internal: int = 0
+
+    @property
+    def is_folder(self) -> bool:
+        return self.path.endswith("/")
+
+    @property
+    def mode(self) -> int:
+        """Unix mode with the file type."""
+        return self.attributes >> 16
+
+    @property
+    def data(self) -> bytes:
+        """The content, unpacked.
+
+        Raises:
+            ValueError: it is not what the entry declares; never more than one byte beyond that is unpacked.
+        """
+        data = self.stored
+        if self.method == zipfile.ZIP_DEFLATED:
+            inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+            try:
+                data = inflate.decompress(self.stored, self.size + 1)
+            except zlib.error as error:
+                raise ValueError(f"is damaged ({error})") from error
+            if len(data) <= self.size and (not inflate.eof or inflate.unused_data):
+                raise ValueError("is damaged (its stream does not end where its data does)")
+        if len(data) != self.size:
+            raise ValueError(f"declares {self.size} bytes and has {'more' if len(data) > self.size else 'fewer'}")
+        if zlib.crc32(data) != self.crc:
+            raise ValueError("is damaged (its CRC-32 is another)")
+        return data
+
+    @cached_property
+    def sha256(self) -> str:
+        """Digest of the content."""
+        return sha256(self.data)
+
+    def renamed(self, path: str) -> Entry:
+        """The same entry at another path."""
+        return replace(self, path=path)
+
+    def holding(self, data: bytes) -> Entry:
+        """An entry with other content, stored, under the same path and mode."""
+        return new(self.path, data, self.attributes)
+
+
+def new(path: str, data: bytes, attributes: int = (stat.S_IFREG | 0o644) << 16) -> Entry:
+    """An entry that upstream's archive does not have.
+
+    >>> new("a.py", b"x = 1\\n").data
+    b'x = 1\\n'
+    """
+    flags = 0 if path.isascii() else _UTF8
+    return Entry(path, zipfile.ZIP_STORED, EPOCH, attributes, zlib.crc32(data), len(data), data, flags)
+
+
+def write(entries: Sequence[Entry]) -> bytes:
+    """The archive of these entries, in this order; every byte is determined by them."""
+    out = io.BytesIO()
+    directory = io.BytesIO()
+    for entry in entries:
+        name = entry.path.encode()
+        year, month, day, hour, minute, second = entry.date
+        time, date = hour << 11 | minute << 5 | second // 2, (year - 1980) << 9 | month << 5 | day
+        common = (entry.flags, entry.method, time, date, entry.crc, len(entry.stored), entry.size, len(name), 0)
+        offset = out.tell()
+        out.write(_LOCAL.pack(b"PK\x03\x04", entry.version_needed, *common) + name + entry.stored)
+        head = _CENTRAL.pack(
+            b"PK\x01\x02",
+            entry.version_made,
+            entry.version_needed,
+            *common,
+            0,
+            0,
+            entry.internal,
+            entry.attributes,
+            offset,
+        )
+        directory.write(head + name)
+    start, size, count = out.tell(), directory.tell(), len(entries)
+    end = _END.pack(b"PK\x05\x06", 0, 0, count, count, size, start, 0)
+    return out.getvalue() + directory.getvalue() + end
+
+
+def read(data: bytes, source: str) -> tuple[Entry, ...]:
+    """The entries of an archive, each unpacked once and found sound.
+
+    Args:
+        data: the archive.
+        source: its file name, for messages.
+
+    Raises:
+        UsageError: no zip archive, a damaged one, or one that no honest wheel is: paths that leave the tree or
+            collide, links, devices, bombs, encryption, bytes that belong to no entry.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            infos = archive.infolist()
+            start = archive.start_dir
+    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, OSError) as error:
+        raise UsageError(f"{source} is not a readable zip archive: {error}", hint=_HINT) from error
+    if len(infos) > MAX_MEMBERS:
+        raise UsageError(f"{source} has {len(infos)} members; the limit is {MAX_MEMBERS}", hint=_HINT)
+    _check_declared(infos, source)
+    entries = []
+    at = 0
+    for info in sorted(infos, key=lambda info: info.header_offset):
+        entry, at = _entry(data, at, info, source)
+        entries.append(entry)
+    if at != start or len(data) != start + sum(_CENTRAL.size + len(_name(info)) for info in infos) + _END.size:
+        raise UsageError(f"{source} holds bytes that belong to no member", hint=_HINT)
+    return tuple(entries)
+
+
+def _check_declared(infos: Iterable[zipfile.ZipInfo], source: str) -> None:
+    """Refuses by what the directory says, before anything is unpacked."""
+    seen: set[str] = set()
+    folders: set[str] = set()
+    total = 0
+    for info in infos:
+        path = info.filename.rstrip("/")
+        if info.orig_filename != info.filename:
+            raise _refuse(source, info, "has a NUL in its name")
+        if reason := unsafe_reason(path):
+            raise _refuse(source, info, reason)
+        if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFDIR if info.is_dir() else stat.S_IFREG):
+            raise _refuse(source, info, "is a link or a device")
+        unmarked = not info.filename.isascii() and not info.flag_bits & _UTF8
+        if info.flag_bits & ~(_UTF8 | _DEFLATE_LEVEL) or info.extra or info.comment or unmarked:
+            raise _refuse(source, info, "uses a feature of zip that no wheel needs")
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise _refuse(source, info, f"is packed with method {info.compress_type}")
+        if info.is_dir() and info.file_size:
+            raise _refuse(source, info, "is a folder with content")
+        folded = unicodedata.normalize("NFC", path).casefold()
+        if folded in seen:
+            raise _refuse(source, info, "is there twice, or differs from another only in case")
+        seen.add(folded)
+        above = folded.split("/")[: None if info.is_dir() else -1]
+        folders.update("/".join(above[:depth]) for depth in range(1, len(above) + 1))
+        total += info.file_size
+        if info.file_size > MAX_RATIO * max(info.compress_size, 1) or total > MAX_BYTES:
+            limit = f"{MAX_BYTES} bytes in all, {MAX_RATIO} to 1"
+            raise _refuse(source, info, f"is a zip bomb: {info.file_size} bytes from {info.compress_size} ({limit})")
+    for info in infos:
+        if not info.is_dir() and unicodedata.normalize("NFC", info.filename).casefold() in folders:
+            raise _refuse(source, info, "is a file and a folder")
+
+
+def _entry(data: bytes, at: int, info: zipfile.ZipInfo, source: str) -> tuple[Entry, int]:
+    """The entry whose local header must begin at `at`, and where it ends."""
+    name = _name(info)
+    body = at + _LOCAL.size + len(name)
+    end = body + info.compress_size
+    entry = Entry(
+        path=info.filename,
+        method=info.compress_type,
+        date=info.date_time,
+        attributes=info.external_attr,
+        crc=info.CRC,
+        size=info.file_size,
+        stored=data[body:end],
+        flags=info.flag_bits,
+        version_made=info.create_system << 8 | info.create_version,
+        version_needed=info.extract_version,
+        internal=info.internal_attr,
+    )
+    if info.header_offset != at or data[at:end] != write([entry])[: end - at]:
+        raise _refuse(source, info, "is not where, or not what, the archive's directory says")
+    try:
+        _ = entry.sha256
+    except ValueError as error:
+        raise _refuse(source, info, str(error)) from error
+    return entry, end
+
+
+def _name(info: zipfile.ZipInfo) -> bytes:
+    return info.filename.encode("utf-8")
+
+
+def _refuse(source: str, info: zipfile.ZipInfo, why: str) -> UsageError:
+    return UsageError(f"{source}: member {info.filename!r} {why}", hint=_HINT)

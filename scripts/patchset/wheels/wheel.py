@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A wheel, audited: its archive, its names, its version and its RECORD.
+
+Format: the PyPA specifications "Binary distribution format" and "Recording installed projects".
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from patchset import distinfo
+from patchset.errors import PinMismatch, UsageError
+from patchset.wheels import entry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from patchset.wheels.entry import Entry
+
+PATCHED = "patchset.json"
+"""A wheel that has this in its .dist-info folder was made by this tool."""
+
+_HINT = "get the wheel from a source that you trust"
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """A wheel that has passed the audit.
+
+    Attributes:
+        file: its file name.
+        dist_info: name of its .dist-info folder.
+        entries: in the order of the archive, folders included.
+    """
+
+    file: str
+    dist_info: str
+    entries: tuple[Entry, ...]
+
+    @property
+    def files(self) -> dict[str, Entry]:
+        """Its files by path."""
+        return {one.path: one for one in self.entries if not one.is_folder}
+
+    def metadata(self, name: str) -> str:
+        """One field of METADATA; empty where it is not there."""
+        return field(self.files[f"{self.dist_info}/METADATA"].data, name)
+
+
+def field(metadata: bytes, name: str) -> str:
+    """The first value of a header field of METADATA; empty where it is not there.
+
+    >>> field(b"Metadata-Version: 2.1\\nVersion: 1.0\\n\\nVersion: 2 is out\\n", "Version")
+    '1.0'
+    """
+    head, _, _ = metadata.partition(b"\n\n")
+    for line in head.splitlines():
+        key, _, value = line.partition(b":")
+        if key.decode(errors="replace").lower() == name.lower():
+            return value.decode(errors="replace").strip()
+    return ""
+
+
+def parse(file: str, data: bytes, *, package: str, version: str) -> Wheel:
+    """Audits a wheel.
+
+    Args:
+        file: its file name.
+        data: its bytes.
+        package: the only package that it may hold.
+        version: the version that it must be.
+
+    Raises:
+        UsageError: no wheel, or one that is malformed or holds files outside the package.
+        PinMismatch: it is another version, or RECORD does not match its files.
+    """
+    entries = entry.read(data, file)
+    infos = sorted({one.path.partition("/")[0] for one in entries if one.path.partition("/")[0].endswith(".dist-info")})
+    if len(infos) != 1:
+        found = f"{len(infos)} .dist-info folders" if infos else "no .dist-info folder"
+        raise UsageError(f"{file} has {found}; a wheel has one", hint=_HINT)
+    wheel = Wheel(file, infos[0], entries)
+    for name in ("METADATA", "WHEEL", "RECORD"):
+        if f"{wheel.dist_info}/{name}" not in wheel.files:
+            raise UsageError(f"{file} has no {wheel.dist_info}/{name}", hint=_HINT)
+    for path in wheel.files:
+        if not path.startswith((f"{package}/", f"{wheel.dist_info}/")):
+            raise UsageError(f"{file}: member {path!r} lies outside {package}/ and {wheel.dist_info}/", hint=_HINT)
+    names = {wheel.metadata("Version"), wheel.dist_info.removeprefix(f"{package}-").removesuffix(".dist-info")}
+    if names != {version}:
+        raise PinMismatch(
+            file,
+            expected=f"version {version}, in METADATA and in the .dist-info folder's name",
+            found=" and ".join(sorted(names)),
+            hint=_HINT,
+        )
+    _check_record(wheel)
+    return wheel
+
+
+def _check_record(wheel: Wheel) -> None:
+    """Holds every file to RECORD, and RECORD to the files."""
+    record = f"{wheel.dist_info}/RECORD"
+    where = f"{wheel.file}: {record}"
+    try:
+        rows = list(csv.reader(io.StringIO(wheel.files[record].data.decode()), strict=True))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{where} is not a CSV file: {error}", hint=_HINT) from error
+    if bad := next((row for row in rows if len(row) != 3), None):
+        raise UsageError(f"{where} has a row that is not three fields: {bad!r}", hint=_HINT)
+    listed = {path: (digest, size) for path, digest, size in rows}
+    if len(listed) != len(rows):
+        raise UsageError(f"{where} lists a file twice", hint=_HINT)
+    expected = {path: (digest, size) for path, digest, size in record_rows(wheel.files.values(), record)}
+    for path in sorted(listed.keys() | expected.keys()):
+        if listed.get(path) != expected.get(path):
+            raise PinMismatch(
+                f"{wheel.file}: {path}",
+                expected=_shown(listed.get(path), "not in RECORD"),
+                found=_shown(expected.get(path), "not in the wheel"),
+                hint=f"RECORD and the file disagree, so one of them was changed; {_HINT}",
+            )
+
+
+def record_rows(files: Iterable[Entry], record: str) -> list[list[str]]:
+    """The rows of RECORD for these files; `record` is its own path, whose row has neither digest nor size."""
+    return [
+        [one.path, "", ""] if one.path == record else distinfo.digest_row(one.path, one.sha256, one.size)
+        for one in files
+    ]
+
+
+def render_record(rows: Iterable[list[str]]) -> bytes:
+    """RECORD's bytes."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows(rows)
+    return out.getvalue().encode()
+
+
+def _shown(row: tuple[str, str] | None, absent: str) -> str:
+    return absent if row is None else f"{row[0] or 'no digest'}, {row[1] or 'no'} bytes"
