@@ -17,6 +17,7 @@ DRY_RUN ?=
 DEVICE ?= cpu
 JSON ?=
 LOCAL ?= dp.1
+CASES ?= 10000
 
 BIN := .venv/bin
 PATCHSET := $(BIN)/patchset
@@ -47,6 +48,7 @@ help: ## list the targets
 #: DRY_RUN=1          say what would change, and change nothing (apply)
 #: DEVICE=cpu|npu     where the smoke tests run
 #: LOCAL=dp.1         the wheels' local version label (wheels)
+#: CASES=10000        how many cases (fuzz)
 #: JSON=1             print one JSON document
 
 .PHONY: apply status revert smoke defects stats upstream-tests runtime record doctor
@@ -84,7 +86,7 @@ doctor: $(READY) ## say what this machine has and lacks, and what to do about it
 wheels: $(READY) ## make patched wheels from the published ones, with an index, in dist/
 	@$(PATCHSET) wheels $(VERSION) --local $(LOCAL) $(source) $(json)
 
-.PHONY: test lint format test-unit test-overlay bench clean
+.PHONY: test lint format test-unit test-overlay fuzz crash bench clean
 test: lint test-unit test-overlay ## all checks and tests
 	@$(PATCHSET) smoke $(VERSION) --device $(DEVICE) $(offline)
 
@@ -100,11 +102,17 @@ format: $(DEV) ## let ruff format the code
 	$(BIN)/ruff format .
 
 test-unit: $(DEV) ## tests of the tool; no torch, no network
-	$(BIN)/pytest -n auto --doctest-modules scripts/patchset tests/unit
+	$(BIN)/pytest -n auto --doctest-modules scripts/patchset tests/unit tests/fuzz
 
 test-overlay: $(READY) ## tests of the overlay and the stand-in, with torch and gloo
 	@$(PATCHSET) apply $(VERSION) $(source) --no-smoke
 	@$(PATCHSET) overlay-tests $(VERSION) $(offline)
+
+fuzz: $(DEV) ## random trees, edits and lies: this tool against git apply and GNU patch, CASES times each
+	PATCHSET_FUZZ=$(CASES) $(BIN)/pytest -n auto --timeout 0 tests/fuzz
+
+crash: $(DEV) ## kill the tool at every system call that changes the disk, and at 300 moments
+	PATCHSET_KILLS=all $(BIN)/pytest -n auto tests/unit/test_kill.py
 
 bench: $(DEV) ## measure the patched tree against the pristine one, in the same run
 	@$(PATCHSET) bench $(VERSION) $(offline) $(json)
