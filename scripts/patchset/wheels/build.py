@@ -1,25 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One patched wheel from one published wheel: pure functions over bytes."""
+"""One patched wheel, from a published wheel or from a build of the patched tree: pure functions over bytes."""
 
 from __future__ import annotations
 
 import re
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from packaging.version import InvalidVersion, Version
+
+from patchset import manifest, plan
 from patchset.errors import PinMismatch, UsageError
 from patchset.wheels import entry, statements, wheel
+from patchset.wheels.entry import Entry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
     from patchset.plan import Change, Plan
-    from patchset.setfile import Artifact
-    from patchset.wheels.entry import Entry
+    from patchset.setfile import Artifact, PatchSet
     from patchset.wheels.wheel import Wheel
 
-_LOCAL = re.compile(r"[a-z0-9]+(\.[a-z0-9]+)*")
+Contents = Mapping[str, Entry | str]
+"""What a wheel must have at each path: an entry, or content of a digest."""
+
 _VERSION_LINE = re.compile(rb"^Version: [^\r\n]*", re.MULTILINE)
 _SHOWN = 10
 
@@ -45,41 +51,61 @@ class Build:
     @property
     def dist_info(self) -> str:
         """Name of its .dist-info folder."""
-        return dist_info(self.plan.patch_set.package, self.version)
+        return dist_info(self.plan.patch_set, self.version)
 
 
-def dist_info(package: str, version: str) -> str:
+@dataclass(frozen=True)
+class Made:
+    """A wheel that was made.
+
+    Attributes:
+        build: what it is.
+        members: what `statements` added, by path below its .dist-info folder.
+        sha256: of the wheel.
+        size: in bytes.
+        requires_python: from its METADATA.
+    """
+
+    build: Build
+    members: Mapping[str, bytes] = field(hash=False)
+    sha256: str
+    size: int
+    requires_python: str
+
+
+def dist_info(patch_set: PatchSet, version: str) -> str:
     """Name of a wheel's .dist-info folder."""
-    return f"{package}-{version}.dist-info"
+    return f"{patch_set.package}-{version}.dist-info"
 
 
 def local_version(version: str, local: str) -> str:
-    """A version with a local label, in its normal form.
-
-    A local label sorts after the release that it marks and satisfies the same requirements (PEP 440).
+    """A version with a local label, which satisfies what the version does and sorts after it (PEP 440).
 
     Raises:
-        UsageError: the label is not in the normal form of PEP 440.
+        UsageError: the label is not in its normal form, as installers compare it.
 
     >>> local_version("0.10.1rc1", "dp.1")
     '0.10.1rc1+dp.1'
     """
-    if not _LOCAL.fullmatch(local):
-        hint = "use lower-case letters, digits and dots, as in LOCAL=dp.1"
-        raise UsageError(f"{local!r} is no local version label", hint=hint)
-    return f"{version}+{local}"
+    labelled = f"{version}+{local}"
+    try:
+        normal = str(Version(labelled)) == labelled
+    except InvalidVersion:
+        normal = False
+    if not normal:
+        hint = "use lower-case letters, numbers and dots, as in LOCAL=dp.1"
+        raise UsageError(f"{local!r} is no local version label in normal form", hint=hint)
+    return labelled
 
 
-def repack(source: Wheel, plan: Plan, upstream: Artifact, version: str) -> tuple[Build, bytes]:
-    """The patched wheel: what it is, and its bytes.
+def repack(source: Wheel, worked_out: Plan, upstream: Artifact, version: str) -> tuple[Made, bytes]:
+    """The patched wheel of a published one, and its bytes.
 
-    Entries of files that nothing changes are copied as they lie in the archive. The version is written in the file
-    name, the .dist-info folder's name and METADATA, and nowhere else: vllm-ascend compares the `__version__` of
-    vLLM at run time, and plugins may compare its own.
+    Entries of files that nothing changes are copied as they lie in the archive.
 
     Args:
         source: the audited wheel.
-        plan: made from the bytes of its files.
+        worked_out: the plan, made from the bytes of its files.
         upstream: its pin.
         version: the one that the patched wheel gets.
 
@@ -87,57 +113,90 @@ def repack(source: Wheel, plan: Plan, upstream: Artifact, version: str) -> tuple
         PinMismatch: the wheel's files are not upstream's.
         UsageError: a file that the set adds is there already.
     """
-    _check_sources(source, plan)
-    entries = list(_patched(source, plan, version))
-    build = Build(
-        plan,
-        upstream,
-        version,
-        source.file.replace(plan.patch_set.ascend.version, version, 1),
-        {one.path: one.sha256 for one in entries if not one.is_folder},
-    )
-    stated = statements.members(build)
-    entries += [entry.new(f"{build.dist_info}/{path}", stated[path]) for path in sorted(stated)]
-    record = f"{build.dist_info}/RECORD"
-    rows = [*wheel.record_rows((one for one in entries if not one.is_folder), record), [record, "", ""]]
+    patch_set = worked_out.patch_set
+    pinned = patch_set.sources()
+    check_package(source, pinned, f"vllm-ascend {patch_set.ascend.version} (upstream.sha256)")
+    new = sorted(path for path, change in worked_out.changes.items() if change.before is None)
+    if taken := next((path for path in new if path in source.files), None):
+        raise UsageError(f"{source.file} has {taken}, which the set adds", hint="give the set's file another name")
+    return finish(source, _patched(source, worked_out), worked_out, upstream, version)
+
+
+def finish(
+    source: Wheel, entries: Iterable[Entry], worked_out: Plan, upstream: Artifact, version: str
+) -> tuple[Made, bytes]:
+    """Makes a wheel of `source` and its patched entries: the version, the statements and RECORD.
+
+    The version is written in the file name, the .dist-info folder's name and METADATA, and nowhere else: the
+    package's own `__version__` is read at run time, by people and plugins that know upstream's.
+    """
+    info = dist_info(worked_out.patch_set, version)
+    record, metadata = f"{info}/RECORD", f"{info}/METADATA"
+    packed = [
+        one.holding(_restamped(one.data, version)) if one.path == metadata else one
+        for one in _renamed(entries, source.dist_info, info)
+        if one.path != record
+    ]
+    digests = {one.path: one.sha256 for one in packed if not one.is_folder}
+    file = source.file.replace(f"-{worked_out.patch_set.ascend.version}-", f"-{version}-", 1)
+    build = Build(worked_out, upstream, version, file, digests)
+    members = statements.members(build)
+    packed += [entry.new(f"{info}/{path}", members[path]) for path in sorted(members)]
+    rows = [*wheel.record_rows((one for one in packed if not one.is_folder), record), [record, "", ""]]
     template = source.files[f"{source.dist_info}/RECORD"].renamed(record)
-    return build, entry.write([*entries, template.holding(wheel.render_record(rows))])
+    data = entry.write([*packed, template.holding(wheel.render_record(rows))])
+    return Made(build, members, manifest.sha256(data), len(data), source.metadata("Requires-Python")), data
 
 
-def _renamed(source: Wheel, plan: Plan, version: str) -> Iterator[Entry]:
-    """Upstream's entries, with the new name of the .dist-info folder."""
-    for one in source.entries:
-        folder, slash, rest = one.path.partition("/")
-        known = folder == source.dist_info
-        yield one.renamed(f"{dist_info(plan.patch_set.package, version)}{slash}{rest}") if known else one
+def check_package(source: Wheel, expected: Mapping[str, str], name: str) -> None:
+    """Raises PinMismatch where a wheel lacks files that `expected` has in the package, or has others in their place."""
+    files = source.files
+    rows = [
+        f"{path}: {'changed' if path in files else 'missing'}"
+        for path, sha in expected.items()
+        if path.startswith(f"{source.package}/") and (path not in files or files[path].sha256 != sha)
+    ]
+    if rows:
+        shown = "\n    ".join(rows[:_SHOWN] + ([f"and {len(rows) - _SHOWN} more"] if len(rows) > _SHOWN else []))
+        raise PinMismatch(
+            source.file,
+            expected=f"the files of {name}",
+            found=f"{len(rows)} that differ\n    {shown}",
+            hint="wheel, sdist and set must be of one release",
+        )
 
 
-def _patched(source: Wheel, plan: Plan, version: str) -> Iterator[Entry]:
-    """The entries after patches, overlay and the new version; RECORD left out."""
-    info = dist_info(plan.patch_set.package, version)
-    changes = _package_changes(plan)
+def _patched(source: Wheel, worked_out: Plan) -> Iterator[Entry]:
+    """The published entries after patches and overlay; new files come before .dist-info, as the format recommends."""
+    changes = _package_changes(worked_out)
     added = sorted(path for path, change in changes.items() if change.before is None and change.after is not None)
-    for one in _renamed(source, plan, version):
-        if one.path.startswith(f"{info}/"):
-            while added:  # package files come before .dist-info, as the format recommends
-                yield _added(plan, added.pop(0))
-        if one.path == f"{info}/METADATA":
-            yield one.holding(_restamped(one.data, version))
-        elif one.path not in changes and one.path != f"{info}/RECORD":
+    for one in source.entries:
+        if one.path.startswith(f"{source.dist_info}/"):
+            while added:
+                yield _added(worked_out, added.pop(0))
+        if one.path not in changes:
             yield one
-        elif one.path in changes and (after := changes[one.path].after) is not None:
+        elif (after := changes[one.path].after) is not None:
             yield one.holding(after)
 
 
-def _package_changes(plan: Plan) -> dict[str, Change]:
+def _package_changes(worked_out: Plan) -> dict[str, Change]:
     """What changes in a wheel: an sdist has more than the package."""
-    return {path: change for path, change in plan.changes.items() if path.startswith(f"{plan.patch_set.package}/")}
+    package = f"{worked_out.patch_set.package}/"
+    return {path: change for path, change in worked_out.changes.items() if path.startswith(package)}
 
 
-def _added(plan: Plan, path: str) -> Entry:
-    change = plan.changes[path]
+def _added(worked_out: Plan, path: str) -> Entry:
+    change = worked_out.changes[path]
     assert change.after is not None
     return entry.new(path, change.after, (stat.S_IFREG | (0o755 if change.executable else 0o644)) << 16)
+
+
+def _renamed(entries: Iterable[Entry], old: str, new: str) -> Iterator[Entry]:
+    """The entries with another name of the .dist-info folder."""
+    for one in entries:
+        folder, slash, rest = one.path.partition("/")
+        yield one.renamed(f"{new}{slash}{rest}") if folder == old else one
 
 
 def _restamped(metadata: bytes, version: str) -> bytes:
@@ -145,51 +204,49 @@ def _restamped(metadata: bytes, version: str) -> bytes:
     return _VERSION_LINE.sub(b"Version: " + version.encode(), metadata, count=1)
 
 
-def _check_sources(source: Wheel, plan: Plan) -> None:
-    """Holds the wheel's package to the pinned sources, so that one set serves the sdist and every wheel."""
-    patch_set = plan.patch_set
-    pinned = {path: sha for path, sha in patch_set.sources().items() if path.startswith(f"{patch_set.package}/")}
-    files = source.files
-    rows = [
-        f"{path}: {'changed' if path in files else 'missing'}"
-        for path, sha in pinned.items()
-        if path not in files or files[path].sha256 != sha
-    ]
-    if rows:
-        shown = "\n    ".join(rows[:_SHOWN] + ([f"and {len(rows) - _SHOWN} more"] if len(rows) > _SHOWN else []))
-        raise PinMismatch(
-            source.file,
-            expected=f"the files of vllm-ascend {patch_set.ascend.version} (upstream.sha256)",
-            found=f"{len(rows)} that differ\n    {shown}",
-            hint="the set must pin wheels of the release that its sdist is",
-        )
-    if taken := sorted(path for path, change in plan.changes.items() if change.before is None and path in files):
-        raise UsageError(f"{source.file} has {taken[0]}, which the set adds", hint="give the set's file another name")
+def must_hold(source: Wheel, worked_out: Plan, version: str) -> dict[str, Entry | str]:
+    """What a repacked wheel must have at each path: upstream's entry, or content of a digest that the set records.
+
+    Worked out from digests alone, for `read_back`.
+    """
+    package = f"{worked_out.patch_set.package}/"
+    info = dist_info(worked_out.patch_set, version)
+    expected: dict[str, Entry | str] = {one.path: one for one in _renamed(source.entries, source.dist_info, info)}
+    for path, row in worked_out.patch_set.touched.items():
+        if path.startswith(package):
+            expected.pop(path, None)
+            expected |= {} if row.patched is None else {path: row.patched}
+    return expected
 
 
-def read_back(build: Build, source: Wheel, data: bytes) -> None:
-    """Audits a wheel that was made, and holds it to the plan and to what it was made from.
+def read_back(made: Made, data: bytes, expected: Contents) -> None:
+    """Audits a wheel as it was written, and holds it to what it must be.
+
+    Args:
+        made: the wheel.
+        data: what the disk has.
+        expected: each path's entry, or the digest of its content; METADATA, RECORD and the statements are known.
 
     Raises:
         PinMismatch, UsageError: it does not hold what it should.
     """
-    plan = build.plan
-    made = wheel.parse(build.file, data, package=plan.patch_set.package, version=build.version)
-    kept = {one.path: one for one in _renamed(source, plan, build.version)}
-    written = {f"{build.dist_info}/{path}" for path in ("METADATA", "RECORD", *statements.members(build))}
-    touched = plan.touched
-    found = {one.path: one for one in made.entries}
-    for path in sorted(found.keys() | kept.keys() | touched.keys()):
-        if path in written:
-            continue
-        if path in touched and path in _package_changes(plan):
-            right = (found[path].sha256 if path in found else None) == touched[path].patched
-        else:
-            right = found.get(path) == kept.get(path)
-        if not right:
+    build = made.build
+    found = wheel.parse(build.file, data, package=build.plan.patch_set.package, version=build.version)
+    stated = {f"{build.dist_info}/{path}": manifest.sha256(text) for path, text in made.members.items()}
+    wanted = {**expected, **stated, f"{build.dist_info}/METADATA": build.files[f"{build.dist_info}/METADATA"]}
+    wanted.pop(f"{build.dist_info}/RECORD", None)  # parse has held it to every file
+    entries = {one.path: one for one in found.entries if one.path != f"{build.dist_info}/RECORD"}
+    for path in sorted(entries.keys() | wanted.keys()):
+        want, got = wanted.get(path), entries.get(path)
+        if want != (got.sha256 if isinstance(want, str) and got else got):
             raise PinMismatch(
                 f"{build.file}: {path}",
-                expected="the file as the plan has it" if path in touched else "upstream's entry, byte for byte",
-                found="another" if path in found else "no such file",
-                hint="this is a fault of patchset, not yours: please report it",
+                expected=f"sha256 {want}" if isinstance(want, str) else "upstream's entry" if want else "no such file",
+                found=f"sha256 {got.sha256}" if got else "no such file",
+                hint="the disk or patchset is at fault: run again, and report it if it stays",
             )
+
+
+def patched_sources(worked_out: Plan) -> manifest.Manifest:
+    """Digests of the patched tree, generated files left out."""
+    return plan.patched_manifest(worked_out.patch_set.sources(), worked_out.touched)

@@ -10,34 +10,18 @@ from typing import TYPE_CHECKING, Any
 from patchset import manifest, plan
 from patchset.source import Source
 from patchset.wheels import build, index, inputs, publish
-from patchset.wheels.index import Listed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from patchset.plan import Plan
-    from patchset.setfile import Artifact, PatchSet
+    from patchset.setfile import PatchSet
     from patchset.terminal import Terminal
+    from patchset.wheels.build import Made
     from patchset.wheels.wheel import Wheel
 
 FORMAT = 1
-
-
-@dataclass(frozen=True)
-class Made:
-    """A wheel in dist/<set>/, and the pin of what it was made from."""
-
-    listed: Listed
-    upstream: Artifact
-
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "file": self.listed.file,
-            "sha256": self.listed.sha256,
-            "size": self.listed.size,
-            "upstream": {"file": self.upstream.file, "sha256": self.upstream.sha256},
-        }
 
 
 @dataclass(frozen=True)
@@ -48,53 +32,84 @@ class Outcome:
         patch_set: from which set.
         folder: dist/<set>.
         version: of every wheel.
-        plan: what the set did to their files.
-        wheels: in the order of set.toml.
+        wheels: in the order of set.toml; at least one.
     """
 
     patch_set: PatchSet
     folder: Path
     version: str
-    plan: Plan
     wheels: tuple[Made, ...]
+
+    @property
+    def project(self) -> str:
+        """The name under which an index lists the wheels."""
+        return self.patch_set.ascend.sdist.project
 
     def as_dict(self) -> dict[str, Any]:
         """Also dist/<set>/manifest.json."""
+        worked_out = self.wheels[0].build.plan
         return {
             "format": FORMAT,
             "set": self.patch_set.name,
-            "project": self.patch_set.ascend.sdist.project,
+            "project": self.project,
             "version": self.version,
-            "tree": self.plan.tree,
-            "series": self.plan.series,
-            "wheels": [one.as_dict() for one in self.wheels],
+            "tree": worked_out.tree,
+            "series": worked_out.series,
+            "wheels": [
+                {
+                    "file": made.build.file,
+                    "sha256": made.sha256,
+                    "size": made.size,
+                    "upstream": {"file": made.build.upstream.file, "sha256": made.build.upstream.sha256},
+                }
+                for made in self.wheels
+            ],
         }
 
 
 def run(patch_set: PatchSet, *, local: str, upstream: Path | None, offline: bool, terminal: Terminal) -> Outcome:
     """Makes dist/<set>/ anew from the published wheels.
 
+    Args:
+        patch_set: the set.
+        local: the local version label.
+        upstream: a wheelhouse or a single wheel to take instead of the index.
+        offline: use the cache alone.
+        terminal: where progress goes.
+
     Raises:
         PatchsetError: dist/<set>/ is as it was.
     """
     version = build.local_version(patch_set.ascend.version, local)
     place = publish.folder(patch_set.name)
-    source = Source(patch_set, given=None, offline=offline, terminal=terminal)
-    planned = _planner(patch_set, source.read)
     with publish.staged(place) as staging:
-        given = inputs.locate(patch_set, upstream, offline=offline, terminal=terminal)
-        made = []
-        with terminal.progress(
-            f"patching {len(given)} wheels of vllm-ascend {patch_set.ascend.version}", len(given)
-        ) as advance:
-            for one in given:
-                read = inputs.load(patch_set, one)
-                worked_out = planned(read)
-                made.append(_make(read, worked_out, one.pin, version, staging))
-                advance(1)
-        outcome = Outcome(patch_set, place, version, worked_out, tuple(made))
+        wheels = _repacked(patch_set, version, staging, upstream=upstream, offline=offline, terminal=terminal)
+        outcome = Outcome(patch_set, place, version, tuple(wheels))
         _write_rest(outcome, staging)
     return outcome
+
+
+def _repacked(
+    patch_set: PatchSet, version: str, staging: Path, *, upstream: Path | None, offline: bool, terminal: Terminal
+) -> Iterator[Made]:
+    """Repacks one wheel after the other, writes it, and audits what the disk then has."""
+    planned = _planner(patch_set, Source(patch_set, given=None, offline=offline, terminal=terminal).read)
+    given = inputs.locate(patch_set, upstream, offline=offline, terminal=terminal)
+    label = f"patching {len(given)} wheel{'s' * (len(given) > 1)} of vllm-ascend {patch_set.ascend.version}"
+    with terminal.progress(label, len(given)) as advance:
+        for one in given:
+            source = inputs.load(patch_set, one)
+            worked_out = planned(source)
+            made, data = build.repack(source, worked_out, one.pin, version)
+            write_wheel(made, data, build.must_hold(source, worked_out, version), staging)
+            yield made
+            advance(1)
+
+
+def write_wheel(made: Made, data: bytes, expected: build.Contents, staging: Path) -> None:
+    """Writes a wheel and reads it back."""
+    publish.write(staging, {made.build.file: data})
+    build.read_back(made, (staging / made.build.file).read_bytes(), expected)
 
 
 def _planner(patch_set: PatchSet, elsewhere: Callable[[str], bytes]) -> Callable[[Wheel], Plan]:
@@ -113,21 +128,10 @@ def _planner(patch_set: PatchSet, elsewhere: Callable[[str], bytes]) -> Callable
     return planned
 
 
-def _make(read: Wheel, worked_out: Plan, pin: Artifact, version: str, staging: Path) -> Made:
-    """Repacks one wheel, writes it, and audits what the disk then has."""
-    one, data = build.repack(read, worked_out, pin, version)
-    publish.write(staging, {one.file: data})
-    written = (staging / one.file).read_bytes()
-    build.read_back(one, read, written)
-    requires = read.metadata("Requires-Python")
-    return Made(Listed(one.file, manifest.sha256(written), len(written), requires), pin)
-
-
 def _write_rest(outcome: Outcome, staging: Path) -> None:
     """The index, the constraints, the manifest and the digests of them all."""
-    patch_set = outcome.patch_set
-    listed = [made.listed for made in outcome.wheels]
-    files = index.pages(patch_set.ascend.sdist.project, outcome.version, listed)
+    listed = [index.Listed(made.build.file, made.sha256, made.size, made.requires_python) for made in outcome.wheels]
+    files = index.pages(outcome.project, outcome.version, listed)
     files["constraints.txt"] = _constraints(outcome)
     files["manifest.json"] = (json.dumps(outcome.as_dict(), indent=1) + "\n").encode()
     publish.write(staging, files)
@@ -139,7 +143,7 @@ def _constraints(outcome: Outcome) -> bytes:
     """For `pip install --constraint`: what is installed later keeps the patched wheel and what it is made for."""
     patch_set = outcome.patch_set
     pins = {
-        patch_set.ascend.sdist.project: outcome.version,
+        outcome.project: outcome.version,
         patch_set.vllm.sdist.project: patch_set.vllm.version,
         "torch": patch_set.torch,
         "torch-npu": patch_set.torch_npu,
@@ -149,10 +153,10 @@ def _constraints(outcome: Outcome) -> bytes:
 
 def show(outcome: Outcome, terminal: Terminal) -> None:
     """Prints what was made and how to install it."""
-    rows = [(made.listed.file, f"{made.listed.size / 1e3:.0f}", made.listed.sha256[:12]) for made in outcome.wheels]
+    rows = [(made.build.file, f"{made.size / 1e3:.0f}", made.sha256[:12]) for made in outcome.wheels]
     terminal.table(
         f"wheels of {outcome.patch_set.name} in {outcome.folder}", ("wheel", "kB", "sha256"), rows, right="kB"
     )
-    project = outcome.patch_set.ascend.sdist.project
-    terminal.note(f"pip install --no-deps --no-index --find-links {outcome.folder} {project}=={outcome.version}")
+    requirement = f"{outcome.project}=={outcome.version}"
+    terminal.note(f"pip install --no-deps --no-index --find-links {outcome.folder} {requirement}")
     terminal.document({"command": "wheels", "folder": str(outcome.folder), **outcome.as_dict()})

@@ -32,11 +32,13 @@ class Wheel:
 
     Attributes:
         file: its file name.
+        package: name of its package's folder.
         dist_info: name of its .dist-info folder.
         entries: in the order of the archive, folders included.
     """
 
     file: str
+    package: str
     dist_info: str
     entries: tuple[Entry, ...]
 
@@ -82,7 +84,7 @@ def parse(file: str, data: bytes, *, package: str, version: str) -> Wheel:
     if len(infos) != 1:
         found = f"{len(infos)} .dist-info folders" if infos else "no .dist-info folder"
         raise UsageError(f"{file} has {found}; a wheel has one", hint=_HINT)
-    wheel = Wheel(file, infos[0], entries)
+    wheel = Wheel(file, package, infos[0], entries)
     for name in ("METADATA", "WHEEL", "RECORD"):
         if f"{wheel.dist_info}/{name}" not in wheel.files:
             raise UsageError(f"{file} has no {wheel.dist_info}/{name}", hint=_HINT)
