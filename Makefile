@@ -45,7 +45,7 @@ help: ## list the targets
 #: TARGET=path        work in place on a checkout or a site-packages folder (apply, status, revert)
 #: OFFLINE=1          use the download cache alone
 #: SMOKE=0            leave the smoke tests out (apply)
-#: DRY_RUN=1          say what would change, and change nothing (apply)
+#: DRY_RUN=1          say what would change, and change nothing (apply, fmt, export)
 #: DEVICE=cpu|npu     where the smoke tests run
 #: LOCAL=dp.1         the wheels' local version label (wheels)
 #: CASES=10000        how many cases (fuzz)
@@ -85,6 +85,13 @@ doctor: $(READY) ## say what this machine has and lacks, and what to do about it
 .PHONY: wheels
 wheels: $(READY) ## make patched wheels from the published ones, with an index, in dist/
 	@$(PATCHSET) wheels $(VERSION) --local $(LOCAL) $(source) $(json)
+
+.PHONY: fmt export
+fmt: $(READY) ## authors: rewrite the patches in their canonical form
+	@$(PATCHSET) fmt $(VERSION) $(source) $(dry_run) $(json)
+
+export: $(READY) ## authors: write patches/ from the commits of the applied tree
+	@$(PATCHSET) export $(VERSION) $(source) $(dry_run) $(json)
 
 .PHONY: test lint format test-unit test-overlay fuzz crash bench clean
 test: lint test-unit test-overlay ## all checks and tests

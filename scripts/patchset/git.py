@@ -61,12 +61,16 @@ class Repository:
     index: str = "index"
 
     def git(self, *arguments: str, stdin: bytes = b"", identity: Identity | None = None) -> str:
-        """Runs git and returns what it prints.
+        """Runs git and returns what it prints, as text.
 
         Raises:
             GitError: it failed.
             Unavailable: there is no git.
         """
+        return self.git_bytes(*arguments, stdin=stdin, identity=identity).decode(errors="replace")
+
+    def git_bytes(self, *arguments: str, stdin: bytes = b"", identity: Identity | None = None) -> bytes:
+        """Runs git and returns what it prints; raises as `git` does."""
         environment = self._environment() | (identity.environment() if identity else {})
         config = [word for key, value in _CONFIG.items() for word in ("-c", f"{key}={value}")]
         try:
@@ -83,7 +87,7 @@ class Repository:
         if done.returncode:
             said = done.stderr.decode(errors="replace").strip() or f"exit status {done.returncode}"
             raise GitError(f"git {arguments[0]}: {said}", hint="git 2.29 or newer is needed, and room on the disk")
-        return done.stdout.decode(errors="replace")
+        return done.stdout
 
     def _environment(self) -> dict[str, str]:
         kept = {key: os.environ[key] for key in ("PATH", "TMPDIR", "LD_LIBRARY_PATH") if key in os.environ}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from patchset import message
 from patchset.errors import PatchDoesNotApply
 from patchset.git import GitError, Identity, Repository, blob_id
 
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from patchset.setfile import PatchSet
 
 UPSTREAM = "upstream"
-_PERSON = "patchset <patchset@noreply.invalid>"
-_TRAILERS = ("Resolves", "Origin", "Upstream-Status", "Forwarded", "Related-PR", "Removal-Plan")
+PERSON = "patchset <patchset@noreply.invalid>"
+SERIES = "refs/patchset/series"  # the commit that patches/<set> and overlay/ hold; what else HEAD has is the author's
 _SCRATCH_INDEX = "patchset-index"
 
 
@@ -61,7 +62,8 @@ def write(root: Path, plan: Plan, paths: Iterable[str]) -> str:
         repository.git(
             "update-ref", f"refs/patchset/before/{before_tip}", before_tip
         )  # a user's commits stay reachable
-    repository.git("update-ref", f"refs/heads/{patch_set.name}", tip)
+    both = f"update refs/heads/{patch_set.name} {tip}\nupdate {SERIES} {tip}\n"
+    repository.git("update-ref", "--stdin", stdin=both.encode())
     index_file.unlink(missing_ok=True)
     return tip
 
@@ -100,9 +102,8 @@ def _commit_patch(repository: Repository, step: Step, parent: str) -> str:
                 hint="write the patch anew with git diff --full-index",
             )
     header = patch.header
-    trailers = [f"{name}: {header.get(name)}" for name in _TRAILERS if header.get(name)] + [f"Patch: {patch.name}"]
-    message = f"{header.subject}\n\n{header.body}\n\n" + "\n".join(trailers) + "\n"
-    return repository.commit(message, Identity(header.author, header.get("Date")), parent)
+    text = message.compose(header.subject, header.body, dict(header.fields), patch.name).render()
+    return repository.commit(text, Identity(header.author, header.get("Date")), parent)
 
 
 def _stage(repository: Repository, files: Mapping[str, bytes], executable: set[str]) -> None:
@@ -120,13 +121,13 @@ def _executable(file: Path) -> bool:
 
 def _identity(patch_set: PatchSet) -> Identity:
     released = patch_set.ascend.released
-    return Identity(_PERSON, f"{released.isoformat() if released else '2000-01-01'}T00:00:00+0000")
+    return Identity(PERSON, f"{released.isoformat() if released else '2000-01-01'}T00:00:00+0000")
 
 
 def _overlay_identity(plan: Plan) -> Identity:
     """The date of the last patch, so that the history reads in order."""
     dates = [step.patch.header.date for step in plan.steps]
-    return Identity(_PERSON, max(dates).isoformat()) if dates else _identity(plan.patch_set)
+    return Identity(PERSON, max(dates).isoformat()) if dates else _identity(plan.patch_set)
 
 
 def _upstream_message(patch_set: PatchSet) -> str:

@@ -78,6 +78,11 @@ class Menu:
         Menu.offline(sub)
 
     @staticmethod
+    def dry_run(sub: argparse.ArgumentParser) -> None:
+        """--dry-run."""
+        sub.add_argument("--dry-run", action="store_true", help="say what would change, and change nothing")
+
+    @staticmethod
     def device(sub: argparse.ArgumentParser) -> None:
         """--device."""
         sub.add_argument(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, NoReturn
 
 from unidiff import patch as unidiff
@@ -20,22 +21,58 @@ from patchset.manifest import sha256, unsafe_reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from patchset.header import Header
 
+LIMIT = 8 * 1024 * 1024  # bytes of the largest patch file that is read
 _INDEX = re.compile(r"index ([0-9a-f]{40})\.\.([0-9a-f]{40})(?: (100644|100755))?")
 _MODE = re.compile(r"(new|deleted) file mode (100644|100755)")
 _HUNK = re.compile(r"@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@(?: .*)?")
 _NO_NEWLINE = "\\ No newline at end of file"
+
+
+class Fault(StrEnum):
+    """What may be wrong with a patch file."""
+
+    SIZE = "size"
+    ENCODING = "encoding"
+    FORM = "form"
+    PATH = "path"
+    MODE = "mode"
+    RENAME = "rename"
+    BINARY = "binary"
+    INDEX = "index"
+    COUNT = "count"
+
+
+class MalformedPatch(PatchDoesNotApply):
+    """A patch file cannot be read as what it should be.
+
+    Attributes:
+        line: its number in the patch file, from 1.
+        fault: which kind of wrong.
+        why: what is wrong, without the patch's name.
+    """
+
+    def __init__(self, name: str, line: int, why: str, fault: Fault) -> None:
+        super().__init__(
+            f"{name}:{line}: malformed patch: {why}", patch=name, hint="write the patch anew with git diff --full-index"
+        )
+        self.line = line
+        self.fault = fault
+        self.why = why
+
+
 _UNSUPPORTED = {
-    "old mode": "a mode change",
-    "new mode": "a mode change",
-    "rename": "a rename",
-    "copy": "a copy",
-    "similarity index": "a rename or copy",
-    "dissimilarity index": "a rewrite",
-    "GIT binary patch": "a binary patch",
-    "Binary files": "a binary patch",
+    "old mode": ("a mode change", Fault.MODE),
+    "new mode": ("a mode change", Fault.MODE),
+    "rename": ("a rename", Fault.RENAME),
+    "copy": ("a copy", Fault.RENAME),
+    "similarity index": ("a rename or copy", Fault.RENAME),
+    "dissimilarity index": ("a rewrite", Fault.FORM),
+    "GIT binary patch": ("a binary patch", Fault.BINARY),
+    "Binary files": ("a binary patch", Fault.BINARY),
 }
 
 
@@ -111,6 +148,20 @@ class Patch:
         return sum(hunk.removed for file in self.files for hunk in file.hunks)
 
 
+def read(file: Path) -> bytes:
+    """The bytes of a patch file, of which no more than LIMIT are ever read.
+
+    Raises:
+        PatchDoesNotApply: it is larger than that.
+    """
+    with file.open("rb") as stream:
+        data = stream.read(LIMIT + 1)
+    if len(data) > LIMIT:
+        why = f"the file has {file.stat().st_size} bytes; a patch has at most {LIMIT}"
+        raise MalformedPatch(file.name, 1, why, Fault.SIZE)
+    return data
+
+
 def parse(name: str, data: bytes) -> Patch:
     """Reads a patch file.
 
@@ -125,29 +176,20 @@ def parse(name: str, data: bytes) -> Patch:
         text = data.decode()
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise _malformed(name, line, "is not UTF-8") from error
+        raise MalformedPatch(name, line, "is not UTF-8", Fault.ENCODING) from error
     lines = text.split("\n")
     if lines.pop():
-        raise _malformed(name, len(lines) + 1, "the file does not end with a newline")
+        raise MalformedPatch(name, len(lines) + 1, "the file does not end with a newline", Fault.FORM)
     if "---" not in lines:
-        raise _malformed(name, len(lines), "there is no `---` line between the header and the diff")
+        raise MalformedPatch(name, len(lines), "there is no `---` line between the header and the diff", Fault.FORM)
     rule = lines.index("---")
     parsed = header.parse("\n".join(lines[:rule]) + "\n", name)
     files = tuple(_Reader(name, lines, rule + 1).files())
-    diff = "\n".join([*lines[_first_diff(lines) :], ""]).encode()
+    first = next(at for at in range(rule + 1, len(lines)) if lines[at].startswith("diff --git "))
+    diff = "\n".join([*lines[first:], ""]).encode()
     patch = Patch(name, parsed, files, diff, sha256(data))
     _second_opinion(patch)
     return patch
-
-
-def _first_diff(lines: list[str]) -> int:
-    return next(number for number, line in enumerate(lines) if line.startswith("diff --git "))
-
-
-def _malformed(name: str, line: int, why: str) -> PatchDoesNotApply:
-    return PatchDoesNotApply(
-        f"{name}:{line}: malformed patch: {why}", patch=name, hint="write the patch anew with git diff --full-index"
-    )
 
 
 def _second_opinion(patch: Patch) -> None:
@@ -155,11 +197,11 @@ def _second_opinion(patch: Patch) -> None:
     try:
         parsed = unidiff.PatchSet(patch.diff, encoding="utf-8")
     except UnidiffParseError as error:
-        raise _malformed(patch.name, 1, f"unidiff cannot read it: {error}") from error
+        raise MalformedPatch(patch.name, 1, f"unidiff cannot read it: {error}", Fault.FORM) from error
     theirs = [(file.path, file.added, file.removed) for file in parsed]
     ours = [(file.path, sum(h.added for h in file.hunks), sum(h.removed for h in file.hunks)) for file in patch.files]
     if theirs != ours:
-        raise _malformed(patch.name, 1, f"it reads differently with unidiff: {theirs} against {ours}")
+        raise MalformedPatch(patch.name, 1, f"it reads differently with unidiff: {theirs} against {ours}", Fault.FORM)
 
 
 class _Reader:
@@ -168,8 +210,8 @@ class _Reader:
     def __init__(self, name: str, lines: list[str], at: int) -> None:
         self.name, self.lines, self.at = name, lines, at
 
-    def refuse(self, why: str, at: int | None = None) -> NoReturn:
-        raise _malformed(self.name, (self.at if at is None else at) + 1, why)
+    def refuse(self, why: str, at: int | None = None, fault: Fault = Fault.FORM) -> NoReturn:
+        raise MalformedPatch(self.name, (self.at if at is None else at) + 1, why, fault)
 
     def peek(self) -> str | None:
         return self.lines[self.at] if self.at < len(self.lines) else None
@@ -224,25 +266,26 @@ class _Reader:
         """The path of a `diff --git a/P b/P` line."""
         names = line.removeprefix("diff --git ")
         if names.startswith('"'):
-            self.refuse("a quoted file name")
+            self.refuse("a quoted file name", fault=Fault.PATH)
         half = (len(names) - 1) // 2
         old, new = names[:half], names[half + 1 :]
         if names[half : half + 1] != " " or not old.startswith("a/") or not new.startswith("b/"):
-            self.refuse(f"expected `diff --git a/PATH b/PATH` with one path, found {line[:120]!r}")
+            self.refuse(f"expected `diff --git a/PATH b/PATH` with one path, found {line[:120]!r}", fault=Fault.PATH)
         path = old[2:]
         if path != new[2:]:
-            self.refuse(f"{path!r} and {new[2:]!r} differ: a rename is not supported")
+            self.refuse(f"{path!r} and {new[2:]!r} differ: a rename is not supported", fault=Fault.RENAME)
         if reason := unsafe_reason(path):
-            self.refuse(f"the path {path!r} {reason}")
+            self.refuse(f"the path {path!r} {reason}", fault=Fault.PATH)
         return path
 
     def refuse_extended(self) -> NoReturn:
         line = self.peek() or ""
-        for prefix, what in _UNSUPPORTED.items():
+        for prefix, (what, fault) in _UNSUPPORTED.items():
             if line.startswith(prefix):
-                self.refuse(f"{what} is not supported: {line[:80]!r}")
+                self.refuse(f"{what} is not supported: {line[:80]!r}", fault=fault)
         if line.startswith("index "):
-            self.refuse("the index line needs both full object ids (git diff --full-index), and no odd mode")
+            why = "the index line needs both full object ids (git diff --full-index), and no odd mode"
+            self.refuse(why, fault=Fault.INDEX)
         self.refuse(f"expected an index line, found {line[:80]!r}")
 
     def names(self, path: str, *, creates: bool, deletes: bool) -> None:
@@ -253,28 +296,31 @@ class _Reader:
             ("+++ ", "/dev/null" if deletes else f"b/{path}{tab}"),
         ):
             if self.peek() != prefix + wanted:
-                self.refuse(f"expected {prefix + wanted!r}, found {(self.peek() or '')[:120]!r}")
+                self.refuse(f"expected {prefix + wanted!r}, found {(self.peek() or '')[:120]!r}", fault=Fault.PATH)
             self.at += 1
+
+    def miscounted(self, why: str, at: int | None = None) -> NoReturn:
+        self.refuse(why, at, Fault.COUNT)
 
     def hunks(self, *, creates: bool, deletes: bool) -> Iterator[Hunk]:
         delta, old_end, count = 0, 0, 0
         while (line := self.peek()) is not None and not line.startswith("diff --git "):
             if not line.startswith("@@"):
-                self.refuse(f"text after a complete hunk, which git and patch would drop: {line[:60]!r}")
+                self.miscounted(f"text after a complete hunk, which git and patch would drop: {line[:60]!r}")
             start = self.at
             hunk = self.hunk()
             expected = hunk.old_start + delta + (not hunk.old) - (not hunk.new)
             if hunk.new_start != expected:
-                self.refuse(
+                self.miscounted(
                     f"the hunk says that it begins at new line {hunk.new_start}; that must be {expected}", start
                 )
             begin = hunk.old_start - bool(hunk.old)
             if begin < old_end:
-                self.refuse("the hunk overlaps the one before it, or is out of order", start)
+                self.miscounted("the hunk overlaps the one before it, or is out of order", start)
             if creates and (hunk.old or hunk.old_start or count):
-                self.refuse("a new file has one hunk, from -0,0", start)
+                self.miscounted("a new file has one hunk, from -0,0", start)
             if deletes and (hunk.new or hunk.new_start or count):
-                self.refuse("a deleted file has one hunk, to +0,0", start)
+                self.miscounted("a deleted file has one hunk, to +0,0", start)
             delta += len(hunk.new) - len(hunk.old)
             old_end = begin + len(hunk.old)
             count += 1
@@ -299,7 +345,7 @@ class _Reader:
             tag = (line or "")[:1]
             if line is None or tag not in (" ", "+", "-"):
                 found = "the end" if line is None else "an empty line" if line == "" else repr(line[:60])
-                self.refuse(
+                self.miscounted(
                     f"hunk -{old_start} +{new_start} counts {old_count}/{new_count} lines, but ends early at {found}"
                 )
             self.at += 1
@@ -311,17 +357,17 @@ class _Reader:
             for side, wanted in ((old, " -"), (new, " +")):
                 if tag in wanted:
                     if side and not side[-1].endswith(b"\n"):
-                        self.refuse("a line after one that has no newline at the end of the file")
+                        self.miscounted("a line after one that has no newline at the end of the file")
                     side.append(content)
             added += tag == "+"
             removed += tag == "-"
             trailing = trailing + 1 if tag == " " else 0
         if len(old) != old_count or len(new) != new_count:
-            self.refuse(
+            self.miscounted(
                 f"the hunk has {len(old)}/{len(new)} lines, but its header counts {old_count}/{new_count}", start
             )
         if not added and not removed:
-            self.refuse("the hunk changes nothing", start)
+            self.miscounted("the hunk changes nothing", start)
         if (old and not old_start) or (new and not new_start):
-            self.refuse("a hunk with lines begins at line 1 or later", start)
+            self.miscounted("a hunk with lines begins at line 1 or later", start)
         return Hunk(start + 1, old_start, new_start, tuple(old), tuple(new), added, removed, trailing)

@@ -12,7 +12,7 @@ from patchset.errors import PatchDoesNotApply, PinMismatch
 from patchset.setfile import Touched
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from patchset.overlay import Overlay
     from patchset.patchfile import Patch
@@ -87,12 +87,13 @@ def patched_manifest(sources: manifest.Manifest, touched: Mapping[str, Touched])
     return result
 
 
-def make(patch_set: PatchSet, read: Callable[[str], bytes]) -> Plan:
+def make(patch_set: PatchSet, read: Callable[[str], bytes], patches: Iterable[Patch] | None = None) -> Plan:
     """Works the plan out.
 
     Args:
         patch_set: what to apply.
         read: gives upstream's bytes of a path of the upstream manifest.
+        patches: to take instead of those in the set's folder, in their order.
 
     Raises:
         PatchDoesNotApply: a patch is malformed or does not fit, or the result does not compile.
@@ -109,7 +110,7 @@ def make(patch_set: PatchSet, read: Callable[[str], bytes]) -> Plan:
         return now[path]
 
     steps = []
-    for patch in series.load(patch_set.folder):
+    for patch in series.load(patch_set.folder) if patches is None else patches:
         for file in patch.files:
             now[file.path] = exact.apply(patch.name, file, content(file.path))
             executable[file.path] = file.executable

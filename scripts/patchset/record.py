@@ -38,6 +38,11 @@ def record_result(plan: Plan) -> bool:
     """Writes [result]: the tree's digest and each touched file's; says whether that changed anything."""
     file = plan.patch_set.folder / "set.toml"
     text = file.read_text(encoding="utf-8")
+    return _write(file, text, with_result(text, plan))
+
+
+def with_result(text: str, plan: Plan) -> str:
+    """A set.toml whose [result] is what the plan gives."""
     document = tomlkit.parse(text)
     result = tomlkit.table()
     result["tree"] = plan.tree
@@ -51,7 +56,7 @@ def record_result(plan: Plan) -> bool:
         files[path] = entry
     result["files"] = files
     document["result"] = result
-    return _write(file, text, tomlkit.dumps(document))
+    return tomlkit.dumps(document)
 
 
 def _write(file: Path, before: str, after: str) -> bool:

@@ -10,6 +10,7 @@ from patchset import patchfile
 from patchset.errors import PatchDoesNotApply, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from patchset.patchfile import Patch
@@ -25,8 +26,30 @@ def names(text: str) -> list[str]:
     return [line for line in stripped if line]
 
 
-def load(folder: Path) -> tuple[Patch, ...]:
+def rewrite(text: str, wanted: Sequence[str]) -> str:
+    """The text of a series file with other names, comments kept: those above a name stay with it.
+
+    >>> rewrite("# first\\na.patch\\n\\n# next\\nb.patch  # why\\n", ["b.patch", "c.patch"])
+    '\\n# next\\nb.patch  # why\\nc.patch\\n'
+    """
+    if names(text) == list(wanted):
+        return text
+    blocks: dict[str, str] = {}
+    pending = ""
+    for line in text.splitlines(keepends=True):
+        pending += line if line.endswith("\n") else f"{line}\n"
+        if name := names(line):
+            blocks[name[0]] = pending
+            pending = ""
+    return "".join([*(blocks.get(name, f"{name}\n") for name in wanted), pending])
+
+
+def load(folder: Path, parse: Callable[[str, bytes], Patch] = patchfile.parse) -> tuple[Patch, ...]:
     """Reads every patch of patches/<set>.
+
+    Args:
+        folder: patches/<set>.
+        parse: makes a patch of its name and its bytes.
 
     Raises:
         UsageError: the series and the folder disagree.
@@ -45,7 +68,7 @@ def load(folder: Path) -> tuple[Patch, ...]:
         raise UsageError(f"{file}: {missing[0]} is listed and not in the folder", hint="add the file, or drop the line")
     if unused := sorted(present - set(listed)):
         raise UsageError(f"{folder / unused[0]} is not in the series", hint=f"add it to {file}, or remove it")
-    patches = tuple(patchfile.parse(name, (folder / name).read_bytes()) for name in listed)
+    patches = tuple(parse(name, patchfile.read(folder / name)) for name in listed)
     for before, after in pairwise(patches):
         if before.sha256 == after.sha256:
             raise PatchDoesNotApply(f"{after.name} is the same as {before.name}", patch=after.name)

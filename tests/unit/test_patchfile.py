@@ -156,7 +156,7 @@ def test_a_malformed_diff_is_refused(diff: str, why: str) -> None:
 )
 def test_a_malformed_header_is_refused(old: str, new: str, why: str) -> None:
     assert old in HEADER
-    with pytest.raises(PatchDoesNotApply, match=f"0001-x.patch: .*{why}"):
+    with pytest.raises(PatchDoesNotApply, match=rf"0001-x.patch:\d+: .*{why}"):
         read(DIFF, HEADER.replace(old, new))
 
 

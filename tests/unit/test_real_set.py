@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from patchset import overlay, series, setfile
+from patchset import header, overlay, series, setfile
 from patchset.git import blob_id
 from patchset.manifest import sha256
 from patchset.setfile import PatchSet
@@ -54,6 +54,12 @@ def test_the_index_lines_chain_from_patch_to_patch(real: PatchSet) -> None:
             assert file.old_blob == now.get(file.path, file.old_blob), f"{patch.name}: {file.path}"
             now[file.path] = file.new_blob
     assert "0" * 40 not in {blob_id(b"")}
+
+
+def test_the_headers_are_canonical(real: PatchSet) -> None:
+    for patch in series.load(real.folder):
+        data = (real.folder / patch.name).read_bytes()
+        assert data == header.render(dict(patch.header.fields), patch.header.body).encode() + patch.diff, patch.name
 
 
 def test_the_overlay_is_python_3_9(real: PatchSet) -> None:
