@@ -7,7 +7,10 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from packaging.utils import canonicalize_name
+
 from patchset import manifest, plan
+from patchset.errors import Unavailable
 from patchset.source import Source
 from patchset.wheels import build, index, inputs, publish
 
@@ -43,7 +46,7 @@ class Outcome:
     @property
     def project(self) -> str:
         """The name under which an index lists the wheels."""
-        return self.patch_set.ascend.sdist.project
+        return canonicalize_name(self.patch_set.package)
 
     def as_dict(self) -> dict[str, Any]:
         """Also dist/<set>/manifest.json."""
@@ -107,9 +110,17 @@ def _repacked(
 
 
 def write_wheel(made: Made, data: bytes, expected: build.Contents, staging: Path) -> None:
-    """Writes a wheel and reads it back."""
-    publish.write(staging, {made.build.file: data})
-    build.read_back(made, (staging / made.build.file).read_bytes(), expected)
+    """Writes a wheel, reads it back and audits it.
+
+    Raises:
+        Unavailable: the disk gave other bytes back.
+        PinMismatch, UsageError: the wheel is not what it must be.
+    """
+    file = staging / made.build.file
+    publish.write(staging, {file.name: data})
+    if (written := file.read_bytes()) != data:
+        raise Unavailable(f"{file}: the disk gave other bytes back than were written", hint="check the disk")
+    build.read_back(made, written, expected)
 
 
 def _planner(patch_set: PatchSet, elsewhere: Callable[[str], bytes]) -> Callable[[Wheel], Plan]:

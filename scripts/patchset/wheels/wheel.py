@@ -11,6 +11,8 @@ import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from packaging.utils import canonicalize_name
+
 from patchset import distinfo
 from patchset.errors import PinMismatch, UsageError
 from patchset.wheels import entry
@@ -91,6 +93,9 @@ def parse(file: str, data: bytes, *, package: str, version: str) -> Wheel:
     for path in wheel.files:
         if not path.startswith((f"{package}/", f"{wheel.dist_info}/")):
             raise UsageError(f"{file}: member {path!r} lies outside {package}/ and {wheel.dist_info}/", hint=_HINT)
+    if canonicalize_name(wheel.metadata("Name")) != canonicalize_name(package):
+        found = f"{wheel.metadata('Name')!r} in METADATA"
+        raise PinMismatch(file, expected=f"a wheel of {canonicalize_name(package)}", found=found, hint=_HINT)
     names = {wheel.metadata("Version"), wheel.dist_info.removeprefix(f"{package}-").removesuffix(".dist-info")}
     if names != {version}:
         raise PinMismatch(
