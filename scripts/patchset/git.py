@@ -15,6 +15,8 @@ from patchset.errors import Unavailable
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from patchset.fastimport import FastImport
+
 _CONFIG = {
     "core.autocrlf": "false",
     "core.fileMode": "true",
@@ -139,6 +141,11 @@ class Repository:
         tree = self.git("write-tree").strip()
         parents = ("-p", parent) if parent else ()
         return self.git("commit-tree", tree, *parents, stdin=message.encode(), identity=identity).strip()
+
+    def fast_import(self, commits: FastImport) -> str:
+        """Makes commits whose blobs are there; returns the last one's id, the parent's where there is none."""
+        said = self.git("fast-import", "--quiet", "--force", "--done", stdin=commits.stream).split()
+        return said[-1] if said else commits.parent
 
 
 def blob_id(data: bytes) -> str:

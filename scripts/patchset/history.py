@@ -7,10 +7,12 @@ What it made is read back and compared with the plan: its exit code proves nothi
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from patchset import message
 from patchset.errors import PatchDoesNotApply
+from patchset.fastimport import FastImport
 from patchset.git import GitError, Identity, Repository, blob_id
 
 if TYPE_CHECKING:
@@ -50,20 +52,14 @@ def write(root: Path, plan: Plan, paths: Iterable[str]) -> str:
         _stage(repository, before, {path for path in before if _executable(root / path)})
         upstream = repository.commit(_upstream_message(patch_set), _identity(patch_set), None)
         repository.git("update-ref", f"refs/heads/{UPSTREAM}", upstream)
-    repository.git("read-tree", upstream)
-    tip = upstream
-    for step in plan.steps:
-        tip = _commit_patch(repository, step, tip)
-    if plan.overlay.files:
-        _stage(repository, plan.overlay.files, set())
-        tip = repository.commit(_overlay_message(plan), _overlay_identity(plan), tip)
+    modes = _agree(repository, plan, upstream)
+    tip = _commit(repository, plan, upstream, modes)
     before_tip = repository.ref(f"refs/heads/{patch_set.name}")
     if before_tip and before_tip != tip:
         repository.git(
             "update-ref", f"refs/patchset/before/{before_tip}", before_tip
         )  # a user's commits stay reachable
-    both = f"update refs/heads/{patch_set.name} {tip}\nupdate {SERIES} {tip}\n"
-    repository.git("update-ref", "--stdin", stdin=both.encode())
+    repository.git("update-ref", f"refs/heads/{patch_set.name}", tip)
     index_file.unlink(missing_ok=True)
     return tip
 
@@ -83,27 +79,81 @@ def tip(root: Path, branch: str) -> str | None:
     return Repository(root).ref(f"refs/heads/{branch}") if (root / ".git").is_dir() else None
 
 
-def _commit_patch(repository: Repository, step: Step, parent: str) -> str:
+def _agree(repository: Repository, plan: Plan, upstream: str) -> dict[str, str]:
+    """Lets git apply the series to the index, and raises where it makes something else of it than the plan does.
+
+    Returns the modes of the files that the series touches, as git has them.
+    """
+    before = _listing(repository, upstream, plan)
+    whole = b"".join(step.patch.diff for step in plan.steps)
+    after = {path: data for step in plan.steps for path, data in step.after.items()}
+    try:
+        found = _applied(repository, whole, after) if whole else {}
+    except GitError:
+        found = None
+    if found != _wanted(after):  # patch by patch, so that the message can name one
+        _listing(repository, upstream, plan)
+        for step in plan.steps:
+            _agree_on(repository, step)
+    return before | {row.partition("\t")[2]: row.split()[0] for row in _rows(repository, after)}
+
+
+def _agree_on(repository: Repository, step: Step) -> None:
     patch = step.patch
     try:
-        repository.git("apply", "--cached", "--whitespace=nowarn", "-", stdin=patch.diff)
+        found = _applied(repository, patch.diff, step.after)
     except GitError as error:
         raise PatchDoesNotApply(
             f"{patch.name}: git does not apply it: {error}", patch=patch.name, hint="write the patch anew with git diff"
         ) from error
-    listing = repository.git("ls-files", "-s", "-z", "--", *step.after)
-    made = {row.partition("\t")[2]: row.split()[1] for row in listing.split("\0") if row}
-    for path, data in step.after.items():
-        if made.get(path) != (None if data is None else blob_id(data)):
-            raise PatchDoesNotApply(
-                f"{patch.name}: git makes another {path} of it than an exact reading does",
-                patch=patch.name,
-                path=path,
-                hint="write the patch anew with git diff --full-index",
-            )
-    header = patch.header
-    text = message.compose(header.subject, header.body, dict(header.fields), patch.name).render()
-    return repository.commit(text, Identity(header.author, header.get("Date")), parent)
+    wanted = _wanted(step.after)
+    if path := next((path for path in step.after if found.get(path) != wanted.get(path)), ""):
+        raise PatchDoesNotApply(
+            f"{patch.name}: git makes another {path} of it than an exact reading does",
+            patch=patch.name,
+            path=path,
+            hint="write the patch anew with git diff --full-index",
+        )
+
+
+def _listing(repository: Repository, upstream: str, plan: Plan) -> dict[str, str]:
+    """Puts upstream into the index; the modes of the files that the plan changes."""
+    repository.git("read-tree", upstream)
+    return {row.partition("\t")[2]: row.split()[0] for row in _rows(repository, plan.changes)}
+
+
+def _applied(repository: Repository, diff: bytes, paths: Iterable[str]) -> dict[str, str]:
+    """Blob ids of files after git has applied a diff to the index."""
+    repository.git("apply", "--cached", "--whitespace=nowarn", "-", stdin=diff)
+    return {row.partition("\t")[2]: row.split()[1] for row in _rows(repository, paths)}
+
+
+def _wanted(after: Mapping[str, bytes | None]) -> dict[str, str]:
+    return {path: blob_id(data) for path, data in after.items() if data is not None}
+
+
+def _rows(repository: Repository, paths: Iterable[str]) -> list[str]:
+    """`mode blob stage<tab>path` of those paths that the index has."""
+    named = list(paths)
+    return [row for row in repository.git("ls-files", "-s", "-z", "--", *named).split("\0") if row] if named else []
+
+
+def _commit(repository: Repository, plan: Plan, upstream: str, modes: Mapping[str, str]) -> str:
+    """Makes all commits with one git process; the last one's id."""
+    stream = FastImport(SERIES, upstream)
+    for step in plan.steps:
+        header = step.patch.header
+        text = message.compose(header.subject, header.body, dict(header.fields), step.patch.name).render()
+        stream.commit(Identity(header.author, header.get("Date")), header.date, text)
+        for path, data in step.after.items():
+            mode = modes.get(path, "100644")
+            stream.change(path, None if data is None else repository.add_blob(data), mode)
+    if plan.overlay.files:
+        identity = _overlay_identity(plan)
+        stream.commit(identity, datetime.fromisoformat(identity.date), _overlay_message(plan))
+        for path, data in sorted(plan.overlay.files.items()):
+            stream.change(path, repository.add_blob(data), "100644")
+    return repository.fast_import(stream)
 
 
 def _stage(repository: Repository, files: Mapping[str, bytes], executable: set[str]) -> None:

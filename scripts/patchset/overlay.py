@@ -18,6 +18,7 @@ from __future__ import annotations
 import ast
 import tomllib
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from patchset import manifest, paths
@@ -131,7 +132,7 @@ def symbol_sha256(source: bytes, symbol: str) -> str | None:
     """
     if not symbol:
         return manifest.sha256(source)
-    body: list[ast.stmt] = ast.parse(source).body
+    body: list[ast.stmt] = _parse(source).body
     node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef | None = None
     for name in symbol.split("."):
         kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -142,6 +143,11 @@ def symbol_sha256(source: bytes, symbol: str) -> str | None:
     assert node is not None and node.end_lineno is not None
     first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
     return manifest.sha256(b"".join(source.splitlines(keepends=True)[first - 1 : node.end_lineno]))
+
+
+@cache
+def _parse(source: bytes) -> ast.Module:
+    return ast.parse(source)
 
 
 def check(overlay: Overlay, set_name: str, read: Callable[[str], bytes]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from patchset import smoke
 from patchset.assess import State
 
 if TYPE_CHECKING:
@@ -46,6 +45,8 @@ def applied(outcome: apply.Outcome, report: SmokeReport | None, terminal: Termin
     title = f"{made.patch_set.name}: vllm-ascend {made.patch_set.ascend.version} for vLLM {made.patch_set.vllm.version}"
     terminal.table(title, ["patch", "files", "+", "-", "resolves", "result"], rows, right="files + -")
     if report:
+        from patchset import smoke
+
         smoke.show(report, terminal)
     terminal.note(f"tree:   {outcome.tree}")
     if outcome.commit:
