@@ -17,6 +17,8 @@ DRY_RUN ?=
 DEVICE ?= cpu
 JSON ?=
 LOCAL ?= dp.1
+SIGN ?=
+KEY ?=
 CASES ?= 10000
 
 BIN := .venv/bin
@@ -29,6 +31,7 @@ on = $(filter-out 0 no false,$(1))
 json := $(if $(call on,$(JSON)),--json)
 target := $(if $(TARGET),--target '$(TARGET)')
 offline := $(if $(call on,$(OFFLINE)),--offline)
+sign := $(if $(SIGN),--sign '$(SIGN)')
 source := $(if $(UPSTREAM),--upstream '$(UPSTREAM)') $(offline)
 dry_run := $(if $(call on,$(DRY_RUN)),--dry-run)
 smoke := $(if $(call on,$(SMOKE)),,--no-smoke)
@@ -48,6 +51,8 @@ help: ## list the targets
 #: DRY_RUN=1          say what would change, and change nothing (apply, fmt, export)
 #: DEVICE=cpu|npu     where the smoke tests run
 #: LOCAL=dp.1         the wheels' local version label (wheels)
+#: SIGN=key           sign SHA256SUMS with this minisign secret key (wheels)
+#: KEY=key.pub        the public key that must have signed SHA256SUMS (verify)
 #: CASES=10000        how many cases (fuzz)
 #: JSON=1             print one JSON document
 
@@ -82,9 +87,12 @@ record: $(READY) ## maintainers: write the set's digests into its set.toml
 doctor: $(READY) ## say what this machine has and lacks, and what to do about it
 	@$(PATCHSET) doctor $(VERSION) $(offline) $(json)
 
-.PHONY: wheels
+.PHONY: wheels verify
 wheels: $(READY) ## make patched wheels from the published ones, with an index, in dist/
-	@$(PATCHSET) wheels $(VERSION) --local $(LOCAL) $(source) $(json)
+	@$(PATCHSET) wheels $(VERSION) --local $(LOCAL) $(source) $(sign) $(json)
+
+verify: $(READY) ## check dist/ as a cluster would: the signature, each file's digest, each wheel's files
+	@$(PATCHSET) verify --dist dist/$(VERSION) --set $(VERSION) $(if $(KEY),--key '$(KEY)') $(json)
 
 .PHONY: fmt export
 fmt: $(READY) ## authors: rewrite the patches in their canonical form

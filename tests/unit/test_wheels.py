@@ -77,7 +77,8 @@ def test_the_version_is_where_installers_look_and_nowhere_else(made: World, tag:
         told = [path for path in archive.namelist() if PATCHED.encode() in archive.read(path)]
     assert metadata.splitlines()[2] == f"Version: {PATCHED}"
     assert metadata.endswith("\n\nVersion: is told in the text, too.\n")
-    assert told == [f"{PATCHED_INFO}/{member}" for member in ("METADATA", "patchset.json", "RECORD")]
+    stated = ("METADATA", "patchset.json", "sboms/patchset.cdx.json", "sboms/patchset.intoto.json", "RECORD")
+    assert told == [f"{PATCHED_INFO}/{member}" for member in stated]
 
 
 @pytest.mark.parametrize("tag", TAGS)

@@ -20,6 +20,7 @@ def add(menu: Menu) -> None:
     one = menu.command("wheels", "make patched wheels from the published ones, with an index, in dist/<set>/", wheels)
     one.add_argument("--local", metavar="LABEL", default="dp.1", help="local version label (default: dp.1)")
     one.add_argument("--upstream", type=Path, metavar="PATH", help="a wheelhouse or a published wheel")
+    one.add_argument("--sign", type=Path, metavar="KEY", help="sign SHA256SUMS with this minisign secret key")
     menu.offline(one)
 
 
@@ -33,6 +34,7 @@ def wheels(arguments: argparse.Namespace, terminal: Terminal) -> int:
         upstream=arguments.upstream,
         offline=arguments.offline,
         terminal=terminal,
+        key=arguments.sign,
     )
     make.show(outcome, terminal)
     return 0

@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 from patchset import manifest, plan
 from patchset.errors import Unavailable
 from patchset.source import Source
-from patchset.wheels import build, index, inputs, publish
+from patchset.wheels import build, index, inputs, publish, signing, statements
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from patchset.setfile import PatchSet
     from patchset.terminal import Terminal
     from patchset.wheels.build import Made
+    from patchset.wheels.signing import SecretKey
     from patchset.wheels.wheel import Wheel
 
 FORMAT = 1
@@ -70,7 +71,15 @@ class Outcome:
         }
 
 
-def run(patch_set: PatchSet, *, local: str, upstream: Path | None, offline: bool, terminal: Terminal) -> Outcome:
+def run(
+    patch_set: PatchSet,
+    *,
+    local: str,
+    upstream: Path | None,
+    offline: bool,
+    terminal: Terminal,
+    key: Path | None = None,
+) -> Outcome:
     """Makes dist/<set>/ anew from the published wheels.
 
     Args:
@@ -79,16 +88,18 @@ def run(patch_set: PatchSet, *, local: str, upstream: Path | None, offline: bool
         upstream: a wheelhouse or a single wheel to take instead of the index.
         offline: use the cache alone.
         terminal: where progress goes.
+        key: the minisign secret key that signs SHA256SUMS; None for no signature.
 
     Raises:
         PatchsetError: dist/<set>/ is as it was.
     """
+    signer = signing.load(key) if key else None  # a wrong password is told before the work
     version = build.local_version(patch_set.ascend.version, local)
     place = publish.folder(patch_set.name)
     with publish.staged(place) as staging:
         wheels = _repacked(patch_set, version, staging, upstream=upstream, offline=offline, terminal=terminal)
         outcome = Outcome(patch_set, place, version, tuple(wheels))
-        _write_rest(outcome, staging)
+        _write_rest(outcome, staging, signer)
     return outcome
 
 
@@ -139,15 +150,18 @@ def _planner(patch_set: PatchSet, elsewhere: Callable[[str], bytes]) -> Callable
     return planned
 
 
-def _write_rest(outcome: Outcome, staging: Path) -> None:
-    """The index, the constraints, the manifest and the digests of them all."""
+def _write_rest(outcome: Outcome, staging: Path, signer: SecretKey | None) -> None:
+    """The index, the constraints, the manifest, the statements, the digests of them all, and their signature."""
     listed = [index.Listed(made.build.file, made.sha256, made.size, made.requires_python) for made in outcome.wheels]
     files = index.pages(outcome.project, outcome.version, listed)
     files["constraints.txt"] = _constraints(outcome)
     files["manifest.json"] = (json.dumps(outcome.as_dict(), indent=1) + "\n").encode()
+    files |= statements.beside(outcome.wheels)
     publish.write(staging, files)
     digests = {one.file: one.sha256 for one in listed} | {path: manifest.sha256(data) for path, data in files.items()}
-    publish.write(staging, {publish.SUMS: manifest.render(digests).encode()})
+    sums = manifest.render(digests).encode()
+    comment = f"{outcome.project} {outcome.version}, set {outcome.patch_set.name}"
+    publish.write(staging, {publish.SUMS: sums} | (signing.sign(sums, signer, comment) if signer else {}))
 
 
 def _constraints(outcome: Outcome) -> bytes:

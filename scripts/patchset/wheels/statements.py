@@ -1,33 +1,57 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a patched wheel says of itself, in its .dist-info folder."""
+"""What patched wheels say of themselves: in each one's .dist-info folder, and beside them in dist/<set>."""
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
+from patchset import __version__, defects, fingerprint, manifest, smoke
+from patchset.verify.declared import FORMAT
+from patchset.wheels import attestation, canonical, sbom, verifier
 from patchset.wheels.wheel import PATCHED
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
-    from patchset.wheels.build import Build
-
-FORMAT = 1
+    from patchset.wheels.build import Build, Made
 
 
-def members(build: Build) -> Mapping[str, bytes]:
+def members(build: Build) -> dict[str, bytes]:
     """Content by path below the .dist-info folder; determined by the build alone.
 
     patchset.json lists every other file of the wheel but RECORD: it is what an installation is held to.
     """
+    stated = {sbom.NAME: sbom.render(build, _titles()), attestation.NAME: attestation.inside(build)}
+    listed = {f"{build.dist_info}/{path}": manifest.sha256(data) for path, data in stated.items()}
+    patch_set = build.plan.patch_set
     document = {
         "format": FORMAT,
-        "set": build.plan.patch_set.name,
+        "tool": __version__,
+        "set": patch_set.name,
+        "project": build.upstream.project,
+        "package": patch_set.package,
         "version": build.version,
         "upstream": {"file": build.upstream.file, "sha256": build.upstream.sha256},
         "tree": build.plan.tree,
         "series": build.plan.series,
-        "files": dict(sorted(build.files.items())),
+        "fingerprint": fingerprint.of(build.files, patch_set.package),
+        "files": {**build.files, **listed},
     }
-    return {PATCHED: (json.dumps(document, indent=1) + "\n").encode()}
+    return stated | {PATCHED: canonical.render(document)}
+
+
+def beside(made: Sequence[Made]) -> dict[str, bytes]:
+    """Content by file name in dist/<set>: the provenance of the wheels, and the program that verifies them on a node.
+
+    Args:
+        made: every wheel of one set and one version; at least one.
+    """
+    manifests = {one.build.file: manifest.sha256(one.members[PATCHED]) for one in made}
+    expected = verifier.expect(made[0].build.plan.patch_set, manifests)
+    return {attestation.BESIDE: attestation.beside(made), verifier.NAME: verifier.archive(expected)}
+
+
+def _titles() -> dict[str, str]:
+    """Titles of the defects by name; none where the repository holds no table of them."""
+    file = smoke.tests_dir() / "defects.toml"
+    return defects.load_titles(file) if file.is_file() else {}

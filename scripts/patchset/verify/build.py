@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a wheel or an installation holds, read without trusting it: the digest of each file, RECORD and the manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from patchset import manifest
+from patchset.errors import Findings, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+MANIFEST = "patchset.json"
+
+_LIMIT = 1 << 30  # bytes that a wheel may unpack to; upstream's is under 3 MB
+_CACHES = frozenset({"__pycache__"})
+
+
+class Content(NamedTuple):
+    """A file's content.
+
+    Attributes:
+        sha256: in hex; manifest.NO_FILE for a link or whatever else is no regular file.
+        size: in bytes.
+    """
+
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Build:
+    """One build of vllm-ascend.
+
+    Attributes:
+        where: the wheel's file, or the folder that holds the installed package.
+        dist_info: name of its .dist-info folder.
+        files: every file by its path, as RECORD names it; of an installation those of the package and of dist_info.
+        record: RECORD's bytes; None where it is missing.
+        manifest: the bytes of patchset.json; None where it is missing, as in upstream's wheels.
+        installed: whether an installer has been at it, which adds files to dist_info and rows to RECORD.
+    """
+
+    where: Path
+    dist_info: str
+    files: Mapping[str, Content]
+    record: bytes | None
+    manifest: bytes | None
+    installed: bool
+
+    @property
+    def version(self) -> str:
+        """As in the name of dist_info.
+
+        >>> Build(Path(), "vllm_ascend-0.10.1rc1+dp.1.dist-info", {}, None, None, False).version
+        '0.10.1rc1+dp.1'
+        """
+        return self.dist_info[: -len(".dist-info")].partition("-")[2]
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """sha256 by path."""
+        return {path: content.sha256 for path, content in self.files.items()}
+
+
+def read_wheel(file: Path) -> Build:
+    """Reads a wheel; writes nothing.
+
+    Raises:
+        UsageError: there is no such file.
+        Findings: it is not a whole zip file, or one that no installer should open.
+    """
+    hint = "get the wheel again"
+    if not file.is_file():
+        raise UsageError(f"no such file: {file}", hint="give a .whl file of dist/<set>")
+    try:
+        with zipfile.ZipFile(file) as archive:
+            members = _members(file, archive)
+            kept: dict[str, bytes] = {}
+            files = {}
+            for member in members:
+                data = archive.read(member)
+                files[member.filename] = Content(manifest.sha256(data), len(data))
+                if ".dist-info/" in member.filename:
+                    kept[member.filename] = data
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise Findings(f"{file} is not a whole wheel: {error}", hint=hint) from error
+    infos = sorted({path.partition("/")[0] for path in kept})
+    if len(infos) != 1 or not infos[0].endswith(".dist-info"):
+        raise Findings(f"{file} has {len(infos)} .dist-info folders at its top, not one", hint=hint)
+    info = infos[0]
+    return Build(file, info, files, kept.get(f"{info}/RECORD"), kept.get(f"{info}/{MANIFEST}"), installed=False)
+
+
+def _members(file: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    """The members that are files, if all of them may be read.
+
+    Raises:
+        Findings: a path leaves the wheel, is there twice, or the wheel unpacks to more than any of upstream's.
+    """
+    members = archive.infolist()
+    if sum(member.file_size for member in members) > _LIMIT:
+        raise Findings(f"{file} unpacks to more than {_LIMIT >> 30} GiB", hint="do not open it; get the wheel again")
+    seen = set()
+    for member in members:
+        path = member.filename
+        reason = manifest.unsafe_reason(path[:-1] if member.is_dir() else path)
+        if not reason and path in seen:
+            reason = "is there twice"
+        if reason:
+            raise Findings(f"{file}: the member {path!r} {reason}", hint="do not install it; get the wheel again")
+        seen.add(path)
+    return [member for member in members if not member.is_dir()]
+
+
+def read_installation(folder: Path, dist_info: str, package: str) -> Build:
+    """Reads an installation.
+
+    Args:
+        folder: the site-packages folder.
+        dist_info: name of the installation's .dist-info folder.
+        package: import name of the package.
+    """
+    files = {}
+    for top in (package, dist_info):
+        for path in manifest.walk(folder / top, skip=_CACHES):
+            files[f"{top}/{path}"] = _content(folder / top / path)
+    info = folder / dist_info
+    return Build(folder, dist_info, files, _bytes(info / "RECORD"), _bytes(info / MANIFEST), installed=True)
+
+
+def _content(file: Path) -> Content:
+    if file.is_symlink() or not file.is_file():
+        return Content(manifest.NO_FILE, 0)
+    digest, size = hashlib.sha256(), 0
+    for chunk in _chunks(file):
+        digest.update(chunk)
+        size += len(chunk)
+    return Content(digest.hexdigest(), size)
+
+
+def _chunks(file: Path) -> Iterator[bytes]:
+    with file.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            yield chunk
+
+
+def _bytes(file: Path) -> bytes | None:
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def find_installations(folders: list[Path], package: str) -> tuple[list[tuple[Path, str]], list[Path]]:
+    """Where the package is installed, and where its code lies without being installed.
+
+    Args:
+        folders: in the order in which Python searches them.
+        package: import name of the package.
+
+    Returns:
+        (folder, name of its .dist-info) of each installation; each folder that holds the package alone, such as a
+        checkout on PYTHONPATH, if Python would import it instead of an installation.
+    """
+    installed: list[tuple[Path, str]] = []
+    bare: list[Path] = []
+    seen = set()
+    for folder in folders:
+        if not folder.is_dir() or folder.resolve() in seen:
+            continue
+        seen.add(folder.resolve())
+        infos = sorted(entry.name for entry in folder.glob(f"{package}-*.dist-info") if entry.is_dir())
+        installed += [(folder, info) for info in infos]
+        if not infos and not installed and (folder / package).is_dir():
+            bare.append(folder)
+    return installed, bare

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The checks: each says what differs, as findings; none means that the build is what it should be."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Callable, Optional
+
+from patchset import fingerprint
+from patchset.errors import Findings
+from patchset.verify import declared
+from patchset.verify.build import MANIFEST, Build
+from patchset.verify.expected import Expected
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from patchset.verify.declared import Declared
+
+# What installers write into .dist-info (PyPA "Recording installed projects", PEP 610; the uv_ ones are uv's own).
+_INSTALLERS = frozenset({"INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json", "uv_build.json"})
+_SIGNATURES = frozenset({"RECORD.jws", "RECORD.p7s"})
+
+Lookup = Callable[[str], Optional[Expected]]
+"""Gives what the named set makes, or None where that is not known; with an empty name, the set that is meant."""
+
+
+class Kind(Enum):
+    """What is wrong with a file."""
+
+    CHANGED = "changed"
+    MISSING = "missing"
+    EXTRA = "extra"
+    RECORD = "RECORD"
+    MANIFEST = "manifest"
+    NAME = "name"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is not as it should be.
+
+    Attributes:
+        path: the file.
+        kind: what sort of thing.
+        detail: what exactly, in words.
+    """
+
+    path: str
+    kind: Kind
+    detail: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was found out about one wheel, installation, tree or folder of wheels.
+
+    Attributes:
+        where: what was looked at.
+        set, version: what it says it is; empty where it says nothing.
+        fingerprint: of the Python files that are there; empty where there is no one build.
+        files: how many files were looked at.
+        against: what they were held to, in words.
+        findings: what differs, one row a file.
+    """
+
+    where: str
+    set: str
+    version: str
+    fingerprint: str
+    files: int
+    against: tuple[str, ...]
+    findings: tuple[Finding, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing differs."""
+        return not self.findings
+
+
+def one_a_file(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """The first finding of each file, sorted by path: what differs from the set differs from its RECORD too."""
+    first: dict[str, Finding] = {}
+    for finding in findings:
+        first.setdefault(finding.path, finding)
+    return tuple(first[path] for path in sorted(first))
+
+
+def check(build: Build, lookup: Lookup, expect: str = "") -> Verdict:
+    """Holds a wheel or an installation to its own manifest and RECORD, and to what is expected of it.
+
+    Args:
+        build: what is there.
+        lookup: gives what the set makes that the manifest names.
+        expect: sha256 that patchset.json must have; empty for any.
+
+    Raises:
+        UsageError: the manifest is of another format.
+        Findings: the manifest is damaged; or there is none, because this is upstream's build.
+    """
+    if build.manifest is None:
+        return _check_without_manifest(build, lookup(""), expect)
+    name = f"{build.dist_info}/{MANIFEST}"
+    own = declared.parse(build.manifest, f"{build.where}: {name}")
+    expected = lookup(own.set)
+    against = [MANIFEST, "RECORD"]
+    findings = list(_against_name(build, own))
+    if expect:
+        against.append(f"the digest {expect[:12]}")
+        if own.sha256 != expect:
+            findings.append(Finding(name, Kind.MANIFEST, f"has sha256 {own.sha256}, expected is {expect}"))
+    if expected:
+        against.append(f"set {expected.set}")
+        if own.set != expected.set:
+            findings.append(Finding(name, Kind.MANIFEST, f"is of set {own.set}, expected is {expected.set}"))
+        else:
+            findings += compare(build.digests, expected)
+        if expected.manifests and own.sha256 not in expected.manifests.values():
+            detail = f"has sha256 {own.sha256}, which no wheel of this dist/{expected.set} has"
+            findings.append(Finding(name, Kind.MANIFEST, detail))
+    findings += _against_manifest(build, own)
+    findings += _against_record(build, own.package)
+    if own.fingerprint != fingerprint.of(own.files, own.package):
+        findings.append(Finding(name, Kind.MANIFEST, f"says fingerprint {own.fingerprint}, its files give another"))
+    seal = fingerprint.of(build.digests, own.package)
+    rows = one_a_file(findings)
+    return Verdict(str(build.where), own.set, build.version, seal, len(build.files), tuple(against), rows)
+
+
+def _check_without_manifest(build: Build, expected: Expected | None, expect: str) -> Verdict:
+    """An installation that `patchset apply --target` patched in place has the set's files and RECORD, no manifest."""
+    what = f"{build.where}: {build.dist_info[: -len('.dist-info')]} is not a patched build: it has no {MANIFEST}"
+    hint = "make wheels makes patched wheels; make apply TARGET=... patches in place"
+    if expected is None:
+        raise Findings(f"{what}, and upstream's wheels have none", hint=hint)
+    seal = fingerprint.of(build.digests, expected.package)
+    if seal == fingerprint.of(expected.pristine, expected.package):
+        raise Findings(f"{what}, and every Python file is upstream's {expected.upstream}", hint=hint)
+    differing = Counter(finding.kind.value for finding in compare(build.digests, expected))
+    if differing or expect:
+        shown = ", ".join(f"{number} {kind}" for kind, number in sorted(differing.items())) or "no digest to expect"
+        raise Findings(f"{what}, and it is not what set {expected.set} makes in place ({shown})", hint=hint)
+    rows = one_a_file(_against_record(build, expected.package))
+    against = (f"set {expected.set}", "RECORD")
+    return Verdict(str(build.where), expected.set, build.version, seal, len(build.files), against, rows)
+
+
+def compare(files: Mapping[str, str], expected: Expected) -> Iterator[Finding]:
+    """Holds the package's Python files, by path and sha256, to what the set makes."""
+    counted = {path: sha for path, sha in files.items() if fingerprint.counts(path, expected.package)}
+    for path in sorted(counted.keys() | expected.files.keys()):
+        now, should = counted.get(path), expected.files.get(path)
+        if now == should:
+            continue
+        if should is None:
+            yield Finding(path, Kind.EXTRA, f"set {expected.set} has no such file")
+        elif now is None:
+            yield Finding(path, Kind.MISSING, f"set {expected.set} has it")
+        elif now == expected.pristine.get(path):
+            yield Finding(path, Kind.CHANGED, "is upstream's, not patched")
+        else:
+            yield Finding(path, Kind.CHANGED, f"sha256 {now}, set {expected.set} makes {should}")
+
+
+def _against_manifest(build: Build, own: Declared) -> Iterator[Finding]:
+    info = f"{build.dist_info}/"
+    unlisted = {info + name for name in (MANIFEST, "RECORD")}
+    if build.installed:
+        unlisted |= {info + name for name in _INSTALLERS | _SIGNATURES}
+    for path in sorted(build.files.keys() | own.files.keys()):
+        now, should = build.files.get(path), own.files.get(path)
+        if now is None:
+            yield Finding(path, Kind.MISSING, "the manifest lists it")
+        elif should is None and path not in unlisted:
+            yield Finding(path, Kind.EXTRA, "the manifest does not list it")
+        elif should not in (None, now.sha256):
+            yield Finding(path, Kind.CHANGED, f"sha256 {now.sha256}, the manifest says {should}")
+
+
+def _against_record(build: Build, package: str) -> Iterator[Finding]:
+    info = f"{build.dist_info}/"
+    if build.record is None:
+        yield Finding(f"{info}RECORD", Kind.MISSING, "every wheel and installation has one")
+        return
+    rows, wrong = declared.parse_record(build.record)
+    for path, why in wrong:
+        yield Finding(path, Kind.RECORD, why)
+    unlisted = {info + name for name in (_SIGNATURES | _INSTALLERS if build.installed else _SIGNATURES)}
+    for path in sorted(rows.keys() | build.files.keys()):
+        row, now = rows.get(path), build.files.get(path)
+        if build.installed and (not path.startswith((f"{package}/", info)) or "__pycache__/" in path):
+            continue  # scripts, and what Python compiled
+        if row is None:
+            if path not in unlisted:
+                yield Finding(path, Kind.RECORD, "has no row")
+        elif now is None:
+            yield Finding(path, Kind.MISSING, "RECORD lists it")
+        elif not row.sha256:
+            if path not in unlisted | {f"{info}RECORD"}:
+                yield Finding(path, Kind.RECORD, "has a row without a digest")
+        elif (row.sha256, row.size) not in ((now.sha256, now.size), (now.sha256, None)):
+            yield Finding(path, Kind.RECORD, f"its row says sha256 {row.sha256}, the file has {now.sha256}")
+
+
+def _against_name(build: Build, own: Declared) -> Iterator[Finding]:
+    """The version in the manifest, in the name of .dist-info and, for a wheel, in its file name is the same."""
+    if own.version != build.version:
+        name = f"{build.dist_info}/{MANIFEST}"
+        yield Finding(name, Kind.MANIFEST, f"says version {own.version}, the folder's name {build.version}")
+    parts = build.where.stem.split("-")
+    if not build.installed and (len(parts) not in (5, 6) or parts[1] != build.version):
+        yield Finding(build.where.name, Kind.NAME, f"a wheel of version {build.version} has another file name")

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`verify` on the command line: the same options, checks and words in the tool and in patchset-verify.pyz."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from patchset import __version__
+from patchset.errors import Findings, PatchsetError, Unavailable, UsageError
+from patchset.verify import build, checks, dist, minisign, places, tree
+from patchset.verify.checks import Finding, Kind, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from patchset.verify.checks import Lookup
+    from patchset.verify.expected import Expected
+
+_PACKAGE = "vllm_ascend"
+
+
+def declare(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `verify`."""
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--wheel", metavar="WHEEL", type=Path, nargs="+", help="these wheels")
+    what.add_argument("--installed", action="store_true", help="the installation that a Python imports")
+    what.add_argument("--dist", metavar="DIR", type=Path, help="a folder of wheels with its SHA256SUMS")
+    what.add_argument("--tree", metavar="DIR", type=Path, help="a folder that holds the package's code")
+    parser.add_argument("--python", metavar="EXE", help="whose installation (default: the Python that runs this)")
+    parser.add_argument("--path", metavar="DIR", type=Path, help="the site-packages folder to look in")
+    parser.add_argument("--key", metavar="PUB", help="minisign public key, file or text, that must have signed --dist")
+    parser.add_argument("--expect", metavar="SHA256", default="", help="digest that patchset.json must have")
+
+
+def run(arguments: argparse.Namespace, lookup: Lookup) -> list[Verdict]:
+    """Does what the options say.
+
+    Raises:
+        UsageError: options that do not go together, or something that is not there.
+        Findings: something that is no patched build at all.
+    """
+    _refuse(arguments)
+    if arguments.tree is not None:
+        expected = lookup("")
+        if expected is None:
+            raise UsageError("nothing says which set the tree should be of", hint="name it: --set v0.10.1.1")
+        return [tree.check(arguments.tree, expected)]
+    if arguments.installed:
+        folders = [arguments.path] if arguments.path else places.search_path(arguments.python)
+        if arguments.path and not arguments.path.is_dir():
+            raise UsageError(f"no such folder: {arguments.path}", hint="give a site-packages folder")
+        return [checks.check(places.the_installation(folders, _package(lookup)), lookup, arguments.expect)]
+    if arguments.wheel and len(arguments.wheel) == 1:
+        return [checks.check(build.read_wheel(arguments.wheel[0]), lookup, arguments.expect)]
+    if arguments.wheel:
+        return [_judged(wheel, lookup) for wheel in arguments.wheel]
+    key = minisign.read_public_key(arguments.key) if arguments.key else None
+    whole, wheels = dist.check(arguments.dist, key)
+    return [whole, *(_judged(wheel, lookup) for wheel in wheels)]
+
+
+def _judged(wheel: Path, lookup: Lookup) -> Verdict:
+    """One wheel of many: what cannot be read as a patched wheel is a finding, and the others have their turn."""
+    try:
+        return checks.check(build.read_wheel(wheel), lookup)
+    except Findings as error:
+        return Verdict(str(wheel), "", "", "", 0, (), (Finding(str(wheel), Kind.REFUSED, error.message),))
+
+
+def _refuse(arguments: argparse.Namespace) -> None:
+    for option, needs in (("python", "installed"), ("path", "installed"), ("key", "dist")):
+        if getattr(arguments, option) and not getattr(arguments, needs):
+            raise UsageError(f"--{option} goes with --{needs}")
+    if arguments.python and arguments.path:
+        raise UsageError("--python and --path say the same thing twice", hint="give one of them")
+    if arguments.expect and (arguments.tree or arguments.dist or len(arguments.wheel or [""]) > 1):
+        raise UsageError("--expect is the digest of one patchset.json", hint="give it with --installed or one --wheel")
+
+
+def _package(lookup: Lookup) -> str:
+    expected = lookup("")
+    return expected.package if expected else _PACKAGE
+
+
+def lines(verdict: Verdict) -> Iterator[str]:
+    """A verdict in words."""
+    held = f"{verdict.files} files against {', '.join(verdict.against) or 'nothing'}"
+    seal = f"; fingerprint {verdict.fingerprint}" if verdict.fingerprint else ""
+    yield f"{'ok' if verdict.ok else 'differs'}: {verdict.where}: {held}{seal}"
+    for finding in verdict.findings:
+        yield f"  {finding.kind.value:8} {finding.path}: {finding.detail}"
+
+
+def document(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """The JSON document."""
+    return {
+        "command": "verify",
+        "ok": all(verdict.ok for verdict in verdicts),
+        "verdicts": [
+            {
+                **{key: getattr(verdict, key) for key in ("where", "ok", "set", "version", "fingerprint", "files")},
+                "against": list(verdict.against),
+                "findings": [
+                    {"path": row.path, "kind": row.kind.value, "detail": row.detail} for row in verdict.findings
+                ],
+            }
+            for verdict in verdicts
+        ],
+    }
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> Any:
+        raise UsageError(message, hint=f"{self.prog} --help")
+
+
+def main(expected: Expected | None, argv: Sequence[str] | None = None) -> int:
+    """The command of patchset-verify.pyz; its exit code is the tool's."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser = _Parser(prog="patchset-verify.pyz", description="Checks wheels, an installation or a tree, offline.")
+    parser.add_argument("--version", action="version", version=f"patchset {__version__}")
+    declare(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
+    as_json = "--json" in words
+    try:
+        verdicts = run(parser.parse_args(words), lambda _: expected)
+    except PatchsetError as error:
+        return _fail(error, as_json)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        hint = "mend the file, folder or disk, then run again"
+        return _fail(Unavailable(f"{where}{error.strerror or error}", hint=hint), as_json)
+    if as_json:
+        print(json.dumps(document(verdicts), indent=2))
+    else:
+        for verdict in verdicts:
+            print("\n".join(lines(verdict)))
+    return 0 if all(verdict.ok for verdict in verdicts) else 1
+
+
+def _fail(error: PatchsetError, as_json: bool) -> int:
+    print(f"error: {error.message}", file=sys.stderr)
+    if error.hint:
+        print(f"next: {error.hint}", file=sys.stderr)
+    if as_json:
+        value = {
+            "kind": type(error).__name__,
+            "exit_code": error.exit_code,
+            "message": error.message,
+            "hint": error.hint,
+        }
+        print(json.dumps({"error": value}, indent=2))
+    return error.exit_code
