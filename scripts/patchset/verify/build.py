@@ -58,7 +58,7 @@ class Build:
     def version(self) -> str:
         """As in the name of dist_info.
 
-        >>> Build(Path(), "vllm_ascend-0.10.1rc1+dp.1.dist-info", {}, None, None, False).version
+        >>> Build(None, "vllm_ascend-0.10.1rc1+dp.1.dist-info", {}, None, None, False).version
         '0.10.1rc1+dp.1'
         """
         return self.dist_info[: -len(".dist-info")].partition("-")[2]
