@@ -105,6 +105,12 @@ def run(
 
 def refuse_modified(report: Report, target: Target, folder: Path | None) -> None:
     """Raises TargetModified where a target holds what nobody could give back."""
+    if report.authored:
+        raise TargetModified(
+            f"{target.root} has work of yours: {report.authored.what}; nothing was written",
+            paths=[row.path for row in report.rows],
+            hint=report.authored.next,
+        )
     if report.state is not State.MODIFIED:
         return
     names = [f"{row.path}: {row.found.value}" for row in report.rows]

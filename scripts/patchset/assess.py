@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from patchset import disk, manifest
+from patchset import disk, history, manifest
+from patchset.target import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from patchset.history import Authored
     from patchset.setfile import PatchSet, Touched
     from patchset.state import Installed, Journal, Store
     from patchset.target import Target
@@ -81,6 +83,7 @@ class Report:
         journal: what a run that was cut off was doing, or None.
         installed: what state.json says, or None.
         digest: of the files that upstream and the set know; the set's tree digest where a whole tree is applied.
+        authored: what an author has committed in a build tree and not exported, or has under way; or None.
     """
 
     state: State
@@ -91,11 +94,12 @@ class Report:
     journal: Journal | None
     installed: Installed | None
     digest: str
+    authored: Authored | None = None
 
     @property
     def clean(self) -> bool:
-        """Whether the target is wholly upstream's or wholly patched."""
-        return self.state in (State.PRISTINE, State.APPLIED)
+        """Whether the target is wholly upstream's or wholly patched, and nobody's commits are in it."""
+        return self.state in (State.PRISTINE, State.APPLIED) and not self.authored
 
 
 def assess(patch_set: PatchSet, target: Target, store: Store) -> Report:
@@ -140,7 +144,9 @@ def assess(patch_set: PatchSet, target: Target, store: Store) -> Report:
         rows += [Row(path, kind, "the set") for path, kind in files.items() if kind is not Found.PATCHED]
     present = {path: sha for path, sha in found.items() if path in sources or path in touched}
     untracked = _untracked(target, patch_set, found)
-    return Report(state, files, tuple(rows), found, untracked, journal, installed, manifest.digest(present))
+    digest = manifest.digest(present)
+    authored = history.authored(target.root, patch_set.name) if target.kind is Kind.BUILD else None
+    return Report(state, files, tuple(rows), found, untracked, journal, installed, digest, authored)
 
 
 def _kind(now: str | None, upstream: str | None, known: Touched | None, earlier: set[str | None]) -> Found:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from patchset.errors import Unavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from patchset.fastimport import FastImport
@@ -88,7 +89,8 @@ class Repository:
             raise Unavailable("git is not on PATH", hint="install git") from None
         if done.returncode:
             said = done.stderr.decode(errors="replace").strip() or f"exit status {done.returncode}"
-            raise GitError(f"git {arguments[0]}: {said}", hint="git 2.29 or newer is needed, and room on the disk")
+            command = _command(arguments)
+            raise GitError(f"git {command}: {said}", hint="git 2.29 or newer is needed, and room on the disk")
         return done.stdout
 
     def _environment(self) -> dict[str, str]:
@@ -117,6 +119,8 @@ class Repository:
         info = self.root / ".git" / "info"
         info.mkdir(exist_ok=True)
         (info / "attributes").write_text("* -text -filter -ident -working-tree-encoding\n", encoding="utf-8")
+        (info / "exclude").write_text("__pycache__/\n*.pyc\n*.so\n_build_info.py\n", encoding="utf-8")
+        self.git("config", "core.commentChar", ";")  # a line of a commit's message may begin with #
 
     def add_blob(self, data: bytes) -> str:
         """Stores a file's content as `git hash-object -w` does, without a process for each; returns its id."""
@@ -146,6 +150,21 @@ class Repository:
         """Makes commits whose blobs are there; returns the last one's id, the parent's where there is none."""
         said = self.git("fast-import", "--quiet", "--force", "--done", stdin=commits.stream).split()
         return said[-1] if said else commits.parent
+
+
+def _command(arguments: Sequence[str]) -> str:
+    """The command among git's arguments, after its own options.
+
+    >>> _command(["-c", "a=b", "--literal-pathspecs", "add", "-A"])
+    'add'
+    """
+    words = iter(arguments)
+    for word in words:
+        if word == "-c":
+            next(words)
+        elif not word.startswith("-"):
+            return word
+    return ""
 
 
 def blob_id(data: bytes) -> str:

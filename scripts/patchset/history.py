@@ -7,7 +7,9 @@ What it made is read back and compared with the plan: its exit code proves nothi
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from patchset import message
@@ -25,7 +27,49 @@ if TYPE_CHECKING:
 UPSTREAM = "upstream"
 PERSON = "patchset <patchset@noreply.invalid>"
 SERIES = "refs/patchset/series"  # the commit that patches/<set> and overlay/ hold; what else HEAD has is the author's
+_MADE = "refs/patchset/made"  # what fast-import names, before the branch does
 _SCRATCH_INDEX = "patchset-index"
+
+
+class Underway(Enum):
+    """What git is in the middle of; the value is its command."""
+
+    NOTHING = ""
+    REBASE = "rebase"
+    PICK = "cherry-pick"
+
+
+def underway(root: Path) -> Underway:
+    """What git is in the middle of in a work tree."""
+    folder = root / ".git"
+    if (folder / "rebase-merge").is_dir() or (folder / "rebase-apply").is_dir():
+        return Underway.REBASE
+    if (folder / "CHERRY_PICK_HEAD").is_file() or (folder / "sequencer").is_dir():
+        return Underway.PICK
+    return Underway.NOTHING
+
+
+@dataclass(frozen=True)
+class Authored:
+    """What an author has done in a build tree that patches/ does not hold, in words, and the next command."""
+
+    what: str
+    next: str
+
+
+def authored(root: Path, set_name: str) -> Authored | None:
+    """What an author has done in the build tree of a set, or None."""
+    if not (root / ".git").is_dir():
+        return None
+    if (what := underway(root)) is not Underway.NOTHING:
+        return Authored(f"a {what.value} is under way", f"patchset edit {set_name} --continue, or --abort")
+    repository = Repository(root)
+    known, head = repository.ref(SERIES), repository.ref("HEAD")
+    if known is None or head is None or head in (known, repository.ref(UPSTREAM)):
+        return None
+    count = int(repository.git("rev-list", "--count", f"{SERIES}..HEAD"))
+    commits = "a commit is" if count == 1 else f"{count} commits are"
+    return Authored(f"{commits} not in patches/" if count else "commits are dropped", f"patchset export {set_name}")
 
 
 def write(root: Path, plan: Plan, paths: Iterable[str]) -> str:
@@ -59,7 +103,8 @@ def write(root: Path, plan: Plan, paths: Iterable[str]) -> str:
         repository.git(
             "update-ref", f"refs/patchset/before/{before_tip}", before_tip
         )  # a user's commits stay reachable
-    repository.git("update-ref", f"refs/heads/{patch_set.name}", tip)
+    both = f"update refs/heads/{patch_set.name} {tip}\nupdate {SERIES} {tip}\n"
+    repository.git("update-ref", "--stdin", stdin=both.encode())  # at once: one without the other is an author's work
     index_file.unlink(missing_ok=True)
     return tip
 
@@ -140,7 +185,7 @@ def _rows(repository: Repository, paths: Iterable[str]) -> list[str]:
 
 def _commit(repository: Repository, plan: Plan, upstream: str, modes: Mapping[str, str]) -> str:
     """Makes all commits with one git process; the last one's id."""
-    stream = FastImport(SERIES, upstream)
+    stream = FastImport(_MADE, upstream)
     for step in plan.steps:
         header = step.patch.header
         text = message.compose(header.subject, header.body, dict(header.fields), step.patch.name).render()

@@ -257,6 +257,8 @@ class _Reader:
         if (self.peek() or "").startswith("--- "):
             self.names(path, creates=creates, deletes=deletes)
             hunks = tuple(self.hunks(creates=creates, deletes=deletes))
+        elif (self.peek() or "").startswith(("Binary files ", "GIT binary patch")):
+            self.refuse_extended()
         elif not (creates or deletes):
             self.refuse("the file has no hunk", start)
         executable = bool(mode and mode[2] == "100755")

@@ -95,6 +95,8 @@ def assessed(report: Report, target: Target, patch_set: PatchSet, terminal: Term
     terminal.note(f"{report.state.value}: {target.root} {_WORDS[report.state]}")
     if report.journal:
         terminal.note(f"  a run of {report.journal.command} was cut off here; run apply or revert to end it")
+    if report.authored:
+        terminal.note(f"  has work of yours: {report.authored.what} (next: {report.authored.next})")
     for row in report.rows:
         terminal.note(f"  {row.path}: {row.found.value} (differs from {row.differs_from})")
     if report.state is State.APPLIED:
@@ -119,6 +121,7 @@ def assessed(report: Report, target: Target, patch_set: PatchSet, terminal: Term
             ],
             "untracked": list(report.untracked),
             "digest": report.digest,
+            "authored": report.authored.what if report.authored else None,
         }
     )
 

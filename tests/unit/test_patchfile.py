@@ -132,7 +132,7 @@ def test_a_last_line_without_newline_is_read() -> None:
         (CREATE.replace("@@ -0,0 +1 @@", "@@ -1,0 +1 @@"), "must be 2|a new file has one hunk"),
         (DELETE.replace("-1 +0,0", "-1 +1,0"), "must be 0"),
         (f"diff --git a/p b/p\nindex {OLD}..{NEW} 100644\n", "the file has no hunk"),
-        (f"diff --git a/p b/p\nindex {OLD}..{NEW} 100644\nBinary files a/p and b/p differ\n", "no hunk"),
+        (f"diff --git a/p b/p\nindex {OLD}..{NEW} 100644\nBinary files a/p and b/p differ\n", "a binary patch"),
     ],
 )
 def test_a_malformed_diff_is_refused(diff: str, why: str) -> None:

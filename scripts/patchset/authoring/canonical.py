@@ -11,9 +11,10 @@ import re
 from typing import TYPE_CHECKING
 
 from patchset import header
+from patchset.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from patchset.git import Repository
 
@@ -74,6 +75,25 @@ def relax(data: bytes) -> bytes:
         return data  # no diffstat: for the parser to refuse
     rest = (_ABBREVIATED.sub(_fill, line) if line.startswith("index ") else line for line in lines[first:])
     return "\n".join([*lines[:rule], *rest]).encode()
+
+
+def with_fields(data: bytes, fields: Mapping[str, str]) -> bytes:
+    """A patch file whose header has these fields, in place of its own of the same names.
+
+    Raises:
+        UsageError: a field is not known.
+    """
+    if unknown := sorted(fields.keys() - set(header.FIELDS)):
+        raise UsageError(f"{unknown[0]} is no field of a header", hint=f"fields: {', '.join(header.FIELDS)}")
+    head, empty, rest = data.partition(b"\n\n")
+    kept, dropping = [], False
+    for line in head.split(b"\n"):
+        folded = line[:1] in (b" ", b"\t")
+        dropping = dropping if folded else line.partition(b":")[0].decode(errors="replace") in fields
+        if not dropping:
+            kept.append(line)
+    kept += [f"{name}: {value}".encode() for name, value in fields.items()]
+    return b"\n".join(kept) + empty + rest
 
 
 def _fill(match: re.Match[str]) -> str:

@@ -183,6 +183,32 @@ def _refused(commit: Commit, name: str, why: str) -> PatchDoesNotApply:
     )
 
 
+def find(series: Iterable[Commit], name: str) -> Commit:
+    """The commit of a patch: by its file name, with or without the ending, or its number.
+
+    Raises:
+        UsageError: there is none, or more than one.
+    """
+    rows = [row for row in series if row.message.patch]
+    number = f"{int(name):04d}-" if name.isdecimal() else ""
+    found = [
+        row
+        for row in rows
+        if row.message.patch in (name, f"{name}.patch") or (number and row.message.patch.startswith(number))
+    ]
+    if len(found) != 1:
+        names = "".join(f"\n  {row.message.patch}" for row in rows)
+        why = "more than one patch is" if found else "no patch of the tree is"
+        raise UsageError(f"{why} {name}; there are{names}", hint="give the whole name")
+    return found[0]
+
+
+def next_name(series: Iterable[Commit], subject: str) -> str:
+    """A file name for a patch after the others."""
+    numbers = [int(match[1]) for row in series if (match := _NUMBER.match(row.message.patch))]
+    return f"{max(numbers, default=0) + 1:04d}-{slug(subject)}.patch"
+
+
 def slug(subject: str) -> str:
     """A subject as part of a file name.
 

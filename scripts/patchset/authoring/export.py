@@ -53,7 +53,7 @@ def run(patch_set: PatchSet, *, upstream: Path | None, offline: bool, dry_run: b
         if not dry_run:
             folder.recover(patch_set, "export", terminal)
         tree.refuse_underway(repository, patch_set)
-        tree.refuse_changes(repository, f"patchset refresh {patch_set.name} PATCH, patchset new, or git commit")
+        tree.refuse_changes(repository, patch_set)
         source = Source(patch_set, given=upstream, offline=offline, terminal=terminal)
         files = patches(repository, patch_set)
         made = check(repository, patch_set, files, source.read)

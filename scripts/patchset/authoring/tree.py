@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from enum import Enum
 from typing import TYPE_CHECKING
 
 from patchset import history
 from patchset.errors import TargetModified, UsageError
 from patchset.git import Repository
+from patchset.history import Underway
 from patchset.state import Store
 from patchset.target import build_tree
 
@@ -19,14 +19,6 @@ if TYPE_CHECKING:
     from patchset.setfile import PatchSet
 
 _SHOWN = 10
-
-
-class Underway(Enum):
-    """What git is in the middle of; the value is its command."""
-
-    NOTHING = ""
-    REBASE = "rebase"
-    PICK = "cherry-pick"
 
 
 @contextmanager
@@ -53,19 +45,9 @@ def session(patch_set: PatchSet) -> Iterator[Repository]:
         yield repository
 
 
-def underway(repository: Repository) -> Underway:
-    """What git is in the middle of."""
-    folder = repository.root / ".git"
-    if (folder / "rebase-merge").is_dir() or (folder / "rebase-apply").is_dir():
-        return Underway.REBASE
-    if (folder / "CHERRY_PICK_HEAD").is_file() or (folder / "sequencer").is_dir():
-        return Underway.PICK
-    return Underway.NOTHING
-
-
 def refuse_underway(repository: Repository, patch_set: PatchSet) -> None:
     """Raises TargetModified where a rebase or a cherry-pick is not finished."""
-    if (what := underway(repository)) is not Underway.NOTHING:
+    if (what := history.underway(repository.root)) is not Underway.NOTHING:
         raise TargetModified(
             f"a {what.value} is under way in {repository.root}",
             paths=unmerged(repository),
@@ -73,21 +55,25 @@ def refuse_underway(repository: Repository, patch_set: PatchSet) -> None:
         )
 
 
-def refuse_changes(repository: Repository, hint: str) -> None:
-    """Raises TargetModified where a tracked file has changes that no commit has."""
-    if paths := changes(repository):
+def refuse_changes(repository: Repository, patch_set: PatchSet) -> None:
+    """Raises TargetModified where a file has changes that no commit has."""
+    if paths := changes(repository, patch_set):
         shown = paths[:_SHOWN] + ([f"and {len(paths) - _SHOWN} more"] if len(paths) > _SHOWN else [])
         raise TargetModified(
-            f"{repository.root} has changes that are in no commit\n  " + "\n  ".join(shown), paths=paths, hint=hint
+            f"{repository.root} has changes that are in no commit\n  " + "\n  ".join(shown),
+            paths=paths,
+            hint=f"patchset refresh {patch_set.name} PATCH takes them into a patch, patchset new makes one of them",
         )
 
 
-def changes(repository: Repository) -> list[str]:
-    """Tracked files, and new ones that git does not ignore, that differ from HEAD."""
+def changes(repository: Repository, patch_set: PatchSet) -> list[str]:
+    """Files that differ from HEAD: tracked ones, and new ones of the package that git does not ignore."""
     rows = repository.git("status", "--porcelain=v1", "-z", "--no-renames", "--untracked-files=all").split("\0")
-    return sorted(row[3:] for row in rows if row)
+    package = f"{patch_set.package}/"
+    return sorted(row[3:] for row in rows if row and (row[:2] != "??" or row[3:].startswith(package)))
 
 
 def unmerged(repository: Repository) -> list[str]:
     """Files with a conflict that is not resolved."""
-    return [path for path in repository.git("diff", "--name-only", "--diff-filter=U", "-z").split("\0") if path]
+    rows = repository.git("diff", "--name-only", "--diff-filter=U", "-z").split("\0")
+    return sorted({path for path in rows if path})
