@@ -42,6 +42,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 def made(once: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     """The world with its wheels made, copied for this test alone."""
     monkeypatch.setenv("PATCHSET_ROOT", str(tmp_path / "repo"))
+    monkeypatch.setenv("PATCHSET_CACHE", str(once.root.parent / "cache"))
     shutil.copytree(once.root, tmp_path / "repo")
     return World(tmp_path / "repo", tmp_path / "served", dict(once.now), once.sdist, list(once.names))
 

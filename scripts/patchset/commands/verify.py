@@ -54,8 +54,7 @@ def keygen(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
     public = signing.generate(arguments.file, protected=not arguments.no_password)
     terminal.note(f"{arguments.file}: the secret key; keep it")
-    terminal.note(
-        f"{arguments.file}.pub: the public key, id {public.name}: patchset verify --dist DIR --key {public.text}"
-    )
+    terminal.note(f"{arguments.file}.pub: the public key, id {public.name}")
+    terminal.note(f"check with: patchset verify --dist DIR --key {public.text}")
     terminal.document({"command": "keygen", "secret": str(arguments.file), "public": public.text, "id": public.name})
     return 0

@@ -40,7 +40,7 @@ class PublicKey:
         """The id as minisign shows it.
 
         >>> PublicKey(bytes(range(8)), bytes(32)).name
-        '0706050403020100'
+        '706050403020100'
         """
         return key_name(self.id)
 
@@ -81,7 +81,7 @@ class Signature:
 
 def key_name(key_id: bytes) -> str:
     """A key id as minisign shows it: a little-endian number in hex."""
-    return f"{int.from_bytes(key_id, 'little'):016X}"
+    return f"{int.from_bytes(key_id, 'little'):X}"
 
 
 def digest(data: bytes) -> bytes:

@@ -3,7 +3,7 @@
 
 A secret key file, as minisign writes it, holds base64 of 158 bytes: the algorithms of key (`Ed`), password (`Sc`, or
 zeros for none) and checksum (`B2`); salt, operations and memory of the password's scrypt; then, xor-ed with scrypt's
-output, key id, seed, public key and their BLAKE2b-256.
+output, key id, seed, public key and their BLAKE2b-256. Without a password the checksum is zeros.
 """
 
 from __future__ import annotations
@@ -31,11 +31,10 @@ if TYPE_CHECKING:
 PASSWORD = "PATCHSET_KEY_PASSWORD"
 
 _HEAD = struct.Struct("<2s2s2s32sQQ")
-_SCRYPT, _PLAIN, _CHECKSUM = b"Sc", b"\0\0", b"B2"
+_SCRYPT, _PLAIN, _BLAKE2B = b"Sc", b"\0\0", b"B2"
 _SECRET = 104  # bytes: id 8, seed 32, public key 32, checksum 32
 # minisign's own cost (libsodium's "sensitive"): 1 GiB of memory for a few seconds.
 _OPERATIONS, _MEMORY = 33_554_432, 1_073_741_824
-_MOST_MEMORY = 2 * _MEMORY
 
 
 @dataclass(frozen=True)
@@ -101,21 +100,20 @@ def load(file: Path) -> SecretKey:
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"the key {file}: {getattr(error, 'strerror', None) or error}", hint=hint) from error
     data = minisign.decode(lines[1]) if len(lines) >= 2 and lines[0].startswith(minisign.UNTRUSTED) else b""
-    if len(data) != _HEAD.size + _SECRET or data[:2] != minisign.KEY or data[4:6] != _CHECKSUM:
+    if len(data) != _HEAD.size + _SECRET or data[:2] != minisign.KEY or data[4:6] != _BLAKE2B:
         raise UsageError(f"{file} is not a minisign secret key", hint=hint)
     return unseal(data, lambda: _password(file), str(file))
 
 
 def seal(key: SecretKey, password: str) -> bytes:
     """A secret key as its file holds it; an empty password leaves it in the clear."""
-    public = key.public.point
-    checksum = hashlib.blake2b(minisign.KEY + key.id + key.seed + public, digest_size=32).digest()
-    secret = key.id + key.seed + public + checksum
+    secret = key.id + key.seed + key.public.point
     if not password:
-        return _HEAD.pack(minisign.KEY, _PLAIN, _CHECKSUM, bytes(32), 0, 0) + secret
+        return _HEAD.pack(minisign.KEY, _PLAIN, _BLAKE2B, bytes(32), 0, 0) + secret + bytes(32)
+    secret += _checksum(secret)
     salt = secrets.token_bytes(32)
     stream = _stretch(password, salt, _OPERATIONS, _MEMORY)
-    return _HEAD.pack(minisign.KEY, _SCRYPT, _CHECKSUM, salt, _OPERATIONS, _MEMORY) + _xor(secret, stream)
+    return _HEAD.pack(minisign.KEY, _SCRYPT, _BLAKE2B, salt, _OPERATIONS, _MEMORY) + _xor(secret, stream)
 
 
 def unseal(data: bytes, password: Callable[[], str], source: str) -> SecretKey:
@@ -132,18 +130,23 @@ def unseal(data: bytes, password: Callable[[], str], source: str) -> SecretKey:
     _, kind, _, salt, operations, memory = _HEAD.unpack_from(data)
     secret = data[_HEAD.size :]
     if kind == _SCRYPT:
-        if memory > _MOST_MEMORY:
-            raise UsageError(f"{source} asks for {memory} bytes of memory", hint="make a key with minisign's own cost")
+        if operations > _OPERATIONS or memory > _MEMORY:
+            raise UsageError(f"{source} asks for more work than minisign does", hint="make a key with minisign")
         secret = _xor(secret, _stretch(password(), salt, operations, memory))
+        if _checksum(secret[:-32]) != secret[-32:]:
+            raise UsageError(
+                f"the key {source} cannot be used: the password is wrong", hint=f"try again, or set {PASSWORD}"
+            )
     elif kind != _PLAIN:
-        raise UsageError(
-            f"{source} is protected in a way that this tool does not know", hint="make a key with minisign"
-        )
-    key_id, seed, public, checksum = secret[:8], secret[8:40], secret[40:72], secret[72:]
-    if hashlib.blake2b(minisign.KEY + key_id + seed + public, digest_size=32).digest() != checksum:
-        why = "the password is wrong" if kind == _SCRYPT else "its checksum does not fit"
-        raise UsageError(f"the key {source} cannot be used: {why}", hint=f"try again, or set {PASSWORD}")
-    return SecretKey(key_id, seed)
+        raise UsageError(f"{source} is protected in a way that is not known here", hint="make a key with minisign")
+    key = SecretKey(secret[:8], secret[8:40])
+    if key.public.point != secret[40:72]:
+        raise UsageError(f"the key {source} is damaged", hint="restore it from a copy")
+    return key
+
+
+def _checksum(secret: bytes) -> bytes:
+    return hashlib.blake2b(minisign.KEY + secret, digest_size=32).digest()
 
 
 def _password(file: Path, *, again: bool = False) -> str:
@@ -160,7 +163,7 @@ def _password(file: Path, *, again: bool = False) -> str:
 
 def _stretch(password: str, salt: bytes, operations: int, memory: int) -> bytes:
     n, r, p = cost(operations, memory)
-    return hashlib.scrypt(password.encode(), salt=salt, n=n, r=r, p=p, maxmem=256 * n * r + (1 << 24), dklen=_SECRET)
+    return hashlib.scrypt(password.encode(), salt=salt, n=n, r=r, p=p, maxmem=128 * r * (n + p + 2), dklen=_SECRET)
 
 
 def cost(operations: int, memory: int) -> tuple[int, int, int]:
