@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""patchset-verify.pyz: one file, the standard library, Python from 3.9 on, no repository at hand."""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from conftest import PACKAGE, SET, VERSION, World, sha256
+from verify_world import WHEEL, edit_manifest, install_wheel, made, once, pyz, repack, site  # noqa: F401 - fixtures
+from wheel_world import PATCHED, PATCHED_INFO, TAGS, dist, members, name, pack
+
+from patchset import setfile
+from patchset.verify import expected
+from patchset.wheels import signing, verifier
+
+RUNNER = f"{PACKAGE}/runner.py"
+
+
+def interpreters() -> list[str]:
+    """Every Python on this machine that a wheel is made for; at least the one that runs the tests."""
+    found = [sys.executable]
+    for version in ("3.9", "3.10"):
+        places = [*Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser().glob(f"versions/{version}.*/bin/python")]
+        if named := shutil.which(f"python{version}"):
+            places.append(Path(named))
+        found += [str(place) for place in places if _answers(place, version)][:1]
+    return found
+
+
+def _answers(python: Path, version: str) -> bool:
+    """Whether it is that version: a shim on PATH may be there without one."""
+    run = subprocess.run([python, "-V"], capture_output=True, text=True, check=False)
+    return run.stdout.startswith(f"Python {version}.")
+
+
+@pytest.mark.parametrize("python", interpreters())
+def test_it_runs_on_a_bare_interpreter(made: World, site: Path, tmp_path: Path, python: str) -> None:
+    """Each way to call it, what it accepts and what it sees; -I -S leaves no library but the standard one."""
+    whole, installed = pyz(made, "--dist", str(dist(made)), python=python), ("--installed", "--path", str(site))
+    assert whole.returncode == 0, whole.stderr
+    assert whole.stdout.count("ok: ") == 1 + len(TAGS)
+    assert pyz(made, *installed, python=python).returncode == 0
+    (site / PACKAGE / "evil.py").write_text("")
+    seen = pyz(made, *installed, "--json", python=python)
+    assert seen.returncode == 1, seen.stderr
+    (verdict,) = json.loads(seen.stdout)["verdicts"]
+    assert verdict["findings"] == [
+        {"path": f"{PACKAGE}/evil.py", "kind": "extra", "detail": f"set {SET} has no such file"}
+    ]
+    upstream = tmp_path / name(TAGS[0])
+    upstream.write_bytes(pack(members(TAGS[0])))
+    refused = pyz(made, "--wheel", str(upstream), python=python)
+    assert refused.returncode == 1 and f"every Python file is upstream's {VERSION}" in refused.stderr
+    assert "next: " in refused.stderr and "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize("python", interpreters())
+def test_it_checks_signatures_without_a_library(made: World, tmp_path: Path, python: str) -> None:
+    public = signing.generate(tmp_path / "key", protected=False)
+    assert made.run("wheels", SET, "--offline", "--sign", str(tmp_path / "key")) == 0
+    assert pyz(made, "--dist", str(dist(made)), "--key", public.text, python=python).returncode == 0
+    with (dist(made) / "SHA256SUMS").open("a") as file:
+        file.write("\n")
+    refused = pyz(made, "--dist", str(dist(made)), "--key", str(tmp_path / "key.pub"), python=python)
+    assert refused.returncode == 1 and "the signature does not fit" in refused.stderr
+
+
+def test_a_python_that_is_too_old_is_told_so() -> None:
+    """What runs first must be readable for any Python 3."""
+    tree = ast.parse(verifier._MAIN, feature_version=(3, 4))
+    first, second = tree.body[:2]
+    assert ast.unparse(first) == "import sys" and isinstance(second, ast.If)
+
+
+def test_it_holds_the_modules_that_it_imports_and_no_others(made: World) -> None:
+    """-I -S proves the first half on each run; this one, that what is shipped is small and its own."""
+    with zipfile.ZipFile(dist(made) / verifier.NAME) as archive:
+        names = archive.namelist()
+        sources = {path: archive.read(path).decode() for path in names if path.endswith(".py")}
+        assert archive.testzip() is None
+    imported = set()
+    for path, text in sources.items():
+        for node in ast.walk(ast.parse(text, path, feature_version=(3, 9))):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("patchset"):
+                imported |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    modules = {path.removesuffix(".py").replace("/", ".").removesuffix(".__init__") for path in sources}
+    assert modules - imported <= {"__main__", "patchset"}
+
+
+def test_its_bytes_are_decided_by_the_set_and_the_wheels(made: World) -> None:
+    first = (dist(made) / verifier.NAME).read_bytes()
+    with zipfile.ZipFile(io.BytesIO(first)) as archive:
+        known = expected.parse(archive.read("patchset/verify/expected.json"))
+        assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+        assert {info.compress_type for info in archive.infolist()} == {zipfile.ZIP_STORED}
+    assert verifier.archive(known) == first
+    assert known == verifier.expect(setfile.load_set(SET), known.manifests)
+    assert known.manifests.keys() == {name(tag, PATCHED) for tag in TAGS}
+    assert first.startswith(b"#!/usr/bin/env python3\n")
+
+
+def forged(files: dict[str, bytes]) -> None:
+    """A change of a compiled library, which no set knows, that manifest and RECORD agree with."""
+    files[f"{PACKAGE}/_C.so"] += b"#"
+
+    def adapt(document: dict[str, object]) -> None:
+        document["files"][f"{PACKAGE}/_C.so"] = sha256(files[f"{PACKAGE}/_C.so"])  # type: ignore[index]
+
+    edit_manifest(files, adapt)
+
+
+def test_it_vouches_for_the_manifest_where_set_toml_cannot(made: World, tmp_path: Path) -> None:
+    wheel = repack(dist(made) / WHEEL, forged, true_record=True)
+    assert made.run("verify", "--wheel", str(wheel)) == 0, "set.toml knows no compiled files"
+    site = install_wheel(wheel, tmp_path / "site")
+    for words in (("--wheel", str(wheel)), ("--installed", "--path", str(site))):
+        seen = pyz(made, *words)
+        assert seen.returncode == 1
+        assert f"  manifest {PATCHED_INFO}/patchset.json: has sha256 " in seen.stdout
+        assert "which no wheel of this dist/" in seen.stdout
+
+
+def test_trees_too(made: World, tmp_path: Path) -> None:
+    assert made.run("apply", SET, "--offline", "--no-smoke") == 0
+    assert pyz(made, "--tree", str(made.tree)).returncode == 0
+    unpatched = pyz(made, "--tree", str(made.checkout(tmp_path / "checkout")))
+    assert unpatched.returncode == 1 and f"  changed  {RUNNER}: is upstream's, not patched\n" in unpatched.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--version"], 0, "patchset "),
+        (["--help"], 0, "usage: patchset-verify.pyz"),
+        ([], 2, "error: one of the arguments"),
+        (["--wheel", "nowhere.whl"], 2, "error: no such file: nowhere.whl"),
+        (["--dist", "nowhere", "--json"], 2, '"exit_code": 2'),
+    ],
+)
+def test_its_command_line(made: World, words: list[str], code: int, said: str) -> None:
+    run = pyz(made, *words)
+    assert run.returncode == code and said in run.stdout + run.stderr
+
+
+def test_a_file_that_cannot_be_read(made: World, site: Path) -> None:
+    """As a user other than root would see it; root may read anything, so a folder stands in for the file."""
+    record = site / PATCHED_INFO / "RECORD"
+    record.unlink()
+    record.mkdir()
+    run = pyz(made, "--installed", "--path", str(site))
+    assert run.returncode == 6 and f"error: {record}: Is a directory" in run.stderr
+    assert "Traceback" not in run.stderr
