@@ -19,6 +19,7 @@ JSON ?=
 LOCAL ?= dp.1
 SIGN ?=
 KEY ?=
+FROM ?= wheels
 CASES ?= 10000
 
 BIN := .venv/bin
@@ -54,6 +55,7 @@ help: ## list the targets
 #: SIGN=key           sign SHA256SUMS with this minisign secret key (wheels)
 #: KEY=key.pub        the public key that must have signed SHA256SUMS (verify)
 #: CASES=10000        how many cases (fuzz)
+#: FROM=source        build the patched tree instead of repacking the published wheels (wheels)
 #: JSON=1             print one JSON document
 
 .PHONY: apply status revert smoke defects stats upstream-tests runtime record doctor
@@ -89,7 +91,7 @@ doctor: $(READY) ## say what this machine has and lacks, and what to do about it
 
 .PHONY: wheels verify
 wheels: $(READY) ## make patched wheels from the published ones, with an index, in dist/
-	@$(PATCHSET) wheels $(VERSION) --local $(LOCAL) $(source) $(sign) $(json)
+	@$(PATCHSET) wheels $(VERSION) --local '$(LOCAL)' --from $(FROM) $(source) $(sign) $(json)
 
 verify: $(READY) ## check dist/ as a cluster would: the signature, each file's digest, each wheel's files
 	@$(PATCHSET) verify --dist dist/$(VERSION) --set $(VERSION) $(if $(KEY),--key '$(KEY)') $(json)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from packaging.version import InvalidVersion, Version
 
-from patchset import manifest, plan
+from patchset import manifest
 from patchset.errors import PinMismatch, UsageError
 from patchset.wheels import entry, statements, wheel
 from patchset.wheels.entry import Entry
@@ -73,6 +73,22 @@ class Made:
     requires_python: str
 
 
+@dataclass(frozen=True)
+class Draft:
+    """A wheel that is not written yet.
+
+    Attributes:
+        made: what it is.
+        data: its bytes.
+        expected: what it must have at each path, worked out from digests alone; METADATA, RECORD and the statements
+            need not be in it.
+    """
+
+    made: Made
+    data: bytes
+    expected: Contents = field(hash=False)
+
+
 def dist_info(patch_set: PatchSet, version: str) -> str:
     """Name of a wheel's .dist-info folder."""
     return f"{patch_set.package}-{version}.dist-info"
@@ -98,8 +114,8 @@ def local_version(version: str, local: str) -> str:
     return labelled
 
 
-def repack(source: Wheel, worked_out: Plan, upstream: Artifact, version: str) -> tuple[Made, bytes]:
-    """The patched wheel of a published one, and its bytes.
+def repack(source: Wheel, worked_out: Plan, upstream: Artifact, version: str) -> Draft:
+    """The patched wheel of a published one.
 
     Entries of files that nothing changes are copied as they lie in the archive.
 
@@ -119,7 +135,8 @@ def repack(source: Wheel, worked_out: Plan, upstream: Artifact, version: str) ->
     new = sorted(path for path, change in worked_out.changes.items() if change.before is None)
     if taken := next((path for path in new if path in source.files), None):
         raise UsageError(f"{source.file} has {taken}, which the set adds", hint="give the set's file another name")
-    return finish(source, _patched(source, worked_out), worked_out, upstream, version)
+    made, data = finish(source, _patched(source, worked_out), worked_out, upstream, version)
+    return Draft(made, data, _must_hold(source, worked_out, version))
 
 
 def finish(
@@ -204,11 +221,8 @@ def _restamped(metadata: bytes, version: str) -> bytes:
     return _VERSION_LINE.sub(b"Version: " + version.encode(), metadata, count=1)
 
 
-def must_hold(source: Wheel, worked_out: Plan, version: str) -> dict[str, Entry | str]:
-    """What a repacked wheel must have at each path: upstream's entry, or content of a digest that the set records.
-
-    Worked out from digests alone, for `read_back`.
-    """
+def _must_hold(source: Wheel, worked_out: Plan, version: str) -> dict[str, Entry | str]:
+    """What a repacked wheel must have at each path: upstream's entry, or content of a digest that the set records."""
     package = f"{worked_out.patch_set.package}/"
     info = dist_info(worked_out.patch_set, version)
     expected: dict[str, Entry | str] = {one.path: one for one in _renamed(source.entries, source.dist_info, info)}
@@ -219,21 +233,20 @@ def must_hold(source: Wheel, worked_out: Plan, version: str) -> dict[str, Entry 
     return expected
 
 
-def read_back(made: Made, data: bytes, expected: Contents) -> None:
+def read_back(draft: Draft, data: bytes) -> None:
     """Audits a wheel as it was written, and holds it to what it must be.
 
     Args:
-        made: the wheel.
+        draft: the wheel.
         data: what the disk has.
-        expected: each path's entry, or the digest of its content; METADATA, RECORD and the statements are known.
 
     Raises:
         PinMismatch, UsageError: it does not hold what it should.
     """
-    build = made.build
+    made, build = draft.made, draft.made.build
     found = wheel.parse(build.file, data, package=build.plan.patch_set.package, version=build.version)
     stated = {f"{build.dist_info}/{path}": manifest.sha256(text) for path, text in made.members.items()}
-    wanted = {**expected, **stated, f"{build.dist_info}/METADATA": build.files[f"{build.dist_info}/METADATA"]}
+    wanted = {**draft.expected, **stated, f"{build.dist_info}/METADATA": build.files[f"{build.dist_info}/METADATA"]}
     wanted.pop(f"{build.dist_info}/RECORD", None)  # parse has held it to every file
     entries = {one.path: one for one in found.entries if one.path != f"{build.dist_info}/RECORD"}
     for path in sorted(entries.keys() | wanted.keys()):
@@ -245,8 +258,3 @@ def read_back(made: Made, data: bytes, expected: Contents) -> None:
                 found=f"sha256 {got.sha256}" if got else "no such file",
                 hint="the disk or patchset is at fault: run again, and report it if it stays",
             )
-
-
-def patched_sources(worked_out: Plan) -> manifest.Manifest:
-    """Digests of the patched tree, generated files left out."""
-    return plan.patched_manifest(worked_out.patch_set.sources(), worked_out.touched)

@@ -9,21 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.utils import canonicalize_name
 
-from patchset import manifest, plan
+from patchset import manifest
 from patchset.errors import Unavailable
-from patchset.source import Source
-from patchset.wheels import build, index, inputs, publish, signing, statements
+from patchset.wheels import build, index, publish, signing, statements
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterable
     from pathlib import Path
 
-    from patchset.plan import Plan
     from patchset.setfile import PatchSet
     from patchset.terminal import Terminal
-    from patchset.wheels.build import Made
+    from patchset.wheels.build import Draft, Made
     from patchset.wheels.signing import SecretKey
-    from patchset.wheels.wheel import Wheel
 
 FORMAT = 1
 
@@ -71,83 +68,39 @@ class Outcome:
         }
 
 
-def run(
-    patch_set: PatchSet,
-    *,
-    local: str,
-    upstream: Path | None,
-    offline: bool,
-    terminal: Terminal,
-    key: Path | None = None,
-) -> Outcome:
-    """Makes dist/<set>/ anew from the published wheels.
+def run(patch_set: PatchSet, version: str, drafts: Iterable[Draft], *, key: Path | None = None) -> Outcome:
+    """Makes dist/<set>/ anew.
 
     Args:
         patch_set: the set.
-        local: the local version label.
-        upstream: a wheelhouse or a single wheel to take instead of the index.
-        offline: use the cache alone.
-        terminal: where progress goes.
+        version: of the wheels.
+        drafts: the wheels, each made when it is asked for; at least one.
         key: the minisign secret key that signs SHA256SUMS; None for no signature.
 
     Raises:
         PatchsetError: dist/<set>/ is as it was.
     """
     signer = signing.load(key) if key else None  # a wrong password is told before the work
-    version = build.local_version(patch_set.ascend.version, local)
     place = publish.folder(patch_set.name)
     with publish.staged(place) as staging:
-        wheels = _repacked(patch_set, version, staging, upstream=upstream, offline=offline, terminal=terminal)
-        outcome = Outcome(patch_set, place, version, tuple(wheels))
+        outcome = Outcome(patch_set, place, version, tuple(_write(draft, staging) for draft in drafts))
         _write_rest(outcome, staging, signer)
     return outcome
 
 
-def _repacked(
-    patch_set: PatchSet, version: str, staging: Path, *, upstream: Path | None, offline: bool, terminal: Terminal
-) -> Iterator[Made]:
-    """Repacks one wheel after the other, writes it, and audits what the disk then has."""
-    planned = _planner(patch_set, Source(patch_set, given=None, offline=offline, terminal=terminal).read)
-    given = inputs.locate(patch_set, upstream, offline=offline, terminal=terminal)
-    label = f"patching {len(given)} wheel{'s' * (len(given) > 1)} of vllm-ascend {patch_set.ascend.version}"
-    with terminal.progress(label, len(given)) as advance:
-        for one in given:
-            source = inputs.load(patch_set, one)
-            worked_out = planned(source)
-            made, data = build.repack(source, worked_out, one.pin, version)
-            write_wheel(made, data, build.must_hold(source, worked_out, version), staging)
-            yield made
-            advance(1)
-
-
-def write_wheel(made: Made, data: bytes, expected: build.Contents, staging: Path) -> None:
+def _write(draft: Draft, staging: Path) -> Made:
     """Writes a wheel, reads it back and audits it.
 
     Raises:
         Unavailable: the disk gave other bytes back.
         PinMismatch, UsageError: the wheel is not what it must be.
     """
-    file = staging / made.build.file
-    publish.write(staging, {file.name: data})
-    if (written := file.read_bytes()) != data:
+    file = staging / draft.made.build.file
+    publish.write(staging, {file.name: draft.data})
+    if (written := file.read_bytes()) != draft.data:
         raise Unavailable(f"{file}: the disk gave other bytes back than were written", hint="check the disk")
-    build.read_back(made, written, expected)
-
-
-def _planner(patch_set: PatchSet, elsewhere: Callable[[str], bytes]) -> Callable[[Wheel], Plan]:
-    """Works the plan of a wheel out: once for all wheels whose sources are the same."""
-    sources = patch_set.sources()
-    plans: dict[str, Plan] = {}
-
-    def planned(wheel: Wheel) -> Plan:
-        files = wheel.files
-        key = manifest.digest({path: files[path].sha256 for path in sources.keys() & files.keys()})
-        if key not in plans:
-            plans[key] = plan.make(patch_set, lambda path: files[path].data if path in files else elsewhere(path))
-            plan.check(plans[key])
-        return plans[key]
-
-    return planned
+    build.read_back(draft, written)
+    return draft.made
 
 
 def _write_rest(outcome: Outcome, staging: Path, signer: SecretKey | None) -> None:

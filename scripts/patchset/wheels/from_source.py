@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A wheel built from the patched tree by upstream's own build: with kernels where CANN is, without them anywhere.
+
+The build runs in an environment that has its requirements already, as upstream's instructions have it: torch-npu's
+build requirements cannot be isolated from the CANN that they were made for.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from patchset import manifest, paths, plan, runtime
+from patchset.errors import Unavailable, UsageError
+from patchset.source import Source
+from patchset.wheels import build, entry, wheel
+from patchset.wheels.build import Draft
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from patchset.plan import Plan
+    from patchset.setfile import PatchSet
+    from patchset.terminal import Terminal
+    from patchset.wheels.entry import Entry
+    from patchset.wheels.wheel import Wheel
+
+_CANN = Path("/usr/local/Ascend/ascend-toolkit/latest")  # upstream's setup.py has the same default
+_HOOK = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"  # PEP 517
+_TAIL = 12
+_LIMIT_S = 3600
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to build.
+
+    Attributes:
+        upstream: an sdist, a directory or a git checkout to take instead of the download.
+        python: the interpreter whose environment has the build requirements; None for the usual one.
+        offline: use the caches alone.
+    """
+
+    upstream: Path | None
+    python: Path | None
+    offline: bool
+
+
+def drafts(patch_set: PatchSet, version: str, options: Options, terminal: Terminal) -> Iterator[Draft]:
+    """Builds the patched tree: one wheel, for the interpreter and the machine that built it.
+
+    Raises:
+        Unavailable: CANN or the build requirements are not here, or the build failed; the message has its last words.
+        PinMismatch: the built wheel does not have the patched sources.
+    """
+    kernels = _kernels()
+    python = options.python or _python(patch_set, kernels=kernels, offline=options.offline, terminal=terminal)
+    source = Source(patch_set, given=options.upstream, offline=options.offline, terminal=terminal)
+    worked_out = plan.make(patch_set, source.read)
+    plan.check(worked_out)
+    folder = paths.build_dir(patch_set.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="wheel-", dir=folder) as scratch:
+        tree, out = Path(scratch, "tree"), Path(scratch, "out")
+        _lay_out(source.tree(), worked_out, tree)
+        terminal.step(f"building vllm-ascend {patch_set.ascend.version} {'with' if kernels else 'without'} kernels")
+        file = _build(patch_set, python, tree, out, folder / "wheel-from-source.log")
+        built = wheel.parse(file.name, file.read_bytes(), package=patch_set.package, version=patch_set.ascend.version)
+    sources = plan.patched_manifest(patch_set.sources(), worked_out.touched)
+    build.check_package(built, sources, f"the patched tree of {patch_set.name}")
+    entries = list(_normal(built, patch_set, source.tree()))
+    made, data = build.finish(built, entries, worked_out, patch_set.ascend.sdist, version)
+    package = {path: sha for path, sha in sources.items() if path.startswith(f"{patch_set.package}/")}
+    yield Draft(made, data, {**made.build.files, **package})
+
+
+def _kernels() -> bool:
+    """Whether upstream's build will compile kernels: its own variable, read as it does."""
+    value = os.environ.get("COMPILE_CUSTOM_KERNELS", "1")
+    if value not in ("0", "1"):
+        raise UsageError(f"COMPILE_CUSTOM_KERNELS={value!r}", hint="it is 0 or 1")
+    if value == "1" and not Path(os.environ.get("ASCEND_HOME_PATH", _CANN)).is_dir():
+        raise Unavailable(
+            f"no CANN here to compile kernels with: no folder {os.environ.get('ASCEND_HOME_PATH', _CANN)}",
+            hint="COMPILE_CUSTOM_KERNELS=0 builds a wheel without kernels; `make wheels` takes upstream's",
+        )
+    return value == "1"
+
+
+def _python(patch_set: PatchSet, *, kernels: bool, offline: bool, terminal: Terminal) -> Path:
+    """The interpreter of the machine's own environment, or of the smoke tests where that is enough."""
+    if not kernels:
+        return runtime.ensure(patch_set, terminal, offline=offline).python
+    found = shutil.which("python3")
+    if not found:
+        raise Unavailable("no python3 on the PATH", hint="name the one that has torch-npu: --python PATH")
+    return Path(found)
+
+
+def _lay_out(pristine: Path, worked_out: Plan, tree: Path) -> None:
+    """Writes the patched tree."""
+    shutil.copytree(pristine, tree)
+    for path, change in worked_out.changes.items():
+        file = tree / path
+        if change.after is None:
+            file.unlink()
+            continue
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(change.after)
+        if change.executable:
+            file.chmod(0o755)
+
+
+def _build(patch_set: PatchSet, python: Path, tree: Path, out: Path, log: Path) -> Path:
+    """Runs the build backend of the tree; the wheel that it made."""
+    environ = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+    environ |= {
+        "SETUPTOOLS_SCM_PRETEND_VERSION": patch_set.ascend.version,
+        "PATH": f"{python.parent}{os.pathsep}{os.environ.get('PATH', '')}",
+    }
+    out.mkdir()
+    with log.open("wb") as stream:
+        try:
+            code = subprocess.run(
+                [str(python), "-c", _HOOK, str(out)],
+                cwd=tree,
+                env=environ,
+                stdout=stream,
+                stderr=stream,
+                stdin=subprocess.DEVNULL,
+                timeout=_LIMIT_S,
+                check=False,
+            ).returncode
+        except subprocess.TimeoutExpired:
+            raise Unavailable(f"the build took more than {_LIMIT_S} s", hint=f"read {log}") from None
+        except OSError as error:
+            raise UsageError(f"{python}: {error.strerror}", hint="--python is an interpreter") from error
+    made = list(out.glob("*.whl"))
+    if code or len(made) != 1:
+        tail = "\n  ".join(log.read_text(errors="replace").strip().splitlines()[-_TAIL:])
+        hint = "its environment must have upstream's build requirements (pyproject.toml of vllm-ascend)"
+        raise Unavailable(f"{python} could not build the wheel\n  {tail}\n  log: {log}", hint=hint)
+    return made[0]
+
+
+def _normal(built: Wheel, patch_set: PatchSet, pristine: Path) -> Iterator[Entry]:
+    """The built entries without what depends on the machine: packing, timestamps, modes, and setuptools-scm.
+
+    setuptools-scm writes _version.py anew, in the words of its own release and without the commit; the sdist has the
+    one of the release.
+    """
+    generated = patch_set.upstream_manifest()
+    for one in built.entries:
+        if one.is_folder:
+            continue
+        data = one.data
+        if one.path in patch_set.generated and (file := pristine / one.path).is_file():
+            released = file.read_bytes()  # but a given checkout may have its own
+            data = released if manifest.sha256(released) == generated[one.path] else data
+        mode = 0o755 if one.mode & 0o100 else 0o644
+        yield entry.new(one.path, data, (stat.S_IFREG | mode) << 16)

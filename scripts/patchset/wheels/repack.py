@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Patched wheels of the published ones, each read once and patched in memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from patchset import manifest, plan
+from patchset.source import Source
+from patchset.wheels import build, inputs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from patchset.plan import Plan
+    from patchset.setfile import PatchSet
+    from patchset.terminal import Terminal
+    from patchset.wheels.build import Draft
+    from patchset.wheels.wheel import Wheel
+
+
+def drafts(
+    patch_set: PatchSet, version: str, *, upstream: Path | None, offline: bool, terminal: Terminal
+) -> Iterator[Draft]:
+    """The patched wheels, in the order of set.toml.
+
+    Args:
+        patch_set: the set.
+        version: the one that the patched wheels get.
+        upstream: a wheelhouse or a single wheel to take instead of the index.
+        offline: use the cache alone.
+        terminal: where progress goes.
+
+    Raises:
+        PatchsetError: a wheel could not be had, is not what it should be, or cannot be patched.
+    """
+    planned = _planner(patch_set, Source(patch_set, given=None, offline=offline, terminal=terminal).read)
+    given = inputs.locate(patch_set, upstream, offline=offline, terminal=terminal)
+    label = f"patching {len(given)} wheel{'s' * (len(given) > 1)} of vllm-ascend {patch_set.ascend.version}"
+    with terminal.progress(label, len(given)) as advance:
+        for one in given:
+            source = inputs.load(patch_set, one)
+            yield build.repack(source, planned(source), one.pin, version)
+            advance(1)
+
+
+def _planner(patch_set: PatchSet, elsewhere: Callable[[str], bytes]) -> Callable[[Wheel], Plan]:
+    """Works the plan of a wheel out: once for all wheels whose sources are the same.
+
+    Args:
+        patch_set: the set.
+        elsewhere: gives upstream's bytes of what a wheel does not have: an sdist has more than the package.
+    """
+    sources = patch_set.sources()
+    plans: dict[str, Plan] = {}
+
+    def planned(wheel: Wheel) -> Plan:
+        files = wheel.files
+        key = manifest.digest({path: files[path].sha256 for path in sources.keys() & files.keys()})
+        if key not in plans:
+            plans[key] = plan.make(patch_set, lambda path: files[path].data if path in files else elsewhere(path))
+            plan.check(plans[key])
+        return plans[key]
+
+    return planned
