@@ -75,7 +75,13 @@ class SmokeReport:
 
 
 def run(
-    patch_set: PatchSet, *, device: str, terminal: Terminal, only: str | None = None, offline: bool = False
+    patch_set: PatchSet,
+    *,
+    device: str,
+    terminal: Terminal,
+    only: str | None = None,
+    offline: bool = False,
+    patched: Path | None = None,
 ) -> SmokeReport:
     """Runs tests/smoke on the set's trees.
 
@@ -85,13 +91,20 @@ def run(
         terminal: where progress goes.
         only: a pytest -k expression.
         offline: use the caches alone.
+        patched: a folder that holds the patched package, to test in the place of the build tree.
 
     Raises:
         UsageError, Unavailable, Findings: as `run_tests`.
     """
     select = ["-k", only] if only else []
     cases, log = run_tests(
-        patch_set, device=device, terminal=terminal, select=select, log_name="pytest.log", offline=offline
+        patch_set,
+        device=device,
+        terminal=terminal,
+        select=select,
+        log_name="pytest.log",
+        offline=offline,
+        patched=patched,
     )
     report = SmokeReport(patch_set.name, device, tuple(map(_row, cases)), str(log))
     (paths.build_dir(patch_set.name) / "smoke.json").write_text(json.dumps(report.as_dict(), indent=2) + "\n")
@@ -104,7 +117,14 @@ def tests_dir() -> Path:
 
 
 def run_tests(
-    patch_set: PatchSet, *, device: str, terminal: Terminal, select: Sequence[str], log_name: str, offline: bool = False
+    patch_set: PatchSet,
+    *,
+    device: str,
+    terminal: Terminal,
+    select: Sequence[str],
+    log_name: str,
+    offline: bool = False,
+    patched: Path | None = None,
 ) -> tuple[list[Case], Path]:
     """Runs the smoke tests that pytest's arguments ``select`` choose; their results, and where the log is.
 
@@ -113,7 +133,7 @@ def run_tests(
         Unavailable: the runtime could not be made.
         Findings: the tests did not come to an end.
     """
-    both = trees.both(patch_set, terminal, offline=offline)
+    both = trees.both(patch_set, terminal, offline=offline, patched=patched)
     made = both.runtime
     work = paths.build_dir(patch_set.name) / "smoke"
     work.mkdir(parents=True, exist_ok=True)

@@ -26,14 +26,20 @@ class Trees:
     runtime: Runtime
 
 
-def both(patch_set: PatchSet, terminal: Terminal, *, offline: bool) -> Trees:
+def both(patch_set: PatchSet, terminal: Terminal, *, offline: bool, patched: Path | None = None) -> Trees:
     """The trees and the runtime; the pristine tree and the runtime are made where they are not there.
+
+    Args:
+        patch_set: whose trees.
+        terminal: where progress goes.
+        offline: use the caches alone.
+        patched: another folder that holds the patched package; the build tree where there is none.
 
     Raises:
         UsageError: the set has not been applied.
         Unavailable: the pristine tree or the runtime could not be made.
     """
-    patched = paths.tree_dir(patch_set.name)
+    patched = patched or paths.tree_dir(patch_set.name)
     if not patched.is_dir():
         raise UsageError(f"{patched} is not there", hint=f"make apply VERSION={patch_set.name} SMOKE=0")
     pristine = paths.pristine_dir(patch_set.name)

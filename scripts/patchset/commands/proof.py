@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from patchset.setfile import load_set
@@ -21,6 +22,12 @@ def add(menu: Menu) -> None:
     menu.device(one)
     menu.offline(one)
     one.add_argument("--only", metavar="EXPRESSION", help="run the tests that pytest -k EXPRESSION selects")
+    one.add_argument(
+        "--installed",
+        type=Path,
+        metavar="DIR",
+        help="test the wheel that is installed in this virtual environment or site-packages folder",
+    )
     for name, summary, handler in (
         ("upstream-tests", "run upstream's unit tests on the pristine and the patched tree", upstream_tests),
         ("overlay-tests", "run the tests of the overlay and of the stand-in", overlay_tests),
@@ -36,9 +43,23 @@ def smoke(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """`patchset smoke`."""
     from patchset import smoke
 
-    patch_set = _applied(arguments.set)
+    patched = None
+    if arguments.installed:
+        from patchset import paths
+        from patchset.wheels import installed
+
+        patch_set = load_set(arguments.set)
+        folder = installed.site_packages(patch_set, arguments.installed)
+        patched = installed.alone(patch_set, folder, paths.build_dir(patch_set.name) / "installed")
+    else:
+        patch_set = _applied(arguments.set)
     report = smoke.run(
-        patch_set, device=arguments.device, terminal=terminal, only=arguments.only, offline=arguments.offline
+        patch_set,
+        device=arguments.device,
+        terminal=terminal,
+        only=arguments.only,
+        offline=arguments.offline,
+        patched=patched,
     )
     smoke.show(report, terminal)
     terminal.document(report.as_dict())
