@@ -6,9 +6,12 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
+import pty
 import shutil
 import stat
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -185,6 +188,44 @@ def test_a_password_that_is_wrong_or_not_there(tmp_path: Path, monkeypatch: pyte
         signing.load(tmp_path / "key")
 
 
+@pytest.mark.parametrize(
+    ("typed", "made_key"),
+    [("sw0rd\nsw0rd\n", True), ("sw0rd\nother\n", False), ("\n", False)],
+    ids=["", "differ", "none"],
+)
+def test_a_password_that_is_asked_for(tmp_path: Path, typed: str, made_key: bool) -> None:
+    """keygen and signing at a terminal: a pseudo-terminal, and the same process on it that a user would have."""
+    program = (
+        "import fcntl, sys, termios; from pathlib import Path; from patchset.wheels import signing;"
+        "fcntl.ioctl(0, termios.TIOCSCTTY, 0); signing._OPERATIONS, signing._MEMORY = 1 << 15, 1 << 20;"
+        "file = Path(sys.argv[1]); signing.generate(file, protected=True); signing.load(file)"
+    )
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-c", program, str(tmp_path / "key")]
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True) as run:
+        os.close(theirs)
+        said = b""
+        for line in [*typed.splitlines(keepends=True), *(["sw0rd\n"] if made_key else [])]:
+            while not said.endswith((b"key: ", b"again: ")) and (more := _read(ours)):
+                said += more
+            os.write(ours, line.encode())
+            said += b"\n"
+        while more := _read(ours):
+            said += more
+    os.close(ours)
+    assert (run.returncode == 0) is made_key, said
+    assert (tmp_path / "key").exists() is made_key
+    assert b"sw0rd" not in said, "what is typed is not shown"
+
+
+def _read(descriptor: int) -> bytes:
+    """What a terminal shows next; nothing once its process has gone."""
+    try:
+        return os.read(descriptor, 1000)
+    except OSError:
+        return b""
+
+
 def test_a_key_that_asks_for_all_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cheap: None) -> None:
     monkeypatch.setenv(signing.PASSWORD, "sw0rd")
     (tmp_path / "key").write_text(PROTECTED)
@@ -228,6 +269,10 @@ def test_a_secret_key_that_is_none(tmp_path: Path, text: str, why: str) -> None:
     (tmp_path / "key").write_text(text)
     with pytest.raises(UsageError, match=why):
         signing.load(tmp_path / "key")
+
+
+def test_a_secret_key_in_a_way_that_we_write_it(plain: Path) -> None:
+    assert minisign.encode(signing.seal(signing.load(plain), "")) == PLAIN.splitlines()[1]
 
 
 def test_a_secret_key_that_cannot_be_read(tmp_path: Path) -> None:

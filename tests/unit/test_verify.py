@@ -23,6 +23,7 @@ from patchset import fingerprint, manifest
 RUNNER = f"{PACKAGE}/runner.py"
 MANIFEST = f"{PATCHED_INFO}/patchset.json"
 RECORD = f"{PATCHED_INFO}/RECORD"
+TEXTS = ("set", "project", "package", "version", "fingerprint")
 FIRST = f"{PACKAGE}/__init__.py"  # the first row of RECORD
 
 
@@ -163,6 +164,17 @@ def test_an_edited_record_is_seen(made: World, verify, change, path: str) -> Non
     assert found == path and kind in ("RECORD", "missing")
 
 
+@pytest.mark.parametrize(
+    ("record", "path"),
+    [(b"\xff", "RECORD"), (b"a" * 200_000, "RECORD"), (f"{FIRST},sha256=A,0\n".encode(), FIRST)],
+    ids=["not UTF-8", "a field without end", "no base64"],
+)
+def test_a_record_that_cannot_be_read(made: World, verify, record: bytes, path: str) -> None:
+    wheel = repack(dist(made) / WHEEL, lambda files: files.update({RECORD: record}))
+    code, findings = verify("--wheel", wheel)
+    assert code == 1 and path in [row["path"] for row in findings if row["kind"] == "RECORD"]
+
+
 def test_a_wheel_without_record_is_seen(made: World, verify) -> None:
     wheel = repack(dist(made) / WHEEL, lambda files: files.pop(RECORD))
     assert one(verify("--wheel", wheel)) == (RECORD, "missing")
@@ -203,9 +215,44 @@ def test_a_false_fingerprint_is_seen(made: World, verify) -> None:
     assert one(verify("--wheel", wheel)) == (MANIFEST, "manifest")
 
 
+def test_a_manifest_of_another_version_is_seen(made: World, verify) -> None:
+    def edit(document: dict[str, object]) -> None:
+        document["version"] = VERSION
+
+    wheel = repack(dist(made) / WHEEL, lambda files: edit_manifest(files, edit), true_record=True)
+    assert one(verify("--wheel", wheel)) == (MANIFEST, "manifest")
+
+
 def test_a_wheel_under_another_version_is_seen(made: World, verify) -> None:
     wheel = dist(made) / WHEEL
     assert one(verify("--wheel", wheel.rename(wheel.with_name(wheel.name.replace("dp.1", "dp.2")))))[1] == "name"
+
+
+@pytest.mark.parametrize(
+    ("edit", "path", "kind"),
+    [
+        (append(f"{PACKAGE}/_C.so", b"#"), f"{PACKAGE}/_C.so", "changed"),
+        (append(f"{PACKAGE}/evil.so", b"#"), f"{PACKAGE}/evil.so", "extra"),
+        (lambda files: files.pop(f"{PACKAGE}/_build_info.py"), f"{PACKAGE}/_build_info.py", "missing"),
+    ],
+)
+def test_what_the_set_has_no_say_in_is_as_in_upstreams_wheel(made: World, verify, edit, path: str, kind: str) -> None:
+    """Manifest and RECORD agree with the change; the upstream wheel in the cache does not."""
+
+    def forge(files: dict[str, bytes]) -> None:
+        edit(files)
+        kept = [path for path in files if path not in (MANIFEST, RECORD)]
+        edit_manifest(files, lambda document: document.update(files={path: sha256(files[path]) for path in kept}))
+
+    assert one(verify("--wheel", repack(dist(made) / WHEEL, forge, true_record=True))) == (path, kind)
+
+
+def test_a_manifest_that_names_another_origin_is_seen(made: World, verify) -> None:
+    def edit(document: dict[str, object]) -> None:
+        document["upstream"] = {"file": name(TAGS[0]), "sha256": "0" * 64}
+
+    wheel = repack(dist(made) / WHEEL, lambda files: edit_manifest(files, edit), true_record=True)
+    assert one(verify("--wheel", wheel)) == (MANIFEST, "manifest")
 
 
 # What is no patched wheel at all
@@ -285,7 +332,8 @@ def test_a_bomb_is_not_unpacked(made: World, verify, tmp_path: Path) -> None:
         (b"[]", 1, "names no format"),
         (b'{"format": 2}', 2, "is of format 2; this program reads 1"),
         (b'{"format": 1}', 1, "set is missing"),
-        (b'{"format": 1, "set": "", "project": "", "package": "", "version": "", "fingerprint": ""}', 1, "no files"),
+        (json.dumps(dict.fromkeys(TEXTS, "") | {"format": 1}).encode(), 1, "made from"),
+        (json.dumps(dict.fromkeys(TEXTS, "") | {"format": 1, "upstream": {"sha256": ""}}).encode(), 1, "no files"),
     ],
 )
 def test_a_manifest_that_cannot_be_read(made: World, verify, data: bytes, code: int, why: str) -> None:
@@ -393,6 +441,19 @@ def test_an_editable_installation(made: World, verify, tmp_path: Path) -> None:
     assert f"is editable: its code lies in {made.tree}" in refused(verify("--installed", "--path", tmp_path))
 
 
+def test_the_python_that_runs_it(made: World, verify) -> None:
+    """The tool's own environment, which has no vllm-ascend."""
+    assert f"{PACKAGE} is not installed" in refused(verify("--installed"))
+
+
+@pytest.mark.parametrize("url", ["{", json.dumps({"url": "https://example.invalid/x.whl"}), "[]"])
+def test_an_installation_whose_package_is_gone(verify, site: Path, url: str) -> None:
+    shutil.rmtree(site / PACKAGE)
+    (site / PATCHED_INFO / "direct_url.json").write_text(url)
+    code, findings = verify("--installed", "--path", site)
+    assert code == 1 and {row["kind"] for row in findings} == {"missing"} and len(findings) > 5
+
+
 @pytest.mark.parametrize("python", ["/nowhere/python", "/bin/false", "/bin/echo"])
 def test_a_python_that_does_not_answer(verify, python: str) -> None:
     assert "is no Python that runs" in refused(verify("--installed", "--python", python), 2)
@@ -443,11 +504,17 @@ def test_a_folder_that_holds_no_package(verify, tmp_path: Path) -> None:
         (("--installed", "--path", "p", "--python", "q"), "the same thing twice"),
         (("--wheel", "a", "b", "--expect", "0"), "--expect is the digest of one"),
         (("--dist", "nowhere"), "no such folder"),
+        (("--wheel", "nowhere", "--expect", "0"), "no such file"),
         (("--tree", ".", "--set", "v0"), "no patch set 'v0'"),
     ],
 )
 def test_options_that_make_no_sense(verify, words: tuple[str, ...], why: str) -> None:
     assert why in refused(verify(*words), 2)
+
+
+def test_a_tree_of_one_of_several_sets(made: World, verify) -> None:
+    shutil.copytree(made.folder, made.folder.with_name("v9.9.10"))
+    assert "nothing says which set" in refused(verify("--tree", made.root), 2)
 
 
 def test_the_words_for_people(made: World, capsys: pytest.CaptureFixture[str]) -> None:

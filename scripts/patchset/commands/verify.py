@@ -38,7 +38,7 @@ def verify(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
         known = paths.sets()
         chosen = arguments.set or name or (known[0] if len(known) == 1 else "")
-        return verifier.expect(load_set(chosen)) if arguments.set or chosen in known else None
+        return verifier.expect(load_set(chosen), cached=True) if arguments.set or chosen in known else None
 
     verdicts = command.run(arguments, lookup)
     for verdict in verdicts:

@@ -118,6 +118,8 @@ def check(build: Build, lookup: Lookup, expect: str = "") -> Verdict:
             findings.append(Finding(name, Kind.MANIFEST, f"is of set {own.set}, expected is {expected.set}"))
         else:
             findings += compare(build.digests, expected)
+            findings += _against_upstream(build, own, expected)
+            against += ["upstream's wheel"] if expected.made_from.get(own.upstream) else []
         if expected.manifests and own.sha256 not in expected.manifests.values():
             detail = f"has sha256 {own.sha256}, which no wheel of this dist/{expected.set} has"
             findings.append(Finding(name, Kind.MANIFEST, detail))
@@ -163,6 +165,25 @@ def compare(files: Mapping[str, str], expected: Expected) -> Iterator[Finding]:
             yield Finding(path, Kind.CHANGED, "is upstream's, not patched")
         else:
             yield Finding(path, Kind.CHANGED, f"sha256 {now}, set {expected.set} makes {should}")
+
+
+def _against_upstream(build: Build, own: Declared, expected: Expected) -> Iterator[Finding]:
+    """What the set has no say in is as in the upstream wheel, where that is at hand."""
+    if own.upstream not in expected.made_from:
+        detail = f"says that it was made from {own.upstream}, which set {expected.set} does not pin"
+        yield Finding(f"{build.dist_info}/{MANIFEST}", Kind.MANIFEST, detail)
+        return
+    kept = expected.made_from[own.upstream]
+    for path in sorted(kept.keys() | build.files.keys()) if kept else ():
+        now, should = build.files.get(path), kept.get(path)
+        if not path.startswith(f"{own.package}/") or fingerprint.counts(path, own.package):
+            continue
+        if now is None:
+            yield Finding(path, Kind.MISSING, "upstream's wheel has it")
+        elif should is None:
+            yield Finding(path, Kind.EXTRA, f"neither upstream's wheel nor set {expected.set} has it")
+        elif now.sha256 != should:
+            yield Finding(path, Kind.CHANGED, f"sha256 {now.sha256}, upstream's wheel has {should}")
 
 
 def _against_manifest(build: Build, own: Declared) -> Iterator[Finding]:

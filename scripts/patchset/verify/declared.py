@@ -30,6 +30,7 @@ class Declared:
         set: name of the patch set.
         project, package: as on an index, and as imported.
         version: of the build, with its local part.
+        upstream: sha256 of the upstream file that it was made from.
         fingerprint: of the package's Python files; see patchset.fingerprint.
         files: sha256 of every file of the wheel but RECORD and patchset.json itself.
         sha256: of patchset.json.
@@ -39,6 +40,7 @@ class Declared:
     project: str
     package: str
     version: str
+    upstream: str
     fingerprint: str
     files: Mapping[str, str]
     sha256: str
@@ -71,7 +73,11 @@ def parse(data: bytes, source: str) -> Declared:
         if not isinstance(value.get(key), str):
             raise refuse(f"{key} is missing or no text")
         texts[key] = value[key]
-    return Declared(files=_files(value.get("files"), refuse), sha256=manifest.sha256(data), **texts)
+    upstream = value.get("upstream")
+    if not isinstance(upstream, dict) or not isinstance(upstream.get("sha256"), str):
+        raise refuse("it does not say what it was made from")
+    files = _files(value.get("files"), refuse)
+    return Declared(files=files, sha256=manifest.sha256(data), upstream=upstream["sha256"], **texts)
 
 
 def _files(value: Any, refuse: Any) -> dict[str, str]:

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import patchset
-from patchset import fingerprint, plan
+from patchset import cache, fingerprint, plan
+from patchset.verify import build
 from patchset.verify.expected import Expected
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from patchset.setfile import PatchSet
+    from patchset.setfile import Artifact, PatchSet
 
 NAME = "patchset-verify.pyz"
 
@@ -37,12 +38,13 @@ sys.exit(command.main(expected.parse(pkgutil.get_data("patchset.verify", "expect
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
-def expect(patch_set: PatchSet, manifests: Mapping[str, str] | None = None) -> Expected:
+def expect(patch_set: PatchSet, manifests: Mapping[str, str] | None = None, *, cached: bool = False) -> Expected:
     """What a set makes, as set.toml records it.
 
     Args:
         patch_set: the set.
         manifests: sha256 of the patchset.json of each wheel, where wheels have been made.
+        cached: look into those of upstream's wheels that are in the download cache, for what the set has no say in.
     """
     package, sources = patch_set.package, patch_set.sources()
     patched = plan.patched_manifest(sources, patch_set.touched)
@@ -53,8 +55,23 @@ def expect(patch_set: PatchSet, manifests: Mapping[str, str] | None = None) -> E
         files={path: sha for path, sha in patched.items() if fingerprint.counts(path, package)},
         pristine={path: sha for path, sha in sources.items() if fingerprint.counts(path, package)},
         others={path: sha for path, sha in patched.items() if not fingerprint.counts(path, package)},
+        made_from={
+            pin.sha256: _kept(pin, package) if cached else {}
+            for pin in (patch_set.ascend.sdist, *patch_set.ascend.wheels)
+        },
         manifests=manifests or {},
     )
+
+
+def _kept(pin: Artifact, package: str) -> dict[str, str]:
+    """What the set has no say in of a wheel in the cache: sha256 of its libraries and of what its build wrote."""
+    file = cache.location(pin)
+    if file.suffix != ".whl" or not file.is_file():
+        return {}
+    cache.check(file, pin, hint="remove it, and let the next command fetch it anew")
+    files = build.read_wheel(file).digests
+    ours = (path for path in files if path.startswith(f"{package}/") and not fingerprint.counts(path, package))
+    return {path: files[path] for path in ours}
 
 
 def archive(expected: Expected) -> bytes:
