@@ -58,10 +58,17 @@ class Repository:
     Attributes:
         root: the work tree.
         index: the index file to use; relative to .git.
+        git_dir: the repository, where it is not in the work tree.
     """
 
     root: Path
     index: str = "index"
+    git_dir: Path | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The repository: objects, refs and index."""
+        return self.git_dir or self.root / ".git"
 
     def git(self, *arguments: str, stdin: bytes = b"", identity: Identity | None = None) -> str:
         """Runs git and returns what it prints, as text.
@@ -103,9 +110,9 @@ class Repository:
             "GIT_CONFIG_GLOBAL": os.devnull,
             "GIT_ATTR_NOSYSTEM": "1",
             "GIT_CEILING_DIRECTORIES": str(self.root.parent),
-            "GIT_DIR": str(self.root / ".git"),
+            "GIT_DIR": str(self.folder),
             "GIT_WORK_TREE": str(self.root),
-            "GIT_INDEX_FILE": str(self.root / ".git" / self.index),
+            "GIT_INDEX_FILE": str(self.folder / self.index),
             "GIT_PAGER": "cat",
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_OPTIONAL_LOCKS": "0",

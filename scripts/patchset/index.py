@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The package index: the one that pip is configured with, asked for one file by name.
+"""The package index: the one that pip is configured with, asked for a file by name, or what a
+project has.
 
 `pip download` will not do: for an sdist it prepares metadata, which needs the build requirements of the package.
 """
@@ -11,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
@@ -20,15 +22,18 @@ from patchset.errors import Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from datetime import date
 
     import requests
+    from pypi_simple import ProjectPage
 
     from patchset.setfile import Artifact
     from patchset.terminal import Terminal
 
 _TIMEOUT_S = 60
 _CHUNK = 1 << 16
-_HINT = "check the network and pip's index settings (pip config list), or give the file with UPSTREAM=path"
+_LISTING_HINT = "check the network and pip's index settings (pip config list)"
+_HINT = f"{_LISTING_HINT}, or give the file with UPSTREAM=path"
 
 
 def settings() -> dict[str, list[str]]:
@@ -131,6 +136,57 @@ def find(artifact: Artifact) -> str:
     raise Unavailable(f"no index lists {artifact.file}\n  " + "\n  ".join(failures), hint=_HINT)
 
 
+@dataclass(frozen=True)
+class Listed:
+    """A file as an index lists it.
+
+    Attributes:
+        version: of the project, as the file's name has it.
+        kind: sdist or wheel.
+        file: its name.
+        sha256: as the index says; empty where it does not.
+        uploaded: the day; None where the index does not say.
+    """
+
+    version: str
+    kind: str
+    file: str
+    sha256: str
+    uploaded: date | None
+
+
+def listing(project: str) -> list[Listed]:
+    """Every sdist and wheel of a project on the configured indexes; a file that two list counts once, the first.
+
+    Raises:
+        Unavailable: no configured index lists the project; the message names each one and why.
+    """
+    import requests
+
+    found: dict[str, Listed] = {}
+    failures: list[str] = []
+    configured = settings()
+    with _session(configured) as session:
+        for index in _indexes(configured):
+            try:
+                page = _page(session, index, project)
+            except (requests.RequestException, OSError) as error:
+                failures.append(f"{without_secrets(index)}: {_reason(error)}")
+                continue
+            if page is None:
+                failures.append(f"{without_secrets(index)}: has no {project}")
+                continue
+            for package in page.packages:
+                if package.version and package.package_type in ("sdist", "wheel"):
+                    digest = (package.digests or {}).get("sha256", "")
+                    day = package.upload_time.date() if package.upload_time else None
+                    row = Listed(package.version, package.package_type, package.filename, digest, day)
+                    found.setdefault(row.file, row)
+    if not found:
+        raise Unavailable(f"no index lists {project}\n  " + "\n  ".join(failures), hint=_LISTING_HINT)
+    return list(found.values())
+
+
 def _indexes(configured: Mapping[str, list[str]]) -> Iterator[str]:
     from pypi_simple import PYPI_SIMPLE_ENDPOINT
 
@@ -156,21 +212,26 @@ def _session(configured: Mapping[str, list[str]]) -> requests.Session:
 
 def _find(session: requests.Session, index: str, artifact: Artifact) -> str | None:
     """The URL of the artifact on one index, or None where the index does not list it."""
+    page = _page(session, index, artifact.project)
+    packages = page.packages if page else []
+    return next((package.url for package in packages if package.filename == artifact.file), None)
+
+
+def _page(session: requests.Session, index: str, project: str) -> ProjectPage | None:
+    """What one index lists of a project, or None where it does not know it."""
     from pypi_simple import NoSuchProjectError, ProjectPage, PyPISimple, UnsupportedContentTypeError
 
     if index.startswith("file:"):
-        page_file = Path(url2pathname(urlsplit(index).path)) / artifact.project / "index.html"
+        page_file = Path(url2pathname(urlsplit(index).path)) / project / "index.html"
         if not page_file.is_file():
             return None
-        page = ProjectPage.from_html(artifact.project, page_file.read_text(encoding="utf-8"), page_file.as_uri())
-    else:
-        try:
-            page = PyPISimple(index, session=session).get_project_page(artifact.project, timeout=_TIMEOUT_S)
-        except NoSuchProjectError:
-            return None
-        except UnsupportedContentTypeError as error:
-            raise OSError(f"does not answer as a package index ({error})") from error
-    return next((package.url for package in page.packages if package.filename == artifact.file), None)
+        return ProjectPage.from_html(project, page_file.read_text(encoding="utf-8"), page_file.as_uri())
+    try:
+        return PyPISimple(index, session=session).get_project_page(project, timeout=_TIMEOUT_S)
+    except NoSuchProjectError:
+        return None
+    except UnsupportedContentTypeError as error:
+        raise OSError(f"does not answer as a package index ({error})") from error
 
 
 def _fetch(session: requests.Session, url: str, destination: Path, name: str, terminal: Terminal | None) -> None:

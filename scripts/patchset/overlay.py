@@ -130,8 +130,14 @@ def symbol_sha256(source: bytes, symbol: str) -> str | None:
     >>> symbol_sha256(source, "A.g") is None
     True
     """
+    lines = symbol_source(source, symbol)
+    return None if lines is None else manifest.sha256(lines)
+
+
+def symbol_source(source: bytes, symbol: str) -> bytes | None:
+    """The lines themselves; the whole source for an empty symbol."""
     if not symbol:
-        return manifest.sha256(source)
+        return source
     body: list[ast.stmt] = _parse(source).body
     node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef | None = None
     for name in symbol.split("."):
@@ -142,7 +148,7 @@ def symbol_sha256(source: bytes, symbol: str) -> str | None:
         body = node.body
     assert node is not None and node.end_lineno is not None
     first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
-    return manifest.sha256(b"".join(source.splitlines(keepends=True)[first - 1 : node.end_lineno]))
+    return b"".join(source.splitlines(keepends=True)[first - 1 : node.end_lineno])
 
 
 @cache

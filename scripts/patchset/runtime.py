@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the smoke tests run on: torch and vLLM's requirements in one venv, and vLLM itself beside it.
 
-    build/runtime/venv             Python with requirements/runtime.txt
-    build/runtime/vllm-<version>   vLLM without kernels, for PYTHONPATH
+    build/runtime/venv             Python with requirements/runtime.txt, the same for every set
+    build/runtime/vllm-<version>   vLLM without kernels, for PYTHONPATH, and what it or its vllm-ascend
+                                   requires at another version (requirements/runtime-<version>.txt)
 
 Both are made once; each holds a stamp of what it was made from, written last, so that one that was
 killed halfway or made from other inputs is made again.
@@ -137,6 +138,9 @@ def _vllm(installer: _Installer, python: Path, patch_set: PatchSet, terminal: Te
     pin = patch_set.vllm.sdist
     folder = installer.root / f"vllm-{patch_set.vllm.version}"
     made_from = {"sdist": pin.sha256, "venv": (python.parents[1] / _STAMP).read_text()}
+    differing = paths.repo_root() / "requirements" / f"runtime-{patch_set.vllm.version}.txt"
+    if differing.is_file():
+        made_from["differing"] = sha256_file(differing)
     if _stamped(folder, made_from):
         return folder
     sdist = upstream.fetch_sdist(pin, offline=installer.offline, terminal=terminal)
@@ -151,6 +155,12 @@ def _vllm(installer: _Installer, python: Path, patch_set: PatchSet, terminal: Te
         ["pip", "install", "--python", str(python), "--target", str(partial), *flags, str(sdist)],
         {"VLLM_TARGET_DEVICE": "empty", "PATH": f"{python.parent}{os.pathsep}{os.environ.get('PATH', '')}"},
     )
+    if differing.is_file():
+        place = ["--python", str(python), "--target", str(partial), "--no-deps"]
+        installer.run(
+            f"install requirements/{differing.name}",
+            ["pip", "install", *place, "--require-hashes", "-r", str(differing)],
+        )
     _stamp(partial, made_from)
     partial.rename(folder)
     return folder

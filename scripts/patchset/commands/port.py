@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""port, outlook: a set on another upstream release."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from patchset.errors import UsageError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from patchset.menu import Menu
+    from patchset.terminal import Terminal
+
+
+def add(menu: Menu) -> None:
+    """Adds these commands."""
+    one = menu.bare("port", "carry a set to another upstream release; stops at conflicts, writes the set whole", port)
+    one.add_argument("--from", dest="old", metavar="SET", help="the set to carry")
+    one.add_argument("--to", dest="new", metavar="SET", help="the set to make: v and a vLLM version")
+    one.add_argument(
+        "--ascend", metavar="VERSION", default="", help="vllm-ascend's release (default: by vLLM's version)"
+    )
+    one.add_argument("--commit", metavar="ID", default="", help="git commit of its tag, 40 hex digits")
+    one.add_argument("--dry-run", action="store_true", help="report, and begin nothing")
+    one.add_argument("--reviewed", action="store_true", help="upstream's changes to replaced code have been read")
+    steps = one.add_mutually_exclusive_group()
+    for step, summary in (
+        ("continue", "take the work tree's state for the patch that conflicted, and go on"),
+        ("skip", "leave the patch out that conflicted, and go on"),
+        ("abort", "forget the port"),
+    ):
+        steps.add_argument(f"--{step}", dest="step", action="store_const", const=step, help=summary)
+    menu.offline(one)
+    one = menu.command("outlook", "say what newer upstream releases would make of a set's patches", outlook)
+    one.add_argument(
+        "--against", metavar="VERSION", action="append", help="a vllm-ascend release (default: each newer final one)"
+    )
+    one.add_argument("--html", metavar="DIR", type=Path, help="write a page for each release there")
+    menu.offline(one)
+
+
+def port(arguments: argparse.Namespace, terminal: Terminal) -> int:
+    """`patchset port`."""
+    from patchset.port import report, work
+
+    if arguments.step:
+        return _next_step(arguments, terminal)
+    if not arguments.old or not arguments.new:
+        raise UsageError("port needs --from SET and --to SET, or one of --continue, --skip, --abort")
+    with work.hold(arguments.new):
+        found = work.start(
+            arguments.old,
+            arguments.new,
+            ascend=arguments.ascend,
+            commit=arguments.commit,
+            terminal=terminal,
+            offline=arguments.offline,
+        )
+        report.show(found, terminal)
+        if arguments.dry_run:
+            work.abort(arguments.new)
+            terminal.document({"command": "port", "set": arguments.new, "result": "dry run"} | found.as_dict())
+            return 0
+        return _go_on(arguments.new, arguments, terminal)
+
+
+def _next_step(arguments: argparse.Namespace, terminal: Terminal) -> int:
+    from patchset.port import work
+
+    name = work.choose(arguments.new)
+    with work.hold(name):
+        if arguments.step == "abort":
+            work.abort(name)
+            terminal.note(f"the port to {name} is forgotten; patches/ and overlay/ are as they were")
+            terminal.document({"command": "port", "set": name, "result": "aborted"})
+            return 0
+        return _go_on(name, arguments, terminal, skip=arguments.step == "skip")
+
+
+def _go_on(name: str, arguments: argparse.Namespace, terminal: Terminal, *, skip: bool = False) -> int:
+    from patchset.port import work
+
+    begun = work.load(name)
+    done = work.go_on(begun, reviewed=arguments.reviewed, skip=skip, terminal=terminal, offline=arguments.offline)
+    for patch, why in done.dropped:
+        terminal.note(f"left out: {patch} ({why})")
+    terminal.note(f"wrote {done.made.folder}: {len(done.kept)} patches, tree {done.made.tree}")
+    terminal.note(f"report: {done.report}")
+    terminal.document(
+        {
+            "command": "port",
+            "set": done.made.name,
+            "result": "written",
+            "patches": list(done.kept),
+            "dropped": dict(done.dropped),
+            "tree": done.made.tree,
+            "report": str(done.report),
+        }
+    )
+    return 0
+
+
+def outlook(arguments: argparse.Namespace, terminal: Terminal) -> int:
+    """`patchset outlook`."""
+    from patchset.port import outlook
+    from patchset.setfile import load_set
+
+    reports = outlook.run(load_set(arguments.set), arguments.against, terminal=terminal, offline=arguments.offline)
+    outlook.show(reports, terminal)
+    if arguments.html:
+        outlook.write_pages(reports, arguments.html)
+    terminal.document({"command": "outlook", "set": arguments.set, "releases": [one.as_dict() for one in reports]})
+    return 0

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The files of a new set, written whole or not at all."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import tomlkit
+
+from patchset import manifest, overlay, paths, plan, record, setfile
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from patchset.port.pins import Pins
+    from patchset.port.symbols import SymbolFate
+    from patchset.setfile import Artifact, PatchSet, Release
+
+_BUILT = ("PKG-INFO", "setup.cfg")
+
+
+def generated(old: PatchSet, files: Sequence[str]) -> list[str]:
+    """Files of an sdist that its build wrote: those that were in the old release, and all of its egg-info."""
+    return sorted(
+        path for path in files if path in old.generated or path in _BUILT or path.split("/")[0].endswith(".egg-info")
+    )
+
+
+def set_toml(name: str, old: PatchSet, vllm: Release, ascend: Release, pins: Pins, files: manifest.Manifest) -> str:
+    """set.toml without its result."""
+    head = f"""\
+# SPDX-License-Identifier: Apache-2.0
+# The pins of this set. `patchset record {name}` writes [result]; the rest is written by `patchset port` or by hand.
+format = 1
+
+[vllm]
+version = "{vllm.version}"
+
+[vllm.sdist]
+{_artifact(vllm.sdist)}
+[ascend]
+version = "{ascend.version}"
+"""
+    released = f"released = {ascend.released.isoformat()}\n" if ascend.released else ""
+    commit = f'commit = "{ascend.commit}"\n' if ascend.commit else ""
+    built = "".join(f'    "{path}",\n' for path in generated(old, list(files)))
+    wheels = "".join(f"[[ascend.wheels]]\n{_artifact(wheel)}\n" for wheel in ascend.wheels)
+    runtime = "".join(f'{key} = "{pin.value}"\n' for key, pin in pins.rows() if key != "vllm")
+    return (
+        f'{head}{released}{commit}package = "{old.package}"\n'
+        f"# Written by the sdist's build; a checkout of the tag has none of them.\ngenerated = [\n{built}]\n\n"
+        f"[ascend.sdist]\n{_artifact(ascend.sdist)}\n{wheels}[runtime]\n{runtime}\n"
+        f'[upstream]\nmanifest = "{manifest.digest(files)}"\n\n[result]\ntree = ""\n\n[result.files]\n'
+    )
+
+
+def _artifact(artifact: Artifact) -> str:
+    return f'file = "{artifact.file}"\nsha256 = "{artifact.sha256}"\n'
+
+
+def overlay_toml(symbols: Sequence[SymbolFate]) -> str:
+    """overlay.toml with each symbol where it is now; what is gone is left out."""
+    document = tomlkit.document()
+    document.add(tomlkit.comment("SPDX-License-Identifier: Apache-2.0"))
+    document.add(
+        tomlkit.comment("Upstream code that each module takes the place of; `patchset record` pins its digest.")
+    )
+    document.add(tomlkit.nl())
+    modules = tomlkit.aot()
+    for path in dict.fromkeys(one.row.module for one in symbols if one.path):
+        module = tomlkit.table()
+        module["path"] = path
+        replaces = tomlkit.aot()
+        for one in symbols:
+            if one.row.module == path and one.path:
+                row = tomlkit.table()
+                row["path"] = one.path
+                if one.symbol:
+                    row["symbol"] = one.symbol
+                row["sha256"] = one.sha256
+                replaces.append(row)
+        module["replaces"] = replaces
+        modules.append(module)
+    document["module"] = modules
+    return tomlkit.dumps(document)
+
+
+def install(
+    name: str, old: PatchSet, pins_text: str, files: manifest.Manifest, patches: Mapping[str, bytes],
+    symbols: Sequence[SymbolFate], upstream: Path, staging: Path,
+) -> PatchSet:  # fmt: skip
+    """Writes overlay/<set> and patches/<set>, whose plan must work out; the set, recorded.
+
+    Args:
+        name: the set's.
+        old: the set that it was carried from; files of its own overlay come along.
+        pins_text: set.toml without a result.
+        files: the new upstream's manifest.
+        patches: the series, by name.
+        symbols: what overlay modules replace, in the new upstream.
+        upstream: the new upstream, unpacked.
+        staging: a folder to make the set in; its last part is the set's name.
+
+    Raises:
+        PatchDoesNotApply, UsageError, PinMismatch: the set does not work out; nothing of it stays.
+    """
+    own = paths.overlay_dirs(name)[1]
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    try:
+        if (before := paths.overlay_dirs(old.name)[1]).is_dir():
+            shutil.copytree(before, own, ignore=shutil.ignore_patterns("__pycache__", "overlay.toml"))
+        own.mkdir(parents=True, exist_ok=True)
+        overlay.overlay_toml(name).write_text(overlay_toml(symbols), encoding="utf-8")
+        (staging / "set.toml").write_text(pins_text, encoding="utf-8")
+        (staging / "upstream.sha256").write_text(manifest.render(files), encoding="utf-8")
+        (staging / "series").write_text("".join(f"{patch}\n" for patch in patches), encoding="utf-8")
+        for patch, data in patches.items():
+            (staging / patch).write_bytes(data)
+        made = plan.make(setfile.parse(pins_text, staging), lambda path: (upstream / path).read_bytes())
+        record.record_result(made)
+        staging.rename(paths.set_dir(name))
+    except BaseException:
+        shutil.rmtree(own, ignore_errors=True)
+        raise
+    return setfile.load_set(name)

@@ -1,0 +1,337 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A port from its start to the new set: build/port/<set>/ until it is whole, patches/<set> then.
+
+build/port/<set>/upstream     the new upstream, unpacked
+build/port/<set>/tree         the work tree (see `workshop`)
+build/port/<set>/port.json    what it is a port of, and how far it has come; written last
+build/port/<set>/report.*     what was found at the start
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from patchset import archive, cache, disk, lock, manifest, paths, plan
+from patchset.errors import Findings, PatchDoesNotApply, PinMismatch, UsageError
+from patchset.port import carry, newset, pins, release, report, symbols
+from patchset.port.workshop import Workshop
+from patchset.setfile import load_set
+from patchset.source import Source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from patchset.port.report import Report
+    from patchset.port.symbols import SymbolFate
+    from patchset.setfile import PatchSet, Release
+    from patchset.terminal import Terminal
+
+_FILE = "port.json"
+
+
+@dataclass(frozen=True)
+class Port:
+    """How far a port has come.
+
+    Attributes:
+        old: the set that is carried.
+        name: the new set's.
+        series: digest of the old set's plan; another one needs a new start.
+        set_toml: the new set's, without a result.
+        renames: new paths of the old upstream's files.
+        position: how many patches of the old series are done.
+        kept: patches of the new series so far, with the commit that each is.
+        dropped: patches that are not in it, with why.
+        stopped: whether the next patch lies in the work tree with conflicts.
+    """
+
+    old: str
+    name: str
+    series: str
+    set_toml: str
+    renames: tuple[tuple[str, str], ...]
+    position: int = 0
+    kept: tuple[tuple[str, str], ...] = ()
+    dropped: tuple[tuple[str, str], ...] = ()
+    stopped: tuple[str, ...] = field(default=())
+
+    @property
+    def folder(self) -> Path:
+        return folder(self.name)
+
+    @property
+    def upstream(self) -> Path:
+        return self.folder / "upstream"
+
+    @property
+    def tree(self) -> Path:
+        return self.folder / "tree"
+
+    def save(self) -> None:
+        disk.write(self.folder / _FILE, (json.dumps(asdict(self), indent=2) + "\n").encode(), mode=0o644)
+
+
+@dataclass(frozen=True)
+class Done:
+    """A port that has ended: the set, and what became of the old patches.
+
+    Attributes:
+        made: the new set.
+        kept: names of its patches.
+        dropped: names of those that are not in it, with why.
+        report: what was found at the start, as a page.
+    """
+
+    made: PatchSet
+    kept: tuple[str, ...]
+    dropped: tuple[tuple[str, str], ...]
+    report: Path
+
+
+@dataclass(frozen=True)
+class Study:
+    """Everything that carrying a set to a release starts from."""
+
+    plan: plan.Plan
+    old_tree: Path
+    new_tree: Path
+    files: manifest.Manifest
+    shop: Workshop
+    report: Report
+
+
+def folder(name: str) -> Path:
+    """build/port/<set>."""
+    return paths.repo_root() / "build" / "port" / name
+
+
+def hold(name: str) -> AbstractContextManager[None]:
+    """One run at a time works on a port."""
+    return lock.hold(folder(name).with_name(f".{name}.lock"))
+
+
+def running() -> list[str]:
+    """Names of the sets that are being made."""
+    return sorted(file.parent.name for file in (paths.repo_root() / "build" / "port").glob(f"*/{_FILE}"))
+
+
+def choose(name: str | None) -> str:
+    """The set that is being made; the only one where no name is given.
+
+    Raises:
+        UsageError: there is none, or more than one and no name.
+    """
+    found = running()
+    if name is None and len(found) == 1:
+        return found[0]
+    if name is None or name not in found:
+        what = f"no port to {name} is under way" if name else "which port?" if found else "no port is under way"
+        hint = f"name one with --to: {', '.join(found)}" if found else "patchset port --from SET --to SET begins one"
+        raise UsageError(what, hint=hint)
+    return name
+
+
+def load(name: str) -> Port:
+    """How far the port to a set has come.
+
+    Raises:
+        UsageError: its file cannot be read.
+    """
+    file = folder(name) / _FILE
+    try:
+        raw: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        pairs = {key: tuple((str(one), str(two)) for one, two in raw[key]) for key in ("renames", "kept", "dropped")}
+        return Port(**(raw | pairs | {"stopped": tuple(raw["stopped"])}))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UsageError(f"{file} cannot be read: {error!r}", hint=f"patchset port --abort --to {name}") from error
+
+
+def study(old: PatchSet, new: Release, place: Path, name: str, *, terminal: Terminal, offline: bool) -> Study:
+    """Unpacks the release and carries the series there to see.
+
+    Args:
+        old: the set.
+        new: the vllm-ascend release.
+        place: a folder for the unpacked release and the work tree; what is there is replaced.
+        name: of the branch that the result is on.
+        terminal: where progress goes.
+        offline: use the cache alone.
+
+    Raises:
+        UsageError, PinMismatch, Unavailable, PatchDoesNotApply: as reading the set, the release and the cache do.
+    """
+    source = Source(old, given=None, offline=offline, terminal=terminal)
+    made = plan.make(old, source.read)
+    old_tree, new_tree = source.tree(), place / "upstream"
+    sdist = cache.fetch(new.sdist, offline=offline, terminal=terminal)
+    shutil.rmtree(place, ignore_errors=True)
+    archive.unpack(sdist, new_tree)
+    said = pins.read(new_tree, new.wheels)
+    files = manifest.measure(new_tree, manifest.walk(new_tree))
+    terminal.step(f"carrying {len(made.steps)} patches from vllm-ascend {old.ascend.version} to {new.version}")
+    shop = Workshop.make(place / "tree", name, made, old_tree, new_tree)
+    found = report.Report(
+        old=old,
+        release=new,
+        manifest=manifest.digest(files),
+        pins=said,
+        fates=carry.assess(shop, made),
+        symbols=symbols.look(made.overlay.replaces, old_tree, new_tree, shop.renames),
+    )
+    return Study(made, old_tree, new_tree, files, shop, found)
+
+
+def start(old_name: str, name: str, *, ascend: str, commit: str, terminal: Terminal, offline: bool) -> Report:
+    """Begins a port; nothing has been carried yet when this returns.
+
+    Args:
+        old_name, name: the sets.
+        ascend: version of vllm-ascend; empty for the newest that is named after the vLLM version.
+        commit: of its tag; may be empty.
+        terminal: where progress goes.
+        offline: use the cache alone; the index is asked for the release in any case.
+
+    Raises:
+        UsageError: the new set, or a port to it, is there already.
+        PinMismatch: the release is for another vLLM.
+    """
+    old = load_set(old_name)
+    if name in running():
+        raise UsageError(f"a port to {name} is under way", hint=f"patchset port --continue --to {name}, or --abort it")
+    for there in (paths.set_dir(name), paths.overlay_dirs(name)[1]):
+        if there.exists():
+            raise UsageError(f"{there} is there already", hint="a port makes a new set; remove that one first")
+    vllm = name.removeprefix("v")
+    new = release.find(release.ASCEND, ascend or release.ascend_for(vllm), commit=commit)
+    found = study(old, new, folder(name), name, terminal=terminal, offline=offline)
+    pins.check_vllm(found.report.pins, vllm, new.version)
+    text = newset.set_toml(name, old, release.find(release.VLLM, vllm), new, found.report.pins, found.files)
+    place = folder(name)
+    (place / "report.json").write_text(json.dumps(found.report.as_dict(), indent=2) + "\n", encoding="utf-8")
+    (place / "report.html").write_text(report.page(found.report), encoding="utf-8")
+    Port(old_name, name, found.plan.series, text, tuple(found.shop.renames.items())).save()
+    return found.report
+
+
+def go_on(port: Port, *, reviewed: bool, terminal: Terminal, offline: bool, skip: bool = False) -> Done:
+    """Carries patch after patch, and writes the set after the last.
+
+    Args:
+        port: how far it has come.
+        reviewed: the maintainer has read what upstream changed in the code that overlay modules replace.
+        terminal: where progress goes.
+        offline: use the cache alone.
+        skip: leave the patch out that the port has stopped at.
+
+    Raises:
+        PatchDoesNotApply: a patch conflicts, or its conflicts are still there; the work tree holds it.
+        Findings: replaced code differs, and `reviewed` is not given.
+        PinMismatch: the old set is not the one that the port began with.
+    """
+    old = load_set(port.old)
+    source = Source(old, given=None, offline=offline, terminal=terminal)
+    made = plan.make(old, source.read)
+    if made.series != port.series:
+        raise PinMismatch(
+            f"the series of {port.old}",
+            expected=port.series,
+            found=made.series,
+            hint=f"it has changed since the port began: patchset port --abort --to {port.name}, then again",
+        )
+    shop = Workshop(port.tree, port.name, dict(port.renames))
+    if port.stopped:
+        port = _leave_out(port, made, shop, "skipped") if skip else _resolved(port, made, shop)
+    elif skip:
+        raise UsageError("the port has not stopped at a patch", hint=f"patchset port --continue --to {port.name}")
+    for number in range(port.position + 1, len(made.steps) + 1):
+        name = made.steps[number - 1].patch.name
+        if unmerged := shop.pick(number):
+            replace(port, stopped=unmerged).save()
+            raise _stop(port, name, unmerged)
+        port = _done(port, made, shop)
+        terminal.step(f"{name}: {'carried' if port.kept and port.kept[-1][0] == name else 'absorbed upstream'}")
+    fates = symbols.look(made.overlay.replaces, source.tree(), port.upstream, shop.renames)
+    if not reviewed:
+        _refuse_unread(port, fates)
+    return _finish(port, old, made, shop, fates)
+
+
+def abort(name: str) -> None:
+    """Forgets a port; patches/ and overlay/ were never touched."""
+    disk.remove(folder(name) / _FILE)
+    shutil.rmtree(folder(name))
+
+
+def _resolved(port: Port, made: plan.Plan, shop: Workshop) -> Port:
+    name = made.steps[port.position].patch.name
+    if left := shop.with_markers(port.stopped):
+        raise _stop(port, name, left)
+    return _done(replace(port, stopped=()), made, shop)
+
+
+def _done(port: Port, made: plan.Plan, shop: Workshop) -> Port:
+    """Commits what the work tree holds as the next patch; one that changes nothing is absorbed."""
+    name = made.steps[port.position].patch.name
+    before = port.kept[-1][1] if port.kept else shop.base
+    after = shop.commit(name, before)
+    if not shop.changed(before, after):
+        return _leave_out(port, made, shop, "absorbed upstream")
+    port = replace(port, position=port.position + 1, kept=(*port.kept, (name, after)), stopped=())
+    port.save()
+    return port
+
+
+def _leave_out(port: Port, made: plan.Plan, shop: Workshop, why: str) -> Port:
+    shop.reset(port.kept[-1][1] if port.kept else shop.base)
+    row = (made.steps[port.position].patch.name, why)
+    port = replace(port, position=port.position + 1, dropped=(*port.dropped, row), stopped=())
+    port.save()
+    return port
+
+
+def _stop(port: Port, name: str, files: tuple[str, ...]) -> PatchDoesNotApply:
+    rows = "\n".join(f"  {port.tree / file}" for file in files)
+    return PatchDoesNotApply(
+        f"{name} conflicts with {port.name}'s upstream\n{rows}",
+        patch=name,
+        path=files[0],
+        hint=f"resolve it there, then: patchset port --continue --to {port.name} (or --skip, or --abort)",
+    )
+
+
+def _refuse_unread(port: Port, fates: tuple[SymbolFate, ...]) -> None:
+    odd = [one for one in fates if one.finding in (symbols.Finding.CHANGED, symbols.Finding.GONE)]
+    if odd:
+        rows = "\n".join(f"  {one.row.path} {one.row.symbol}: {one.finding.value} ({one.row.module})" for one in odd)
+        raise Findings(
+            f"upstream code that overlay modules replace is another in {port.name}\n{rows}",
+            hint=f"read {port.folder / 'report.html'}, mend the modules, then: "
+            f"patchset port --continue --reviewed --to {port.name}",
+        )
+
+
+def _finish(port: Port, old: PatchSet, made: plan.Plan, shop: Workshop, fates: tuple[SymbolFate, ...]) -> Done:
+    texts = {step.patch.name: (old.folder / step.patch.name).read_bytes() for step in made.steps}
+    files = manifest.measure(port.upstream, manifest.walk(port.upstream))
+    written = newset.install(
+        port.name, old, port.set_toml, files, dict(_patches(port, texts, shop)), fates, port.upstream,
+        port.folder / "set" / port.name,
+    )  # fmt: skip
+    disk.remove(port.folder / _FILE)
+    for leftover in (port.tree, port.upstream, port.folder / "set"):
+        shutil.rmtree(leftover)
+    return Done(written, tuple(name for name, _ in port.kept), port.dropped, port.folder / "report.html")
+
+
+def _patches(port: Port, texts: dict[str, bytes], shop: Workshop) -> Iterator[tuple[str, bytes]]:
+    """Each patch of the new series: the old header, and what git says between two commits."""
+    before = shop.base
+    for name, after in port.kept:
+        header, _, _ = texts[name].partition(b"\n---\n")
+        yield name, header + b"\n---\n" + shop.diff(before, after)
+        before = after
