@@ -16,10 +16,14 @@ SMOKE ?= 1
 DRY_RUN ?=
 DEVICE ?= cpu
 JSON ?=
+FROM ?=
+TO ?=
+STEP ?=
+REVIEWED ?=
+AGAINST ?=
 LOCAL ?= dp.1
 SIGN ?=
 KEY ?=
-FROM ?= wheels
 CASES ?= 10000
 
 BIN := .venv/bin
@@ -49,13 +53,17 @@ help: ## list the targets
 #: TARGET=path        work in place on a checkout or a site-packages folder (apply, status, revert)
 #: OFFLINE=1          use the download cache alone
 #: SMOKE=0            leave the smoke tests out (apply)
-#: DRY_RUN=1          say what would change, and change nothing (apply, fmt, export)
+#: DRY_RUN=1          say what would change, and change nothing (apply, fmt, export, port)
 #: DEVICE=cpu|npu     where the smoke tests run
 #: LOCAL=dp.1         the wheels' local version label (wheels)
 #: SIGN=key           sign SHA256SUMS with this minisign secret key (wheels)
 #: KEY=key.pub        the public key that must have signed SHA256SUMS (verify)
 #: CASES=10000        how many cases (fuzz)
 #: FROM=source        build the patched tree instead of repacking the published wheels (wheels)
+#: FROM=set TO=set    the set to carry and the one to make (port)
+#: STEP=continue|skip|abort  go on with a port that has stopped at a conflict (port)
+#: REVIEWED=1         upstream's changes to code that the overlay replaces have been read (port)
+#: AGAINST=version    one release of vllm-ascend, not every newer one (outlook)
 #: JSON=1             print one JSON document
 
 .PHONY: apply status revert smoke defects stats upstream-tests runtime record doctor
@@ -91,10 +99,18 @@ doctor: $(READY) ## say what this machine has and lacks, and what to do about it
 
 .PHONY: wheels verify
 wheels: $(READY) ## make patched wheels from the published ones, with an index, in dist/
-	@$(PATCHSET) wheels $(VERSION) --local '$(LOCAL)' --from $(FROM) $(source) $(sign) $(json)
+	@$(PATCHSET) wheels $(VERSION) --local '$(LOCAL)' --from $(or $(FROM),wheels) $(source) $(sign) $(json)
 
 verify: $(READY) ## check dist/ as a cluster would: the signature, each file's digest, each wheel's files
 	@$(PATCHSET) verify --dist dist/$(VERSION) --set $(VERSION) $(if $(KEY),--key '$(KEY)') $(json)
+
+.PHONY: port outlook
+port: $(READY) ## maintainers: carry a set to another upstream release
+	@$(PATCHSET) port $(if $(FROM),--from $(FROM)) $(if $(TO),--to $(TO)) $(if $(STEP),--$(STEP)) \
+	  $(if $(call on,$(REVIEWED)),--reviewed) $(dry_run) $(offline) $(json)
+
+outlook: $(READY) ## maintainers: what newer upstream releases would make of the patches
+	@$(PATCHSET) outlook $(VERSION) $(if $(AGAINST),--against $(AGAINST)) $(offline) $(json)
 
 .PHONY: fmt export
 fmt: $(READY) ## authors: rewrite the patches in their canonical form
@@ -111,7 +127,11 @@ lint: $(DEV) ## ruff, mypy --strict, codespell
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	MYPYPATH=overlay/shared $(BIN)/mypy --explicit-package-bases --ignore-missing-imports --python-version 3.10 overlay/shared/vllm_ascend
+	@set -e; for set in $(notdir $(patsubst %/,%,$(dir $(wildcard patches/*/set.toml)))); do \
+	  merged=build/lint/$$set; rm -rf $$merged; mkdir -p $$merged; cp -R overlay/shared/. overlay/$$set/. $$merged; \
+	  echo "$(BIN)/mypy $$merged"; \
+	  MYPYPATH=$$merged $(BIN)/mypy --explicit-package-bases --ignore-missing-imports --python-version 3.10 $$merged/vllm_ascend; \
+	done
 	$(BIN)/codespell
 
 format: $(DEV) ## let ruff format the code

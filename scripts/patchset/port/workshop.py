@@ -16,6 +16,7 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from patchset.authoring import canonical
 from patchset.errors import Unavailable
 from patchset.git import GitError, Identity, Repository
 from patchset.port import renames
@@ -176,17 +177,7 @@ class Workshop:
 
     def diff(self, before: str, after: str) -> bytes:
         """A patch's text, as the files of a series have it."""
-        return self.repository.git_bytes(
-            "diff-tree",
-            "-r",
-            "-p",
-            "--full-index",
-            "--no-renames",
-            "--no-color",
-            "--diff-algorithm=myers",
-            before,
-            after,
-        )
+        return canonical.diff(self.repository, before, after)
 
     def with_markers(self, paths: tuple[str, ...]) -> tuple[str, ...]:
         """Which of the files still hold conflict markers."""

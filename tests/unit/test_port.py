@@ -1,0 +1,386 @@
+# SPDX-License-Identifier: Apache-2.0
+"""port and outlook: each fate of a patch and of a replaced symbol, conflicts taken up again, nothing half written."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from html.parser import HTMLParser
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from conftest import PACKAGE, SET, UPSTREAM, World, _Quiet, make_sdist, read_tree, sha256
+
+from patchset import lock
+from patchset.port import work
+
+NEW = "v9.10.0"
+RUNNER = f"{PACKAGE}/runner.py"
+COMM = f"{PACKAGE}/comm.py"
+METADATA = {
+    "Dockerfile": "FROM quay.example/cann:8.3.rc2-910b-py3.11\nARG VLLM_TAG=v9.10.0\n",
+    "requirements.txt": "# comment\ntorch>=2.7.1\n--pre\ntorch-npu==2.7.1.dev1\n",
+    "PKG-INFO": "Metadata-Version: 2.1\nName: vllm-ascend\nVersion: 9.10.0rc1\nRequires-Python: >=3.9\n",
+}
+WHEEL = "vllm_ascend-9.10.0rc1-cp311-cp311-manylinux_2_24_x86_64.whl"
+
+
+@dataclass
+class Releases:
+    """An index on loopback, and what is put on it."""
+
+    world: World
+    files: dict[str, dict[str, bytes]]
+
+    def offer(self, changes: dict[str, str | None], version: str = "9.10.0rc1") -> dict[str, str]:
+        """Releases vllm-ascend with these changes to the tiny upstream; its files."""
+        files = {path: text for path, text in {**UPSTREAM, **METADATA, **changes}.items() if text is not None}
+        name = f"vllm_ascend-{version}.tar.gz"
+        self.files["vllm-ascend"][name] = make_sdist(self.world.served / name, files)
+        self.write()
+        return files
+
+    def write(self) -> None:
+        for project, files in self.files.items():
+            folder = self.world.served / "simple" / project
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, data in files.items():
+                (folder / name).write_bytes(data)
+            rows = "".join(f'<a href="{name}#sha256={sha256(data)}">{name}</a>' for name, data in files.items())
+            (folder / "index.html").write_text(f"<html><body>{rows}</body></html>")
+
+    def port(self, *words: str) -> int:
+        return self.world.run("port", "--from", SET, "--to", NEW, *words)
+
+    @property
+    def new(self) -> Path:
+        return self.world.root / "patches" / NEW
+
+    @property
+    def tree(self) -> Path:
+        return self.world.root / "build" / "port" / NEW / "tree"
+
+    def untouched(self) -> bool:
+        """Whether nothing of a new set is in the repository."""
+        root = self.world.root
+        return not self.new.exists() and not (root / "overlay" / NEW).exists()
+
+
+@pytest.fixture
+def releases(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Releases]:
+    found = Releases(world, {"vllm-ascend": {WHEEL: b"wheel"}, "vllm": {"vllm-9.10.0.tar.gz": b"vllm"}})
+    found.write()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(world.served)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{server.server_address[1]}/simple")
+    yield found
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def outcomes(capsys: pytest.CaptureFixture[str], releases: Releases, *words: str) -> dict[str, str]:
+    """Outcome of each patch, from the JSON report."""
+    capsys.readouterr()
+    assert releases.port("--dry-run", "--json", *words) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["set"] == NEW
+    return {row["name"].removesuffix(".patch"): row["outcome"] for row in report["patches"]}
+
+
+SHIFTED = "first = 0\nsecond = 0\n" + UPSTREAM[RUNNER]
+OVERLAPPING = UPSTREAM[RUNNER].replace("step_6 = 6\n", "step_6 = 66\n")
+NEARBY = UPSTREAM[RUNNER].replace("step_4 = 4\n", "step_4 = 44\n")
+STEPS_DONE = UPSTREAM[RUNNER].replace("step_5 = 5\n", "step_5 = 50\n").replace("step_25 = 25\n", "")
+MOVED = {RUNNER: None, f"{PACKAGE}/core/runner.py": SHIFTED}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, {"0001-steps": "clean", "0002-hook": "clean", "0003-drop-old": "clean"}),
+        ({RUNNER: SHIFTED}, {"0001-steps": "clean at an offset", "0002-hook": "clean at an offset"}),
+        ({RUNNER: NEARBY}, {"0001-steps": "conflict"}),
+        ({RUNNER: OVERLAPPING}, {"0001-steps": "conflict", "0002-hook": "conflict"}),
+        ({RUNNER: STEPS_DONE}, {"0001-steps": "absorbed upstream", "0002-hook": "clean"}),
+        ({f"{PACKAGE}/old.py": None}, {"0003-drop-old": "absorbed upstream"}),
+        ({RUNNER: None}, {"0001-steps": "target deleted", "0002-hook": "target deleted"}),
+        (MOVED, {"0001-steps": "renamed", "0002-hook": "renamed"}),
+    ],
+)
+def test_each_fate_of_a_patch(
+    releases: Releases, capsys: pytest.CaptureFixture[str], changes: dict[str, str | None], expected: dict[str, str]
+) -> None:
+    releases.offer(changes)
+    found = outcomes(capsys, releases)
+    assert found | expected == found
+    assert releases.untouched()
+    assert not (releases.world.root / "build" / "port" / NEW).exists()
+
+
+def test_a_file_that_is_missing_is_not_taken_for_a_patch_that_is_in(
+    releases: Releases, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a reversed dry run would have it."""
+    releases.offer({RUNNER: None})
+    assert "absorbed upstream" not in outcomes(capsys, releases).values()
+
+
+def test_the_report_names_its_exact_baseline(releases: Releases, capsys: pytest.CaptureFixture[str]) -> None:
+    releases.offer({})
+    commit = "f" * 40
+    capsys.readouterr()
+    assert releases.port("--dry-run", "--json", "--commit", commit) == 0
+    baseline = json.loads(capsys.readouterr().out)["baseline"]
+    name = "vllm_ascend-9.10.0rc1.tar.gz"
+    assert (baseline["version"], baseline["commit"], baseline["sdist"]) == ("9.10.0rc1", commit, name)
+    assert baseline["sha256"] == sha256(releases.files["vllm-ascend"][name])
+    assert releases.port("--dry-run") == 0
+    assert f"on vllm-ascend 9.10.0rc1, sdist sha256 {baseline['sha256']}" in capsys.readouterr().out
+
+
+def test_a_clean_port_is_a_whole_set(releases: Releases, capsys: pytest.CaptureFixture[str]) -> None:
+    files = releases.offer({RUNNER: SHIFTED, f"{PACKAGE}/old.py": None})
+    assert releases.port() == 0
+    said = capsys.readouterr().out
+    assert "left out: 0003-drop-old.patch (absorbed upstream)" in said
+    assert (releases.new / "series").read_text() == "0001-steps.patch\n0002-hook.patch\n"
+    header, _, diff = (releases.new / "0001-steps.patch").read_text().partition("\n---\n")
+    assert header == (releases.world.folder / "0001-steps.patch").read_text().partition("\n---\n")[0]
+    assert "@@ -4,7 +4,7 @@" in diff  # two lines further down
+    toml = (releases.new / "set.toml").read_text()
+    for line in (
+        'torch_npu = "2.7.1.dev1"',
+        'cann = "8.3.RC2"',
+        'python = ">=3.9,<3.12"',
+        f'file = "{WHEEL}"',
+        'file = "vllm-9.10.0.tar.gz"',
+    ):
+        assert line in toml
+    assert releases.world.run("apply", NEW, "--no-smoke", "--offline") == 0
+    tree = read_tree(releases.world.root / "build" / NEW / "vllm-ascend")
+    assert tree["PKG-INFO"] == files["PKG-INFO"].encode()
+    assert b"step_5 = 50" in tree[RUNNER] and b"answer" in tree[RUNNER] and b"first = 0" in tree[RUNNER]
+    assert f"{PACKAGE}/data_parallel/plan.py" in tree
+    assert not (releases.world.root / "build" / "port" / NEW / "tree").exists()
+
+
+def test_the_page_is_well_formed_and_says_the_same(releases: Releases) -> None:
+    releases.offer({RUNNER: OVERLAPPING})
+    assert releases.port() == 3
+
+    class Text(HTMLParser):
+        seen = ""
+
+        def handle_data(self, data: str) -> None:
+            self.seen += data
+
+    page = Text()
+    page.feed((releases.tree.parent / "report.html").read_text())
+    page.close()
+    assert "0002-hook.patch" in page.seen and "conflict" in page.seen and "vllm-ascend 9.10.0rc1" in page.seen
+
+
+def resolve(releases: Releases, text: str) -> None:
+    (releases.tree / RUNNER).write_text(text)
+
+
+FIRST = OVERLAPPING.replace("step_5 = 5\n", "step_5 = 50\n").replace("step_25 = 25\n", "")
+
+
+def test_a_conflict_has_markers_of_three_sides_and_is_taken_up_again(
+    releases: Releases, capsys: pytest.CaptureFixture[str]
+) -> None:
+    releases.offer({RUNNER: OVERLAPPING})
+    assert releases.port() == 3
+    said = capsys.readouterr().err
+    assert "0001-steps.patch conflicts with v9.10.0's upstream" in said
+    assert f"{releases.tree / RUNNER}" in said
+    text = (releases.tree / RUNNER).read_text()
+    for line in ("<<<<<<< ", "step_6 = 66", "||||||| ", "step_5 = 5\n", "=======", "step_5 = 50", ">>>>>>> "):
+        assert line in text
+    assert releases.untouched()
+    assert releases.world.run("port", "--continue") == 3  # the markers are still there
+    resolve(releases, FIRST)
+    assert releases.world.run("port", "--continue") == 3
+    assert "0002-hook.patch conflicts" in capsys.readouterr().err
+    assert releases.untouched()
+    resolve(
+        releases, FIRST.replace("step_6 = 66\n", f"from {PACKAGE}.data_parallel.plan import answer\nstep_6 = answer\n")
+    )
+    assert releases.world.run("port", "--continue") == 0
+    assert releases.world.run("apply", NEW, "--no-smoke", "--offline") == 0
+    assert (releases.new / "series").read_text().split() == releases.world.names
+
+
+def test_a_resolution_that_is_committed_is_taken_too(releases: Releases) -> None:
+    from conftest import git
+
+    releases.offer({RUNNER: OVERLAPPING})
+    assert releases.port() == 3
+    resolve(releases, FIRST)
+    git(releases.tree, "commit", "-qam", "mine")
+    assert releases.world.run("port", "--continue") == 3
+    assert releases.world.run("port", "--skip") == 0
+    assert (releases.new / "series").read_text() == "0001-steps.patch\n0003-drop-old.patch\n"
+
+
+def test_upstreams_side_alone_leaves_the_patch_out(releases: Releases, capsys: pytest.CaptureFixture[str]) -> None:
+    releases.offer({RUNNER: OVERLAPPING})
+    assert releases.port() == 3
+    resolve(releases, OVERLAPPING)
+    assert releases.world.run("port", "--continue") == 3
+    assert releases.world.run("port", "--skip") == 0
+    said = capsys.readouterr().out
+    assert "left out: 0001-steps.patch (absorbed upstream)" in said
+    assert "left out: 0002-hook.patch (skipped)" in said
+
+
+def test_a_resolution_that_does_not_compile_writes_nothing(releases: Releases) -> None:
+    releases.offer({RUNNER: OVERLAPPING})
+    assert releases.port() == 3
+    resolve(releases, "def f(:\n")
+    assert releases.world.run("port", "--continue") == 3
+    assert releases.world.run("port", "--skip") == 3
+    assert releases.untouched()
+    assert releases.world.run("port", "--abort") == 0
+
+
+def test_abort_leaves_the_repository_as_it_was(releases: Releases) -> None:
+    before = {path: data for path, data in read_tree(releases.world.root).items() if not path.startswith("build/")}
+    releases.offer({RUNNER: OVERLAPPING})
+    assert releases.port() == 3
+    assert releases.world.run("port", "--abort") == 0
+    after = {path: data for path, data in read_tree(releases.world.root).items() if not path.startswith("build/")}
+    assert after == before
+    assert not (releases.tree.parent).exists()
+
+
+@pytest.mark.parametrize("words", [["--continue"], ["--skip"], ["--abort"], ["--abort", "--to", NEW]])
+def test_a_step_of_no_port(world: World, capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
+    assert world.run("port", *words) == 2
+    assert "is under way" in capsys.readouterr().err
+
+
+def test_bad_usage(releases: Releases, capsys: pytest.CaptureFixture[str]) -> None:
+    releases.offer({RUNNER: OVERLAPPING})
+    assert releases.world.run("port", "--from", SET) == 2
+    assert releases.world.run("port", "--from", "v0", "--to", NEW) == 2
+    assert releases.world.run("port", "--from", SET, "--to", SET) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert releases.port("--ascend", "1.2.3") == 6
+    assert "the newest with one: 9.10.0rc1" in capsys.readouterr().err
+    assert releases.port() == 3
+    assert releases.port() == 2
+    assert "is under way" in capsys.readouterr().err
+    with lock.hold(work.folder(NEW).with_name(f".{NEW}.lock")):
+        assert releases.world.run("port", "--continue") == 7
+
+
+def test_a_release_for_another_vllm_is_refused(releases: Releases, capsys: pytest.CaptureFixture[str]) -> None:
+    releases.offer({"Dockerfile": METADATA["Dockerfile"].replace("v9.10.0", "v9.10.1")})
+    assert releases.port() == 5
+    assert "Dockerfile:2" in capsys.readouterr().err
+    assert releases.untouched() and work.running() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "missing"),
+    [
+        ({"Dockerfile": None}, "Dockerfile"),
+        ({"Dockerfile": "ARG VLLM_TAG=v9.10.0\n"}, "CANN"),
+        ({"requirements.txt": "torch\n"}, "no torch of a certain version"),
+        ({"PKG-INFO": "Name: x\n"}, "Requires-Python"),
+    ],
+)
+def test_a_release_that_does_not_say_its_pins(
+    releases: Releases, capsys: pytest.CaptureFixture[str], changes: dict[str, str | None], missing: str
+) -> None:
+    releases.offer(changes)
+    assert releases.port() == 2
+    assert missing in capsys.readouterr().err
+
+
+def test_a_series_that_changes_under_a_port(releases: Releases, capsys: pytest.CaptureFixture[str]) -> None:
+    releases.offer({RUNNER: OVERLAPPING})
+    assert releases.port() == 3
+    releases.world.overlay({f"{PACKAGE}/data_parallel/plan.py": "answer = 43\n"})
+    assert releases.world.run("port", "--continue") == 5
+    assert "has changed since the port began" in capsys.readouterr().err
+
+
+def test_a_state_that_cannot_be_read_can_be_aborted(releases: Releases) -> None:
+    releases.offer({RUNNER: OVERLAPPING})
+    assert releases.port() == 3
+    (releases.tree.parent / "port.json").write_text("{")
+    assert releases.world.run("port", "--continue") == 2
+    assert releases.world.run("port", "--abort") == 0
+
+
+def replacing(world: World) -> None:
+    """The overlay's plan.py takes the place of Comm.size and of choose."""
+    own = world.root / "overlay" / SET
+    own.mkdir()
+    rows = "".join(f'[[module.replaces]]\npath = "{COMM}"\nsymbol = "{symbol}"\n' for symbol in ("Comm.size", "choose"))
+    (own / "overlay.toml").write_text(f'[[module]]\npath = "{PACKAGE}/data_parallel/plan.py"\n{rows}')
+    world.record()
+
+
+@pytest.mark.parametrize(
+    ("changes", "findings"),
+    [
+        ({}, ["same", "same"]),
+        ({COMM: UPSTREAM[COMM].replace("return 1", "return 2")}, ["changed", "same"]),
+        ({COMM: UPSTREAM[COMM].partition("class")[0]}, ["gone", "same"]),
+        ({COMM: None, f"{PACKAGE}/deep/comm.py": UPSTREAM[COMM]}, ["moved", "moved"]),
+        ({COMM: UPSTREAM[COMM].replace("def choose", "def select")}, ["same", "gone"]),
+    ],
+)
+def test_what_becomes_of_replaced_code(
+    releases: Releases, capsys: pytest.CaptureFixture[str], changes: dict[str, str | None], findings: list[str]
+) -> None:
+    replacing(releases.world)
+    releases.offer(changes)
+    capsys.readouterr()
+    assert releases.port("--dry-run", "--json") == 0
+    symbols = json.loads(capsys.readouterr().out)["symbols"]
+    assert [one["finding"] for one in symbols] == findings
+    assert all(bool(one["diff"]) == (one["finding"] == "changed") for one in symbols)
+
+
+def test_replaced_code_that_differs_must_have_been_read(releases: Releases, capsys: pytest.CaptureFixture[str]) -> None:
+    replacing(releases.world)
+    releases.offer({COMM: UPSTREAM[COMM].replace("return 1", "return 2")})
+    assert releases.port() == 1
+    assert f"{COMM} Comm.size: changed" in capsys.readouterr().err
+    assert releases.untouched()
+    assert releases.world.run("port", "--continue", "--reviewed") == 0
+    text = (releases.world.root / "overlay" / NEW / "overlay.toml").read_text()
+    assert sha256(b"    def size(self):\n        return 2\n") in text
+    assert releases.world.run("apply", NEW, "--no-smoke", "--offline") == 0
+
+
+def test_outlook_looks_at_every_newer_final_release(releases: Releases, capsys: pytest.CaptureFixture[str]) -> None:
+    releases.offer({RUNNER: SHIFTED}, "9.10.0")
+    releases.offer({RUNNER: STEPS_DONE}, "9.11.0")
+    releases.offer(MOVED, "9.11.0.post1")
+    releases.offer({}, "9.12.0rc1")
+    before = read_tree(releases.world.root / "patches")
+    capsys.readouterr()
+    assert releases.world.run("outlook", SET, "--json") == 0
+    found = json.loads(capsys.readouterr().out)["releases"]
+    assert [one["baseline"]["version"] for one in found] == ["9.10.0", "9.11.0.post1"]
+    assert [one["counts"] for one in found] == [{"clean": 1, "clean at an offset": 2}, {"clean": 1, "renamed": 2}]
+    assert releases.world.run("outlook", SET, "--against", "9.11.0", "--html", str(releases.world.root / "pages")) == 0
+    assert "absorbed" in capsys.readouterr().out
+    assert (releases.world.root / "pages" / f"{SET}-on-9.11.0.html").is_file()
+    assert read_tree(releases.world.root / "patches") == before
+
+
+def test_outlook_without_a_newer_release(releases: Releases) -> None:
+    assert releases.world.run("outlook", SET) == 2
