@@ -11,14 +11,15 @@ from typing import Any
 
 import jsonschema
 import pytest
-from conftest import COMMIT, PACKAGE, SET, VERSION, World, sha256
+from conftest import COMMIT, PACKAGE, SET, UPSTREAM, VERSION, World, sha256
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from verify_world import WHEEL, made, once  # noqa: F401 - fixtures
 from wheel_world import PATCHED, PATCHED_INFO, TAGS, dist, name, tree
 
 from patchset import __version__, fingerprint, plan, series, setfile
-from patchset.wheels import canonical
+from patchset.wheels import attestation, canonical
+from patchset.wheels.build import Build
 
 SCHEMA = json.loads((Path(__file__).parent / "provenance.schema.json").read_text())
 SBOM, INSIDE, MANIFEST = "sboms/patchset.cdx.json", "sboms/patchset.intoto.json", "patchset.json"
@@ -152,10 +153,10 @@ def test_the_provenance_in_a_wheel(made: World, tag: str) -> None:
     check_provenance(document)
     files = {path: sha for path, sha in contents(made, wheel).items() if path.startswith(f"{PACKAGE}/")}
     subjects = {row["name"]: row["digest"] for row in document["subject"]}
-    assert subjects.pop(f"{PACKAGE}/**/*.py") == {"dirHash": fingerprint.of(files, PACKAGE)}
+    assert subjects.pop(f"{PACKAGE}, by its fingerprint") == {"dirHash": fingerprint.of(files, PACKAGE)}
     assert subjects == {path: {"sha256": sha} for path, sha in files.items()}
     definition = document["predicate"]["buildDefinition"]
-    assert definition["externalParameters"] == {"set": SET, "version": PATCHED}
+    assert definition["externalParameters"] == {"set": SET, "version": PATCHED, "from": "wheels"}
     found = {row["name"]: row["digest"] for row in definition["resolvedDependencies"]}
     assert found == dependencies(made, [name(tag)])
     assert document["predicate"]["runDetails"]["builder"]["version"] == {"patchset": __version__}
@@ -213,3 +214,14 @@ def test_no_host_or_folder_of_the_maker_is_told(made: World) -> None:
     ]:
         assert str(made.root).encode() not in data
         assert str(Path(__file__).parents[2]).encode() not in data
+
+
+def test_the_provenance_of_a_build_from_source(made: World) -> None:
+    patch_set = setfile.load_set(SET)
+    worked_out = plan.make(patch_set, lambda path: UPSTREAM[path].encode())
+    files = {f"{PACKAGE}/a.py": "0" * 64}
+    document = json.loads(attestation.inside(Build(worked_out, patch_set.ascend.sdist, PATCHED, "a.whl", files)))
+    check_provenance(document)
+    definition = document["predicate"]["buildDefinition"]
+    assert definition["externalParameters"]["from"] == "source"
+    assert definition["resolvedDependencies"][0]["digest"] == {"sha256": sha256(made.sdist)}

@@ -4,18 +4,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Callable, Optional
 
 from patchset import fingerprint
 from patchset.errors import Findings
-from patchset.verify import declared
+from patchset.verify import caches, declared
 from patchset.verify.build import MANIFEST, Build
 from patchset.verify.expected import Expected
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
 
     from patchset.verify.declared import Declared
 
@@ -65,6 +66,7 @@ class Verdict:
         files: how many files were looked at.
         against: what they were held to, in words.
         findings: what differs, one row a file.
+        caches: how many compiled caches were not looked into, because another Python made them.
     """
 
     where: str
@@ -74,6 +76,7 @@ class Verdict:
     files: int
     against: tuple[str, ...]
     findings: tuple[Finding, ...]
+    caches: int = 0
 
     @property
     def ok(self) -> bool:
@@ -130,6 +133,14 @@ def check(build: Build, lookup: Lookup, expect: str = "") -> Verdict:
     seal = fingerprint.of(build.digests, own.package)
     rows = one_a_file(findings)
     return Verdict(str(build.where), own.set, build.version, seal, len(build.files), tuple(against), rows)
+
+
+def with_caches(verdict: Verdict, package: Path) -> Verdict:
+    """The verdict on an installation, after a look at what Python compiled of it."""
+    detail = "Python would run it, and it is not what its source compiles to"
+    wrong, others = caches.differing(package)
+    rows = [Finding(cache.relative_to(package.parent).as_posix(), Kind.CHANGED, detail) for cache in wrong]
+    return replace(verdict, findings=one_a_file([*verdict.findings, *rows]), caches=others)
 
 
 def _check_without_manifest(build: Build, expected: Expected | None, expect: str) -> Verdict:

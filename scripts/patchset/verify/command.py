@@ -53,7 +53,8 @@ def run(arguments: argparse.Namespace, lookup: Lookup) -> list[Verdict]:
         folders = [arguments.path] if arguments.path else places.search_path(arguments.python)
         if arguments.path and not arguments.path.is_dir():
             raise UsageError(f"no such folder: {arguments.path}", hint="give a site-packages folder")
-        return [checks.check(places.the_installation(folders, _package(lookup)), lookup, arguments.expect)]
+        found = places.the_installation(folders, package := _package(lookup))
+        return [checks.with_caches(checks.check(found, lookup, arguments.expect), found.where / package)]
     if arguments.wheel and len(arguments.wheel) == 1:
         return [checks.check(build.read_wheel(arguments.wheel[0]), lookup, arguments.expect)]
     if arguments.wheel:
@@ -91,6 +92,8 @@ def lines(verdict: Verdict) -> Iterator[str]:
     held = f"{verdict.files} files against {', '.join(verdict.against) or 'nothing'}"
     seal = f"; fingerprint {verdict.fingerprint}" if verdict.fingerprint else ""
     yield f"{'ok' if verdict.ok else 'differs'}: {verdict.where}: {held}{seal}"
+    if verdict.caches:
+        yield f"  {verdict.caches} compiled files were not looked into: another Python made them"
     for finding in verdict.findings:
         yield f"  {finding.kind.value:8} {finding.path}: {finding.detail}"
 
@@ -102,7 +105,10 @@ def document(verdicts: Sequence[Verdict]) -> dict[str, Any]:
         "ok": all(verdict.ok for verdict in verdicts),
         "verdicts": [
             {
-                **{key: getattr(verdict, key) for key in ("where", "ok", "set", "version", "fingerprint", "files")},
+                **{
+                    key: getattr(verdict, key)
+                    for key in ("where", "ok", "set", "version", "fingerprint", "files", "caches")
+                },
                 "against": list(verdict.against),
                 "findings": [
                     {"path": row.path, "kind": row.kind.value, "detail": row.detail} for row in verdict.findings

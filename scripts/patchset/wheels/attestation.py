@@ -27,16 +27,17 @@ if TYPE_CHECKING:
 NAME = "sboms/patchset.intoto.json"
 BESIDE = "provenance.intoto.json"
 
-# URNs, because the tool has no page on the network that could be named; the parameters are those of `make wheels`.
-BUILD_TYPE = "urn:patchset:wheels:v1"
-BUILDER = "urn:patchset:tool"
+# URNs, because the tool has no page on the network that could be named. The build type's parameters are those of
+# `make wheels`: the set, the version made, and whether published wheels were repacked or the sdist was built.
+BUILD_TYPE = "urn:x-patchset:wheels:v1"
+BUILDER = "urn:x-patchset:tool"
 
 
 def inside(build: Build) -> bytes:
     """The statement in a wheel: its subjects are the files of the package, and the package as a whole by dirHash."""
     package = build.plan.patch_set.package
     files = {path: sha for path, sha in build.files.items() if path.startswith(f"{package}/")}
-    whole = {"name": f"{package}/**/*.py", "digest": {"dirHash": fingerprint.of(files, package)}}
+    whole = {"name": f"{package}, by its fingerprint", "digest": {"dirHash": fingerprint.of(files, package)}}
     subjects = [whole, *({"name": path, "digest": {"sha256": files[path]}} for path in sorted(files))]
     return _statement(subjects, build.plan, build.version, [build.upstream])
 
@@ -50,6 +51,7 @@ def beside(made: Sequence[Made]) -> bytes:
 
 def _statement(subjects: list[dict[str, Any]], plan: Plan, version: str, upstream: Sequence[Artifact]) -> bytes:
     release = plan.patch_set.ascend
+    origin = "source" if release.sdist in upstream else "wheels"
     return canonical.render(
         {
             "_type": "https://in-toto.io/Statement/v1",
@@ -58,7 +60,7 @@ def _statement(subjects: list[dict[str, Any]], plan: Plan, version: str, upstrea
             "predicate": {
                 "buildDefinition": {
                     "buildType": BUILD_TYPE,
-                    "externalParameters": {"set": plan.patch_set.name, "version": version},
+                    "externalParameters": {"set": plan.patch_set.name, "version": version, "from": origin},
                     "resolvedDependencies": [
                         *(_upstream(artifact, release.version) for artifact in upstream),
                         *_commit(release.commit),
