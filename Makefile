@@ -119,7 +119,7 @@ fmt: $(READY) ## authors: rewrite the patches in their canonical form
 export: $(READY) ## authors: write patches/ from the commits of the applied tree
 	@$(PATCHSET) export $(VERSION) $(source) $(dry_run) $(json)
 
-.PHONY: test lint format test-unit test-overlay fuzz crash bench clean
+.PHONY: test lint format test-unit test-overlay test-wheels fuzz crash bench clean
 test: lint test-unit test-overlay ## all checks and tests
 	@$(PATCHSET) smoke $(VERSION) --device $(DEVICE) $(offline)
 
@@ -150,6 +150,9 @@ fuzz: $(DEV) ## random trees, edits and lies: this tool against git apply and GN
 
 crash: $(DEV) ## kill the tool at every system call that changes the disk, and at 300 moments
 	PATCHSET_KILLS=all $(BIN)/pytest -n auto tests/unit/test_kill.py
+
+test-wheels: $(DEV) ## the wheels: two builds alike, install, verify, a few smoke tests, uninstall; from source
+	$(BIN)/pytest tests/wheels --set $(VERSION)
 
 bench: $(DEV) ## measure the patched tree against the pristine one, in the same run
 	@$(PATCHSET) bench $(VERSION) $(offline) $(json)

@@ -41,7 +41,7 @@ def site_packages(patch_set: PatchSet, given: Path) -> Path:
             f"the {patch_set.package} installed in {folder}",
             expected=f"fingerprint {expected}",
             found=f"fingerprint {measured}",
-            hint=f"patchset verify --installed {folder} says which files differ",
+            hint=f"patchset verify --installed --path {folder} says which files differ",
         )
     return folder
 
