@@ -13,6 +13,8 @@ UPSTREAM ?=
 TARGET ?=
 OFFLINE ?=
 SMOKE ?= 1
+SCHEDULES ?= 100000
+SEED ?= 0
 DRY_RUN ?=
 DEVICE ?= cpu
 JSON ?=
@@ -64,9 +66,11 @@ help: ## list the targets
 #: STEP=continue|skip|abort  go on with a port that has stopped at a conflict (port)
 #: REVIEWED=1         upstream's changes to code that the overlay replaces have been read (port)
 #: AGAINST=version    one release of vllm-ascend, not every newer one (outlook)
+#: SCHEDULES=100000   how many random schedules the patched tree is checked with (prove)
+#: SEED=0             what they are drawn from (prove)
 #: JSON=1             print one JSON document
 
-.PHONY: apply status revert smoke defects stats upstream-tests runtime record doctor
+.PHONY: apply status revert smoke defects prove stats upstream-tests runtime record doctor
 apply: $(READY) ## patch vllm-ascend, check it and smoke-test it
 	@$(PATCHSET) apply $(VERSION) $(target) $(source) $(dry_run) $(smoke) --device $(DEVICE) $(json)
 
@@ -81,6 +85,9 @@ smoke: $(READY) ## run the smoke tests on the patched tree
 
 defects: $(READY) ## show each upstream defect on the pristine tree, and its absence from the patched one
 	@$(PATCHSET) defects $(VERSION) $(offline) $(json)
+
+prove: $(READY) ## check the ranks' decisions over random schedules, and that the checker finds known defects
+	@$(PATCHSET) prove $(VERSION) --schedules $(SCHEDULES) --seed $(SEED) $(offline) $(json)
 
 stats: $(READY) ## count the lines that patches and overlay add and remove
 	@$(PATCHSET) stats $(VERSION) $(json)
@@ -144,6 +151,7 @@ test-unit: $(DEV) ## tests of the tool; no torch, no network
 test-overlay: $(READY) ## tests of the overlay and the stand-in, with torch and gloo
 	@$(PATCHSET) apply $(VERSION) $(source) --no-smoke
 	@$(PATCHSET) overlay-tests $(VERSION) $(offline)
+	@$(PATCHSET) prove $(VERSION) --schedules 2000 $(offline)
 
 fuzz: $(DEV) ## random trees, edits and lies: this tool against git apply and GNU patch, CASES times each
 	PATCHSET_FUZZ=$(CASES) $(BIN)/pytest -n auto --timeout 0 tests/fuzz

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tests of the overlay and of the stand-in, run where their code runs: with torch, vLLM and the patched tree."""
+"""The tests of overlay, stand-in and simulator, run where their code runs: with torch, vLLM and the patched tree."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from patchset.testrun import Case
 
 _LIMIT_S = 600.0
-_SUITES = {"overlay": "overlay", "standin": "standin/tests"}
+_SUITES = {"overlay": "overlay", "standin": "standin/tests", "prove": "prove"}
 
 
 def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) -> list[Case]:
-    """Runs tests/overlay and tests/standin/tests; the output goes to build/<set>/<suite>-tests.log.
+    """Runs tests/overlay, tests/standin/tests and tests/prove; the output goes to build/<set>/<suite>-tests.log.
 
     Raises:
         Unavailable: the runtime could not be made.

@@ -49,7 +49,9 @@ def test_settings_that_divide_evenly_are_never_refused(limit: DecodeLimits) -> N
         (DecodeLimits(30, 1, 30, multiple_of=4), "raise max_num_batched_tokens to 32"),
         (DecodeLimits(13, 1, 2048, multiple_of=8), "set max_num_seqs to 16 or 8"),
         (DecodeLimits(512, 2, 2048, mc2_capacity=512), "lower max_num_seqs to 256"),
-        (DecodeLimits(4, 3, 2), "set it to 3 or more"),
+        (DecodeLimits(4, 3, 2), "raise max_num_batched_tokens to 3"),
+        # Six requests with a draft and one without are 13 tokens, which no whole number of requests of 2 is.
+        (DecodeLimits(13, 2, 13), "raise max_num_batched_tokens to 14"),
     ],
 )
 def test_a_refusal_names_the_option_to_change(limit: DecodeLimits, change: str) -> None:

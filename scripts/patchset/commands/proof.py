@@ -52,7 +52,7 @@ def smoke(arguments: argparse.Namespace, terminal: Terminal) -> int:
         folder = installed.site_packages(patch_set, arguments.installed)
         patched = installed.alone(patch_set, folder, paths.build_dir(patch_set.name) / "installed")
     else:
-        patch_set = _applied(arguments.set)
+        patch_set = applied(arguments.set)
     report = smoke.run(
         patch_set,
         device=arguments.device,
@@ -70,7 +70,7 @@ def upstream_tests(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """`patchset upstream-tests`."""
     from patchset import upstream_tests
 
-    report = upstream_tests.run(_applied(arguments.set), terminal, offline=arguments.offline)
+    report = upstream_tests.run(applied(arguments.set), terminal, offline=arguments.offline)
     upstream_tests.show(report, terminal)
     terminal.document(report.as_dict())
     return 0 if report.ok else 1
@@ -81,7 +81,7 @@ def overlay_tests(arguments: argparse.Namespace, terminal: Terminal) -> int:
     from patchset import overlay_tests
     from patchset.testrun import Result
 
-    cases = overlay_tests.run(_applied(arguments.set), terminal, offline=arguments.offline)
+    cases = overlay_tests.run(applied(arguments.set), terminal, offline=arguments.offline)
     by_result = {result.value: [case for case in cases if case.result is result] for result in Result}
     for case in by_result["failed"]:
         terminal.note(f"failed: {case.id}: {case.why}")
@@ -98,7 +98,7 @@ def defects(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """`patchset defects`."""
     from patchset import defects
 
-    report = defects.run(_applied(arguments.set), terminal, offline=arguments.offline)
+    report = defects.run(applied(arguments.set), terminal, offline=arguments.offline)
     defects.show(report, terminal)
     terminal.document(report.as_dict())
     return 0 if report.ok else 1
@@ -118,7 +118,7 @@ def bench(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """`patchset bench`."""
     from patchset import bench
 
-    report = bench.run(_applied(arguments.set), terminal, offline=arguments.offline)
+    report = bench.run(applied(arguments.set), terminal, offline=arguments.offline)
     bench.show(report, terminal)
     terminal.document(report.as_dict())
     return 0
@@ -134,7 +134,7 @@ def runtime(arguments: argparse.Namespace, terminal: Terminal) -> int:
     return 0
 
 
-def _applied(name: str) -> PatchSet:
+def applied(name: str) -> PatchSet:
     """The set, whose build tree must be applied.
 
     Raises:

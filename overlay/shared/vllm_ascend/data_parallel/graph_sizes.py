@@ -31,9 +31,11 @@ class DecodeLimits:
 
     @property
     def largest_batch(self) -> int:
-        """Tokens of the largest decode batch that the scheduler can make."""
-        whole_requests = self.max_num_batched_tokens // self.tokens_per_req * self.tokens_per_req
-        return min(self.max_num_seqs * self.tokens_per_req, whole_requests)
+        """Tokens of the largest decode batch that the scheduler can make.
+
+        At the limit it cuts the draft tokens of a request: the batch need not be whole requests.
+        """
+        return min(self.max_num_seqs * self.tokens_per_req, self.max_num_batched_tokens)
 
 
 def decode_graph_sizes(requested: Sequence[int], limits: DecodeLimits) -> list[int]:
@@ -43,11 +45,6 @@ def decode_graph_sizes(requested: Sequence[int], limits: DecodeLimits) -> list[i
     left out, as upstream does. Raises ``ValueError`` naming the option to change where no such size exists.
     """
     largest = _round_up(limits.largest_batch, limits.unit)
-    if largest == 0:
-        raise ValueError(
-            f"max_num_batched_tokens={limits.max_num_batched_tokens} holds no decode of {limits.tokens_per_req} "
-            f"tokens a request; set it to {limits.unit} or more"
-        )
     if largest > limits.max_num_batched_tokens:
         raise ValueError(
             f"the largest TorchAir decode graph needs {largest} tokens (a multiple of {limits.unit}), more than "

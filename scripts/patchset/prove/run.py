@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the simulator of tests/prove on both trees of a set, in the runtime."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import Enum
+from signal import SIGKILL
+from threading import Timer
+from typing import TYPE_CHECKING, Any
+
+from patchset import paths, runtime, trees
+from patchset.errors import Findings
+from patchset.prove.report import Mutant, ProofReport, Violation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from patchset.setfile import PatchSet
+    from patchset.terminal import Terminal
+    from patchset.trees import Trees
+
+# More than ten times what each took on two cores.
+LIMIT_S = 3600.0
+# Schedules in which one defect of the pristine tree, or one mutant, must come up.
+SEARCHED = {"pristine": 1000, "mutants": 5000}
+
+
+class Model(Enum):
+    """Whose decisions are simulated."""
+
+    PATCHED = "patched"
+    PRISTINE = "pristine"
+    MUTANTS = "mutants"
+
+
+@dataclass(frozen=True)
+class Simulator:
+    """How the simulator is started: on which trees, where its output goes, from which seed."""
+
+    both: Trees
+    work: Path
+    seed: int
+
+    def run(self, model: Model, schedules: int, workers: int, advance: Callable[[int], None]) -> dict[str, Any]:
+        """One run of main.py; its document.
+
+        Raises:
+            Findings: it failed, or took longer than `LIMIT_S`.
+        """
+        tree = self.both.pristine if model is Model.PRISTINE else self.both.patched
+        script = paths.repo_root() / "tests" / "prove" / "main.py"
+        out, log = self.work / f"{model.value}.json", self.work / f"{model.value}.log"
+        out.unlink(missing_ok=True)
+        arguments = {"--schedules": schedules, "--seed": self.seed, "--workers": workers, "--out": out}
+        options = [str(one) for pair in arguments.items() for one in pair]
+        environ = self.both.runtime.environment(tree, runtime.standin_dir()) | {"OMP_NUM_THREADS": "1"}
+        with log.open("wb") as errors:
+            process = subprocess.Popen(
+                [str(self.both.runtime.python), str(script), model.value, *options],
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                stdin=subprocess.DEVNULL,
+                cwd=self.work,
+                env=environ,
+                text=True,
+                start_new_session=True,
+            )
+            timer = Timer(LIMIT_S, _end, [process])
+            timer.start()
+            try:
+                with process:
+                    assert process.stdout is not None
+                    done = 0
+                    for line in process.stdout:
+                        word, _, number = line.partition(" ")
+                        if word == "done":
+                            advance(int(number) - done)
+                            done = int(number)
+            finally:
+                timer.cancel()
+                _end(process)
+        if process.returncode or not out.is_file():
+            raise Findings(f"the simulation of {model.value} ended with {process.returncode}", hint=f"read {log}")
+        document: dict[str, Any] = json.loads(out.read_text())
+        return document
+
+
+def run(
+    patch_set: PatchSet,
+    terminal: Terminal,
+    *,
+    schedules: int,
+    seed: int,
+    only: Model | None = None,
+    offline: bool = False,
+) -> ProofReport:
+    """Checks the patched tree with so many schedules, and that the checker finds what it must.
+
+    The report is also in build/<set>/prove.json.
+
+    Args:
+        patch_set: an applied set.
+        terminal: where progress goes.
+        schedules: for the patched tree; the others have what they need.
+        seed: what the schedules are drawn from. The same seed draws the same schedules.
+        only: one model instead of all.
+        offline: use the caches alone.
+
+    Raises:
+        Unavailable: the pristine tree or the runtime could not be made.
+        Findings: a simulation failed.
+    """
+    work = paths.build_dir(patch_set.name) / "prove"
+    work.mkdir(parents=True, exist_ok=True)
+    simulator = Simulator(trees.both(patch_set, terminal, offline=offline), work, seed)
+    cores = len(os.sched_getaffinity(0))
+    wanted = set(Model) if only is None else {only}
+    found: dict[Model, dict[str, Any]] = {}
+    if Model.PATCHED in wanted:
+        with terminal.progress(f"patched: {schedules:,} schedules on {cores} cores", schedules) as advance:
+            found[Model.PATCHED] = simulator.run(Model.PATCHED, schedules, cores, advance)
+    if others := [model for model in (Model.PRISTINE, Model.MUTANTS) if model in wanted]:
+        with (
+            terminal.progress(f"{' and '.join(one.value for one in others)}: what must be found", 0) as advance,
+            ThreadPoolExecutor() as pool,
+        ):
+            runs = {
+                model: pool.submit(simulator.run, model, SEARCHED[model.value], max(1, cores // len(others)), advance)
+                for model in others
+            }
+            found |= {model: one.result() for model, one in runs.items()}
+    report = _report(patch_set.name, seed, found)
+    (paths.build_dir(patch_set.name) / "prove.json").write_text(json.dumps(report.as_dict(), indent=2) + "\n")
+    return report
+
+
+def _report(set_name: str, seed: int, found: dict[Model, dict[str, Any]]) -> ProofReport:
+    def violations(model: Model) -> tuple[Violation, ...] | None:
+        return tuple(map(Violation.read, found[model]["violations"])) if model in found else None
+
+    mutants = None
+    if Model.MUTANTS in found:
+        mutants = tuple(
+            Mutant(one["mutant"], one["drawn"], one["violation"] and Violation.read(one["violation"]))
+            for one in found[Model.MUTANTS]["mutants"]
+        )
+    patched = found.get(Model.PATCHED, {"schedules": 0, "coverage": {}})
+    return ProofReport(
+        set_name=set_name,
+        seed=seed,
+        schedules=patched["schedules"],
+        coverage=patched["coverage"],
+        patched=violations(Model.PATCHED),
+        pristine=violations(Model.PRISTINE),
+        mutants=mutants,
+    )
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Kills the simulator with its workers, where it still runs."""
+    if process.poll() is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, SIGKILL)
+        process.wait()

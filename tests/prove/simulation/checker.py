@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs a schedule on all ranks, and holds what they did against the invariants."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+
+from simulation import world
+from simulation.network import Hang, Mismatch
+from simulation.record import Forward, Invariant
+from simulation.schedule import Deployment, Schedule
+
+_MUST_BE_EQUAL: dict[Invariant, Callable[[Forward], Any]] = {
+    Invariant.GRAPH: lambda one: one.graph or "eager",
+    Invariant.MOE: lambda one: one.moe,
+    Invariant.SIZE: lambda one: one.rows,
+}
+
+MakeRank = Callable[[Deployment, int], Any]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A violated invariant.
+
+    ``exchanged`` says that the ranks had told each other about the step; ``agreed`` that they then computed with the
+    same with_prefill. Both come from what the ranks did, and tell one cause from another.
+    """
+
+    invariant: Invariant
+    step: int
+    exchanged: bool
+    agreed: bool
+    what: str
+
+    @property
+    def key(self) -> tuple[Invariant, bool, bool, str]:
+        """Findings with one key have one cause, as far as the ranks' behaviour shows."""
+        told_apart = self.invariant in (Invariant.CAPACITY, Invariant.CRASH)
+        return self.invariant, self.exchanged, self.agreed, re.sub(r"[\d\[\], ]+", " ", self.what) if told_apart else ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a schedule came to: ``refused`` at start with a message, or run, with what was found."""
+
+    findings: tuple[Finding, ...] = ()
+    refused: str = ""
+    collectives: int = 0
+    forwards: tuple[Forward, ...] = ()
+    """Of rank 0."""
+
+
+def simulate(schedule: Schedule, make: MakeRank) -> Outcome:
+    """Runs a schedule on ranks of the tree that ``make`` belongs to."""
+    with torch.inference_mode():
+        network = world.enter(schedule.deployment)
+        try:
+            ranks = [make(schedule.deployment, rank) for rank in range(schedule.deployment.dp)]
+        except ValueError as error:
+            return Outcome(refused=str(error))
+        works = [list(works) for works in zip(*schedule.steps, strict=True)]
+        trouble: tuple[Invariant, str] | None = None
+        try:
+            network.run([partial(rank.run, work) for rank, work in zip(ranks, works, strict=True)])
+        except Mismatch as error:
+            trouble = Invariant.COLLECTIVES, str(error)
+        except Hang as error:
+            trouble = Invariant.LIVENESS, str(error)
+        except Exception as error:  # whatever a rank raises ends it, and with it the deployment
+            trouble = Invariant.CRASH, f"{type(error).__name__}: {error}"
+    return Outcome(
+        findings=tuple(_findings(ranks, trouble)),
+        collectives=len(network.calls),
+        forwards=tuple(ranks[0].record.forwards),
+    )
+
+
+def _findings(ranks: list[Any], trouble: tuple[Invariant, str] | None) -> list[Finding]:
+    found: list[Finding] = []
+    step, exchanged, agreed = 0, True, True
+    for number in range(max(len(rank.record.forwards) for rank in ranks)):
+        together = {rank.dp_rank: rank.record.forwards[number] for rank in ranks if number < len(rank.record.forwards)}
+        first_rank, first = next(iter(together.items()))
+        if any((one.step, one.what) != (first.step, first.what) for one in together.values()):
+            break  # out of step: the network says how
+        if first.step > step:
+            step, exchanged, agreed = first.step, True, True
+        exchanged &= all(one.exchanged for one in together.values()) or len(ranks) == 1
+        agreed &= len({one.with_prefill for one in together.values()}) == 1
+        uniform = any(one.uniform for one in together.values())
+        for invariant, differs in _MUST_BE_EQUAL.items():
+            if invariant is Invariant.SIZE and not uniform:
+                continue
+            for rank, one in together.items():
+                if differs(one) != differs(first):
+                    what = f"{first.what}: rank {first_rank} {differs(first)}, rank {rank} {differs(one)}"
+                    found.append(Finding(invariant, first.step, exchanged, agreed, what))
+                    break
+    step = max(rank.step_number for rank in ranks)
+    for rank in ranks:
+        found += [
+            Finding(Invariant.CAPACITY, number, exchanged, agreed, f"rank {rank.dp_rank}: {what}")
+            for number, what in rank.record.exceeded
+        ]
+        found += [
+            Finding(Invariant.ROUNDS, number, exchanged, agreed, f"rank {rank.dp_rank}: {rounds} metadata collectives")
+            for number, rounds in rank.record.rounds
+        ]
+    if trouble is not None:
+        found.append(Finding(trouble[0], step, exchanged, agreed, trouble[1]))
+    return found

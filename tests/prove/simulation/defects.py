@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which known defect of v0.10.1rc1 a finding on its decisions shows, told from what the ranks did."""
+
+from __future__ import annotations
+
+from simulation.checker import Finding
+from simulation.record import Invariant
+from simulation.schedule import Deployment, Mode
+
+_APART = (Invariant.COLLECTIVES, Invariant.LIVENESS, Invariant.MOE, Invariant.SIZE, Invariant.GRAPH)
+
+
+def defect_of(finding: Finding, deployment: Deployment) -> str:
+    """Its name in the list of defects, or "" for none of them.
+
+    D1: the ranks part although nothing but counts was exchanged. D3: they exchanged, and compute with different
+    with_prefill all the same. D4: they agree, and only one replays the graph.
+    """
+    invariant, what = finding.invariant, finding.what
+    if invariant is Invariant.CRASH:
+        if "Unsupported soc_version" in what:
+            return "D2"
+        # Upstream asserts that a dummy batch fits the buffers; TorchAir pads it to a graph that may not.
+        overgrown = deployment.mode is Mode.TORCHAIR and "AssertionError" in what
+        return "D6" if overgrown or "batch_size" in what else ""
+    if invariant is Invariant.CAPACITY:
+        for words, name in (("MC2", "D7"), ("the lm head", "D9"), ("for buffers", "D6")):
+            if words in what:
+                return name
+        return ""
+    if invariant is Invariant.ROUNDS:
+        return "D16"
+    if "[lm head]" in what:
+        return "D9"
+    if "all_reduce[dp cpu]" in what:
+        return "D5"
+    if invariant is Invariant.GRAPH and deployment.mode is Mode.ACL_GRAPH:
+        return "D4"
+    if invariant in _APART and not finding.exchanged:
+        return "D1"
+    return "D3" if invariant in _APART and not finding.agreed else ""

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The overlay broken on purpose, one way at a time: a proof that finds none of these would prove nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+from simulation import patched
+from vllm_ascend.data_parallel import moe_comm, runner
+from vllm_ascend.data_parallel.metadata import LocalBatch, StepMetadata
+from vllm_ascend.data_parallel.plan import StepPlan
+from vllm_ascend.data_parallel.runner import DataParallelStep
+from vllm_ascend.data_parallel.synchronizer import PendingStep
+
+Break = Callable[[Any], Any]
+"""Gets the original function, returns the broken one."""
+
+_pack, _unpack = LocalBatch.pack, StepMetadata.unpack.__func__  # type: ignore[attr-defined]
+
+
+def _without(**flags: bool) -> Break:
+    """A batch that says ``flags`` whatever it is."""
+    return lambda pack: lambda batch, *where: pack(dataclasses.replace(batch, **flags), *where)
+
+
+def _slot_zero(pack: Any) -> Any:
+    return lambda batch, rank, size: pack(batch, 0, size)
+
+
+def _any_graph(unpack: Any) -> Any:
+    def broken(cls: Any, packed: Any) -> Any:
+        step, packed = unpack(cls, packed), list(packed)
+        return dataclasses.replace(step, graph_usable=packed[-1] < len(step.tokens_per_rank))
+
+    return classmethod(broken)
+
+
+def _unsynchronised(original: Any) -> Any:
+    def broken(self: Any, batch: LocalBatch) -> PendingStep:
+        if self.vllm_config.model_config.enforce_eager:
+            same = dataclasses.replace(batch.alone(), tokens_per_rank=(batch.num_tokens,) * self.dp_size)
+            return PendingStep(known=same)
+        return original(self, batch)  # type: ignore[no-any-return]
+
+    return broken
+
+
+def _idle_says_nothing(original: Any) -> Any:
+    def broken(self: Any, num_tokens: int, with_prefill: bool, graph_mode: Any) -> StepPlan:
+        same = dataclasses.replace(
+            LocalBatch(num_tokens, with_prefill).alone(), tokens_per_rank=(num_tokens,) * self.dp_size
+        )
+        self.step = StepPlan(same, self.dp_rank)
+        return self.step  # type: ignore[no-any-return]
+
+    return broken
+
+
+def _producer_afterwards(original: Any) -> Any:
+    def broken(self: Any, num_tokens: int, with_prefill: bool, graph_mode: Any) -> StepPlan:
+        role, self.is_kv_producer = self.is_kv_producer, False
+        step = original(self, num_tokens, with_prefill, graph_mode)
+        self.is_kv_producer = role
+        if role:
+            step = dataclasses.replace(step, metadata=dataclasses.replace(step.metadata, with_prefill=True))
+        return step  # type: ignore[no-any-return]
+
+    return broken
+
+
+def _idle_runs_eager(original: Any) -> Any:
+    def broken(self: Any, num_tokens: int, with_prefill: bool, graph_mode: Any) -> StepPlan:
+        step = original(self, num_tokens, with_prefill, graph_mode)
+        self.step = dataclasses.replace(step, metadata=dataclasses.replace(step.metadata, graph_usable=False))
+        return step  # type: ignore[no-any-return]
+
+    return broken
+
+
+def _own_count(original: Any) -> Any:
+    def broken(self: Any, metadata: StepMetadata) -> Any:
+        own = metadata.tokens_per_rank[self.dp_rank]
+        return original(self, dataclasses.replace(metadata, tokens_per_rank=(own,) * self.dp_size))
+
+    return broken
+
+
+def _drafter_synchronises(original: Any) -> Any:
+    def broken(self: Any, requests: int, kept: int, *rest: Any) -> None:
+        if self.deployment.drafter.value == "deepseek_mtp":
+            self._issue_step(LocalBatch(kept, False)).result()
+        original(self, requests, kept, *rest)
+
+    return broken
+
+
+@dataclasses.dataclass(frozen=True)
+class Mutant:
+    """One way to break the overlay: what replaces an attribute of an owner."""
+
+    name: str
+    owner: Any
+    attribute: str
+    breaks: Break
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """The overlay with this defect, for the time of the block."""
+        original = getattr(self.owner, self.attribute)
+        if self.attribute == "unpack":
+            original = _unpack
+        with patch.object(self.owner, self.attribute, self.breaks(original)):
+            yield
+
+
+def _own_counts_handed_on(original: Any) -> Any:
+    def broken(plan: StepPlan, rows: int) -> Any:
+        own = plan if len(plan.metadata.tokens_per_rank) == 1 else dataclasses.replace(plan, uniform_size=rows)
+        return original(own, rows)
+
+    return broken
+
+
+def _kept_tokens(original: Any) -> Any:
+    return lambda plan, tokens: tokens
+
+
+def _lmhead_of_requests(original: Any) -> Any:
+    return property(lambda self: self.max_num_reqs if self.step.with_prefill else original.fget(self))
+
+
+def _lmhead_of_own_tokens(original: Any) -> Any:
+    def broken(self: Any) -> int:
+        own = self.step.metadata.tokens_per_rank[self.dp_rank]
+        return original.fget(self) if self.step.with_prefill else own  # type: ignore[no-any-return]
+
+    return property(broken)
+
+
+def _mc2_everywhere(original: Any) -> Any:
+    return property(lambda config: config.ep_size >= moe_comm.MC2_MIN_EP_SIZE)
+
+
+def _without_the_largest(original: Any) -> Any:
+    return lambda *limits: original(*limits)[:-1] or [1]
+
+
+_STEP = DataParallelStep
+MUTANTS = (
+    Mutant("the pack leaves the prefill flag out", LocalBatch, "pack", _without(with_prefill=False)),
+    Mutant("the pack leaves the graph flag out", LocalBatch, "pack", _without(graph_usable=True)),
+    Mutant("every rank packs its count at rank 0's place", LocalBatch, "pack", _slot_zero),
+    Mutant("one graph is enough: any instead of all", StepMetadata, "unpack", _any_graph),
+    Mutant("enforce_eager does not synchronise (D1)", _STEP, "_issue_step", _unsynchronised),
+    Mutant("an idle rank does not synchronise", _STEP, "_dummy_step", _idle_says_nothing),
+    Mutant("a KV producer says prefill after the ranks agreed (D3)", _STEP, "_dummy_step", _producer_afterwards),
+    Mutant("an idle rank runs eager (D4)", _STEP, "_dummy_step", _idle_runs_eager),
+    Mutant("a rank pads to its own count", _STEP, "_uniform_size", _own_count),
+    Mutant("the counts handed on are the rank's own", StepPlan, "with_rows", _own_counts_handed_on),
+    Mutant("an MTP drafter computes the tokens it kept", StepPlan, "drafter_rows", _kept_tokens),
+    Mutant("an MTP drafter synchronises again (D16)", patched._Patched, "_draft", _drafter_synchronises),
+    Mutant("lm-head rows of a prefill are max_num_seqs (D9)", _STEP, "lmhead_rows", _lmhead_of_requests),
+    Mutant("lm-head rows of a decode are the rank's own", _STEP, "lmhead_rows", _lmhead_of_own_tokens),
+    Mutant("MC2 takes 512 rows on an A2 (D7)", moe_comm, "MC2_ROWS_PER_RANK", lambda _: {"A2": 512, "A3": 512}),
+    Mutant("MC2 on every SoC", moe_comm.MoECommConfig, "mc2_available", _mc2_everywhere),
+    Mutant("the largest decode graph is left out (D6)", runner, "decode_graph_sizes", _without_the_largest),
+)

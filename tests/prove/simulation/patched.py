@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A rank of the patched tree: what its hooks in `_prepare_inputs`, `execute_model` and the drafters call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from simulation import wire
+from simulation.runner import BASES, Rank
+from simulation.schedule import Drafter, Mode, Row
+from vllm_ascend.data_parallel.moe_comm import mc2_capacity
+
+
+class _Patched(Rank):
+    step: Any
+    lmhead_rows: int
+    _issue_real_step: Any
+    _await_step: Any
+    _dispatch_graph: Any
+
+    def mc2_capacity(self) -> int:
+        return mc2_capacity(self.deployment.soc, self.deployment.tp)
+
+    def generic_method(self, context: Any) -> str:
+        return wire.of_implementation(context.moe_comm_method_name)
+
+    def before_attention_state(self, rows: tuple[Row, ...], scheduled: Any) -> None:
+        self.fill_seq_lens(rows, scheduled)
+
+    def execute(self, rows: tuple[Row, ...], rejected: int) -> None:
+        tokens, with_prefill, enable_dbo = self.describe(rows)
+        step = self._await_step(self._issue_real_step(tokens, with_prefill, enable_dbo))
+        self.with_prefill, self.num_tokens_across_dp = step.with_prefill, step.num_tokens_across_dp
+        if not step.with_prefill:
+            self.graph_pad_size = step.num_input_tokens
+        mode, descriptor = self._dispatch_graph(step.num_input_tokens)
+        agreed = {"num_tokens_across_dp": self.num_tokens_across_dp, "with_prefill": self.with_prefill}
+        self.forward(
+            self.model,
+            step.num_input_tokens,
+            tokens,
+            reserved_mc2_mask=self.reserved_mc2_mask,
+            aclgraph_runtime_mode=mode,
+            batch_descriptor=descriptor,
+            num_actual_tokens=tokens,
+            **agreed,
+        )
+        logits = sum(1 + row.drafts for row in rows)
+        self.gather_logits(logits, self.lmhead_rows if self.deployment.lmhead_parallel else logits)
+        self._draft(len(rows), tokens - rejected, tokens, agreed)
+
+    def _draft(self, requests: int, kept: int, tokens: int, agreed: dict[str, Any]) -> None:
+        if self.deployment.drafter is Drafter.MTP:
+            if self.deployment.mode is Mode.TORCHAIR:
+                kept, drafted = tokens, tokens if self.with_prefill else self.graph_pad_size
+            else:
+                drafted = self.step.drafter_rows(kept)
+            self.forward(
+                self.drafter.model,
+                drafted,
+                kept,
+                reserved_mc2_mask=self.reserved_mc2_mask,
+                num_actual_tokens=kept,
+                **agreed,
+            )
+            self.gather_logits(requests, self.lmhead_rows if self.deployment.lmhead_parallel else requests)
+        elif self.deployment.drafter is Drafter.EAGLE:
+            for rows in (self._eagle_rows(kept), *[self._eagle_rows(requests)] * (self.deployment.drafts - 1)):
+                agreed = {
+                    "num_tokens_across_dp": self.step.with_rows(rows),
+                    "with_prefill": self.step.with_prefill,
+                }
+                self.forward(self.drafter.model, rows, 0, **agreed)
+
+    def _eagle_rows(self, tokens: int) -> int:
+        if self.use_aclgraph and tokens <= self.aclgraph_batch_sizes[-1]:
+            return int(self.vllm_config.pad_for_cudagraph(tokens))
+        return tokens
+
+
+class PatchedRank(_Patched, BASES[False]):  # type: ignore[misc]
+    """Upstream's runner with the overlay's mixin."""
+
+
+class PatchedTorchairRank(_Patched, BASES[True]):  # type: ignore[misc]
+    """TorchAir's."""
+
+
+def make(deployment: Any, rank: int) -> Rank:
+    """A rank; raises `ValueError` where the tree refuses the deployment."""
+    kind = PatchedTorchairRank if deployment.mode is Mode.TORCHAIR else PatchedRank
+    return kind(deployment, rank)  # type: ignore[no-any-return]

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is simulated: a deployment, and what its schedulers give each rank in each step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Mode(Enum):
+    EAGER = "eager"
+    ACL_GRAPH = "ACL graph"
+    TORCHAIR = "TorchAir"
+
+
+class Layers(Enum):
+    """Which of upstream's MoE layers the model has: Qwen3-MoE under ACL graph generic ones, DeepSeek custom ones."""
+
+    DENSE = "dense"
+    GENERIC = "generic MoE"
+    CUSTOM = "custom MoE"
+
+
+class KVRole(Enum):
+    NONE = "none"
+    PRODUCER = "kv_producer"
+    CONSUMER = "kv_consumer"
+    BOTH = "kv_both"
+
+
+class Drafter(Enum):
+    NONE = "none"
+    NGRAM = "ngram"
+    EAGLE = "eagle"
+    MTP = "deepseek_mtp"
+
+
+class Kind(Enum):
+    """What a rank has in a step. An idle rank has no request; an aborted one lost its requests to their clients after
+    it was woken; a waiting one has requests whose KV cache is still on its way. All three run a dummy batch."""
+
+    IDLE = "idle"
+    ABORTED = "aborted"
+    WAITING = "waiting for KV"
+    DECODE = "decode"
+    SPECULATIVE = "speculative decode"
+    PREFILL = "prefill"
+    CHUNKED = "chunked prefill"
+    MIXED = "prefill with decodes"
+
+    @property
+    def busy(self) -> bool:
+        return self not in (Kind.IDLE, Kind.ABORTED, Kind.WAITING)
+
+    @property
+    def prefills(self) -> bool:
+        return self in (Kind.PREFILL, Kind.CHUNKED, Kind.MIXED)
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What all ranks were started with.
+
+    ``graph_sizes`` are ACL graph's capture sizes in tokens, or TorchAir's in requests. ``drafts`` is the number of
+    speculative tokens. All limits are per DP rank.
+    """
+
+    dp: int = 2
+    tp: int = 1
+    soc: str = "A2"
+    mode: Mode = Mode.EAGER
+    layers: Layers = Layers.CUSTOM
+    expert_parallel: bool = False
+    shared_expert_dp: bool = False
+    lmhead_parallel: bool = False
+    dbo: bool = False
+    cpu_group: bool = False
+    kv_role: KVRole = KVRole.NONE
+    drafter: Drafter = Drafter.NONE
+    drafts: int = 0
+    max_num_seqs: int = 16
+    max_num_batched_tokens: int = 64
+    graph_sizes: tuple[int, ...] = (1, 8)
+
+    @property
+    def ep_size(self) -> int:
+        """Ranks of the expert-parallel group."""
+        return self.dp * self.tp if self.expert_parallel else 1
+
+    @property
+    def decode_tokens(self) -> int:
+        """Tokens of one request in a decode step."""
+        return 1 + self.drafts
+
+    def __str__(self) -> str:
+        named = {
+            "": (self.mode.value, self.layers.value, self.soc),
+            "tp": self.tp,
+            "expert parallel": self.ep_size if self.expert_parallel else None,
+            "kv role": self.kv_role.value if self.kv_role is not KVRole.NONE else None,
+            "drafter": f"{self.drafter.value} of {self.drafts}" if self.drafter is not Drafter.NONE else None,
+            "graph sizes": None if self.mode is Mode.EAGER else list(self.graph_sizes),
+        }
+        flags = {
+            "shared-expert DP": self.shared_expert_dp,
+            "lm-head parallel": self.lmhead_parallel,
+            "DBO": self.dbo,
+            "CPU group": self.cpu_group,
+        }
+        words = [f"DP {self.dp}", *named.pop("")]
+        words += [f"{name} {value}" for name, value in named.items() if value not in (None, 1)]
+        words += [name for name, on in flags.items() if on]
+        return ", ".join([*words, f"max_num_seqs {self.max_num_seqs}", f"max tokens {self.max_num_batched_tokens}"])
+
+
+@dataclass(frozen=True)
+class Row:
+    """One request in a batch: tokens computed before, tokens scheduled now, how many of those are drafts."""
+
+    computed: int
+    scheduled: int
+    drafts: int = 0
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one rank has in one step: ``requests`` decodes, ``tokens`` of a prompt; ``rejected`` drafts of the step."""
+
+    kind: Kind = Kind.IDLE
+    requests: int = 1
+    tokens: int = 1
+    rejected: int = 0
+
+    def rows(self, deployment: Deployment) -> tuple[Row, ...]:
+        """The batch, cut to what the scheduler may hand out."""
+        if not self.kind.busy:
+            return ()
+        budget, seqs = deployment.max_num_batched_tokens, deployment.max_num_seqs
+        if self.kind is Kind.PREFILL:
+            return (Row(0, min(self.tokens, budget)),)
+        if self.kind is Kind.CHUNKED:
+            return (Row(16, min(self.tokens, budget)),)
+        drafts = deployment.drafts if self.kind is not Kind.DECODE else 0
+        prompt = () if self.kind is not Kind.MIXED or seqs < 2 else (Row(0, min(self.tokens, budget)),)
+        budget -= sum(row.scheduled for row in prompt)
+        decodes = min(self.requests, seqs - len(prompt), budget // (1 + drafts))
+        return (Row(16, 1 + drafts, drafts),) * decodes + prompt
+
+    def __str__(self) -> str:
+        words = {
+            Kind.DECODE: f" of {self.requests}",
+            Kind.SPECULATIVE: f" of {self.requests}" + (f", {self.rejected} rejected" if self.rejected else ""),
+            Kind.PREFILL: f" of {self.tokens} tokens",
+            Kind.CHUNKED: f" of {self.tokens} tokens",
+            Kind.MIXED: f": {self.tokens} tokens, {self.requests} decodes",
+        }
+        return self.kind.value + words.get(self.kind, "")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Steps, each with one work per rank."""
+
+    deployment: Deployment
+    steps: tuple[tuple[Work, ...], ...]
+
+    def lines(self) -> list[str]:
+        """One line for the deployment and one for each step."""
+        steps = [
+            f"step {number}: " + "; ".join(f"rank {rank} {work}" for rank, work in enumerate(works))
+            for number, works in enumerate(self.steps, 1)
+        ]
+        return [str(self.deployment), *steps]

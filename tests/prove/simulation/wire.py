@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The collectives of one MoE layer, as upstream's layers issue them for a forward context; the patches leave them be.
+
+Read from v0.10.1rc1's distributed/moe_comm_method.py and ops/fused_moe.py. Tensor-parallel collectives stay within a
+DP rank and are left out; those over the expert-parallel group pair the same tensor-parallel rank of every DP rank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+from simulation.network import Call
+
+# CANN's limits for the batch of one rank of MC2's dispatch kernel.
+MC2_ROWS = {"A2": 256, "A3": 512}
+ALL_GATHER, ALL_TO_ALL, MC2, NAIVE_MULTICAST = "AllGather", "All2All", "MC2", "NaiveMulticast"
+_OF_IMPL = {"allgathercommimpl": ALL_GATHER, "alltoallcommimpl": ALL_TO_ALL, "mc2commimpl": MC2}
+
+
+def of_implementation(name: str) -> str:
+    """The method of a generic layer's communication object."""
+    return _OF_IMPL[name]
+
+
+def layer(method: str, context: Any, rows: int, dp: int, pads: bool = True) -> Iterator[Call]:
+    """What one layer issues for ``rows`` rows.
+
+    ``pads`` says that the layer itself pads its rows for MC2.
+    """
+    if method == MC2:
+        sent = max(rows, context.padded_num_tokens) if pads else rows
+        yield Call("ep", "mc2_dispatch", (sent,))
+        yield Call("ep", "mc2_combine", (sent,))
+    elif method == ALL_TO_ALL:
+        yield Call("ep", "all_gather")
+        yield Call("ep", "all_to_all")
+        yield Call("ep", "all_to_all")
+    elif dp == 1:
+        return
+    elif method == ALL_GATHER:
+        padded = max(rows, context.max_tokens_across_dp)
+        yield Call("dp device", "all_gather", (padded,))
+        yield Call("dp device", "all_gather", (padded,))
+        yield Call("dp device", "reduce_scatter", (padded * dp,))
+    elif method == NAIVE_MULTICAST:
+        ends = context.dp_metadata.cu_tokens_across_dp_cpu.tolist()
+        sizes = [end - start for start, end in pairwise([0, *ends])]
+        for _ in range(2):
+            for root, size in enumerate(sizes):
+                yield Call("dp device", f"broadcast from {root}", (size,))
+        yield Call("dp device", "all_reduce", (ends[-1],))
