@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import compileall
 import importlib.util
+import io
 import json
 import marshal
 import py_compile
 import shutil
+import stat
 import subprocess
 import sys
 import venv
@@ -18,10 +20,13 @@ from pathlib import Path
 
 import pytest
 from conftest import PACKAGE, SET, VERSION, World, sha256, write_tree
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from verify_world import WHEEL, edit_manifest, install_wheel, made, once, repack, site  # noqa: F401 - fixtures
 from wheel_world import PATCHED, PATCHED_INFO, TAGS, dist, members, name, pack
 
 from patchset import fingerprint, manifest
+from patchset.verify import archive
 
 RUNNER = f"{PACKAGE}/runner.py"
 MANIFEST = f"{PATCHED_INFO}/patchset.json"
@@ -308,14 +313,85 @@ def test_something_that_is_no_wheel(made: World, verify, tmp_path: Path) -> None
 @pytest.mark.parametrize("path", ["../evil.py", "/etc/evil", f"{PACKAGE}/../../evil.py", f"{PACKAGE}/a\nb.py"])
 def test_a_wheel_with_a_path_that_leaves_it(made: World, verify, path: str) -> None:
     wheel = repack(dist(made) / WHEEL, append(path, b"#"))
-    assert "the member" in refused(verify("--wheel", wheel))
+    assert "has the member" in refused(verify("--wheel", wheel))
+
+
+def test_a_wheel_with_a_link(made: World, verify) -> None:
+    wheel = dist(made) / WHEEL
+    with zipfile.ZipFile(wheel, "a") as archive:
+        link = zipfile.ZipInfo(f"{PACKAGE}/link.py")
+        link.external_attr = (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(link, "/etc/passwd")
+    assert "is no regular file" in refused(verify("--wheel", wheel))
+
+
+def hide(data: bytes, at: int, extra: bytes, *, moved: int) -> bytes:
+    """A wheel with more bytes at a place, and its directory's place corrected, as zipfile reads it."""
+    end = bytearray(data[-22:])
+    end[16:20] = (int.from_bytes(end[16:20], "little") + moved).to_bytes(4, "little")
+    return data[:at] + extra + data[at:-22] + bytes(end)
+
+
+@pytest.mark.parametrize("where", ["before", "behind the last", "comment", "after"])
+def test_a_wheel_that_hides_something_from_some_readers(made: World, verify, where: str) -> None:
+    wheel = dist(made) / WHEEL
+    data = wheel.read_bytes()
+    with zipfile.ZipFile(io.BytesIO(), "w") as other:
+        other.writestr(f"{PACKAGE}/evil.py", "import evil\n")
+        assert other.fp is not None
+        other.fp.seek(0)
+        evil = other.fp.read()
+    directory = int.from_bytes(data[-6:-2], "little")
+    hidden = {
+        "before": evil + data,
+        "behind the last": hide(data, directory, evil, moved=len(evil)),
+        "comment": data[:-2] + b"\4\0" + b"evil",
+        "after": hide(data, len(data) - 22, evil, moved=0),
+    }[where]
+    wheel.write_bytes(hidden)
+    if where == "after":
+        assert "is not a whole wheel" in refused(verify("--wheel", wheel))
+        return
+    with zipfile.ZipFile(wheel) as archive:
+        assert archive.testzip() is None, "who reads the directory sees nothing"
+    assert "belong to no member" in refused(verify("--wheel", wheel))
+
+
+def test_a_wheel_whose_entries_and_directory_disagree(made: World, verify) -> None:
+    wheel = dist(made) / WHEEL
+    data = bytearray(wheel.read_bytes())
+    data[22] ^= 1  # the size beside the first member's data; readers of the directory take the other one
+    wheel.write_bytes(data)
+    assert "says one thing" in refused(verify("--wheel", wheel))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_a_flipped_bit_is_seen_unless_no_content_changes(made: World, verify, data: st.DataObject) -> None:
+    """Of one wheel, dates and modes may change; of dist/<set>, nothing."""
+    wheel = dist(made) / WHEEL
+    before = wheel.read_bytes()
+    flipped = bytearray(before)
+    flipped[data.draw(st.integers(0, len(before) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    try:
+        wheel.write_bytes(flipped)
+        assert verify("--dist", dist(made))[0] == 1
+        if verify("--wheel", wheel)[0] == 0:
+            assert archive.read(wheel) == contents_of(before, wheel)
+    finally:
+        wheel.write_bytes(before)
+
+
+def contents_of(data: bytes, wheel: Path) -> dict[str, bytes]:
+    wheel.write_bytes(data)
+    return archive.read(wheel)
 
 
 def test_a_wheel_with_a_member_twice(made: World, verify) -> None:
     wheel = dist(made) / WHEEL
     with zipfile.ZipFile(wheel, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
         archive.writestr(RUNNER, "import evil\n")
-    assert "is there twice" in refused(verify("--wheel", wheel))
+    assert "twice" in refused(verify("--wheel", wheel))
 
 
 def test_a_bomb_is_not_unpacked(made: World, verify, tmp_path: Path) -> None:

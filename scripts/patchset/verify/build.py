@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
-import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from patchset import manifest
-from patchset.errors import Findings, UsageError
+from patchset.errors import Findings
+from patchset.verify import archive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 
 MANIFEST = "patchset.json"
 
-_LIMIT = 1 << 30  # bytes that a wheel may unpack to; upstream's is under 3 MB
 _CACHES = frozenset({"__pycache__"})
 
 
@@ -76,47 +74,14 @@ def read_wheel(file: Path) -> Build:
         UsageError: there is no such file.
         Findings: it is not a whole zip file, or one that no installer should open.
     """
-    hint = "get the wheel again"
-    if not file.is_file():
-        raise UsageError(f"no such file: {file}", hint="give a .whl file of dist/<set>")
-    try:
-        with zipfile.ZipFile(file) as archive:
-            members = _members(file, archive)
-            kept: dict[str, bytes] = {}
-            files = {}
-            for member in members:
-                data = archive.read(member)
-                files[member.filename] = Content(manifest.sha256(data), len(data))
-                if ".dist-info/" in member.filename:
-                    kept[member.filename] = data
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise Findings(f"{file} is not a whole wheel: {error}", hint=hint) from error
+    contents = archive.read(file)
+    files = {path: Content(manifest.sha256(data), len(data)) for path, data in contents.items()}
+    kept = {path: data for path, data in contents.items() if ".dist-info/" in path}
     infos = sorted({path.partition("/")[0] for path in kept})
     if len(infos) != 1 or not infos[0].endswith(".dist-info"):
-        raise Findings(f"{file} has {len(infos)} .dist-info folders at its top, not one", hint=hint)
+        raise Findings(f"{file} has {len(infos)} .dist-info folders at its top, not one", hint="get the wheel again")
     info = infos[0]
     return Build(file, info, files, kept.get(f"{info}/RECORD"), kept.get(f"{info}/{MANIFEST}"), installed=False)
-
-
-def _members(file: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    """The members that are files, if all of them may be read.
-
-    Raises:
-        Findings: a path leaves the wheel, is there twice, or the wheel unpacks to more than any of upstream's.
-    """
-    members = archive.infolist()
-    if sum(member.file_size for member in members) > _LIMIT:
-        raise Findings(f"{file} unpacks to more than {_LIMIT >> 30} GiB", hint="do not open it; get the wheel again")
-    seen = set()
-    for member in members:
-        path = member.filename
-        reason = manifest.unsafe_reason(path[:-1] if member.is_dir() else path)
-        if not reason and path in seen:
-            reason = "is there twice"
-        if reason:
-            raise Findings(f"{file}: the member {path!r} {reason}", hint="do not install it; get the wheel again")
-        seen.add(path)
-    return [member for member in members if not member.is_dir()]
 
 
 def read_installation(folder: Path, dist_info: str, package: str) -> Build:
