@@ -68,6 +68,7 @@ help: ## list the targets
 #: AGAINST=version    one release of vllm-ascend, not every newer one (outlook)
 #: SCHEDULES=100000   how many random schedules the patched tree is checked with (prove)
 #: SEED=0             what they are drawn from (prove)
+#: AGAINST=series     show what became of this one: a set, a set's folder, or a git ref (review)
 #: JSON=1             print one JSON document
 
 .PHONY: apply status revert smoke defects prove stats upstream-tests runtime record doctor
@@ -125,6 +126,10 @@ fmt: $(READY) ## authors: rewrite the patches in their canonical form
 
 export: $(READY) ## authors: write patches/ from the commits of the applied tree
 	@$(PATCHSET) export $(VERSION) $(source) $(dry_run) $(json)
+
+.PHONY: review
+review: $(READY) ## write the review page of the diff against upstream, and its Markdown
+	@$(PATCHSET) review $(VERSION) $(if $(AGAINST),--against '$(AGAINST)') $(source) $(json)
 
 .PHONY: test lint format test-unit test-overlay test-wheels fuzz crash bench clean
 test: lint test-unit test-overlay ## all checks and tests

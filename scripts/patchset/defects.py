@@ -89,12 +89,16 @@ class Defect:
 
 @dataclass(frozen=True)
 class DefectReport:
-    """What `patchset defects` found; also in build/<set>/defects.json and defects.md."""
+    """What `patchset defects` found; also in build/<set>/defects.json and defects.md.
+
+    `tree` is the digest of the patched tree that the tests ran on.
+    """
 
     set_name: str
     rows: tuple[Defect, ...]
     seconds: float
     log: str
+    tree: str = ""
 
     @property
     def ok(self) -> bool:
@@ -104,6 +108,7 @@ class DefectReport:
     def as_dict(self) -> dict[str, Any]:
         return {
             "set": self.set_name,
+            "tree": self.tree,
             "ok": self.ok,
             "seconds": round(self.seconds, 1),
             "log": self.log,
@@ -125,7 +130,7 @@ def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) -> De
         patch_set, device="cpu", terminal=terminal, select=["-m", "defect"], log_name="defects.log", offline=offline
     )
     rows = table(cases, titles, resolved)
-    report = DefectReport(patch_set.name, tuple(rows), sum(case.seconds for case in cases), str(log))
+    report = DefectReport(patch_set.name, tuple(rows), sum(case.seconds for case in cases), str(log), patch_set.tree)
     folder = paths.build_dir(patch_set.name)
     (folder / "defects.json").write_text(json.dumps(report.as_dict(), indent=2) + "\n")
     (folder / "defects.md").write_text(markdown(report))

@@ -65,9 +65,9 @@ class Overlay:
         return sum(data.count(b"\n") for data in self.files.values())
 
 
-def overlay_toml(set_name: str) -> Path:
+def overlay_toml(set_name: str, root: Path | None = None) -> Path:
     """overlay/<set>/overlay.toml."""
-    return paths.overlay_dirs(set_name)[1] / "overlay.toml"
+    return paths.overlay_dirs(set_name, root)[1] / "overlay.toml"
 
 
 def load(patch_set: PatchSet) -> Overlay:
@@ -78,7 +78,7 @@ def load(patch_set: PatchSet) -> Overlay:
     """
     upstream = patch_set.upstream_manifest()
     files: dict[str, bytes] = {}
-    for folder in paths.overlay_dirs(patch_set.name):
+    for folder in paths.overlay_dirs(patch_set.name, patch_set.root):
         for path in manifest.walk(folder, skip=_CACHES) if folder.is_dir() else ():
             if path in _NOTES or path.endswith(".pyc"):
                 continue
@@ -93,7 +93,7 @@ def load(patch_set: PatchSet) -> Overlay:
                     hint="put the logic in a new module and hook it in with a patch",
                 )
             files[path] = file.read_bytes()
-    return Overlay(files, _replaces(overlay_toml(patch_set.name), files, upstream))
+    return Overlay(files, _replaces(overlay_toml(patch_set.name, patch_set.root), files, upstream))
 
 
 def _replaces(file: Path, files: Mapping[str, bytes], upstream: Mapping[str, str]) -> tuple[Replaced, ...]:

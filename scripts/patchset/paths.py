@@ -37,9 +37,9 @@ def set_dir(set_name: str) -> Path:
     return repo_root() / "patches" / set_name
 
 
-def overlay_dirs(set_name: str) -> tuple[Path, Path]:
+def overlay_dirs(set_name: str, root: Path | None = None) -> tuple[Path, Path]:
     """The folders whose modules a set installs: the shared one, then its own, which wins."""
-    overlay = repo_root() / "overlay"
+    overlay = (root or repo_root()) / "overlay"
     return overlay / "shared", overlay / set_name
 
 

@@ -87,13 +87,20 @@ def patched_manifest(sources: manifest.Manifest, touched: Mapping[str, Touched])
     return result
 
 
-def make(patch_set: PatchSet, read: Callable[[str], bytes], patches: Iterable[Patch] | None = None) -> Plan:
+def make(
+    patch_set: PatchSet,
+    read: Callable[[str], bytes],
+    patches: Iterable[Patch] | None = None,
+    *,
+    pinned: bool = True,
+) -> Plan:
     """Works the plan out.
 
     Args:
         patch_set: what to apply.
         read: gives upstream's bytes of a path of the upstream manifest.
         patches: to take instead of those in the set's folder, in their order.
+        pinned: hold the code that the overlay replaces to the digests that it records.
 
     Raises:
         PatchDoesNotApply: a patch is malformed or does not fit, or the result does not compile.
@@ -117,7 +124,8 @@ def make(patch_set: PatchSet, read: Callable[[str], bytes], patches: Iterable[Pa
             _compile(file.path, now[file.path], patch.name)
         steps.append(Step(patch, {file.path: now[file.path] for file in patch.files}))
     modules = overlay.load(patch_set)
-    overlay.check(modules, patch_set.name, read)
+    if pinned:
+        overlay.check(modules, patch_set.name, read)
     for path, data in modules.files.items():
         if content(path) is not None:
             message = f"{path} is made by a patch and by the overlay"

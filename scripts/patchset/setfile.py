@@ -90,6 +90,11 @@ class PatchSet:
     touched: Mapping[str, Touched] = field(hash=False)
     tree: str = ""
 
+    @property
+    def root(self) -> Path:
+        """The repository that the set lies in, which holds its overlay too."""
+        return self.folder.parents[1]
+
     def upstream_manifest(self) -> manifest.Manifest:
         """Every file of the sdist with its sha256, from upstream.sha256, generated files included.
 

@@ -70,7 +70,7 @@ def isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     home = tmp_path_factory.mktemp("home")
     for name in [name for name in os.environ if name.startswith(("PIP_", "UV_", "GIT_", "PATCHSET_", "XDG_", "MAKE"))]:
         monkeypatch.delenv(name)
-    for name in ("VERSION", "UPSTREAM", "TARGET", "OFFLINE", "SMOKE", "DRY_RUN", "DEVICE", "JSON", "MFLAGS"):
+    for name in ("VERSION", "UPSTREAM", "TARGET", "OFFLINE", "SMOKE", "DRY_RUN", "DEVICE", "JSON", "AGAINST", "MFLAGS"):
         monkeypatch.delenv(name, raising=False)  # what the make that runs these tests was given
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "all_proxy", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)

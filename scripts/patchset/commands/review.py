@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""review: the diff against upstream, for a person to read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from patchset.setfile import load_set
+
+if TYPE_CHECKING:
+    import argparse
+
+    from patchset.menu import Menu
+    from patchset.terminal import Terminal
+
+
+def add(menu: Menu) -> None:
+    """Adds this command."""
+    one = menu.command("review", "write the review of a set: one HTML page, and Markdown for a pull request", review)
+    one.add_argument(
+        "--against",
+        metavar="SERIES",
+        help="show what became of this one: a set's name, a set's folder, or a git ref of this repository",
+    )
+    menu.source(one)
+
+
+def review(arguments: argparse.Namespace, terminal: Terminal) -> int:
+    """`patchset review`."""
+    from patchset.review import make
+    from patchset.source import Source
+
+    patch_set = load_set(arguments.set)
+    source = Source(patch_set, given=arguments.upstream, offline=arguments.offline, terminal=terminal)
+    outcome = make.run(patch_set, source, arguments.against, terminal, offline=arguments.offline)
+    terminal.note(f"{outcome.html}\n{outcome.markdown}")
+    terminal.document(outcome.as_dict())
+    return 0

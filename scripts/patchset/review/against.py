@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The series that another is compared with: a set of this repository, a set's folder, or the set in a commit."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from patchset import paths, plan, setfile
+from patchset.errors import PatchsetError, UsageError
+from patchset.review import snapshot
+from patchset.source import Source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from patchset.plan import Plan
+    from patchset.setfile import PatchSet
+    from patchset.terminal import Terminal
+
+
+@dataclass(frozen=True)
+class Against:
+    """A series to compare with: what it is, in words, and its plan."""
+
+    label: str
+    plan: Plan
+
+
+@contextmanager
+def opened(asked: str, patch_set: PatchSet, source: Source, terminal: Terminal, *, offline: bool) -> Iterator[Against]:
+    """Works out the plan of the other series.
+
+    Args:
+        asked: a set's name, its folder, or a ref of this repository, tried in this order.
+        patch_set: what is reviewed.
+        source: its upstream, which serves the other series too where it has the same pin.
+        terminal: for progress.
+        offline: use the download cache alone.
+
+    Raises:
+        UsageError: there is no such series.
+        PatchsetError: it cannot be read or does not apply; the message says whose patch it is.
+    """
+    with tempfile.TemporaryDirectory(prefix="patchset-against-") as folder:
+        scratch = Path(folder)
+        label, other = _find(asked, patch_set, scratch)
+        if other.ascend.sdist != patch_set.ascend.sdist:
+            source = Source(other, given=None, offline=offline, terminal=terminal, place=scratch / "pristine")
+        try:
+            made = plan.make(other, source.read, pinned=False)
+        except PatchsetError as error:
+            error.message = f"{label}: {error.message}"
+            error.hint = "choose another AGAINST, or mend that series"
+            raise
+        yield Against(label, made)
+
+
+def _find(asked: str, patch_set: PatchSet, scratch: Path) -> tuple[str, PatchSet]:
+    if asked in paths.sets():
+        return f"set {asked}", setfile.load_set(asked)
+    folder = Path(asked).expanduser()
+    if (folder / "set.toml").is_file():
+        folder = folder.resolve()
+        if folder.parent.name != "patches":
+            raise UsageError(f"{folder} does not lie in a patches/ folder", hint="name REPOSITORY/patches/SET")
+        return f"set {folder}", _parse(folder)
+    return _at_ref(asked, patch_set.name, scratch)
+
+
+def _at_ref(ref: str, name: str, scratch: Path) -> tuple[str, PatchSet]:
+    """The set as it was in a commit, written into a scratch folder."""
+    repository = snapshot.repository()
+    if repository is None:
+        raise UsageError(
+            f"{ref!r} is neither a set in patches/ nor a folder with a set.toml",
+            hint=f"a git ref works where {paths.repo_root()} is a git checkout",
+        )
+    commit = snapshot.commit(repository, ref)
+    files = snapshot.listing(repository, commit, (f"patches/{name}", "overlay"))
+    if f"patches/{name}/set.toml" not in files:
+        raise UsageError(f"{ref} ({commit[:12]}) has no set {name}", hint="git log --oneline -- patches/ lists others")
+    contents = snapshot.blobs(repository, files.values())
+    for path, blob in files.items():
+        file = scratch / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(contents[blob])
+    return f"{name} at {ref} ({commit[:12]})", _parse(scratch / "patches" / name)
+
+
+def _parse(folder: Path) -> PatchSet:
+    file = folder / "set.toml"
+    try:
+        return setfile.parse(file.read_text(encoding="utf-8"), folder)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file}: {error}") from error

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Source code as runs of text that look alike: what Pygments makes of a file, line by line."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup, escape
+from pygments.lexers import get_lexer_for_filename
+from pygments.lexers.special import TextLexer
+from pygments.token import Token, is_token_subtype
+from pygments.util import ClassNotFound
+
+from patchset.review import symbols
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pygments.lexer import Lexer
+    from pygments.token import _TokenType
+
+_LOOKS = (
+    (Token.Comment, "c"),
+    (Token.Literal.String.Interpol, ""),
+    (Token.Literal.String, "s"),
+    (Token.Literal.Number, "m"),
+    (Token.Keyword, "k"),
+    (Token.Operator.Word, "k"),
+    (Token.Name.Decorator, "o"),
+    (Token.Name.Function, "f"),
+    (Token.Name.Class, "f"),
+    (Token.Name.Builtin, "b"),
+)
+_LONGEST = 2_000  # characters of a line; a text with a longer one is data, and not coloured
+_LARGEST = 1_000_000  # characters of a text that is coloured
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A piece of a line.
+
+    Attributes:
+        text: without a newline.
+        look: the class of its colour, one letter; empty for plain text.
+        changed: whether the other side of the diff has other words here.
+    """
+
+    text: str
+    look: str = ""
+    changed: bool = False
+
+
+Line = tuple[Run, ...]
+
+
+def excerpt(path: str, data: bytes, first: int, last: int) -> tuple[Line, ...]:
+    """Coloured lines of a file; `path` tells the language.
+
+    Args:
+        path: of the file.
+        data: all of it.
+        first, last: the lines, from 1, both included.
+    """
+    raw = data.decode(errors="replace").split("\n")
+    starts = [symbol.first for symbol in symbols.symbols(data)] if path.endswith(".py") else []
+    # No string or bracket is open where a class or function begins, so the colours can begin there too.
+    start = max([start for start in starts if start <= first], default=1)
+    return lines(path, "\n".join(raw[start - 1 : last]))[first - start :]
+
+
+def lines(path: str, text: str) -> tuple[Line, ...]:
+    """The coloured lines of a text that begins outside of any string."""
+    wanted = text.split("\n")
+    if len(text) > _LARGEST or any(len(line) > _LONGEST for line in wanted):
+        return tuple(plain(line) for line in wanted)
+    found: list[list[Run]] = [[]]
+    for kind, value in _lexer(path).get_tokens(text):
+        look = _look(kind)
+        first, *more = value.split("\n")
+        _push(found[-1], first, look)
+        for piece in more:
+            found.append([])
+            _push(found[-1], piece, look)
+    if ["".join(run.text for run in line) for line in found[: len(wanted)]] != wanted:
+        return tuple(plain(line) for line in wanted)  # a lexer that does not give back what it was given
+    return tuple(tuple(line) for line in found[: len(wanted)])
+
+
+def plain(text: str) -> Line:
+    """A line without colours."""
+    return (Run(text),) if text else ()
+
+
+def mark(line: Line, spans: Iterable[tuple[int, int]]) -> Line:
+    """The line, with the characters of `spans` (begin, end; in order) marked as changed.
+
+    >>> mark((Run("a = 1"),), [(4, 5)])
+    (Run(text='a = ', look='', changed=False), Run(text='1', look='', changed=True))
+    """
+    spans = list(spans)
+    cuts = sorted({edge for span in spans for edge in span})
+    marked: list[Run] = []
+    at = 0
+    for run in line:
+        end = at + len(run.text)
+        for first, last in pairwise([at, *(cut for cut in cuts if at < cut < end), end]):
+            changed = any(begin <= first < until for begin, until in spans)
+            marked.append(Run(run.text[first - at : last - at], run.look, changed))
+        at = end
+    return tuple(marked)
+
+
+def html(line: Line) -> Markup:
+    """The line as HTML: escaped, and with each character that hides or reorders others made visible."""
+    return Markup().join(_run(run) for run in line)
+
+
+def _run(run: Run) -> Markup:
+    names = f"{run.look} x".strip() if run.changed else run.look
+    text = _visible(run.text)
+    return Markup('<i class="{}">{}</i>').format(names, text) if names else text
+
+
+def _visible(text: str) -> Markup:
+    if text.isascii() and text.isprintable():
+        return escape(text)
+    return Markup().join(
+        Markup('<b class="hid">{}</b>').format(_name(one)) if hides(one) else escape(one) for one in text
+    )
+
+
+def hides(character: str) -> bool:
+    r"""Whether a character is not seen, or moves others, so that code reads as what it is not (CVE-2021-42574).
+
+    >>> [hides(character) for character in "a\t\u202e\u200b"]
+    [False, False, True, True]
+    """
+    return character != "\t" and unicodedata.category(character) in {"Cc", "Cf", "Zl", "Zp", "Co", "Cs"}
+
+
+def reveal(text: str) -> str:
+    r"""The text with such characters named; newlines stay.
+
+    >>> reveal("a\u202eb\n")
+    'a[U+202E]b\n'
+    """
+    return "".join(f"[{_name(one)}]" if hides(one) and one != "\n" else one for one in text)
+
+
+def _name(character: str) -> str:
+    return f"U+{ord(character):04X}"
+
+
+def _push(line: list[Run], text: str, look: str) -> None:
+    """Appends text; neighbours that look alike become one run."""
+    if not text:
+        return
+    if line and line[-1].look == look:
+        text = line.pop().text + text
+    line.append(Run(text, look))
+
+
+@lru_cache(maxsize=512)
+def _look(kind: _TokenType) -> str:
+    return next((look for parent, look in _LOOKS if is_token_subtype(kind, parent)), "")
+
+
+def _lexer(path: str) -> Lexer:
+    try:
+        lexer: Lexer = get_lexer_for_filename(path.rpartition("/")[2])
+    except ClassNotFound:
+        lexer = TextLexer()
+    lexer.stripnl = lexer.ensurenl = False
+    return lexer

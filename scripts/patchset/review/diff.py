@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A unified diff as lines to show: coloured, numbered, with the removed and added lines that belong together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from unidiff.patch import PatchSet as ParsedDiff
+
+from patchset.review import code, words
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from unidiff.patch import Hunk as ParsedHunk
+    from unidiff.patch import PatchedFile
+
+    from patchset.review.code import Line
+    from patchset.review.words import Pair
+
+
+class Kind(Enum):
+    """What a line of a diff is."""
+
+    CONTEXT = " "
+    ADDED = "+"
+    REMOVED = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class DiffLine:
+    """One line.
+
+    Attributes:
+        kind: whether it is there before, after, or both.
+        old, new: its number in the file before and after, from 1; 0 where it is not there.
+        line: its coloured text.
+        row: where it stands in its block when both sides are shown side by side, from 1.
+        unended: it ends a file that has no newline at its end.
+    """
+
+    kind: Kind
+    old: int
+    new: int
+    line: Line
+    row: int
+    unended: bool = False
+
+
+@dataclass(frozen=True)
+class Block:
+    """Neighbouring lines: all of them context, or all removed lines of one change followed by its added ones."""
+
+    changed: bool
+    lines: tuple[DiffLine, ...]
+
+
+@dataclass(frozen=True)
+class ShownHunk:
+    """One hunk: `@@ -old +new @@`, and the class or function that it is in."""
+
+    title: str
+    symbol: str
+    blocks: tuple[Block, ...]
+
+    @property
+    def changed(self) -> tuple[DiffLine, ...]:
+        """The lines with + or -."""
+        return tuple(line for block in self.blocks if block.changed for line in block.lines)
+
+
+@dataclass(frozen=True)
+class FileDiff:
+    """What a diff does to one file.
+
+    Attributes:
+        anchor: of the file in the page; a line's is the anchor, `:L` or `:R`, and the number.
+        path: in the tree.
+        status: added, deleted or modified.
+        added, removed: counts of lines.
+        hunks: in the order of the file.
+        source: the lines of the diff as they are in the patch, for Markdown.
+    """
+
+    anchor: str
+    path: str
+    status: str
+    added: int
+    removed: int
+    hunks: tuple[ShownHunk, ...]
+    source: str
+
+
+def read(
+    text: str,
+    *,
+    anchor: str,
+    before: Callable[[str], bytes | None],
+    after: Callable[[str], bytes | None],
+    symbol: Callable[[bytes | None, str, int], str],
+) -> tuple[FileDiff, ...]:
+    """The files of a git diff that the strict reading (`patchfile`) or git itself vouches for.
+
+    Args:
+        text: from the first `diff --git` on.
+        anchor: what the files' anchors begin with.
+        before, after: a path's content on either side, for colours; None where it is not there.
+        symbol: the dotted name at a line of a content with this path.
+    """
+    return tuple(_file(file, anchor, before(file.path), after(file.path), symbol) for file in ParsedDiff(text))
+
+
+def _file(
+    file: PatchedFile,
+    anchor: str,
+    before: bytes | None,
+    after: bytes | None,
+    symbol: Callable[[bytes | None, str, int], str],
+) -> FileDiff:
+    hunks = []
+    for hunk in file:
+        old = _lines(file.path, before, hunk.source_start, hunk.source_length)
+        new = _lines(file.path, after, hunk.target_start, hunk.target_length)
+        blocks = tuple(_blocks(hunk, old, new))
+        first = next(line for block in blocks if block.changed for line in block.lines)
+        where = symbol(after, file.path, first.new) if first.new else symbol(before, file.path, first.old)
+        hunks.append(ShownHunk(_title(hunk), where, blocks))
+    status = "added" if file.is_added_file else "deleted" if file.is_removed_file else "modified"
+    source = "".join(str(hunk) for hunk in file)
+    return FileDiff(f"{anchor}/{file.path}", file.path, status, file.added, file.removed, tuple(hunks), source)
+
+
+def _title(hunk: ParsedHunk) -> str:
+    return f"@@ -{hunk.source_start},{hunk.source_length} +{hunk.target_start},{hunk.target_length} @@"
+
+
+def _lines(path: str, data: bytes | None, first: int, count: int) -> dict[int, Line]:
+    """The coloured lines of one side of a hunk, by number."""
+    if data is None or not count:
+        return {}
+    return dict(enumerate(code.excerpt(path, data, first, first + count - 1), start=first))
+
+
+def _blocks(hunk: ParsedHunk, old: Mapping[int, Line], new: Mapping[int, Line]) -> Iterator[Block]:
+    raw = _raw(hunk)
+    for context, group in groupby(raw, key=lambda line: line.kind is Kind.CONTEXT):
+        found = list(group)
+        if context:
+            shown = [_shown(line, _coloured(new, line.new, line.text), row) for row, line in enumerate(found, start=1)]
+            yield Block(False, tuple(shown))
+            continue
+        removed = [line for line in found if line.kind is Kind.REMOVED]
+        added = [line for line in found if line.kind is Kind.ADDED]
+        pairs = words.pair([line.text for line in removed], [line.text for line in added])
+        rows = rows_of(len(removed), len(added), pairs)
+        of_old = {pair.old: pair.old_spans for pair in pairs}
+        of_new = {pair.new: pair.new_spans for pair in pairs}
+        yield Block(
+            True,
+            (
+                *(
+                    _shown(line, code.mark(_coloured(old, line.old, line.text), of_old.get(at, ())), rows[0][at])
+                    for at, line in enumerate(removed)
+                ),
+                *(
+                    _shown(line, code.mark(_coloured(new, line.new, line.text), of_new.get(at, ())), rows[1][at])
+                    for at, line in enumerate(added)
+                ),
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Raw:
+    kind: Kind
+    old: int
+    new: int
+    text: str
+    unended: bool
+
+
+def _raw(hunk: ParsedHunk) -> list[_Raw]:
+    found: list[_Raw] = []
+    for line in hunk:
+        if line.line_type == "\\":
+            last = found.pop()
+            found.append(_Raw(last.kind, last.old, last.new, last.text, True))
+            continue
+        kind = Kind(line.line_type or " ")
+        text = line.value.removesuffix("\n")
+        found.append(_Raw(kind, line.source_line_no or 0, line.target_line_no or 0, text, False))
+    return found
+
+
+def _coloured(lines: Mapping[int, Line], number: int, text: str) -> Line:
+    """The coloured line of that number, where it is the one that the diff shows."""
+    line = lines.get(number, ())
+    return line if "".join(run.text for run in line) == text else code.plain(text)
+
+
+def _shown(raw: _Raw, line: Line, row: int) -> DiffLine:
+    return DiffLine(raw.kind, raw.old, raw.new, line, row, raw.unended)
+
+
+def rows_of(removed: int, added: int, pairs: Iterable[Pair]) -> tuple[list[int], list[int]]:
+    """Rows of the removed and of the added lines of a change, from 1: a pair shares one, and nothing changes order.
+
+    >>> from patchset.review.words import Pair
+    >>> rows_of(3, 1, [Pair(2, 0, (), ())])
+    ([1, 2, 3], [3])
+    """
+    rows: tuple[list[int], list[int]] = ([], [])
+    row = 1
+    old = new = 0
+    for pair in (*((pair.old, pair.new) for pair in pairs), (removed, added)):
+        until = row + max(pair[0] - old, pair[1] - new)
+        rows[0].extend(range(row, row + pair[0] - old))
+        rows[1].extend(range(row, row + pair[1] - new))
+        if pair != (removed, added):
+            rows[0].append(until)
+            rows[1].append(until)
+        old, new, row = pair[0] + 1, pair[1] + 1, until + 1
+    return rows

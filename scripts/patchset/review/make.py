@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`patchset review`: everything is read, checked and rendered before the first byte is written."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from patchset import disk, paths, plan
+from patchset.errors import PatchDoesNotApply
+from patchset.review import against, markdown, page, rangediff, review, scratch
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from patchset.plan import Plan
+    from patchset.review.review import Review
+    from patchset.setfile import PatchSet
+    from patchset.source import Source
+    from patchset.terminal import Terminal
+
+_MOST_LINES = 50_000  # lines with + or - of a series: beyond, nobody reads it and no browser shows it quickly
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The two files and what they show."""
+
+    review: Review
+    html: Path
+    markdown: Path
+
+    def as_dict(self) -> dict[str, Any]:
+        """For --json."""
+        shown = self.review
+        ranges = shown.ranges and {
+            "against": shown.ranges.against,
+            "patches": {fate.value: number for fate, number in shown.ranges.count().items()},
+        }
+        return {
+            "command": "review",
+            "set": shown.plan.patch_set.name,
+            "html": str(self.html),
+            "markdown": str(self.markdown),
+            "patches": len(shown.patches),
+            "files": len(shown.net),
+            "added": shown.added,
+            "removed": shown.removed,
+            "overlay_modules": len(shown.modules),
+            "overlay_lines": shown.plan.overlay.lines,
+            "defects": {"rows": len(shown.proof.rows), "proven": shown.proof.proven, "note": shown.proof.note},
+            "range_diff": ranges,
+        }
+
+
+def run(patch_set: PatchSet, source: Source, asked: str | None, terminal: Terminal, *, offline: bool) -> Outcome:
+    """Writes build/<set>/review/index.html and review.md.
+
+    Args:
+        patch_set: what is reviewed.
+        source: gives upstream's files.
+        asked: what to compare the series with; see `against.opened`.
+        terminal: for progress and warnings.
+        offline: use the download cache alone.
+
+    Raises:
+        PatchDoesNotApply: a patch is malformed, too large or does not fit.
+        UsageError: there is nothing to compare with by that name.
+        PatchsetError: upstream could not be had.
+    """
+    made = plan.make(patch_set, source.read)
+    _refuse_unreadable(made)
+    with ExitStack() as stack:
+        commits = stack.enter_context(scratch.commits(made))
+        ranges = None
+        if asked:
+            terminal.step(f"comparing with {asked}")
+            other = stack.enter_context(against.opened(asked, patch_set, source, terminal, offline=offline))
+            before = stack.enter_context(scratch.commits(other.plan))
+            ranges = rangediff.compare(before, commits, other.label)
+        shown = review.review(made, source.read, commits, ranges)
+    terminal.step("writing the page")
+    html, text = page.render(shown), markdown.render(shown)
+    if len(text) > markdown.GITHUB:
+        terminal.warn(f"review.md has {len(text):,} characters; a pull request on GitHub takes {markdown.GITHUB:,}")
+    folder = paths.build_dir(patch_set.name) / "review"
+    outcome = Outcome(shown, folder / "index.html", folder / "review.md")
+    disk.make_folder(folder)
+    disk.write(outcome.html, html.encode(), mode=0o644)
+    disk.write(outcome.markdown, text.encode(), mode=0o644)
+    return outcome
+
+
+def _refuse_unreadable(made: Plan) -> None:
+    lines = {step.patch.name: step.patch.added + step.patch.removed for step in made.steps}
+    if sum(lines.values()) > _MOST_LINES:
+        name = max(lines, key=lambda name: lines[name])
+        raise PatchDoesNotApply(
+            f"the series changes {sum(lines.values()):,} lines, {lines[name]:,} of them in {name}; "
+            f"a review shows at most {_MOST_LINES:,}",
+            patch=name,
+            hint="split the series, or keep data out of it",
+        )

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The review in Markdown, for a pull request: what the page shows, as far as a pull request has room for it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from patchset.review import code
+from patchset.review.page import numbers_of
+
+if TYPE_CHECKING:
+    from patchset.review.review import PatchReview, Review
+
+GITHUB = 65_536  # characters of a pull request's text or of a comment
+
+_AROUND = 100  # characters around a diff in the template, at the most
+_SPECIAL = re.compile(r"[\\`*{}\[\]|~$]|(?<![^\W_])_|_(?![^\W_])")  # an underscore within a word is no markup
+_REFERENCE_ESCAPED = re.compile(r"\b([\w.-]+/[\w.-]+)#&#8203;(\d+)")
+
+
+class Text(str):
+    """Markdown that stands as it is."""
+
+    __slots__ = ()
+
+
+def render(review: Review) -> str:
+    """The Markdown; the diffs that would make it too long for a pull request are left out, and it says so."""
+    environment = Environment(
+        loader=PackageLoader("patchset.review"),
+        autoescape=False,
+        finalize=escape,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"references": references, "fenced": fenced, "code": span}
+    template = environment.get_template("review.md")
+    diffs: dict[int, Text] = {}
+
+    def made() -> str:
+        return template.render(
+            review=review, plan=review.plan, set=review.plan.patch_set, diffs=diffs, numbers_of=numbers_of(review)
+        )
+
+    room = GITHUB - len(made())
+    for one in review.patches:
+        block = fenced("".join(_with_names(one)))
+        if len(block) + _AROUND <= room:
+            diffs[one.number] = block
+            room -= len(block) + _AROUND
+    return made()
+
+
+def _with_names(patch: PatchReview) -> list[str]:
+    return [f"--- a/{file.path}\n+++ b/{file.path}\n{file.source}" for file in patch.files]
+
+
+def escape(value: object) -> str:
+    """Text as Markdown that shows it: no markup, HTML, mention or reference of its own.
+
+    >>> escape("<b> *x* @me #12")
+    '&lt;b&gt; \\\\*x\\\\* @&#8203;me #&#8203;12'
+    """
+    if isinstance(value, Text):
+        return value
+    text = code.reveal(" ".join(str(value).split()))
+    text = _SPECIAL.sub(r"\\\g<0>", text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
+    return re.sub(r"([@#])(?=\w)", r"\1&#8203;", text)
+
+
+def references(text: str) -> Text:
+    """The text, escaped, with `owner/project#number` as links.
+
+    >>> references("see a/b#1")
+    'see [a/b#1](https://github.com/a/b/pull/1)'
+    """
+    return Text(_REFERENCE_ESCAPED.sub(r"[\1#\2](https://github.com/\1/pull/\2)", escape(text)))
+
+
+def span(text: str) -> Text:
+    """A code span, whatever the text has.
+
+    >>> span("a`b")
+    '`` a`b ``'
+    """
+    text = code.reveal(" ".join(str(text).split())).replace("|", "\\|")
+    ticks = "`" * (_longest(text) + 1)
+    edge = " " if "`" in text else ""
+    return Text(f"{ticks}{edge}{text}{edge}{ticks}")
+
+
+def fenced(text: str) -> Text:
+    """A diff in a fence that nothing in it closes.
+
+    >>> print(fenced("+```"))
+    ````diff
+    +```
+    ````
+    """
+    fence = "`" * max(3, _longest(text) + 1)
+    return Text(f"{fence}diff\n{code.reveal(text).rstrip()}\n{fence}")
+
+
+def _longest(text: str) -> int:
+    return max((len(run) for run in re.findall(r"`+", text)), default=0)

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The review as one HTML file: no network, no script but its own, and nothing of a patch ever run.
+
+Templates escape whatever they are given. A Content-Security-Policy names the digests of the page's style and script, so
+that a browser refuses any other, attributes included.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from dataclasses import dataclass, replace
+from importlib import resources
+from itertools import chain, groupby
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from patchset.review import chart, code
+from patchset.review.diff import Block, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from patchset.review.diff import ShownHunk
+    from patchset.review.review import Review
+
+_Item = TypeVar("_Item")
+
+_CHUNK = 60  # lines that the browser lays out at once, when they come near the window
+_LINK = re.compile(r"https://[^\s<>\"'`\]]+[^\s<>\"'`\].,;)]|\b([\w.-]+/[\w.-]+)#(\d+)")
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Neighbouring blocks of a hunk; `rows` is about how many lines high they are."""
+
+    blocks: tuple[Block, ...]
+
+    @property
+    def rows(self) -> int:
+        return sum(len(block.lines) for block in self.blocks)
+
+
+def render(review: Review) -> str:
+    """The page."""
+    environment = Environment(
+        loader=PackageLoader("patchset.review"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "code": code.html,
+        "visible": lambda text: code.html(code.plain(text)),
+        "links": links,
+        "chunks": chunks,
+        "slices": slices,
+        "folders": folders,
+        "name": lambda path: path.rpartition("/")[2],
+        "folder": lambda path: path[: path.rfind("/") + 1],
+        "number": lambda value: f"{value:,}",
+    }
+    style, script = (_asset(name) for name in ("page.css", "page.js"))
+    template = environment.get_template("page.html")
+    return template.render(
+        review=review,
+        plan=review.plan,
+        set=review.plan.patch_set,
+        numbers_of=numbers_of(review),
+        charts=chart.charts(review.burden.points),
+        Kind=Kind,
+        style=Markup(style),
+        script=Markup(script),
+        policy="; ".join(
+            (
+                "default-src 'none'",
+                f"style-src '{_digest(style)}'",
+                f"script-src '{_digest(script)}'",
+                "base-uri 'none'",
+                "form-action 'none'",
+            )
+        ),
+    )
+
+
+def links(text: str) -> Markup:
+    """The text, escaped; its https addresses and `owner/project#number` become links.
+
+    >>> print(links("see a/b#1 <b>"))
+    see <a href="https://github.com/a/b/pull/1" rel="noopener noreferrer">a/b#1</a> &lt;b&gt;
+    """
+    pieces = []
+    at = 0
+    for found in _LINK.finditer(text):
+        address = f"https://github.com/{found[1]}/pull/{found[2]}" if found[1] else found[0]
+        link = Markup('<a href="{}" rel="noopener noreferrer">{}</a>').format(address, found[0])
+        pieces += [escape(text[at : found.start()]), link]
+        at = found.end()
+    return Markup().join([*pieces, escape(text[at:])])
+
+
+def chunks(hunk: ShownHunk) -> Iterator[Chunk]:
+    """The hunk in pieces that a browser can leave alone until they are near."""
+    waiting: list[Block] = []
+    for block in chain.from_iterable(_split(block) for block in hunk.blocks):
+        if waiting and sum(len(one.lines) for one in waiting) + len(block.lines) > _CHUNK:
+            yield Chunk(tuple(waiting))
+            waiting = []
+        waiting.append(block)
+    yield Chunk(tuple(waiting))
+
+
+def _split(block: Block) -> Iterator[Block]:
+    """A block in pieces, unless removed and added lines stand side by side in it."""
+    if len({line.kind for line in block.lines}) > 1:
+        yield block
+        return
+    for lines in slices(block.lines):
+        yield Block(block.changed, tuple(replace(line, row=row) for row, line in enumerate(lines, start=1)))
+
+
+def slices(lines: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
+    """The lines, some at a time."""
+    for begin in range(0, len(lines), _CHUNK):
+        yield lines[begin : begin + _CHUNK]
+
+
+class _HasPath(Protocol):
+    @property
+    def path(self) -> str: ...
+
+
+_File = TypeVar("_File", bound=_HasPath)
+
+
+def folders(files: Iterable[_File]) -> list[tuple[str, list[_File]]]:
+    """Files by the folder that they lie in, both sorted."""
+
+    def place(file: _File) -> tuple[str, str]:
+        folder, _, name = file.path.rpartition("/")
+        return folder, name
+
+    return [(folder, list(group)) for folder, group in groupby(sorted(files, key=place), key=lambda f: place(f)[0])]
+
+
+def numbers_of(review: Review) -> dict[str, list[int]]:
+    """The patches that resolve each row of the table of defects; D6 resolves D6a too."""
+    found: dict[str, list[int]] = {}
+    for row in review.proof.rows:
+        names = {row.name, row.name.rstrip("abcdefghijklmnopqrstuvwxyz")}
+        found[row.name] = [one.number for one in review.patches if names & set(one.patch.header.resolves)]
+    return found
+
+
+def _asset(name: str) -> str:
+    return (resources.files("patchset.review") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _digest(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table of defects that `make defects` left in build/<set>/, if it was run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from patchset import defects, paths, smoke
+from patchset.defects import Defect, Evidence
+from patchset.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from patchset.plan import Plan
+
+
+@dataclass(frozen=True)
+class Proof:
+    """The rows, and what a reader must know of them.
+
+    Attributes:
+        rows: from the report; without one, the defects that the patches say they resolve, with no evidence.
+        note: why the rows prove nothing of this series; empty where they are of its very tree.
+    """
+
+    rows: tuple[Defect, ...]
+    note: str
+
+    @property
+    def proven(self) -> int:
+        """How many defects are shown and fixed; none where the rows are not of this tree."""
+        return 0 if self.note else sum(row.proven for row in self.rows)
+
+
+def load(plan: Plan) -> Proof:
+    """Reads build/<set>/defects.json.
+
+    Raises:
+        UsageError: the file is not what `make defects` writes.
+    """
+    name = plan.patch_set.name
+    file = paths.build_dir(name) / "defects.json"
+    command = f"make defects VERSION={name}"
+    if not file.is_file():
+        resolved = {defect for step in plan.steps for defect in step.patch.header.resolves}
+        return Proof(tuple(defects.table((), _titles(), resolved)), f"Not run: `{command}` has left no report here.")
+    try:
+        report = json.loads(file.read_bytes())
+        rows = tuple(_row(row) for row in report["rows"])
+        tree = str(report.get("tree", ""))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{file}: {error!r}", hint=f"{command} writes it anew") from error
+    if tree != plan.tree:
+        of = f"of another tree ({tree[:12]}, not {plan.tree[:12]})" if tree else "of a tree that it does not name"
+        return Proof(rows, f"Not run on this tree: the report is {of}. `{command}` makes a new one.")
+    return Proof(rows, "")
+
+
+def _titles() -> dict[str, str]:
+    file: Path = smoke.tests_dir() / "defects.toml"
+    return defects.load_titles(file) if file.is_file() else {}
+
+
+def _row(row: dict[str, Any]) -> Defect:
+    trees = (_evidence(row["pristine"]), _evidence(row["patched"]))
+    return Defect(str(row["defect"]), str(row["title"]), *trees, refuted=row["shown"] == "not a defect")
+
+
+def _evidence(found: dict[str, Any]) -> Evidence:
+    return Evidence(found["passed"] is True, _texts(found["seen"]), _texts(found["tests"]))
+
+
+def _texts(values: Iterable[Any]) -> tuple[str, ...]:
+    return tuple(str(value) for value in values)

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each overlay module beside the upstream code that it takes the place of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from patchset.errors import UsageError
+from patchset.review import code, symbols
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from patchset.overlay import Overlay
+    from patchset.review.code import Line
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """Lines of a file.
+
+    Attributes:
+        anchor: of the excerpt in the page; a line's is the anchor, `:R`, and the number.
+        path: of the file.
+        symbol: what of the file it is; empty for the whole of it.
+        first: the number of its first line.
+        lines: the coloured lines.
+    """
+
+    anchor: str
+    path: str
+    symbol: str
+    first: int
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True)
+class Module:
+    """An overlay module, and the upstream code that it replaces, which may be none."""
+
+    shown: Excerpt
+    replaces: tuple[Excerpt, ...]
+
+    @property
+    def anchor(self) -> str:
+        return self.shown.anchor
+
+    @property
+    def path(self) -> str:
+        return self.shown.path
+
+
+def modules(overlay: Overlay, read: Callable[[str], bytes]) -> tuple[Module, ...]:
+    """The modules by path.
+
+    Args:
+        overlay: the set's.
+        read: gives upstream's bytes of a path.
+
+    Raises:
+        UsageError: upstream has no such symbol.
+    """
+    found = []
+    for path, data in sorted(overlay.files.items()):
+        anchor = f"overlay/{path}"
+        replaces = tuple(
+            _excerpt(f"{anchor}/replaces/{row.path}", row.path, row.symbol, read(row.path))
+            for row in overlay.replaces
+            if row.module == path
+        )
+        found.append(Module(_excerpt(anchor, path, "", data), replaces))
+    return tuple(found)
+
+
+def _excerpt(anchor: str, path: str, name: str, data: bytes) -> Excerpt:
+    symbol = symbols.find(data, name)
+    if symbol is None:
+        raise UsageError(f"{path} has no {name}", hint="mend overlay.toml")
+    return Excerpt(anchor, path, name, symbol.first, code.excerpt(path, data, symbol.first, symbol.last))

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything that a reviewer is shown of a set, worked out before a byte is written."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from patchset.review import burden, diff, overlap, proof, replaced, symbols
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from patchset.patchfile import Patch
+    from patchset.plan import Plan
+    from patchset.review.burden import Burden
+    from patchset.review.diff import FileDiff
+    from patchset.review.overlap import TouchedFile
+    from patchset.review.proof import Proof
+    from patchset.review.rangediff import RangeDiff
+    from patchset.review.replaced import Module
+    from patchset.review.scratch import Commits
+
+    Content = Callable[[str], bytes | None]
+
+_LABEL = re.compile(r"(Why|How): *")
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A patch's own text, by what it tells: each is a tuple of paragraphs.
+
+    Attributes:
+        why, how: the paragraphs from `Why:` and from `How:` on.
+        more: those before the first label.
+    """
+
+    why: tuple[str, ...]
+    how: tuple[str, ...]
+    more: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PatchReview:
+    """One patch.
+
+    Attributes:
+        number: in the series, from 1.
+        anchor: of the patch in the page: its file's name without `.patch`.
+        patch: as it was read.
+        says: why and how.
+        files: what it does.
+    """
+
+    number: int
+    anchor: str
+    patch: Patch
+    says: Explanation
+    files: tuple[FileDiff, ...]
+
+    @property
+    def status(self) -> str:
+        """The first word of Upstream-Status."""
+        return self.patch.header.get("Upstream-Status").split()[0]
+
+
+@dataclass(frozen=True)
+class Review:
+    """What the page and its Markdown twin show.
+
+    Attributes:
+        plan: what the set does.
+        patches: in the order of the series.
+        net: what all patches together change in upstream's files.
+        modules: the overlay.
+        overlaps: which patches meet.
+        proof: the table of defects.
+        burden: patches and lines over time.
+        ranges: what became of an older series; None where none was named.
+    """
+
+    plan: Plan
+    patches: tuple[PatchReview, ...]
+    net: tuple[FileDiff, ...]
+    modules: tuple[Module, ...]
+    overlaps: tuple[TouchedFile, ...]
+    proof: Proof
+    burden: Burden
+    ranges: RangeDiff | None
+
+    @property
+    def added(self) -> int:
+        """Lines that the net diff adds."""
+        return sum(file.added for file in self.net)
+
+    @property
+    def removed(self) -> int:
+        """Lines that the net diff removes."""
+        return sum(file.removed for file in self.net)
+
+
+def review(plan: Plan, read: Callable[[str], bytes], commits: Commits, ranges: RangeDiff | None = None) -> Review:
+    """Puts the review together.
+
+    Args:
+        plan: what the set does.
+        read: gives upstream's bytes of a path.
+        commits: the plan's.
+        ranges: what became of an older series.
+    """
+    patches: list[PatchReview] = []
+    sides: list[tuple[tuple[FileDiff, ...], Content, Content]] = []
+    now: dict[str, bytes | None] = {path: change.before for path, change in plan.changes.items()}
+    for number, step in enumerate(plan.steps, start=1):
+        before, now = now, now | dict(step.after)
+        anchor = step.patch.name.removesuffix(".patch")
+        files = _diff(step.patch.diff.decode(), anchor, before, now)
+        patches.append(PatchReview(number, anchor, step.patch, explain(step.patch.header.body), files))
+        sides.append((files, before.get, now.get))
+    net = _diff(commits.net_diff(), "net", {path: change.before for path, change in plan.changes.items()}, now)
+    return Review(
+        plan=plan,
+        patches=tuple(patches),
+        net=net,
+        modules=replaced.modules(plan.overlay, read),
+        overlaps=overlap.overlaps(sides),
+        proof=proof.load(plan),
+        burden=burden.over_time(plan),
+        ranges=ranges,
+    )
+
+
+def _diff(
+    text: str, anchor: str, before: Mapping[str, bytes | None], after: Mapping[str, bytes | None]
+) -> tuple[FileDiff, ...]:
+    return diff.read(text, anchor=anchor, before=before.get, after=after.get, symbol=symbols.at)
+
+
+def explain(body: str) -> Explanation:
+    """Splits the body of a header at its labels.
+
+    >>> explain("Why: it hangs.\\n\\nOften.\\n\\nHow: no more.")
+    Explanation(why=('it hangs.', 'Often.'), how=('no more.',), more=())
+    """
+    parts: dict[str, list[str]] = {"": [], "Why": [], "How": []}
+    label = ""
+    for paragraph in re.split(r"\n\s*\n", body.strip()):
+        if found := _LABEL.match(paragraph):
+            label = found[1]
+            paragraph = paragraph[found.end() :]
+        if paragraph:
+            parts[label].append(paragraph)
+    return Explanation(tuple(parts["Why"]), tuple(parts["How"]), tuple(parts[""]))
