@@ -42,8 +42,9 @@ class Identity:
     date: str
 
     def environment(self) -> dict[str, str]:
-        """The variables that git reads them from."""
+        """The variables that git reads them from. Git drops < and > from a name, and so does this."""
         name, _, address = self.person.removesuffix(">").rpartition(" <")
+        name, address = (part.translate({ord("<"): None, ord(">"): None}) for part in (name, address))
         return {
             f"GIT_{role}_{key}": value
             for role in ("AUTHOR", "COMMITTER")

@@ -7,7 +7,7 @@ import difflib
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from patchset.review import code, diff, symbols, words
@@ -37,6 +37,7 @@ def shown(old: list[str], new: list[str]) -> diff.FileDiff:
     return file
 
 
+@settings(deadline=None)
 @given(LINES, LINES)
 def test_lines_and_numbers_are_those_of_the_files(old: list[str], new: list[str]) -> None:
     if old == new:
@@ -54,6 +55,7 @@ def test_lines_and_numbers_are_those_of_the_files(old: list[str], new: list[str]
     assert file.removed == sum(line.kind is Kind.REMOVED for line in lines)
 
 
+@settings(deadline=None)
 @given(LINES, LINES)
 def test_a_pair_stands_in_one_row_and_rows_go_down(removed: list[str], added: list[str]) -> None:
     pairs = words.pair(removed, added)
@@ -63,6 +65,7 @@ def test_a_pair_stands_in_one_row_and_rows_go_down(removed: list[str], added: li
     assert all(olds[pair.old] == news[pair.new] for pair in pairs)
 
 
+@settings(deadline=None)
 @given(LINES, LINES)
 def test_what_is_not_marked_is_the_same_on_both_sides(removed: list[str], added: list[str]) -> None:
     for pair in words.pair(removed, added):
@@ -76,6 +79,7 @@ def unmarked(line: str, spans: tuple[words.Span, ...]) -> str:
     return "".join(run.text for run in kept if not run.changed)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200), st.sampled_from(["a.py", "a.md", "a.c", "a.sh", "a.json", "a.unknown", "Makefile"]))
 def test_colours_never_change_the_text(content: str, path: str) -> None:
     assert [text(line) for line in code.lines(path, content)] == content.split("\n")
