@@ -127,6 +127,11 @@ def test_the_digest_of_the_manifest_can_be_asked_for(made: World, verify) -> Non
 # Tampering with a wheel
 
 
+def requires_evil(files: dict[str, bytes]) -> None:
+    path = f"{PATCHED_INFO}/METADATA"
+    files[path] = files[path].replace(b"Requires-Python", b"Requires-Dist: evil\nRequires-Python")
+
+
 @pytest.mark.parametrize("true_record", [False, True], ids=["RECORD as it was", "RECORD made right"])
 @pytest.mark.parametrize(
     ("edit", "path", "kind"),
@@ -215,6 +220,17 @@ def test_a_manifest_that_names_another_set_is_seen_where_the_set_is_named(made: 
     assert one(verify("--wheel", wheel, "--set", SET)) == (MANIFEST, "manifest")
 
 
+def test_a_manifest_of_another_package_is_seen(made: World, verify) -> None:
+    """Else its author could have every check look elsewhere."""
+
+    def rename(document: dict[str, object]) -> None:
+        document["package"] = "other"
+
+    wheel = repack(dist(made) / WHEEL, lambda files: edit_manifest(files, rename), true_record=True)
+    code, findings = verify("--wheel", wheel)
+    assert code == 1 and (MANIFEST, "manifest") in [(row["path"], row["kind"]) for row in findings]
+
+
 def test_a_false_fingerprint_is_seen(made: World, verify) -> None:
     def lie(document: dict[str, object]) -> None:
         document["fingerprint"] = "0" * 64
@@ -242,6 +258,11 @@ def test_a_wheel_under_another_version_is_seen(made: World, verify) -> None:
         (append(f"{PACKAGE}/_C.so", b"#"), f"{PACKAGE}/_C.so", "changed"),
         (append(f"{PACKAGE}/evil.so", b"#"), f"{PACKAGE}/evil.so", "extra"),
         (lambda files: files.pop(f"{PACKAGE}/_build_info.py"), f"{PACKAGE}/_build_info.py", "missing"),
+        (append("evil.pth", b"import evil\n"), "evil.pth", "extra"),
+        (append(f"{PACKAGE}-{PATCHED}.data/scripts/evil", b"#"), f"{PACKAGE}-{PATCHED}.data/scripts/evil", "extra"),
+        (append(f"{PATCHED_INFO}/entry_points.txt", b"#"), f"{PATCHED_INFO}/entry_points.txt", "changed"),
+        (requires_evil, f"{PATCHED_INFO}/METADATA", "changed"),
+        (append(f"{PATCHED_INFO}/evil.txt", b"#"), f"{PATCHED_INFO}/evil.txt", "extra"),
     ],
 )
 def test_what_the_set_has_no_say_in_is_as_in_upstreams_wheel(made: World, verify, edit, path: str, kind: str) -> None:
@@ -476,6 +497,14 @@ def test_an_installation_whose_record_was_edited_is_seen(verify, site: Path) -> 
     assert one(verify("--installed", "--path", site)) == (RECORD, "missing")
 
 
+def test_a_file_that_an_installation_has_elsewhere_is_seen(verify, site: Path) -> None:
+    """What a wheel with a .pth leaves behind."""
+    (site / "evil.pth").write_text("import evil\n")
+    with (site / RECORD).open("a") as record:
+        record.write("evil.pth,sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU,0\n")
+    assert one(verify("--installed", "--path", site)) == ("evil.pth", "extra")
+
+
 def test_what_others_install_beside_it_is_not_its_business(verify, site: Path) -> None:
     write_tree(site, {"torch/__init__.py": "", "torch-2.7.1.dist-info/RECORD": "nonsense"})
     compileall.compile_dir(site, quiet=2, optimize=2)
@@ -625,9 +654,10 @@ def test_a_folder_that_holds_no_package(verify, tmp_path: Path) -> None:
         (("--dist", "d", "--path", "p"), "--path goes with --installed"),
         (("--wheel", "w", "--key", "k"), "--key goes with --dist"),
         (("--installed", "--path", "p", "--python", "q"), "the same thing twice"),
-        (("--wheel", "a", "b", "--expect", "0"), "--expect is the digest of one"),
+        (("--wheel", "a", "b", "--expect", "0" * 64), "--expect is the digest of one"),
         (("--dist", "nowhere"), "no such folder"),
-        (("--wheel", "nowhere", "--expect", "0"), "no such file"),
+        (("--wheel", "nowhere", "--expect", "0" * 64), "no such file"),
+        (("--wheel", "nowhere", "--expect", "sha256:0"), "sha256:0 is no sha256"),
         (("--tree", ".", "--set", "v0"), "no patch set 'v0'"),
     ],
 )

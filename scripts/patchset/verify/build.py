@@ -40,23 +40,21 @@ class Build:
         where: the wheel's file, or the folder that holds the installed package.
         dist_info: name of its .dist-info folder.
         files: every file by its path, as RECORD names it; of an installation those of the package and of dist_info.
-        record: RECORD's bytes; None where it is missing.
-        manifest: the bytes of patchset.json; None where it is missing, as in upstream's wheels.
+        info: content of each file at the top of dist_info, by its name.
         installed: whether an installer has been at it, which adds files to dist_info and rows to RECORD.
     """
 
     where: Path
     dist_info: str
     files: Mapping[str, Content]
-    record: bytes | None
-    manifest: bytes | None
+    info: Mapping[str, bytes]
     installed: bool
 
     @property
     def version(self) -> str:
         """As in the name of dist_info.
 
-        >>> Build(None, "vllm_ascend-0.10.1rc1+dp.1.dist-info", {}, None, None, False).version
+        >>> Build(None, "vllm_ascend-0.10.1rc1+dp.1.dist-info", {}, {}, False).version
         '0.10.1rc1+dp.1'
         """
         return self.dist_info[: -len(".dist-info")].partition("-")[2]
@@ -76,12 +74,12 @@ def read_wheel(file: Path) -> Build:
     """
     contents = archive.read(file)
     files = {path: Content(manifest.sha256(data), len(data)) for path, data in contents.items()}
-    kept = {path: data for path, data in contents.items() if ".dist-info/" in path}
-    infos = sorted({path.partition("/")[0] for path in kept})
+    infos = sorted({path.partition("/")[0] for path in contents if ".dist-info/" in path})
     if len(infos) != 1 or not infos[0].endswith(".dist-info"):
         raise Findings(f"{file} has {len(infos)} .dist-info folders at its top, not one", hint="get the wheel again")
-    info = infos[0]
-    return Build(file, info, files, kept.get(f"{info}/RECORD"), kept.get(f"{info}/{MANIFEST}"), installed=False)
+    top = f"{infos[0]}/"
+    info = {path[len(top) :]: data for path, data in contents.items() if path.startswith(top)}
+    return Build(file, infos[0], files, info, installed=False)
 
 
 def read_installation(folder: Path, dist_info: str, package: str) -> Build:
@@ -96,8 +94,8 @@ def read_installation(folder: Path, dist_info: str, package: str) -> Build:
     for top in (package, dist_info):
         for path in manifest.walk(folder / top, skip=_CACHES):
             files[f"{top}/{path}"] = _content(folder / top / path)
-    info = folder / dist_info
-    return Build(folder, dist_info, files, _bytes(info / "RECORD"), _bytes(info / MANIFEST), installed=True)
+    info = {file.name: file.read_bytes() for file in (folder / dist_info).iterdir() if not file.is_dir()}
+    return Build(folder, dist_info, files, info, installed=True)
 
 
 def _content(file: Path) -> Content:
@@ -114,13 +112,6 @@ def _chunks(file: Path) -> Iterator[bytes]:
     with file.open("rb") as stream:
         while chunk := stream.read(1 << 20):
             yield chunk
-
-
-def _bytes(file: Path) -> bytes | None:
-    try:
-        return file.read_bytes()
-    except FileNotFoundError:
-        return None
 
 
 def find_installations(folders: list[Path], package: str) -> tuple[list[tuple[Path, str]], list[Path]]:

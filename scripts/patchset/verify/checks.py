@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Callable, Optional
 
-from patchset import fingerprint
+from patchset import fingerprint, manifest
 from patchset.errors import Findings
 from patchset.verify import caches, declared
 from patchset.verify.build import MANIFEST, Build
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 # What installers write into .dist-info (PyPA "Recording installed projects", PEP 610; the uv_ ones are uv's own).
 _INSTALLERS = frozenset({"INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json", "uv_build.json"})
 _SIGNATURES = frozenset({"RECORD.jws", "RECORD.p7s"})
+_VERSION = re.compile(rb"^Version:[^\r\n]*", re.MULTILINE)
 
 Lookup = Callable[[str], Optional[Expected]]
 """Gives what the named set makes, or None where that is not known; with an empty name, the set that is meant."""
@@ -104,10 +106,10 @@ def check(build: Build, lookup: Lookup, expect: str = "") -> Verdict:
         UsageError: the manifest is of another format.
         Findings: the manifest is damaged; or there is none, because this is upstream's build.
     """
-    if build.manifest is None:
+    if MANIFEST not in build.info:
         return _check_without_manifest(build, lookup(""), expect)
     name = f"{build.dist_info}/{MANIFEST}"
-    own = declared.parse(build.manifest, f"{build.where}: {name}")
+    own = declared.parse(build.info[MANIFEST], f"{build.where}: {name}")
     expected = lookup(own.set)
     against = [MANIFEST, "RECORD"]
     findings = list(_against_name(build, own))
@@ -117,8 +119,9 @@ def check(build: Build, lookup: Lookup, expect: str = "") -> Verdict:
             findings.append(Finding(name, Kind.MANIFEST, f"has sha256 {own.sha256}, expected is {expect}"))
     if expected:
         against.append(f"set {expected.set}")
-        if own.set != expected.set:
-            findings.append(Finding(name, Kind.MANIFEST, f"is of set {own.set}, expected is {expected.set}"))
+        if (own.set, own.package) != (expected.set, expected.package):
+            detail = f"is of {own.package} of set {own.set}, expected is {expected.package} of set {expected.set}"
+            findings.append(Finding(name, Kind.MANIFEST, detail))
         else:
             findings += compare(build.digests, expected)
             findings += _against_upstream(build, own, expected)
@@ -127,7 +130,8 @@ def check(build: Build, lookup: Lookup, expect: str = "") -> Verdict:
             detail = f"has sha256 {own.sha256}, which no wheel of this dist/{expected.set} has"
             findings.append(Finding(name, Kind.MANIFEST, detail))
     findings += _against_manifest(build, own)
-    findings += _against_record(build, own.package)
+    findings += _outside(build, own.package)
+    findings += _against_record(build)
     if own.fingerprint != fingerprint.of(own.files, own.package):
         findings.append(Finding(name, Kind.MANIFEST, f"says fingerprint {own.fingerprint}, its files give another"))
     seal = fingerprint.of(build.digests, own.package)
@@ -156,7 +160,7 @@ def _check_without_manifest(build: Build, expected: Expected | None, expect: str
     if differing or expect:
         shown = ", ".join(f"{number} {kind}" for kind, number in sorted(differing.items())) or "no digest to expect"
         raise Findings(f"{what}, and it is not what set {expected.set} makes in place ({shown})", hint=hint)
-    rows = one_a_file(_against_record(build, expected.package))
+    rows = one_a_file([*_outside(build, expected.package), *_against_record(build)])
     against = (f"set {expected.set}", "RECORD")
     return Verdict(str(build.where), expected.set, build.version, seal, len(build.files), against, rows)
 
@@ -178,23 +182,47 @@ def compare(files: Mapping[str, str], expected: Expected) -> Iterator[Finding]:
             yield Finding(path, Kind.CHANGED, f"sha256 {now}, set {expected.set} makes {should}")
 
 
+def kept(build: Build, package: str) -> dict[str, str]:
+    """What a patched build has from upstream besides the Python files that count: sha256 by path.
+
+    Files of .dist-info have its name left out, and METADATA its version: the two that differ.
+    """
+    found = {
+        path: sha
+        for path, sha in build.digests.items()
+        if path.startswith(f"{package}/") and not fingerprint.counts(path, package)
+    }
+    for name, data in build.info.items():
+        if name not in {MANIFEST, "RECORD"} | _INSTALLERS | _SIGNATURES:
+            same = _VERSION.sub(b"Version:", data, count=1) if name == "METADATA" else data
+            found[f".dist-info/{name}"] = manifest.sha256(same)
+    return {path: sha for path, sha in found.items() if not path.startswith(".dist-info/sboms/")}
+
+
 def _against_upstream(build: Build, own: Declared, expected: Expected) -> Iterator[Finding]:
     """What the set has no say in is as in the upstream wheel, where that is at hand."""
     if own.upstream not in expected.made_from:
         detail = f"says that it was made from {own.upstream}, which set {expected.set} does not pin"
         yield Finding(f"{build.dist_info}/{MANIFEST}", Kind.MANIFEST, detail)
         return
-    kept = expected.made_from[own.upstream]
-    for path in sorted(kept.keys() | build.files.keys()) if kept else ():
-        now, should = build.files.get(path), kept.get(path)
-        if not path.startswith(f"{own.package}/") or fingerprint.counts(path, own.package):
-            continue
-        if now is None:
-            yield Finding(path, Kind.MISSING, "upstream's wheel has it")
-        elif should is None:
-            yield Finding(path, Kind.EXTRA, f"neither upstream's wheel nor set {expected.set} has it")
-        elif now.sha256 != should:
-            yield Finding(path, Kind.CHANGED, f"sha256 {now.sha256}, upstream's wheel has {should}")
+    should = expected.made_from[own.upstream]
+    now = kept(build, expected.package)
+    for path in sorted(should.keys() | now.keys()) if should else ():
+        here = build.dist_info[: -len(".dist-info")] + path if path.startswith(".dist-info/") else path
+        if path not in now:
+            yield Finding(here, Kind.MISSING, "upstream's wheel has it")
+        elif path not in should:
+            yield Finding(here, Kind.EXTRA, f"neither upstream's wheel nor set {expected.set} has it")
+        elif now[path] != should[path]:
+            yield Finding(here, Kind.CHANGED, "is not as in upstream's wheel")
+
+
+def _outside(build: Build, package: str) -> Iterator[Finding]:
+    """A wheel, or RECORD of an installation, with files elsewhere: a .pth runs at each start of Python."""
+    listed = declared.parse_record(build.info.get("RECORD", b""))[0] if build.installed else {}
+    for path in sorted(build.files.keys() | listed.keys()):
+        if not path.startswith((f"{package}/", f"{build.dist_info}/")):
+            yield Finding(path, Kind.EXTRA, f"lies outside of {package}")
 
 
 def _against_manifest(build: Build, own: Declared) -> Iterator[Finding]:
@@ -212,19 +240,19 @@ def _against_manifest(build: Build, own: Declared) -> Iterator[Finding]:
             yield Finding(path, Kind.CHANGED, f"sha256 {now.sha256}, the manifest says {should}")
 
 
-def _against_record(build: Build, package: str) -> Iterator[Finding]:
+def _against_record(build: Build) -> Iterator[Finding]:
     info = f"{build.dist_info}/"
-    if build.record is None:
+    if "RECORD" not in build.info:
         yield Finding(f"{info}RECORD", Kind.MISSING, "every wheel and installation has one")
         return
-    rows, wrong = declared.parse_record(build.record)
+    rows, wrong = declared.parse_record(build.info["RECORD"])
     for path, why in wrong:
         yield Finding(path, Kind.RECORD, why)
     unlisted = {info + name for name in (_SIGNATURES | _INSTALLERS if build.installed else _SIGNATURES)}
     for path in sorted(rows.keys() | build.files.keys()):
         row, now = rows.get(path), build.files.get(path)
-        if build.installed and (not path.startswith((f"{package}/", info)) or "__pycache__/" in path):
-            continue  # scripts, and what Python compiled
+        if build.installed and "__pycache__/" in path:
+            continue  # `with_caches` looks into them
         if row is None:
             if path not in unlisted:
                 yield Finding(path, Kind.RECORD, "has no row")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from patchset.verify.expected import Expected
 
 _PACKAGE = "vllm_ascend"
+_FIELDS = ("where", "ok", "set", "version", "fingerprint", "files", "caches")
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
@@ -78,6 +79,8 @@ def _refuse(arguments: argparse.Namespace) -> None:
             raise UsageError(f"--{option} goes with --{needs}")
     if arguments.python and arguments.path:
         raise UsageError("--python and --path say the same thing twice", hint="give one of them")
+    if arguments.expect.strip("0123456789abcdef") or len(arguments.expect) not in (0, 64):
+        raise UsageError(f"{arguments.expect} is no sha256", hint="give 64 hex digits, as sha256sum prints them")
     if arguments.expect and (arguments.tree or arguments.dist or len(arguments.wheel or [""]) > 1):
         raise UsageError("--expect is the digest of one patchset.json", hint="give it with --installed or one --wheel")
 
@@ -105,10 +108,7 @@ def document(verdicts: Sequence[Verdict]) -> dict[str, Any]:
         "ok": all(verdict.ok for verdict in verdicts),
         "verdicts": [
             {
-                **{
-                    key: getattr(verdict, key)
-                    for key in ("where", "ok", "set", "version", "fingerprint", "files", "caches")
-                },
+                **{key: getattr(verdict, key) for key in _FIELDS},
                 "against": list(verdict.against),
                 "findings": [
                     {"path": row.path, "kind": row.kind.value, "detail": row.detail} for row in verdict.findings

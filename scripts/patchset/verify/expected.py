@@ -24,8 +24,8 @@ class Expected:
         files: sha256 of each Python file of the patched package that counts for the fingerprint.
         pristine: the same of the unpatched one.
         others: sha256 of each other file of a whole tree.
-        made_from: for each upstream file that builds may be made from, by its sha256, the digests of what it has in
-            the package besides `files`: compiled libraries; empty where the file is not at hand.
+        made_from: for each upstream file that builds may be made from, by its sha256, the digests of what builds keep
+            of it besides `files`, by the path that `kept` gives; empty where the file is not at hand.
         manifests: sha256 of the patchset.json of each wheel made, by the wheel's name; empty where that is not known.
     """
 

@@ -72,13 +72,13 @@ def render(build: Build, titles: Mapping[str, str]) -> bytes:
 
 def _serial(build: Build) -> uuid.UUID:
     """Derived from everything that the SBOM is about."""
-    about = [build.file, build.upstream.sha256, build.plan.series, __version__, build.files]
-    return uuid.uuid5(_SERIALS, canonical.render([*about[:-1], dict(build.files)]).decode())
+    about = [build.file, build.upstream.sha256, build.plan.series, __version__, dict(build.files)]
+    return uuid.uuid5(_SERIALS, canonical.render(about).decode())
 
 
 def _component(build: Build, titles: Mapping[str, str]) -> Component:
     release = build.plan.patch_set.ascend
-    [Commit(uid=release.commit, url=XsUri(f"{REPOSITORY}/commit/{release.commit}"))] if release.commit else []
+    commit = Commit(uid=release.commit, url=XsUri(f"{REPOSITORY}/commit/{release.commit}"))
     pedigree = Pedigree(
         ancestors=[
             Component(
@@ -89,9 +89,7 @@ def _component(build: Build, titles: Mapping[str, str]) -> Component:
                 hashes=[_sha256(build.upstream.sha256)],
             )
         ],
-        commits=[Commit(uid=release.commit, url=XsUri(f"{REPOSITORY}/commit/{release.commit}"))]
-        if release.commit
-        else [],
+        commits=[commit] if release.commit else [],
         patches=[_patch(step.patch, build.plan.patch_set.name, titles) for step in build.plan.steps],
         notes=f"vllm-ascend {release.version} with patch set {build.plan.patch_set.name}",
     )

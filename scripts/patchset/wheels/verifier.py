@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import patchset
 from patchset import cache, fingerprint, plan
-from patchset.verify import build
+from patchset.verify import build, checks
 from patchset.verify.expected import Expected
 
 if TYPE_CHECKING:
@@ -64,14 +64,12 @@ def expect(patch_set: PatchSet, manifests: Mapping[str, str] | None = None, *, c
 
 
 def _kept(pin: Artifact, package: str) -> dict[str, str]:
-    """What the set has no say in of a wheel in the cache: sha256 of its libraries and of what its build wrote."""
+    """What builds keep of a wheel in the cache besides what the set knows; nothing where it is not there."""
     file = cache.location(pin)
     if file.suffix != ".whl" or not file.is_file():
         return {}
     cache.check(file, pin, hint="remove it, and let the next command fetch it anew")
-    files = build.read_wheel(file).digests
-    ours = (path for path in files if path.startswith(f"{package}/") and not fingerprint.counts(path, package))
-    return {path: files[path] for path in ours}
+    return checks.kept(build.read_wheel(file), package)
 
 
 def archive(expected: Expected) -> bytes:
