@@ -135,7 +135,7 @@ review: $(READY) ## write the review page of the diff against upstream, and its 
 test: lint test-unit test-overlay ## all checks and tests
 	@$(PATCHSET) smoke $(VERSION) --device $(DEVICE) $(offline)
 
-lint: $(DEV) ## ruff, mypy --strict, codespell
+lint: $(DEV) ## ruff, mypy --strict, codespell; patches, series, overlay and pins
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -145,6 +145,7 @@ lint: $(DEV) ## ruff, mypy --strict, codespell
 	  MYPYPATH=$$merged $(BIN)/mypy --explicit-package-bases --ignore-missing-imports --python-version 3.10 $$merged/vllm_ascend; \
 	done
 	$(BIN)/codespell
+	$(PATCHSET) lint $(offline)
 
 format: $(DEV) ## let ruff format the code
 	$(BIN)/ruff check --fix .

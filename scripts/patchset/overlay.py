@@ -11,6 +11,13 @@ that code is noticed:
     path = "vllm_ascend/worker/model_runner_v1.py"
     symbol = "NPUModelRunner._get_forward_metadata_across_dp"
     sha256 = "..."  # of the symbol's lines; `patchset record` writes it
+
+A public name of upstream that the patched tree has no more, or with another signature, is explained there too:
+
+    [[breaks]]
+    path = "vllm_ascend/torchair/torchair_model_runner.py"
+    symbol = "NPUTorchairModelRunner.get_dp_padding"
+    why = "upstream calls it nowhere"
 """
 
 from __future__ import annotations
@@ -53,11 +60,27 @@ class Replaced:
 
 
 @dataclass(frozen=True)
+class Broken:
+    """A public name of upstream that the patched tree lacks, or has with another signature, and why that must be.
+
+    Attributes:
+        path: upstream's file.
+        symbol: dotted name in it; empty for the whole file.
+        why: the reason.
+    """
+
+    path: str
+    symbol: str
+    why: str
+
+
+@dataclass(frozen=True)
 class Overlay:
-    """What a set installs: file content by path, and what that replaces."""
+    """What a set installs: file content by path, what that replaces, and what of upstream's API is not kept."""
 
     files: Mapping[str, bytes]
     replaces: tuple[Replaced, ...]
+    breaks: tuple[Broken, ...] = ()
 
     @property
     def lines(self) -> int:
@@ -93,17 +116,28 @@ def load(patch_set: PatchSet) -> Overlay:
                     hint="put the logic in a new module and hook it in with a patch",
                 )
             files[path] = file.read_bytes()
-    return Overlay(files, _replaces(overlay_toml(patch_set.name, patch_set.root), files, upstream))
+    replaces, breaks = _declared(overlay_toml(patch_set.name, patch_set.root), files, upstream)
+    return Overlay(files, replaces, breaks)
 
 
-def _replaces(file: Path, files: Mapping[str, bytes], upstream: Mapping[str, str]) -> tuple[Replaced, ...]:
+def _declared(
+    file: Path, files: Mapping[str, bytes], upstream: Mapping[str, str]
+) -> tuple[tuple[Replaced, ...], tuple[Broken, ...]]:
+    """What overlay.toml says."""
     if not file.is_file():
-        return ()
+        return (), ()
     try:
         top = _Table(file, "", tomllib.loads(file.read_text(encoding="utf-8")))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{file}: {error}") from error
-    rows = []
+
+    def path_of(table: _Table) -> str:
+        path = table.text("path")
+        if path not in upstream:
+            raise table.refuse("path", f"names {path!r}, which upstream does not have")
+        return path
+
+    replaces = []
     for number, value in enumerate(top.take("module", list, []), start=1):
         module = _Table(file, f"module[{number}]", value)
         path = module.text("path")
@@ -111,14 +145,17 @@ def _replaces(file: Path, files: Mapping[str, bytes], upstream: Mapping[str, str
             raise module.refuse("path", f"names {path!r}, which the overlay does not have")
         for index, entry in enumerate(module.take("replaces", list, []), start=1):
             table = _Table(file, f"{module.name}.replaces[{index}]", entry)
-            row = Replaced(path, table.text("path"), table.text("symbol", default=""), table.text("sha256", default=""))
-            if row.path not in upstream:
-                raise table.refuse("path", f"names {row.path!r}, which upstream does not have")
+            symbol, sha256 = table.text("symbol", default=""), table.text("sha256", default="")
+            replaces.append(Replaced(path, path_of(table), symbol, sha256))
             table.finish()
-            rows.append(row)
         module.finish()
+    breaks = []
+    for number, value in enumerate(top.take("breaks", list, []), start=1):
+        table = _Table(file, f"breaks[{number}]", value)
+        breaks.append(Broken(path_of(table), table.text("symbol", default=""), table.text("why")))
+        table.finish()
     top.finish()
-    return tuple(rows)
+    return tuple(replaces), tuple(breaks)
 
 
 def symbol_sha256(source: bytes, symbol: str) -> str | None:

@@ -108,6 +108,7 @@ class FilePatch:
         executable: the mode of a new file.
         old_blob, new_blob: git's ids of the contents before and after; all zeros where there is none.
         hunks: in the order of the file.
+        line: number of its `diff --git` line in the patch file, from 1.
     """
 
     path: str
@@ -117,6 +118,7 @@ class FilePatch:
     old_blob: str
     new_blob: str
     hunks: tuple[Hunk, ...]
+    line: int
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,10 @@ class Patch:
     files: tuple[FilePatch, ...]
     diff: bytes
     sha256: str
+
+    def lines(self) -> unidiff.PatchSet:
+        """The diff as unidiff has it, line by line; `parse` has made sure that it reads the same."""
+        return unidiff.PatchSet(self.diff, encoding="utf-8")
 
     @property
     def added(self) -> int:
@@ -195,7 +201,7 @@ def parse(name: str, data: bytes) -> Patch:
 def _second_opinion(patch: Patch) -> None:
     """unidiff must read the same files and the same counts."""
     try:
-        parsed = unidiff.PatchSet(patch.diff, encoding="utf-8")
+        parsed = patch.lines()
     except UnidiffParseError as error:
         raise MalformedPatch(patch.name, 1, f"unidiff cannot read it: {error}", Fault.FORM) from error
     theirs = [(file.path, file.added, file.removed) for file in parsed]
@@ -262,7 +268,7 @@ class _Reader:
         elif not (creates or deletes):
             self.refuse("the file has no hunk", start)
         executable = bool(mode and mode[2] == "100755")
-        return FilePatch(path, creates, deletes, executable, old_blob, new_blob, hunks)
+        return FilePatch(path, creates, deletes, executable, old_blob, new_blob, hunks, start + 1)
 
     def git_line(self, line: str) -> str:
         """The path of a `diff --git a/P b/P` line."""

@@ -121,7 +121,7 @@ def make(
         for file in patch.files:
             now[file.path] = exact.apply(patch.name, file, content(file.path))
             executable[file.path] = file.executable
-            _compile(file.path, now[file.path], patch.name)
+            check_compiles(file.path, now[file.path], patch.name)
         steps.append(Step(patch, {file.path: now[file.path] for file in patch.files}))
     modules = overlay.load(patch_set)
     if pinned:
@@ -130,7 +130,7 @@ def make(
         if content(path) is not None:
             message = f"{path} is made by a patch and by the overlay"
             raise PatchDoesNotApply(message, patch="overlay", path=path, hint="keep one of the two")
-        _compile(path, data, "overlay")
+        check_compiles(path, data, "overlay")
         now[path] = data
     changes = {
         path: Change(before[path], now[path], executable.get(path, False)) for path in now if before[path] != now[path]
@@ -138,8 +138,8 @@ def make(
     return Plan(patch_set, tuple(steps), modules, changes)
 
 
-def _compile(path: str, data: bytes | None, origin: str) -> None:
-    """Byte-compiles a Python file in memory: nothing is written."""
+def check_compiles(path: str, data: bytes | None, origin: str) -> None:
+    """Raises PatchDoesNotApply where a Python file does not byte-compile; nothing is written."""
     if data is None or not path.endswith(".py"):
         return
     try:

@@ -15,6 +15,7 @@ from patchset.authoring import commits, folder, tree
 from patchset.errors import TargetModified
 from patchset.git import blob_id
 from patchset.source import Source
+from patchset.upstream import check_given
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -49,6 +50,8 @@ def run(patch_set: PatchSet, *, upstream: Path | None, offline: bool, dry_run: b
     Raises:
         PatchsetError: patches/ is as before.
     """
+    if upstream:
+        check_given(patch_set, upstream)
     with tree.session(patch_set) as repository:
         if not dry_run:
             folder.recover(patch_set, "export", terminal)

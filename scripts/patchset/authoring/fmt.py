@@ -14,6 +14,7 @@ from patchset.authoring import canonical, commits, folder
 from patchset.errors import PatchDoesNotApply
 from patchset.git import Repository
 from patchset.source import Source
+from patchset.upstream import check_given
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +40,8 @@ def run(patch_set: PatchSet, *, upstream: Path | None, offline: bool, dry_run: b
         PatchsetError: a patch is malformed or does not fit, or its canonical form would mean something else; nothing
             is written.
     """
+    if upstream:
+        check_given(patch_set, upstream)
     if not dry_run:
         folder.recover(patch_set, "fmt", terminal)
     source = Source(patch_set, given=upstream, offline=offline, terminal=terminal)

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""lint: the checks of patches, series, overlay and pins."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+
+    from patchset.menu import Menu
+    from patchset.terminal import Terminal
+
+
+def add(menu: Menu) -> None:
+    """Adds this command."""
+    one = menu.bare("lint", "check the patches, the series, the overlay and the digests of sets", lint)
+    one.add_argument("sets", metavar="SET", nargs="*", help="folders of patches/; all of them by default")
+    menu.source(one)
+    one.add_argument("--sarif", action="store_true", help="print a SARIF 2.1.0 log on stdout")
+    one.add_argument("--codes", action="store_true", help="print what each code means, and check nothing")
+    one.add_argument(
+        "--today",
+        type=date.fromisoformat,
+        default=None,
+        metavar="DAY",
+        help="the day that Review-By is held against (default: today, UTC)",
+    )
+
+
+def lint(arguments: argparse.Namespace, terminal: Terminal) -> int:
+    """`patchset lint`."""
+    from patchset.errors import UsageError
+    from patchset.lint import check, sarif
+    from patchset.lint.findings import Code
+
+    if arguments.sarif and arguments.json:
+        raise UsageError("--sarif and --json exclude each other")
+    if arguments.codes:
+        for code in Code:
+            terminal.note(f"{code.id}  {code.label:17}  {code.summary}")
+        terminal.document({code.id: {"name": code.label, "summary": code.summary} for code in Code})
+        return 0
+    report = check.run(
+        arguments.sets,
+        today=arguments.today or datetime.now(UTC).date(),
+        upstream=arguments.upstream,
+        offline=arguments.offline,
+        terminal=terminal,
+    )
+    if arguments.sarif:
+        print(json.dumps(sarif.document(report.findings), indent=2))
+    else:
+        for finding in report.findings:
+            terminal.note(str(finding))
+    terminal.document(
+        {
+            "command": "lint",
+            "sets": list(report.sets),
+            "patches": report.patches,
+            "findings": [finding.as_dict() for finding in report.findings],
+        }
+    )
+    terminal.step(f"{len(report.findings)} findings in {report.patches} patches of {', '.join(report.sets)}")
+    return 1 if report.findings else 0

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Series and folder agree both ways, and each patch file can be read, strictly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from patchset import header, patchfile, series
+from patchset.errors import PatchDoesNotApply
+from patchset.lint import findings
+from patchset.lint.findings import Code
+from patchset.patchfile import Fault, MalformedPatch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from patchset.lint.findings import Finding
+    from patchset.patchfile import Patch
+
+_FAULTS = {
+    Fault.SIZE: Code.TOO_LARGE,
+    Fault.ENCODING: Code.NOT_UTF8,
+    Fault.FORM: Code.MALFORMED,
+    Fault.PATH: Code.BAD_PATH,
+    Fault.MODE: Code.MODE,
+    Fault.RENAME: Code.RENAME,
+    Fault.BINARY: Code.BINARY,
+    Fault.INDEX: Code.SHORT_INDEX,
+    Fault.COUNT: Code.HUNK_COUNT,
+}
+_FIELD_FAULTS = {
+    header.Fault.MISSING: Code.FIELD_MISSING,
+    header.Fault.UNKNOWN: Code.FIELD_UNKNOWN,
+    header.Fault.TWICE: Code.FIELD_TWICE,
+    header.Fault.MALFORMED: Code.FIELD_MALFORMED,
+}
+
+
+@dataclass(frozen=True)
+class Read:
+    """A patch file that could be read: where it lies, its bytes, and what they say."""
+
+    file: Path
+    data: bytes
+    patch: Patch
+
+
+def names(folder: Path) -> tuple[list[str], list[Finding]]:
+    """The patches of a set, in the order of the series, each once; and where series and folder disagree."""
+    file = folder / "series"
+    present = {entry.name for entry in folder.glob("*.patch")}
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        return sorted(present), [findings.at(file, 1, Code.SET_UNREADABLE, f"the series cannot be read: {error}")]
+    listed: list[str] = []
+    found = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        for name in series.names(line):
+            if name in listed:
+                found.append(findings.at(file, number, Code.LISTED_TWICE, f"{name} is listed twice"))
+            elif name not in present:
+                found.append(findings.at(file, number, Code.NOT_IN_FOLDER, f"{name} is listed and not in the folder"))
+            else:
+                listed.append(name)
+    for name in sorted(present - set(listed)):
+        found.append(findings.at(folder / name, 1, Code.NOT_IN_SERIES, "the series does not list this patch"))
+    return listed, found
+
+
+def read(file: Path) -> tuple[Read | None, list[Finding]]:
+    """A patch file, or what keeps it from being one."""
+    try:
+        data = patchfile.read(file)
+        return Read(file, data, patchfile.parse(file.name, data)), []
+    except MalformedPatch as error:
+        code, line, why = _FAULTS[error.fault], error.line, error.why
+        if code is not Code.TOO_LARGE and b"\r\n" in data:
+            code, line = Code.CARRIAGE_RETURN, data.count(b"\n", 0, data.index(b"\r\n")) + 1
+            why = f"the line ends with a carriage return, and {why}"
+        return None, [findings.at(file, line, code, why)]
+    except PatchDoesNotApply:  # the header, of which every problem is told
+        text = data.decode().partition("\n---\n")[0] + "\n"
+        return None, [
+            findings.at(file, problem.line, _FIELD_FAULTS[problem.fault], problem.why)
+            for problem in header.read(text)[1]
+        ]
+
+
+def same(rows: list[Read]) -> Iterator[Finding]:
+    """Patches that are the same as one before."""
+    seen: dict[str, Read] = {}
+    for row in rows:
+        first = seen.setdefault(row.patch.sha256, row)
+        if first is not row:
+            yield findings.at(row.file, 1, Code.SAME_PATCH, f"the same as {first.file.name}")

@@ -1,0 +1,346 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each code of `patchset lint` is found where it should be, and nothing else is."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import HEADER, PACKAGE, SET, UPSTREAM, World, git_diff, read_tree
+
+from patchset.lint import api
+from patchset.lint.findings import Code
+
+RUNNER = f"{PACKAGE}/runner.py"
+COMM = f"{PACKAGE}/comm.py"
+TODAY = ("--today", "2026-11-24")
+OVERLAY_TOML = f"overlay/{SET}/overlay.toml"
+
+BREAKS = f"""\
+[[breaks]]
+path = "{RUNNER}"
+symbol = "step_25"
+why = "counted twice"
+
+[[breaks]]
+path = "{PACKAGE}/old.py"
+why = "old"
+"""
+
+
+@pytest.fixture
+def clean(world: World) -> World:
+    """The usual set, canonical, with a reason for what it takes from upstream's API."""
+    assert world.run("fmt", SET, "--offline") == 0
+    file = world.root / OVERLAY_TOML
+    file.parent.mkdir()
+    file.write_text(BREAKS)
+    return world
+
+
+def lint(world: World, capsys: pytest.CaptureFixture[str], *words: str, code: int = 1) -> list[str]:
+    """The findings, one a line, below patches/<set>/ where they are there."""
+    capsys.readouterr()
+    assert world.run("lint", *words, "--offline", *TODAY) == code
+    return [line.removeprefix(f"patches/{SET}/") for line in capsys.readouterr().out.splitlines()]
+
+
+def test_a_clean_set_has_no_finding(clean: World, capsys: pytest.CaptureFixture[str]) -> None:
+    before = read_tree(clean.root)
+    assert lint(clean, capsys, code=0) == []
+    assert lint(clean, capsys, SET, code=0) == []
+    assert read_tree(clean.root) == before
+
+
+def change(old: str, new: str) -> Callable[[str], str]:
+    def edit(text: str) -> str:
+        assert old in text
+        return text.replace(old, new, 1)
+
+    return edit
+
+
+BAD_PATCHES = [
+    ("undercounted", lambda text: text + "+SILENTLY LOST\n", "35: PS210"),
+    ("overcounted", change("@@ -2,7 +2,7 @@", "@@ -2,8 +2,8 @@"), "27: PS210 .*counts 8/8"),
+    ("cut-off", lambda text: text[: text.rindex("@@ -")], "14: PS302"),
+    ("lying-path", change(f"+++ b/{RUNNER}", "+++ b/tiny_ascend/other.py"), "17: PS205"),
+    ("outside", lambda text: text.replace(RUNNER, "../../etc/passwd"), "14: PS205"),
+    ("rename", change(f"b/{RUNNER}\nindex", f"b/{PACKAGE}/ranner.py\nindex"), "14: PS207"),
+    ("mode", change("index ", "old mode 100644\nnew mode 100755\nindex "), "15: PS206"),
+    ("short-index", lambda text: re.sub(r"index (.{7}).{33}\.\.(.{7}).{33}", r"index \1..\2", text), "15: PS209"),
+    ("no-header", lambda text: text[text.index("diff --git") :], ": PS201"),
+    ("empty", lambda _: "", "1: PS201"),
+    ("no-newline", lambda text: text[:-1], "34: PS201"),
+    ("unknown-field", change("Origin: vendor", "Origin: vendor\nColour: red"), "7: PS402"),
+    ("missing-field", change("Origin: vendor\n", ""), "1: PS401"),
+    ("twice", change("Origin: vendor\n", "Origin: vendor\nOrigin: vendor\n"), "6: PS403"),
+    ("status", change("Pending", "Merged"), "7: PS404"),
+    ("no-why", change("Why: because.\n\nHow: so.\n", ""), "1: PS401"),
+    ("date", change("Mon, 02 Nov 2026 10:00:00 +0000", "yesterday"), "3: PS404"),
+    ("stale", change("-step_5 = 5\n", "-step_5 = 6\n"), "18: PS301"),
+    ("offset", change("@@ -2,7 +2,7 @@", "@@ -3,7 +3,7 @@"), "18: PS301 .*hunk 1 of 2.*offset -1"),
+    ("conflict-marker", change("+step_5 = 50\n", "+<<<<<<< HEAD\n"), "23: PS212"),
+    ("trailing-space", change("+step_5 = 50\n", "+step_5 = 50 \n"), "23: PS211"),
+    ("carriage-return", change("+step_5 = 50\n", "+step_5 = 50\r\n"), "23: PS204"),
+    ("does-not-compile", change("+step_5 = 50\n", "+step_5 = (\n"), "14: PS303"),
+    ("false-index", lambda text: re.sub(r"\.\..{8}", "..01234567", text), "14: PS302"),
+    ("unfolded", change("Resolves: D1, D3", "Resolves: D1,\n D3"), "PS213"),
+    ("resolves", change("D1, D3", "Defect 1"), "5: PS404"),
+    ("origin", change("Origin: vendor", "Origin: somewhere"), "6: PS404"),
+    ("forwarded", change("Upstream-Status", "Forwarded: maybe\nUpstream-Status"), "7: PS404"),
+    ("pending", change("Upstream-Status", "Forwarded: not-needed\nUpstream-Status"), "7: PS405"),
+    ("submitted", change("Pending", "Submitted [the list]"), "7: PS405"),
+    ("backport", change("Pending", "Backport"), "7: PS404 .*brackets"),
+    (
+        "inappropriate",
+        change("Upstream-Status: Pending", "Forwarded: a/b#1\nUpstream-Status: Inappropriate [x]"),
+        "7: PS405",
+    ),
+    ("related", change("Origin", "Related-PR: #12\nOrigin"), "6: PS404"),
+    ("no-day", change("Removal-Plan", "Review-By: 2026-02-30\nRemoval-Plan"), "8: PS404"),
+    ("passed", change("Removal-Plan", "Review-By: 2026-11-23\nRemoval-Plan"), "8: PS406"),
+    ("before", change("Removal-Plan", "Review-By: 2026-11-01\nRemoval-Plan"), "8: PS405"),
+    ("last-update", change("Removal-Plan", "Last-Update: 2026-11-01\nRemoval-Plan"), "8: PS405"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "wanted"), [row[1:] for row in BAD_PATCHES], ids=[row[0] for row in BAD_PATCHES])
+def test_a_bad_patch(
+    clean: World, capsys: pytest.CaptureFixture[str], spoil: Callable[[str], str], wanted: str
+) -> None:
+    file = clean.folder / "0001-steps.patch"
+    text = file.read_text()
+    file.write_text(spoil(text), newline="")
+    before = read_tree(clean.folder)
+    found = lint(clean, capsys)
+    assert any(re.search(wanted, line) for line in found), found
+    assert all(re.fullmatch(r"[\w./-]+:\d+: PS\d{3} .+", line) for line in found)
+    assert read_tree(clean.folder) == before
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (lambda data: data.replace(b"because", b"\xff\xfe"), Code.NOT_UTF8),
+        (lambda data: data.replace(b"\n", b"\r\n"), Code.CARRIAGE_RETURN),
+        (lambda data: data + b"+" * (50 * 1024 * 1024) + b"\n", Code.TOO_LARGE),
+    ],
+)
+def test_bad_bytes(
+    clean: World, capsys: pytest.CaptureFixture[str], data: Callable[[bytes], bytes], code: Code
+) -> None:
+    file = clean.folder / "0001-steps.patch"
+    file.write_bytes(data(file.read_bytes()))
+    found = lint(clean, capsys)
+    assert any(line.startswith("0001-steps.patch:") and f" {code.id} " in line for line in found), found
+
+
+def test_a_patch_that_does_not_fit_is_told_once(clean: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """What comes after it in the same file is not held against a content that nobody knows."""
+    file = clean.folder / "0001-steps.patch"
+    file.write_text(file.read_text().replace("-step_5 = 5\n", "-step_5 = 6\n"))
+    assert [line.split()[1] for line in lint(clean, capsys)] == ["PS301"]
+
+
+def test_what_comes_after_an_unreadable_patch_is_not_blamed(clean: World, capsys: pytest.CaptureFixture[str]) -> None:
+    file = clean.folder / "0001-steps.patch"
+    file.write_text(file.read_text() + "+SILENTLY LOST\n")
+    assert [line.split(" text ")[0] for line in lint(clean, capsys)] == ["0001-steps.patch:35: PS210"]
+
+
+def test_a_binary_patch(clean: World, capsys: pytest.CaptureFixture[str]) -> None:
+    zero, blob = "0" * 40, "1" * 40
+    diff = f"diff --git a/x.bin b/x.bin\nnew file mode 100644\nindex {zero}..{blob}\n"
+    clean.add("0004-binary.patch", HEADER.format(subject="x") + diff + "Binary files /dev/null and b/x.bin differ\n")
+    clean.add("0005-binary.patch", HEADER.format(subject="y") + diff + "GIT binary patch\nliteral 0\nHc\n")
+    assert [line.split(" a ")[0] for line in lint(clean, capsys)] == [
+        "0004-binary.patch:16: PS208",
+        "0005-binary.patch:16: PS208",
+    ]
+
+
+def test_review_by_is_held_against_the_day(clean: World, capsys: pytest.CaptureFixture[str]) -> None:
+    file = clean.folder / "0001-steps.patch"
+    file.write_text(file.read_text().replace("Removal-Plan", "Review-By: 2026-12-31\nRemoval-Plan"))
+    assert lint(clean, capsys, code=0) == []
+    assert clean.run("lint", "--offline", "--today", "2027-01-01") == 1
+    assert "0001-steps.patch:8: PS406 Review-By 2026-12-31 has passed" in capsys.readouterr().out
+    assert clean.run("apply", SET, "--no-smoke", "--offline") == 0
+
+
+def test_series_and_folder_agree_both_ways(clean: World, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = clean.folder
+    (folder / "series").write_text("# ours\n0001-steps.patch\n0009-none.patch\n0001-steps.patch\n0003-drop-old.patch\n")
+    shutil.copy(folder / "0003-drop-old.patch", folder / "0004-again.patch")
+    found = lint(clean, capsys)
+    assert found[:3] == [
+        "0002-hook.patch:1: PS103 the series does not list this patch",
+        "0004-again.patch:1: PS103 the series does not list this patch",
+        "series:3: PS102 0009-none.patch is listed and not in the folder",
+    ]
+    assert found[3] == "series:4: PS104 0001-steps.patch is listed twice"
+    (folder / "series").write_text("0001-steps.patch\n0002-hook.patch\n0003-drop-old.patch\n0004-again.patch\n")
+    assert "0004-again.patch:1: PS105 the same as 0003-drop-old.patch" in lint(clean, capsys)
+    (folder / "series").unlink()
+    assert any(line.startswith("series:1: PS101") for line in lint(clean, capsys))
+
+
+def test_a_stale_record(clean: World, capsys: pytest.CaptureFixture[str]) -> None:
+    overlay = clean.root / "overlay" / "shared" / PACKAGE / "data_parallel" / "plan.py"
+    overlay.write_text("answer = 43\n")
+    (found,) = lint(clean, capsys)
+    line = found.split(":")[1]
+    text = (clean.folder / "set.toml").read_text().splitlines()
+    assert text[int(line) - 1] == f'[result.files."{PACKAGE}/data_parallel/plan.py"]'
+    assert f"PS106 {PACKAGE}/data_parallel/plan.py: patchset record v9.9.9" in found
+    clean.record()
+    file = clean.folder / "set.toml"
+    file.write_text(re.sub(r'tree = "..', 'tree = "00', file.read_text()))
+    assert "PS106 the tree's digest" in lint(clean, capsys)[0]
+    file.write_text("format = 9\n")
+    assert "set.toml:1: PS101" in lint(clean, capsys)[0]
+
+
+def test_a_pinned_symbol_that_has_changed(clean: World, capsys: pytest.CaptureFixture[str]) -> None:
+    module = f'[[module]]\npath = "{PACKAGE}/data_parallel/plan.py"\n\n[[module.replaces]]\npath = "{COMM}"\n'
+    toml = clean.root / OVERLAY_TOML
+    toml.write_text(f'{BREAKS}{module}symbol = "Comm.size"\n')
+    assert lint(clean, capsys) == [
+        f"{OVERLAY_TOML}:14: PS501 {COMM} Comm.size: pinned not recorded, found "
+        + lint(clean, capsys)[0].split("found ")[1]
+    ]
+    clean.record()
+    assert lint(clean, capsys, code=0) == []
+    toml.write_text(re.sub(r'sha256 = ".{8}', 'sha256 = "00000000', toml.read_text()))
+    assert ": PS501 " in lint(clean, capsys)[0] and "pinned 00000000" in lint(clean, capsys)[0]
+    toml.write_text(f'{BREAKS}{module}symbol = "Comm.gone"\n')
+    assert lint(clean, capsys) == [f"{OVERLAY_TOML}:14: PS501 {COMM} has no Comm.gone"]
+    toml.write_text("[[module]]\nfile = 1\n")
+    assert ": PS101 " in lint(clean, capsys)[0]
+
+
+def test_public_names_are_kept_or_explained(clean: World, capsys: pytest.CaptureFixture[str]) -> None:
+    after = UPSTREAM[COMM].replace("def choose():", "def choose(size):").replace("def size(self)", "def _size(self)")
+    clean.patch("0004-api.patch", {COMM: after})
+    clean.record()
+    assert clean.run("fmt", SET, "--offline") == 0
+    assert lint(clean, capsys) == [
+        f"{OVERLAY_TOML}:1: PS502 {COMM}: Comm.size is gone; say why in [[breaks]]",
+        f"{OVERLAY_TOML}:1: PS503 {COMM}: choose parameter was added as required (size); say why in [[breaks]]",
+    ]
+    rows = "".join(f'[[breaks]]\npath = "{COMM}"\nsymbol = "{name}"\nwhy = "so"\n' for name in ("choose", "Comm.size"))
+    (clean.root / OVERLAY_TOML).write_text(BREAKS + rows)
+    assert lint(clean, capsys, code=0) == []
+    stale = f'[[breaks]]\npath = "{COMM}"\nsymbol = "Comm"\nwhy = "so"\n'
+    (clean.root / OVERLAY_TOML).write_text(BREAKS + rows + stale)
+    assert lint(clean, capsys) == [
+        f"{OVERLAY_TOML}:19: PS504 [[breaks]] explains {COMM} Comm, which keeps its name and signature"
+    ]
+    (clean.root / OVERLAY_TOML).write_text(BREAKS.replace('why = "old"', ""))
+    assert "breaks[2].why is missing" in lint(clean, capsys)[0]
+
+
+def test_griffe_reads_signatures() -> None:
+    before = b"class A:\n    def f(self, a, b=1, *, c=2): ...\n    def _g(self, a): ...\n\nLIMIT = 1\n"
+    assert api.breaks("m.py", before, before) == ()
+    assert api.breaks("m.py", before, before.replace(b"c=2", b"c=2, d=3").replace(b"_g(self, a)", b"_g(self)")) == ()
+    (one,) = api.breaks("m.py", before, before.replace(b"b=1", b"b"))
+    assert (one.symbol, one.gone) == ("A.f", False) and "required" in one.why
+    (one,) = api.breaks("m.py", before, before.replace(b"LIMIT", b"LIMITS"))
+    assert (one.symbol, one.gone) == ("LIMIT", True)
+    (one,) = api.breaks("m.py", before, None)
+    assert (one.symbol, one.gone) == ("", True)
+
+
+def another_set(world: World, name: str, edit: Callable[[str], str]) -> None:
+    """A set of the same patches for the same release, one patch edited."""
+    folder = world.root / "patches" / name
+    shutil.copytree(world.folder, folder)
+    shutil.copytree(world.root / "overlay" / SET, world.root / "overlay" / name)
+    toml = folder / "set.toml"
+    toml.write_text(toml.read_text().replace("9.9.9", name.removeprefix("v")))
+    for file in folder.glob("*.patch"):
+        file.write_text(edit(file.read_text()))
+
+
+def test_the_same_patch_in_two_sets_differs_in_context_only(clean: World, capsys: pytest.CaptureFixture[str]) -> None:
+    another_set(clean, "v9.9.10", lambda text: text)
+    assert lint(clean, capsys, code=0) == []
+
+    def other_steps(text: str) -> str:
+        return text.replace("+step_5 = 50\n", "+step_5 = 51\n").replace(" step_5 = 50\n", " step_5 = 51\n")
+
+    another_set(clean, "v9.9.11", other_steps)
+    assert clean.run("record", "v9.9.11", "--offline") == 0
+    assert clean.run("fmt", "v9.9.11", "--offline") == 0
+    (found,) = lint(clean, capsys)
+    assert found == (
+        "patches/v9.9.11/0001-steps.patch:4: PS601 changes other lines of tiny_ascend/runner.py ('+step_5 = 51') "
+        "than in v9.9.9/0001-steps.patch; if that must be, say why in Set-Specific"
+    )
+    assert lint(clean, capsys, SET, code=0) == []
+    file = clean.root / "patches" / "v9.9.11" / "0001-steps.patch"
+    file.write_text(file.read_text().replace("Removal-Plan", "Set-Specific: another number there\nRemoval-Plan"))
+    assert lint(clean, capsys, code=0) == []
+
+
+def test_sarif_and_json_say_the_same(clean: World, capsys: pytest.CaptureFixture[str]) -> None:
+    file = clean.folder / "0001-steps.patch"
+    file.write_text(file.read_text().replace("+step_5 = 50\n", "+step_5 = 50 \n") + "+LOST\n")
+    (clean.folder / "series").write_text("0001-steps.patch\n0002-hook.patch\n")
+    lines = lint(clean, capsys)
+    assert clean.run("lint", "--offline", "--json", *TODAY) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert clean.run("lint", "--offline", "--sarif", *TODAY) == 1
+    log = json.loads(capsys.readouterr().out)
+    assert log["version"] == "2.1.0" and log["$schema"].endswith("/sarif-schema-2.1.0.json")
+    (run,) = log["runs"]
+    rules = run["tool"]["driver"]["rules"]
+    assert [rule["id"] for rule in rules] == [code.id for code in Code] == sorted({code.id for code in Code})
+    rows = []
+    for result in run["results"]:
+        assert rules[result["ruleIndex"]]["id"] == result["ruleId"] and result["level"] == "error"
+        place = result["locations"][0]["physicalLocation"]
+        assert place["artifactLocation"]["uriBaseId"] == "SRCROOT" and place["region"]["startLine"] >= 1
+        rows.append(
+            f"{place['artifactLocation']['uri']}:{place['region']['startLine']}: {result['ruleId']} "
+            + result["message"]["text"]
+        )
+    assert [row.removeprefix(f"patches/{SET}/") for row in rows] == lines
+    assert [f"{row['file']}:{row['line']}: {row['code']} {row['message']}" for row in document["findings"]] == rows
+    assert (document["sets"], document["patches"]) == ([SET], 1)
+
+
+def test_codes_are_documented(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert world.run("lint", "--codes") == 0
+    out = capsys.readouterr().out
+    assert all(f"{code.id}  {code.label}" in out and code.summary in out for code in Code)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "why"),
+    [
+        (["v1"], 2, "no set 'v1' in patches/"),
+        (["--json", "--sarif"], 2, "exclude each other"),
+        (["--today", "soon"], 2, "--today"),
+        (["--upstream", "/nowhere"], 2, "no such file or directory"),
+    ],
+)
+def test_usage(world: World, capsys: pytest.CaptureFixture[str], words: list[str], code: int, why: str) -> None:
+    assert world.run("lint", *words) == code
+    assert why in capsys.readouterr().err
+
+
+def test_lint_needs_upstream(clean: World, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    clean.cached.unlink()
+    shutil.rmtree(clean.root / "build", ignore_errors=True)
+    assert clean.run("lint", "--offline") == 6
+    diff = git_diff(UPSTREAM, UPSTREAM, tmp_path / "d")
+    assert diff == ""
+    assert clean.run("lint", "--upstream", str(clean.served / f"{PACKAGE}-9.9rc1.tar.gz")) == 0
