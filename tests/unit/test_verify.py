@@ -161,7 +161,7 @@ def test_a_wheel_with_another_file_is_seen(made: World, verify, edit, path: str,
         (lambda record: record + record.split(b"\n")[0] + b"\n", FIRST),
         (lambda record: record.replace(b"sha256=", b"md5=", 1), FIRST),
         (lambda record: record + f"{PACKAGE}/ghost.py,,\n".encode(), f"{PACKAGE}/ghost.py"),
-        (lambda record: record + b"one,two\n", "RECORD:17"),
+        (lambda record: record + b"one,two\n", "RECORD:18"),
         (
             lambda record: record.replace(record.split(b"\n")[0], f"{PACKAGE}/__init__.py,,".encode()),
             f"{PACKAGE}/__init__.py",

@@ -42,6 +42,7 @@ def members(tag: str) -> list[Raw]:
     raws += [Raw(f"{PACKAGE}/_C.so", b"\x7fELF" + bytes(range(256)) * 40, stat.S_IFREG | 0o755)]
     raws += [Raw(f"{INFO}/", mode=FOLDER), Raw(f"{INFO}/METADATA", metadata.encode())]
     raws += [Raw(f"{INFO}/WHEEL", f"Wheel-Version: 1.0\nRoot-Is-Purelib: false\nTag: {tag}\n".encode())]
+    raws += [Raw(f"{INFO}/licenses/LICENSE", b"Take it.\n")]
     return with_record([*raws, Raw(f"{INFO}/entry_points.txt", b"[tiny.plugins]\ntiny = tiny_ascend:register\n")])
 
 

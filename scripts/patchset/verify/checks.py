@@ -187,16 +187,17 @@ def kept(build: Build, package: str) -> dict[str, str]:
 
     Files of .dist-info have its name left out, and METADATA its version: the two that differ.
     """
-    found = {
-        path: sha
-        for path, sha in build.digests.items()
-        if path.startswith(f"{package}/") and not fingerprint.counts(path, package)
-    }
-    for name, data in build.info.items():
-        if name not in {MANIFEST, "RECORD"} | _INSTALLERS | _SIGNATURES:
-            same = _VERSION.sub(b"Version:", data, count=1) if name == "METADATA" else data
-            found[f".dist-info/{name}"] = manifest.sha256(same)
-    return {path: sha for path, sha in found.items() if not path.startswith(".dist-info/sboms/")}
+    info, unlike = f"{build.dist_info}/", {MANIFEST, "RECORD"} | _INSTALLERS | _SIGNATURES
+    found: dict[str, str] = {}
+    for path, sha in build.digests.items():
+        name = path[len(info) :] if path.startswith(info) else ""
+        if name == "METADATA":
+            found[f".dist-info/{name}"] = manifest.sha256(_VERSION.sub(b"Version:", build.info[name], count=1))
+        elif name and name not in unlike and not name.startswith("sboms/"):
+            found[f".dist-info/{name}"] = sha
+        elif path.startswith(f"{package}/") and not fingerprint.counts(path, package):
+            found[path] = sha
+    return found
 
 
 def _against_upstream(build: Build, own: Declared, expected: Expected) -> Iterator[Finding]:
