@@ -14,14 +14,14 @@ import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 from urllib.request import url2pathname
 
 from patchset.errors import Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import date
 
     import requests
@@ -69,11 +69,13 @@ def parse_settings(listing: str, environ: Mapping[str, str]) -> dict[str, list[s
         "extra-index-url": ("PIP_EXTRA_INDEX_URL",),
         "find-links": ("PIP_FIND_LINKS",),
         "cert": ("PIP_CERT",),
+        "trusted-host": ("PIP_TRUSTED_HOST",),
     }.items():
         for variable in variables:
             if environ.get(variable):
                 found[key] = environ[variable].split()
-    return {key: found[key] for key in ("index-url", "extra-index-url", "find-links", "cert") if found.get(key)}
+    keys = ("index-url", "extra-index-url", "find-links", "cert", "trusted-host")
+    return {key: found[key] for key in keys if found.get(key)}
 
 
 def without_secrets(url: str) -> str:
@@ -194,14 +196,40 @@ def _indexes(configured: Mapping[str, list[str]]) -> Iterator[str]:
     yield from configured.get("extra-index-url", [])
 
 
-def _session(configured: Mapping[str, list[str]]) -> requests.Session:
+def _over_tls(trusted: Sequence[str]) -> requests.Session:
+    """A session that sends nothing in the clear, redirects included, but to this machine and to pip's trusted hosts."""
     import requests
+
+    class Session(requests.Session):
+        def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+            if not may_ask(request.url or "", trusted):
+                raise requests.exceptions.InvalidSchema("not asked: it is not https, and not among pip's trusted hosts")
+            return super().send(request, **options)
+
+    return Session()
+
+
+def may_ask(url: str, trusted: Sequence[str] = ()) -> bool:
+    """Whether a URL may be asked: https, this machine, or what pip's trusted-host names (host, or host:port).
+
+    >>> [may_ask(url) for url in ("https://a.example/", "http://a.example/", "http://127.0.0.1:80/", "ftp://a.example/")]
+    [True, False, True, False]
+    >>> may_ask("http://a.example:8080/simple", ["a.example:8080"]), may_ask("http://a.example/simple", ["b.example"])
+    (True, False)
+    """
+    parts = urlsplit(url)
+    named = {parts.hostname, f"{parts.hostname}:{parts.port}"} & set(trusted)
+    local = parts.hostname in ("localhost", "127.0.0.1", "::1")
+    return parts.scheme == "https" or (parts.scheme == "http" and (local or bool(named)))
+
+
+def _session(configured: Mapping[str, list[str]]) -> requests.Session:
     import truststore
     from requests.adapters import HTTPAdapter
     from urllib3.util import Retry
 
     truststore.inject_into_ssl()
-    session = requests.Session()
+    session: requests.Session = _over_tls(configured.get("trusted-host", []))
     session.headers["User-Agent"] = "patchset"
     for scheme in ("https://", "http://"):
         session.mount(scheme, HTTPAdapter(max_retries=Retry(3, backoff_factor=0.5, status_forcelist=(502, 503, 504))))

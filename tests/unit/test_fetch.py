@@ -127,3 +127,22 @@ def test_settings_of_pip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     assert found["cert"] == ["/ca.pem"]
     monkeypatch.setenv("PIP_INDEX_URL", "https://e.example/simple")
     assert index.settings()["index-url"] == ["https://e.example/simple"]
+
+
+@pytest.mark.parametrize("linked", [False, True], ids=["the index", "what it links to"])
+def test_nothing_is_asked_in_the_clear(
+    empty: World, bare: PatchSet, index: str, monkeypatch: pytest.MonkeyPatch, linked: bool
+) -> None:
+    """Neither a page nor a file: whoever is on the way could withhold a release, though not replace it."""
+    clear = "http://index.example.invalid/simple"
+    if linked:
+        page = empty.served / "simple" / "vllm-ascend" / "index.html"
+        page.write_text(f'<a href="http://files.example.invalid/{SDIST}">{SDIST}</a>')
+    else:
+        monkeypatch.setenv("PIP_INDEX_URL", clear)
+    with pytest.raises(Unavailable, match="not asked: it is not https, and not among pip's trusted hosts"):
+        upstream.fetch_sdist(bare.ascend.sdist, offline=False)
+    if not linked:  # with pip's own setting it is asked, and here not found
+        monkeypatch.setenv("PIP_TRUSTED_HOST", "index.example.invalid")
+        with pytest.raises(Unavailable, match="cannot be reached"):
+            upstream.fetch_sdist(bare.ascend.sdist, offline=False)
