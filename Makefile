@@ -61,6 +61,7 @@ help: ## list the targets
 #: SIGN=key           sign SHA256SUMS with this minisign secret key (wheels)
 #: KEY=key.pub        the public key that must have signed SHA256SUMS (verify)
 #: CASES=10000        how many cases (fuzz)
+#: INSTALLED=dir      a virtual environment or site-packages folder with the patched wheel (smoke)
 #: FROM=source        build the patched tree instead of repacking the published wheels (wheels)
 #: FROM=set TO=set    the set to carry and the one to make (port)
 #: STEP=continue|skip|abort  go on with a port that has stopped at a conflict (port)
@@ -82,7 +83,7 @@ revert: $(READY) ## give upstream's exact bytes back
 	@$(PATCHSET) revert $(VERSION) $(target) $(source) $(json)
 
 smoke: $(READY) ## run the smoke tests on the patched tree
-	@$(PATCHSET) smoke $(VERSION) --device $(DEVICE) $(offline) $(json)
+	@$(PATCHSET) smoke $(VERSION) --device $(DEVICE) $(if $(INSTALLED),--installed '$(INSTALLED)') $(offline) $(json)
 
 defects: $(READY) ## show each upstream defect on the pristine tree, and its absence from the patched one
 	@$(PATCHSET) defects $(VERSION) $(offline) $(json)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The benchmarks: the patched tree against the pristine one, measured in pairs within one run."""
+"""The benchmarks: each thing against its baseline, measured in pairs within one run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import json
 import os
 import signal
 import subprocess
-from dataclasses import dataclass
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from patchset import paths, runtime, trees
@@ -15,9 +17,7 @@ from patchset.errors import Findings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
-    from patchset.runtime import Runtime
     from patchset.setfile import PatchSet
     from patchset.terminal import Terminal
 
@@ -27,20 +27,34 @@ RANKS = (2, 4)
 
 @dataclass(frozen=True)
 class Measure:
-    """One quantity on both trees.
+    """One quantity of both sides.
 
     Attributes:
         name: what was measured, with its unit.
-        pristine, patched: medians.
-        ratio: patched / pristine: of times the median over pairs of blocks; None where pristine is 0.
+        baseline, ours: medians.
+        ratio: ours / baseline: of times the median over pairs of blocks; None where the baseline is 0.
         spread: first and third quartile of the pairs' ratios; None for counts.
     """
 
     name: str
-    pristine: float
-    patched: float
+    baseline: float
+    ours: float
     ratio: float | None
     spread: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """What was measured against one baseline.
+
+    Attributes:
+        baseline, ours: what the two sides are.
+        rows: the quantities.
+    """
+
+    baseline: str
+    ours: str
+    rows: tuple[Measure, ...]
 
 
 @dataclass(frozen=True)
@@ -48,10 +62,10 @@ class BenchReport:
     """What `patchset bench` measured; also in build/<set>/bench.json."""
 
     set_name: str
-    rows: tuple[Measure, ...]
+    tables: tuple[Table, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        return {"set": self.set_name, "rows": [vars(row) for row in self.rows]}
+        return {"set": self.set_name, "tables": [asdict(table) for table in self.tables]}
 
 
 def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) -> BenchReport:
@@ -70,31 +84,40 @@ def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) -> Be
     terminal.step(f"metadata of a step, DP {' and '.join(map(str, RANKS))}: ranks over gloo on this machine")
     ranks = [str(size) for size in RANKS]
     overlay = ["--overlay", str(both.patched), "--ranks", *ranks]
-    sync = _script(made, made.environment(both.pristine, runtime.standin_dir()), work, "metadata_sync", overlay)
+    trees_on_path = made.environment(both.pristine, runtime.standin_dir())
+    sync = _script(made.python, trees_on_path, work, "metadata_sync", overlay)
     terminal.step("time per output token, DP 2: two engines of each tree in turn")
     folders = [f"--pristine={both.pristine}", f"--patched={both.patched}", f"--vllm={made.vllm}", f"--work={work}"]
-    tokens = _script(made, made.env, work, "output_tokens", folders)
-    report = BenchReport(patch_set.name, (*_sync_rows(sync), *_token_rows(tokens)))
+    tokens = _script(made.python, made.env, work, "output_tokens", folders)
+    terminal.step("six wheels: patchset, and wheel unpack, patch, wheel pack, in turn")
+    wheels = _script(Path(sys.executable), os.environ, work, "wheels", ["--set", patch_set.name, "--work", str(work)])
+    report = BenchReport(
+        patch_set.name,
+        (
+            Table("pristine", "patched", (*_sync_rows(sync), *_token_rows(tokens))),
+            Table("by-hand", "patchset", _wheel_rows(wheels)),
+        ),
+    )
     (paths.build_dir(patch_set.name) / "bench.json").write_text(json.dumps(report.as_dict(), indent=2) + "\n")
     return report
 
 
 def show(report: BenchReport, terminal: Terminal) -> None:
-    """Prints the table."""
-    rows = [
-        (
-            row.name,
-            f"{row.pristine:.4g}",
-            f"{row.patched:.4g}",
-            "-" if row.ratio is None else f"{row.ratio:.2f}",
-            "-" if row.spread is None else f"{row.spread[0]:.2f}-{row.spread[1]:.2f}",
-        )
-        for row in report.rows
-    ]
-    columns = ("measured", "pristine", "patched", "ratio", "quartiles")
-    terminal.table(
-        f"patched against pristine, {report.set_name}", columns, rows, right="pristine patched ratio quartiles"
-    )
+    """Prints the tables."""
+    for table in report.tables:
+        rows = [
+            (
+                row.name,
+                f"{row.baseline:.4g}",
+                f"{row.ours:.4g}",
+                "-" if row.ratio is None else f"{row.ratio:.2f}",
+                "-" if row.spread is None else f"{row.spread[0]:.2f}-{row.spread[1]:.2f}",
+            )
+            for row in table.rows
+        ]
+        columns = ("measured", table.baseline, table.ours, "ratio", "quartiles")
+        title = f"{table.ours} against {table.baseline}, {report.set_name}"
+        terminal.table(title, columns, rows, right=" ".join(columns[1:]))
 
 
 def _sync_rows(found: Mapping[str, Any]) -> list[Measure]:
@@ -111,6 +134,17 @@ def _token_rows(found: Mapping[str, Any]) -> list[Measure]:
     return [_times(f"time per output token, {mode} (ms)", one) for mode, one in found.items()]
 
 
+def _wheel_rows(found: Mapping[str, Any]) -> tuple[Measure, ...]:
+    seconds, peak = found["seconds"], found["megabytes"]
+    low, high = seconds["quartiles"]
+    return (
+        Measure(
+            "six wheels, downloads cached (s)", seconds["baseline"], seconds["ours"], seconds["ratio"], (low, high)
+        ),
+        Measure("peak memory (MB)", peak["baseline"], peak["ours"], peak["ours"] / peak["baseline"]),
+    )
+
+
 def _times(name: str, one: Mapping[str, Any]) -> Measure:
     first, third = one["quartiles"]
     return Measure(name, one["pristine"], one["patched"], one["ratio"], (first, third))
@@ -122,7 +156,7 @@ def _count(name: str, values: Mapping[str, float]) -> Measure:
 
 
 def _script(
-    made: Runtime, environ: Mapping[str, str], work: Path, name: str, arguments: Sequence[str]
+    python: Path, environ: Mapping[str, str], work: Path, name: str, arguments: Sequence[str]
 ) -> dict[str, Any]:
     """Runs tests/benchmarks/<name>.py; the JSON document that it wrote."""
     script = paths.repo_root() / "tests" / "benchmarks" / f"{name}.py"
@@ -130,7 +164,7 @@ def _script(
     out.unlink(missing_ok=True)
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            [str(made.python), str(script), *arguments, "--out", str(out)],
+            [str(python), str(script), *arguments, "--out", str(out)],
             stdout=stream,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,

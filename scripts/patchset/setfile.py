@@ -7,6 +7,7 @@ import re
 import tomllib
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from patchset import manifest, paths
@@ -101,6 +102,10 @@ class PatchSet:
         Raises:
             PinMismatch: upstream.sha256 is not the one that set.toml pins.
         """
+        return dict(self._upstream)
+
+    @cached_property
+    def _upstream(self) -> manifest.Manifest:
         file = self.folder / "upstream.sha256"
         try:
             data = file.read_bytes()

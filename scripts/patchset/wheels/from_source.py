@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from patchset import manifest, paths, plan, runtime
 from patchset.errors import Unavailable, UsageError
 from patchset.source import Source
+from patchset.upstream import check_given
 from patchset.wheels import build, entry, wheel
 from patchset.wheels.build import Draft
 
@@ -59,6 +60,8 @@ def drafts(patch_set: PatchSet, version: str, options: Options, terminal: Termin
         Unavailable: CANN or the build requirements are not here, or the build failed; the message has its last words.
         PinMismatch: the built wheel does not have the patched sources.
     """
+    if options.upstream:
+        check_given(patch_set, options.upstream)
     kernels = _kernels()
     python = options.python or _python(patch_set, kernels=kernels, offline=options.offline, terminal=terminal)
     source = Source(patch_set, given=options.upstream, offline=options.offline, terminal=terminal)

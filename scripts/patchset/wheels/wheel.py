@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
@@ -44,7 +45,7 @@ class Wheel:
     dist_info: str
     entries: tuple[Entry, ...]
 
-    @property
+    @cached_property
     def files(self) -> dict[str, Entry]:
         """Its files by path."""
         return {one.path: one for one in self.entries if not one.is_folder}
