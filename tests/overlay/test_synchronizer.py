@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import random
+import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -15,7 +17,7 @@ import torch.multiprocessing as mp
 
 from vllm_ascend.data_parallel import synchronizer
 from vllm_ascend.data_parallel.metadata import LocalBatch, StepMetadata
-from vllm_ascend.data_parallel.synchronizer import GROUP_VARIABLE, MetadataGroup, MetadataSynchronizer, PendingStep
+from vllm_ascend.data_parallel.synchronizer import MetadataSynchronizer, PendingStep
 
 STEPS = 25
 
@@ -96,18 +98,33 @@ def test_a_known_step_waits_for_nothing() -> None:
     assert PendingStep(known=known).result() is known
 
 
-@pytest.mark.parametrize(("value", "group"), [("device", MetadataGroup.DEVICE), ("cpu", MetadataGroup.CPU)])
-def test_the_group_is_chosen_by_environment(monkeypatch: pytest.MonkeyPatch, value: str, group: MetadataGroup) -> None:
-    monkeypatch.setenv(GROUP_VARIABLE, value)
-    assert MetadataGroup.from_environment() is group
+def run_beside_a_silent_rank(rank: int, rendezvous: str) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
+    group = dist.group.WORLD
+    assert group is not None
+    if rank == 0:
+        pending = MetadataSynchronizer(rank, 2, group, None).issue(LocalBatch(5, True))
+        with pytest.raises(TimeoutError, match=r"batches did not come within 0\.5 s"):
+            pending.result(timedelta(seconds=0.5))
+    Path(f"{rendezvous}.{rank}").touch()
+    while not all(Path(f"{rendezvous}.{other}").exists() for other in range(2)):
+        time.sleep(0.02)
 
 
-def test_the_device_group_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(GROUP_VARIABLE, raising=False)
-    assert MetadataGroup.from_environment() is MetadataGroup.DEVICE
+def test_a_bounded_wait_ends(tmp_path: Path) -> None:
+    mp.start_processes(run_beside_a_silent_rank, args=(str(tmp_path / "rendezvous"),), nprocs=2, start_method="fork")
 
 
-def test_an_unknown_group_is_refused_with_the_allowed_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(GROUP_VARIABLE, "gloo")
-    with pytest.raises(ValueError, match=r"VLLM_ASCEND_DP_METADATA_GROUP='gloo' is not one of: device, cpu"):
-        MetadataGroup.from_environment()
+def run_beside_a_rank_that_leaves(rank: int, rendezvous: str) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
+    group = dist.group.WORLD
+    assert group is not None
+    if rank == 0:
+        pending = MetadataSynchronizer(rank, 2, group, None).issue(LocalBatch(5, True))
+        with pytest.raises(RuntimeError, match=r"closed|reset"):
+            pending.result(timedelta(seconds=30))
+
+
+def test_a_bounded_wait_keeps_the_error_of_a_lost_rank(tmp_path: Path) -> None:
+    rendezvous = str(tmp_path / "rendezvous")
+    mp.start_processes(run_beside_a_rank_that_leaves, args=(rendezvous,), nprocs=2, start_method="fork")

@@ -3,24 +3,29 @@
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
 from typing import Any, Optional
 
 import torch
 import torch_npu
+import vllm_ascend.envs as envs_ascend
 from vllm.config import CUDAGraphMode
 from vllm.distributed.parallel_state import get_dp_group
 from vllm.forward_context import BatchDescriptor
 from vllm.logger import logger
 from vllm_ascend.utils import lmhead_tp_enable
 
+from vllm_ascend.data_parallel.flight import NO_FLIGHT, Flight
 from vllm_ascend.data_parallel.forward_context import moe_comm_config
 from vllm_ascend.data_parallel.graph_sizes import DecodeLimits, decode_graph_sizes
 from vllm_ascend.data_parallel.metadata import LocalBatch, StepMetadata
 from vllm_ascend.data_parallel.moe_comm import select_moe_comm
 from vllm_ascend.data_parallel.plan import StepPlan
 from vllm_ascend.data_parallel.profiling import profile_passes
-from vllm_ascend.data_parallel.synchronizer import MetadataGroup, MetadataSynchronizer, PendingStep
+from vllm_ascend.data_parallel.settings import MetadataGroup, Settings
+from vllm_ascend.data_parallel.synchronizer import MetadataSynchronizer, PendingStep
+from vllm_ascend.data_parallel.watching import join
 
 
 class DataParallelStep:
@@ -45,12 +50,18 @@ class DataParallelStep:
     _dummy_run: Any
 
     step: StepPlan
+    flight: Flight = NO_FLIGHT
     graphs_captured: bool = False
+
+    def _join_data_parallel(self) -> None:
+        """Check the settings and the other ranks before weights are loaded; an error must not cost that time."""
+        self.flight = join(self.vllm_config, moe_comm_config(self.vllm_config, self.mc2_tokens_capacity))
 
     @cached_property
     def _synchronizer(self) -> MetadataSynchronizer:
         dp_group = get_dp_group()
-        if MetadataGroup.from_environment() is MetadataGroup.CPU:
+        settings = Settings.read(os.environ, envs_ascend.env_variables)
+        if settings.metadata_group is MetadataGroup.CPU:
             return MetadataSynchronizer(self.dp_rank, self.dp_size, dp_group.cpu_group, None)
         return MetadataSynchronizer(self.dp_rank, self.dp_size, dp_group.device_group, self.device)
 
@@ -58,12 +69,19 @@ class DataParallelStep:
         """Tell the other ranks about this rank's batch, without waiting for theirs."""
         if self.dp_size == 1:
             return PendingStep(known=batch.alone())
+        self.flight.issued(batch)
         return self._synchronizer.issue(batch)
 
     def _await_step(self, pending: PendingStep) -> StepPlan:
         """Wait for the other ranks' batches and decide the step."""
-        metadata = pending.result()
-        self.step = StepPlan(metadata, self.dp_rank if self.dp_size > 1 else 0, self._uniform_size(metadata))
+        if self.dp_size == 1:
+            metadata = pending.result()
+            self.step = StepPlan(metadata, 0, self._uniform_size(metadata))
+            return self.step
+        self.flight.awaiting()
+        metadata = pending.result(self.flight.metadata_timeout)
+        self.step = StepPlan(metadata, self.dp_rank, self._uniform_size(metadata))
+        self.flight.decided(self.step)
         return self.step
 
     def _issue_real_step(self, num_tokens: int, with_prefill: bool, enable_dbo: bool) -> PendingStep:

@@ -3,41 +3,14 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from enum import Enum
+from datetime import timedelta
 from typing import Optional
 
 import torch
 import torch.distributed as dist
 
 from vllm_ascend.data_parallel.metadata import LocalBatch, StepMetadata, packed_size
-
-GROUP_VARIABLE = "VLLM_ASCEND_DP_METADATA_GROUP"
-
-
-class MetadataGroup(Enum):
-    """Which of a DP group's two backends carries the metadata.
-
-    The device group keeps the collective off the hosts' network: vllm-ascend#2582 measured about 10 % of the time per
-    output token against gloo. The CPU group needs no device read, which pays where the device queue is long.
-    """
-
-    DEVICE = "device"
-    CPU = "cpu"
-
-    @classmethod
-    def from_environment(cls) -> MetadataGroup:
-        """The group that ``VLLM_ASCEND_DP_METADATA_GROUP`` names; ``device`` where it is unset.
-
-        Raises ``ValueError`` that lists the allowed values.
-        """
-        value = os.environ.get(GROUP_VARIABLE, cls.DEVICE.value)
-        try:
-            return cls(value)
-        except ValueError:
-            allowed = ", ".join(member.value for member in cls)
-            raise ValueError(f"{GROUP_VARIABLE}={value!r} is not one of: {allowed}") from None
 
 
 @dataclass
@@ -48,13 +21,30 @@ class PendingStep:
     packed: Optional[torch.Tensor] = None
     work: Optional[dist.Work] = None
 
-    def result(self) -> StepMetadata:
-        """Wait for the collective, and read it with one blocking read of the packed tensor."""
+    def result(self, timeout: Optional[timedelta] = None) -> StepMetadata:
+        """Wait for the collective, and read it with one blocking read of the packed tensor.
+
+        ``timeout`` is for the CPU group; a device group's wait does not end before its queue is read. Raises
+        ``TimeoutError`` after it.
+        """
         if self.known is None:
             assert self.packed is not None and self.work is not None
-            self.work.wait()
+            if timeout is None:
+                self.work.wait()
+            else:
+                self._wait_for(self.work, timeout)
             self.known = StepMetadata.unpack(self.packed.tolist())
         return self.known
+
+    @staticmethod
+    def _wait_for(work: dist.Work, timeout: timedelta) -> None:
+        try:
+            work.wait(timeout)
+        except RuntimeError as error:
+            if work.is_completed():  # with an error of its own, such as a lost connection
+                raise
+            seconds = timeout.total_seconds()
+            raise TimeoutError(f"the other data-parallel ranks' batches did not come within {seconds:g} s") from error
 
 
 class MetadataSynchronizer:

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The versions and settings that every rank must share, read from a running process."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import fields
+from typing import Any, Iterator
+
+import torch
+import torch_npu
+import vllm
+import vllm_ascend.envs as envs_ascend
+
+from vllm_ascend.data_parallel.moe_comm import MoECommConfig
+from vllm_ascend.data_parallel.settings import GROUP, Settings
+
+# Upstream's switches; its other variables are paths, addresses and limits, which may differ from host to host.
+_SWITCH = re.compile(r"ENABLE|^USE_")
+# Of HCCL's variables, those by which two ranks' collectives can fail to meet.
+_HCCL = ("HCCL_OP_EXPANSION_MODE", "HCCL_BUFFSIZE")
+# Names a file, which each host may keep elsewhere.
+_PATHS = ("expert_map_path",)
+
+
+def facts(vllm_config: Any, settings: Settings, moe: MoECommConfig) -> dict[str, str]:
+    """Each fact as text, under the name by which a user sets or knows it."""
+    parallel, scheduler, model = vllm_config.parallel_config, vllm_config.scheduler_config, vllm_config.model_config
+    speculative = vllm_config.speculative_config
+    found: dict[str, Any] = {
+        "vllm": vllm.__version__,
+        "torch": torch.__version__,
+        "torch_npu": torch_npu.__version__,
+        GROUP.name: settings.metadata_group.value,
+        "--data-parallel-size": parallel.data_parallel_size,
+        "--tensor-parallel-size": parallel.tensor_parallel_size,
+        "--pipeline-parallel-size": parallel.pipeline_parallel_size,
+        "--enable-expert-parallel": parallel.enable_expert_parallel,
+        "--enforce-eager": model.enforce_eager,
+        "--dtype": model.dtype,
+        "--quantization": model.quantization,
+        "--max-num-seqs": scheduler.max_num_seqs,
+        "--max-num-batched-tokens": scheduler.max_num_batched_tokens,
+        "model architecture": model.hf_config.architectures,
+        "vocabulary": model.get_vocab_size(),
+        "hidden size": model.get_hidden_size(),
+        "graph sizes": vllm_config.compilation_config.cudagraph_capture_sizes,
+        "speculative method": speculative and speculative.method,
+        "speculative tokens": speculative and speculative.num_speculative_tokens,
+    }
+    found.update((f"MoE {field.name}", getattr(moe, field.name)) for field in fields(moe))
+    found.update((name, getattr(envs_ascend, name)) for name in envs_ascend.env_variables if _SWITCH.search(name))
+    found.update((name, os.environ.get(name, "unset")) for name in _HCCL)
+    found.update(_leaves("additional_config", vllm_config.additional_config or {}))
+    return {name: str(value) for name, value in found.items()}
+
+
+def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key not in _PATHS:
+                yield from _leaves(f"{name}.{key}", inner)
+    else:
+        yield name, value

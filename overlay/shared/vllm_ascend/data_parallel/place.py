@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a thread is: the collective that it waits in, who called it, and its stack.
+
+Read from the thread's Python frames when a rank gives up, so that it costs nothing before. A rank that waits for the
+device inside a graph or a copy is in no collective; then the place alone says where.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, Iterator, Optional
+
+import torch
+
+_C10D = "torch.distributed.distributed_c10d"
+# The layers that ask for a collective, and what lies between them and it.
+_CALLERS = ("vllm_ascend.", "vllm.")
+_PLUMBING = "vllm.distributed."
+_TENSORS = ("input_tensor", "input", "tensor", "output")
+_MOST_FRAMES = 40
+
+
+@dataclass(frozen=True)
+class Place:
+    """``op`` with its ``tensor`` (dtype and shape) and ``group`` are None outside of a collective.
+
+    ``at`` is the caller's line, and ``stack`` every frame's, innermost last.
+    """
+
+    at: str
+    stack: tuple[str, ...]
+    op: Optional[str] = None
+    tensor: Optional[str] = None
+    group: Optional[str] = None
+
+    @property
+    def collective(self) -> Optional[str]:
+        """The collective in one line; None outside of one."""
+        if self.op is None:
+            return None
+        of = f" of {self.tensor}" if self.tensor else ""
+        return f"in {self.op}{of} on the group {self.group}"
+
+    def __str__(self) -> str:
+        return f"at {self.at}" if self.op is None else f"{self.collective}, called at {self.at}"
+
+
+def place_of(thread: int) -> Optional[Place]:
+    """Where the thread with this identifier is; None where it has ended."""
+    innermost = sys._current_frames().get(thread)
+    if innermost is None:
+        return None
+    frames = list(_outwards(innermost))
+    collectives = [frame for frame in frames if frame.f_globals.get("__name__") == _C10D]
+    asked = collectives[-1] if collectives else None
+    callers = frames[frames.index(asked) + 1 :] if asked else frames
+    caller = next((frame for frame in callers if _is_caller(frame)), innermost)
+    return Place(
+        at=_line(caller),
+        stack=tuple(_line(frame) for frame in reversed(frames[:_MOST_FRAMES])),
+        op=asked.f_code.co_name if asked else None,
+        tensor=_tensor(asked.f_locals) if asked else None,
+        group=_group(asked.f_locals.get("group")) if asked else None,
+    )
+
+
+def _outwards(frame: Optional[FrameType]) -> Iterator[FrameType]:
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def _is_caller(frame: FrameType) -> bool:
+    module = str(frame.f_globals.get("__name__", ""))
+    return module.startswith(_CALLERS) and not module.startswith(_PLUMBING)
+
+
+def _line(frame: FrameType) -> str:
+    code = frame.f_code
+    return f"{'/'.join(code.co_filename.split('/')[-3:])}:{frame.f_lineno} in {code.co_name}"
+
+
+def _tensor(variables: Any) -> Optional[str]:
+    for name in _TENSORS:
+        value = variables.get(name)
+        if isinstance(value, torch.Tensor):
+            return describe(value)
+    return None
+
+
+def describe(tensor: torch.Tensor) -> str:
+    """Dtype and shape in one word: ``int32[7]``."""
+    return f"{str(tensor.dtype).rpartition('.')[2]}[{','.join(map(str, tensor.shape))}]"
+
+
+def _group(group: Any) -> str:
+    """vLLM's name of a group and which of its two backends it is."""
+    from vllm.distributed import parallel_state
+
+    for reference in parallel_state._groups.values():
+        coordinator = reference()
+        if coordinator is not None and group is not None:
+            name = coordinator.unique_name.partition(":")[0]
+            if group is coordinator.device_group:
+                return f"{name} (device)"
+            if group is coordinator.cpu_group:
+                return f"{name} (cpu)"
+    return getattr(group, "group_name", "world")

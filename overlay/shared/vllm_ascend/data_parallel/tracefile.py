@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a rank tells about itself when it gives up: a text for its log, and a file for `patchset trace`.
+
+The file is JSON lines. The first has ``"kind": "rank"``: who writes and why. Then one ``"step"`` for each step that the
+rank remembers, oldest first: what it brought, what was decided, the collectives that follow from that, and how long it
+took. The last is ``"wait"``: what the rank is in, with its stack; it is missing where the rank waits for nothing.
+Times are seconds since the epoch on the rank's clock.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Callable, Iterator, Optional
+
+from vllm_ascend.data_parallel.flight import Flight, Step, Waiting
+from vllm_ascend.data_parallel.metadata import packed_size
+from vllm_ascend.data_parallel.moe_comm import MoECommChoice
+from vllm_ascend.data_parallel.place import Place, place_of
+from vllm_ascend.data_parallel.plan import StepPlan
+
+FORMAT = 1
+_LOGGED_STEPS = 8
+
+ChoiceOf = Callable[[StepPlan], MoECommChoice]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Which rank this is. ``world_rank`` differs from ``rank`` where a DP rank is more than one process."""
+
+    rank: int
+    dp_size: int
+    world_rank: int
+    host: str
+    pid: int
+    build: str
+
+    def __str__(self) -> str:
+        world = f" (world rank {self.world_rank})" if self.world_rank != self.rank else ""
+        return f"DP rank {self.rank} of {self.dp_size}{world} on host {self.host}, process {self.pid}"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A rank at one moment. ``monotonic`` and ``wall`` are the same moment on both clocks."""
+
+    identity: Identity
+    why: str
+    monotonic: float
+    wall: float
+    waiting: Optional[Waiting]
+    place: Optional[Place]
+    steps: tuple[Step, ...]
+
+    @classmethod
+    def take(cls, identity: Identity, flight: Flight, why: str) -> Snapshot:
+        """Look at the rank that ``flight`` records, from any thread."""
+        return cls(
+            identity=identity,
+            why=why,
+            monotonic=time.monotonic(),
+            wall=time.time(),
+            waiting=flight.waiting,
+            place=place_of(flight.thread),
+            steps=tuple(flight.steps()),
+        )
+
+    @property
+    def waited(self) -> float:
+        """Seconds since the phase began."""
+        return 0.0 if self.waiting is None else self.monotonic - self.waiting.since
+
+    @property
+    def where(self) -> str:
+        """In which step, and in which collective or phase of it."""
+        step = self.steps[-1].number if self.steps else 0
+        collective = None if self.place is None else self.place.collective
+        phase = "no wait" if self.waiting is None else f"waits for {self.waiting.phase.value}"
+        return f"step {step}, {collective or phase}"
+
+    def text(self) -> str:
+        """For the log: why, where, and the last steps, newest last."""
+        lines = [f"{self.identity}: {self.why}"]
+        if self.waiting is not None:
+            lines.append(f"  waits for {self.waiting.phase.value}, {self.waited:.1f} s so far")
+        if self.place is not None:
+            lines.append(f"  {self.place}")
+        lines.append("  last steps:" if self.steps else "  no step yet")
+        return "\n".join([*lines, *(f"    {_told(step)}" for step in self.steps[-_LOGGED_STEPS:])])
+
+    def lines(self, choice_of: ChoiceOf) -> Iterator[dict[str, Any]]:
+        """For the file; ``choice_of`` gives the MoE communication of a plan."""
+        yield {"kind": "rank", "format": FORMAT, **asdict(self.identity), "why": self.why, "at": self.wall}
+        for step in self.steps:
+            choice = None if step.plan is None else choice_of(step.plan)
+            yield {
+                "kind": "step",
+                "step": step.number,
+                "what": step.what,
+                "issued": self._wall(step.issued),
+                "prepared_s": _span(step.issued, step.awaited),
+                "waited_s": _span(step.awaited, step.known),
+                "forward_s": _span(step.known, step.ended),
+                "batch": asdict(step.batch),
+                "decision": None if step.plan is None or choice is None else _decision(step.plan, choice),
+                "collectives": _collectives(self.identity.dp_size, choice),
+            }
+        if self.waiting is not None:
+            yield {
+                "kind": "wait",
+                "step": self.steps[-1].number if self.steps else 0,
+                "phase": self.waiting.phase.name.lower(),
+                "for": self.waiting.phase.value,
+                "since": self._wall(self.waiting.since),
+                "seconds": self.waited,
+                **({} if self.place is None else asdict(self.place)),
+            }
+
+    def write(self, folder: Path, choice_of: ChoiceOf) -> Path:
+        """Write the file into ``folder``, which anyone may write to; its path. Raises ``OSError``."""
+        who = self.identity
+        stem = f"vllm-ascend-dp-rank{who.world_rank}-{who.host}-{who.pid}"
+        text = "".join(json.dumps(line) + "\n" for line in self.lines(choice_of))
+        path = folder / f"{stem}-{int(self.wall * 1000)}.jsonl"
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        return path
+
+    def _wall(self, monotonic: float) -> float:
+        return self.wall - self.monotonic + monotonic
+
+
+def _span(begin: Optional[float], end: Optional[float]) -> Optional[float]:
+    return None if begin is None or end is None else end - begin
+
+
+def _decision(plan: StepPlan, choice: MoECommChoice) -> dict[str, Any]:
+    """What every rank must have decided alike."""
+    return {
+        "tokens_per_rank": list(plan.metadata.tokens_per_rank),
+        "with_prefill": plan.metadata.with_prefill,
+        "enable_dbo": plan.metadata.enable_dbo,
+        "graph": plan.use_graph,
+        "padded_tokens_per_rank": list(plan.padded_tokens_per_rank),
+        "moe_generic": choice.generic.name,
+        "moe_custom": choice.custom.name,
+    }
+
+
+def _collectives(dp_size: int, choice: Optional[MoECommChoice]) -> list[str]:
+    """The step's metadata all-reduce, then what each MoE layer issues."""
+    first = f"all_reduce int32[{packed_size(dp_size)}]"
+    return [first] if choice is None else [first, f"{choice.generic.name} or {choice.custom.name} in each MoE layer"]
+
+
+def _told(step: Step) -> str:
+    batch = step.batch
+    kind = "prefill" if batch.with_prefill else "decode"
+    told = f"#{step.number} {step.what}: {batch.num_tokens} tokens ({kind})"
+    if step.plan is None:
+        return f"{told} -> undecided"
+    decided = f"{told} -> {list(step.plan.padded_tokens_per_rank)}{' graph' if step.plan.use_graph else ''}"
+    waited, forward = _span(step.awaited, step.known), _span(step.known, step.ended)
+    shown = (
+        f"{name} {1e3 * span:.1f} ms" for name, span in (("waited", waited), ("forward", forward)) if span is not None
+    )
+    return f"{decided}, {', '.join(shown)}"

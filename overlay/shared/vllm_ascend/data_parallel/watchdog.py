@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ends a rank that waits too long for the others, after it has said what it waits for.
+
+A wait for the device, and one in gloo that upstream started, cannot be interrupted from Python, and the thread that
+waits would never see an exception. So a second thread watches the first: past the limit it logs and writes the rank's
+trace, gives the other ranks ``GRACE_S`` to do the same, and ends the process. vLLM sees its engine or worker die and
+ends the rest.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+from vllm.logger import logger
+
+from vllm_ascend.data_parallel.flight import Flight, Limit, Waiting
+from vllm_ascend.data_parallel.rollcall import RollCall
+from vllm_ascend.data_parallel.tracefile import ChoiceOf, Identity, Snapshot
+
+# The ranks reach their limits at about the same time; the first to end breaks the others' connections.
+GRACE_S = 2.0
+EXIT_CODE = 1
+_POLL_S = 0.5
+
+
+class Reporter:
+    """Logs and writes what a rank remembers."""
+
+    def __init__(self, identity: Identity, flight: Flight, folder: Path, choice_of: ChoiceOf) -> None:
+        self.identity = identity
+        self.flight = flight
+        self._folder = folder
+        self._choice_of = choice_of
+        self._lock = threading.Lock()
+
+    def report(self, why: str) -> str:
+        """Log the rank's state and last steps, and write its trace file; where the rank is, in one line."""
+        with self._lock:
+            snapshot = Snapshot.take(self.identity, self.flight, why)
+            try:
+                path = snapshot.write(self._folder, self._choice_of)
+                trace = f"trace: {path}; `patchset trace` lines up those of all ranks"
+            except Exception as error:  # a full disk must not hide why the rank ends
+                trace = f"no trace file: {error!r}"
+            logger.error("%s\n  %s", snapshot.text(), trace)
+            return snapshot.where
+
+
+class Watchdog:
+    """The thread that watches one rank, and asks the others where it waits too long."""
+
+    def __init__(self, reporter: Reporter, roll_call: RollCall) -> None:
+        self._reporter = reporter
+        self._flight = reporter.flight
+        self._roll_call = roll_call
+
+    def start(self) -> None:
+        """Watch until the process ends."""
+        threading.Thread(target=self._run, name="data-parallel watchdog", daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            waiting = self._flight.waiting
+            left = _POLL_S
+            if waiting is not None and waiting.limit is not None:
+                left = waiting.since + waiting.limit.seconds - time.monotonic()
+                if left <= 0:
+                    self._expire(waiting, waiting.limit)
+            time.sleep(max(0.0, min(left, _POLL_S)))
+
+    def _expire(self, waiting: Waiting, limit: Limit) -> None:
+        if self._flight.waiting is not waiting:
+            return
+        who = self._reporter.identity
+        deadline = time.monotonic() + GRACE_S
+        where = self._reporter.report(f"has waited for {limit.seconds:g} s ({limit.setting}); ending this process")
+        logger.error("%s: of all ranks,\n%s", who, self._roll_call.ask(where))
+        while time.monotonic() < deadline and self._flight.waiting is waiting:
+            time.sleep(GRACE_S / 20)
+        if self._flight.waiting is not waiting:
+            logger.error("%s: the wait is over after all; going on", who)
+            self._roll_call.leave()
+            return
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(EXIT_CODE)

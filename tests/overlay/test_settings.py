@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The settings: defaults, values, and what is refused with the allowed values."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from vllm_ascend.data_parallel.settings import TABLE, MetadataGroup, Settings
+
+
+def test_defaults() -> None:
+    assert Settings.read({}) == Settings(MetadataGroup.DEVICE, 60.0, 1800.0, 256, Path(tempfile.gettempdir()))
+
+
+def test_every_setting_is_read(tmp_path: Path) -> None:
+    environ = {
+        "VLLM_ASCEND_DP_METADATA_GROUP": "cpu",
+        "VLLM_ASCEND_DP_TIMEOUT": "2.5",
+        "VLLM_ASCEND_DP_START_TIMEOUT": "off",
+        "VLLM_ASCEND_DP_TRACE_STEPS": "off",
+        "VLLM_ASCEND_DP_TRACE_DIR": str(tmp_path),
+        "PATH": "/usr/bin",
+    }
+    assert {setting.name for setting in TABLE} == environ.keys() - {"PATH"}
+    assert Settings.read(environ) == Settings(MetadataGroup.CPU, 2.5, None, 0, tmp_path)
+
+
+SECONDS = "a number of seconds above 0, off"
+STEPS = "a whole number from 1 to 1048576, off"
+FOLDER = "a folder that exists and can be written to"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("METADATA_GROUP", "gloo", "device, cpu"),
+        ("METADATA_GROUP", "", "device, cpu"),
+        ("TIMEOUT", "0", SECONDS),
+        ("TIMEOUT", "-1", SECONDS),
+        ("TIMEOUT", "inf", SECONDS),
+        ("TIMEOUT", "nan", SECONDS),
+        ("TIMEOUT", "1m", SECONDS),
+        ("START_TIMEOUT", "0", SECONDS),
+        ("TRACE_STEPS", "0", STEPS),
+        ("TRACE_STEPS", "1.5", STEPS),
+        ("TRACE_STEPS", "1048577", STEPS),
+        ("TRACE_DIR", "/no/such/folder", FOLDER),
+        ("TRACE_DIR", "/etc/hostname", FOLDER),
+    ],
+)
+def test_another_value_is_refused_with_the_allowed_ones(name: str, value: str, allowed: str) -> None:
+    variable = f"VLLM_ASCEND_DP_{name}"
+    with pytest.raises(ValueError, match=re.escape(f"{variable}={value!r} is not one of: {allowed}")):
+        Settings.read({variable: value})
+
+
+def test_a_name_that_is_no_setting_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"VLLM_ASCEND_DP_TIMOUT is no setting; these are: .*VLLM_ASCEND_DP_TIMEOUT"):
+        Settings.read({"VLLM_ASCEND_DP_TIMOUT": "3"})
+
+
+def test_upstream_s_variables_are_its_own() -> None:
+    assert Settings.read({"VLLM_ASCEND_DP_UPSTREAMS": "3"}, foreign=["VLLM_ASCEND_DP_UPSTREAMS"]).timeout == 60.0

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The hooks that upstream's runner calls, on a runner with nothing else."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from vllm.config import ParallelConfig
+
+from vllm_ascend.data_parallel import engines, watching
+from vllm_ascend.data_parallel.flight import NO_FLIGHT, Flight, Limit, Phase
+from vllm_ascend.data_parallel.metadata import LocalBatch, StepMetadata
+from vllm_ascend.data_parallel.moe_comm import MoECommConfig
+from vllm_ascend.data_parallel.plan import StepPlan
+from vllm_ascend.data_parallel.watching import join, patient, recorded
+
+LIMIT, START = Limit(60.0, "T"), Limit(1800.0, "S")
+PLAN = StepPlan(StepMetadata((1, 1), with_prefill=False, enable_dbo=False, graph_usable=False), 0)
+
+
+class Runner:
+    """Upstream's methods, as far as they are marked."""
+
+    def __init__(self, flight: Flight) -> None:
+        self.flight = flight
+        self.limit: Limit | None = None
+
+    @recorded
+    def execute_model(self, fails: bool = False) -> str:
+        """Has a docstring."""
+        self.flight.issued(LocalBatch(1, False))
+        self.flight.awaiting()
+        self.flight.decided(PLAN)
+        assert self.flight is NO_FLIGHT or self.flight.waiting is not None
+        self.limit = self.flight.waiting and self.flight.waiting.limit
+        if fails:
+            raise RuntimeError("Connection closed by peer")
+        return "tokens"
+
+    @recorded
+    def _dummy_run(self) -> str:
+        return self.execute_model()
+
+    @patient
+    def profile_run(self) -> str:
+        return self._dummy_run()
+
+
+def test_a_marked_method_is_itself_and_one_step() -> None:
+    runner = Runner(Flight(4, LIMIT, START))
+    assert runner.execute_model() == "tokens" and runner.execute_model.__doc__ == "Has a docstring."
+    assert runner._dummy_run() == "tokens"
+    assert [step.what for step in runner.flight.steps()] == ["execute_model", "_dummy_run"]
+    assert runner.limit == LIMIT
+
+
+def test_start_up_has_its_own_limit() -> None:
+    runner = Runner(Flight(4, LIMIT, START))
+    assert runner.profile_run() == "tokens"
+    assert runner.limit == START
+    runner.execute_model()
+    assert runner.limit == LIMIT
+
+
+def test_a_step_that_fails_is_reported_and_fails_as_it_did() -> None:
+    runner = Runner(Flight(4, LIMIT, START))
+    said: list[str] = []
+    runner.flight.on_failure = said.append
+    with pytest.raises(RuntimeError, match="Connection closed by peer"):
+        runner.execute_model(fails=True)
+    assert said == ["execute_model failed: RuntimeError('Connection closed by peer')"]
+    assert runner.flight.waiting is None and runner.execute_model() == "tokens"
+
+
+def test_without_a_flight_nothing_is_added() -> None:
+    runner = Runner(NO_FLIGHT)
+    assert runner.profile_run() == "tokens" and NO_FLIGHT.steps() == []
+
+
+def test_one_rank_reads_its_settings_and_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = SimpleNamespace(parallel_config=SimpleNamespace(data_parallel_size=1))
+    assert join(alone, MoECommConfig("A2", 1, 256)) is NO_FLIGHT
+    monkeypatch.setenv("VLLM_ASCEND_DP_TIMEOUT", "0")
+    with pytest.raises(ValueError, match="VLLM_ASCEND_DP_TIMEOUT='0' is not one of"):
+        join(alone, MoECommConfig("A2", 1, 256))
+
+
+def test_what_engines_agree_on_between_steps_is_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    flight = Flight(4, LIMIT, START)
+    seen: list[Phase] = []
+    said: list[str] = []
+
+    def asked(group: object, unfinished: bool) -> bool:
+        assert flight.waiting is not None and flight.waiting.limit == LIMIT
+        seen.append(flight.waiting.phase)
+        if group is None:
+            raise RuntimeError("Connection reset by peer")
+        return unfinished
+
+    monkeypatch.setattr(watching, "_flight", flight)
+    monkeypatch.setattr(engines, "_agree_on_requests", asked)
+    flight.on_failure = said.append
+    assert ParallelConfig.has_unfinished_dp("group", True) is True
+    with pytest.raises(RuntimeError, match="Connection reset"):
+        ParallelConfig.has_unfinished_dp(None, True)
+    assert seen == [Phase.ENGINES] * 2 and flight.waiting is None
+    assert said == ["lost the other engines: RuntimeError('Connection reset by peer')"]
