@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""trace: what the ranks of a run wrote when it hung."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+
+    from patchset.menu import Menu
+    from patchset.terminal import Terminal
+
+
+def add(menu: Menu) -> None:
+    """Adds this command."""
+    one = menu.bare("trace", "line up the traces of the ranks, and name the first step where they differ", trace)
+    one.add_argument("files", metavar="FILE", nargs="+", type=Path, help="a trace file of one rank")
+    one.add_argument("--html", metavar="FILE", type=Path, help="write a timeline of all ranks")
+
+
+def trace(arguments: argparse.Namespace, terminal: Terminal) -> int:
+    """`patchset trace`."""
+    from patchset.trace.align import line_up
+    from patchset.trace.load import load_all
+    from patchset.trace.show import show
+    from patchset.trace.timeline import page
+
+    alignment = line_up(load_all(arguments.files))
+    if arguments.html is not None:
+        arguments.html.write_text(page(alignment), encoding="utf-8")
+        terminal.step(f"wrote {arguments.html}")
+    show(alignment, terminal)
+    terminal.document({"command": "trace"} | alignment.as_dict())
+    return 0 if alignment.ok else 1

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ranks side by side, step by step, and the first step in which they differ.
+
+Steps have numbers, and each begins with one collective of all ranks: step n of one rank is step n of every other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from patchset.trace.load import Decision
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from patchset.trace.load import RankTrace, Step
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The first step in which ranks differ.
+
+    Attributes:
+        step: its number.
+        what: in what they differ, one phrase.
+        by_rank: what each rank has, by its name.
+    """
+
+    step: int
+    what: str
+    by_rank: Mapping[str, str]
+
+    def __str__(self) -> str:
+        sides: dict[str, list[str]] = {}
+        for rank, value in self.by_rank.items():
+            sides.setdefault(value, []).append(rank)
+        told = "; ".join(f"{', '.join(ranks)}: {value}" for value, ranks in sides.items())
+        return f"step {self.step}: {self.what} differs: {told}"
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """The ranks of one run.
+
+    Attributes:
+        ranks: those that left a trace, by number.
+        silent: DP ranks that left none.
+        first: the oldest step that every rank still remembers; None where there is none.
+        difference: None where the ranks agree as far as they remember.
+    """
+
+    ranks: Sequence[RankTrace]
+    silent: Sequence[int]
+    first: int | None
+    difference: Difference | None
+
+    @property
+    def ok(self) -> bool:
+        """Whether every rank is there and they agree."""
+        return not self.silent and self.difference is None
+
+    @property
+    def verdict(self) -> str:
+        """What went wrong, as far as the traces show it."""
+        found = [] if self.difference is None else [f"first difference in {self.difference}"]
+        if self.silent:
+            names = ", ".join(map(str, self.silent))
+            found.append(
+                f"no trace of DP rank {names}: stopped, killed, or its file was not given; the others agree up to the "
+                "step that they wait in"
+                if self.difference is None
+                else f"no trace of DP rank {names}"
+            )
+        return "; ".join(found) or "all ranks agree in every step that they remember"
+
+    def around(self, before: int, after: int) -> range:
+        """Numbers of the steps around the first difference; where there is none, of the last ones."""
+        known = [number for rank in self.ranks for number in rank.steps]
+        if not known:
+            return range(0)
+        middle = max(known) if self.difference is None else self.difference.step
+        return range(max(min(known), middle - before), min(max(known), middle + after) + 1)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "ok": self.ok,
+            "verdict": self.verdict,
+            "silent": list(self.silent),
+            "first_common_step": self.first,
+            "difference": None if self.difference is None else asdict(self.difference),
+            "ranks": [{**asdict(rank), "steps": [asdict(step) for step in rank.steps.values()]} for rank in self.ranks],
+        }
+
+
+def line_up(ranks: Sequence[RankTrace]) -> Alignment:
+    """Compares traces of one run, as `load_all` gives them."""
+    present = {rank.rank for rank in ranks}
+    silent = [number for number in range(ranks[0].dp_size) if number not in present]
+    remembered = [min(rank.steps, default=0) for rank in ranks]
+    first = max(remembered) if all(remembered) else None
+    return Alignment(ranks, silent, first, next(_differences(ranks, first or 1), None))
+
+
+def _differences(ranks: Sequence[RankTrace], first: int) -> Iterator[Difference]:
+    for number in range(first, max(rank.last for rank in ranks) + 1):
+        having = {rank: rank.steps[number] for rank in ranks if number in rank.steps}
+        yield from _decisions(number, having)
+        yield from _told(number, having)
+        if len(having) < len(ranks):
+            yield _stages(number, ranks)
+    yield from _waits(ranks)
+
+
+def _decisions(number: int, having: Mapping[RankTrace, Step]) -> Iterator[Difference]:
+    decided = {rank: step.decision for rank, step in having.items() if step.decision is not None}
+    for field in fields(Decision):
+        yield from _unequal(
+            number,
+            f"the decision ({field.name})",
+            {rank: str(getattr(made, field.name)) for rank, made in decided.items()},
+        )
+    full = {rank: ", ".join(step.collectives) for rank, step in having.items() if step.decision is not None}
+    yield from _unequal(number, "the sequence of collectives", full)
+
+
+def _told(number: int, having: Mapping[RankTrace, Step]) -> Iterator[Difference]:
+    """A rank brought one number of tokens, and the others were told another."""
+    for rank, step in having.items():
+        heard = {
+            other.name: f"was told {made.decision.tokens_per_rank[rank.rank]}"
+            for other, made in having.items()
+            if made.decision is not None and made.decision.tokens_per_rank[rank.rank] != step.batch.num_tokens
+        }
+        if heard:
+            told = {**heard, rank.name: f"brought {step.batch.num_tokens}"}
+            yield Difference(number, f"the number of tokens of {rank.name}", told)
+
+
+def _stages(number: int, ranks: Iterable[RankTrace]) -> Difference:
+    stages = {rank.name: f"in step {rank.last}" if rank.last < number else f"reached step {number}" for rank in ranks}
+    return Difference(number, "who has come to it", stages)
+
+
+def _waits(ranks: Sequence[RankTrace]) -> Iterator[Difference]:
+    """All ranks are in the same step: do they wait in the same collective of it?"""
+    waiting = {rank: rank.wait for rank in ranks if rank.wait is not None}
+    if len({wait.agreed for wait in waiting.values()}) > 1:
+        number = max(wait.step for wait in waiting.values())
+        yield Difference(number, "what they wait in", {rank.name: wait.collective for rank, wait in waiting.items()})
+
+
+def _unequal(number: int, what: str, values: Mapping[RankTrace, str]) -> Iterator[Difference]:
+    if len(set(values.values())) > 1:
+        yield Difference(number, what, {rank.name: value for rank, value in values.items()})

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An alignment as text, for a terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from patchset.terminal import Terminal
+    from patchset.trace.align import Alignment
+    from patchset.trace.load import RankTrace, Step
+
+# Steps shown before the first difference, or before the last step.
+_BEFORE = 4
+_AFTER = 1
+
+
+def show(alignment: Alignment, terminal: Terminal) -> None:
+    """Prints the ranks, the steps around the first difference, and the verdict."""
+    terminal.table("ranks", ("rank", "host", "last step", "in", "for", "at"), map(_rank, alignment.ranks), right="for")
+    numbers = alignment.around(_BEFORE, _AFTER)
+    if numbers:
+        columns = ("step", *(rank.name for rank in alignment.ranks))
+        rows = [(str(number), *(_cell(rank.steps.get(number)) for rank in alignment.ranks)) for number in numbers]
+        terminal.table(f"steps {numbers[0]} to {numbers[-1]}", columns, rows, right="step")
+    terminal.note(alignment.verdict)
+
+
+def _rank(rank: RankTrace) -> tuple[str, ...]:
+    where = f"{rank.host}, process {rank.pid}"
+    if rank.wait is None:
+        return rank.name, where, str(rank.last), rank.why, "", ""
+    return rank.name, where, str(rank.last), rank.wait.collective, f"{rank.wait.seconds:.1f} s", rank.wait.at
+
+
+def _cell(step: Step | None) -> str:
+    if step is None:
+        return "-"
+    return "\n".join(_lines(step))
+
+
+def _lines(step: Step) -> Iterator[str]:
+    kind = "prefill" if step.batch.with_prefill else "decode"
+    yield f"{step.what}: {step.batch.num_tokens} ({kind})"
+    if step.decision is None:
+        yield "undecided"
+        return
+    graph = " graph" if step.decision.graph else ""
+    yield f"{list(step.decision.padded_tokens_per_rank)}{graph}"
+    spans = {"waited": step.waited_s, "forward": step.forward_s}
+    yield ", ".join(f"{name} {1e3 * span:.1f} ms" for name, span in spans.items() if span is not None)

@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trace files of ranks: lined up, the first difference named, and drawn."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from patchset import cli
+from patchset.errors import UsageError
+from patchset.trace.align import line_up
+from patchset.trace.load import RankTrace, load, load_all
+from patchset.trace.timeline import clock_offsets, page
+
+SIZE = 3
+Lines = list[dict[str, Any]]
+
+
+def head(rank: int, **other: Any) -> dict[str, Any]:
+    made = {"kind": "rank", "format": 1, "rank": rank, "dp_size": SIZE, "world_rank": rank, "host": f"h{rank}"}
+    return made | {"pid": 100 + rank, "build": "b" * 64, "why": "has waited for 3 s", "at": 1000.0} | other
+
+
+def step(
+    number: int, rank: int, tokens: tuple[int, ...] = (5, 1, 1), clock: float = 0.0, **other: Any
+) -> dict[str, Any]:
+    batch = {"num_tokens": tokens[rank], "with_prefill": False, "enable_dbo": False, "graph_usable": False}
+    decision = {
+        "tokens_per_rank": list(tokens),
+        "with_prefill": False,
+        "enable_dbo": False,
+        "graph": False,
+        "padded_tokens_per_rank": list(tokens),
+        "moe_generic": "ALL_GATHER",
+        "moe_custom": "ALL_GATHER",
+    }
+    spans = {"issued": 900.0 + number + clock, "prepared_s": 0.001, "waited_s": 0.002, "forward_s": 0.01}
+    made = {"kind": "step", "step": number, "what": "execute_model", **spans, "batch": batch, "decision": decision}
+    return made | {"collectives": ["all_reduce int32[6]"]} | other
+
+
+def wait(number: int, **other: Any) -> dict[str, Any]:
+    made = {"kind": "wait", "step": number, "phase": "forward", "for": "its forward", "since": 997.0, "seconds": 3.0}
+    made |= {"at": "vllm_ascend/ops/fused_moe.py:470 in forward", "stack": ["a", "b"], "op": "all_gather_into_tensor"}
+    return made | {"tensor": "float32[1,64]", "group": "dp (device)"} | other
+
+
+def run(last: int = 6, first: int = 1) -> list[Lines]:
+    """Three ranks that agree, and wait in the last step."""
+    return [[head(rank), *(step(n, rank) for n in range(first, last + 1)), wait(last)] for rank in range(SIZE)]
+
+
+def written(folder: Path, ranks: list[Lines]) -> list[Path]:
+    files = []
+    for number, lines in enumerate(ranks):
+        files.append(folder / f"{number}.jsonl")
+        files[-1].write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return files
+
+
+def loaded(folder: Path, ranks: list[Lines]) -> tuple[RankTrace, ...]:
+    return load_all(written(folder, ranks))
+
+
+def test_ranks_that_agree(tmp_path: Path) -> None:
+    found = line_up(loaded(tmp_path, run()))
+    assert found.ok and found.difference is None and found.first == 1
+    assert found.verdict == "all ranks agree in every step that they remember"
+
+
+def test_the_first_of_two_differences_is_named(tmp_path: Path) -> None:
+    ranks = run()
+    ranks[1][3]["decision"]["with_prefill"] = True
+    ranks[1][5]["decision"]["graph"] = True
+    found = line_up(loaded(tmp_path, ranks))
+    assert not found.ok
+    assert str(found.difference) == "step 3: the decision (with_prefill) differs: rank 0, rank 2: False; rank 1: True"
+
+
+def test_a_batch_that_the_others_were_told_otherwise(tmp_path: Path) -> None:
+    ranks = run()
+    ranks[2][4]["batch"]["num_tokens"] = 7
+    assert str(line_up(loaded(tmp_path, ranks)).difference) == (
+        "step 4: the number of tokens of rank 2 differs: rank 0, rank 1: was told 1; rank 2: brought 7"
+    )
+
+
+def test_another_sequence_of_collectives(tmp_path: Path) -> None:
+    ranks = run()
+    ranks[0][2]["collectives"] = ["all_reduce int32[6]", "broadcast"]
+    difference = line_up(loaded(tmp_path, ranks)).difference
+    assert difference is not None and (difference.step, difference.what) == (2, "the sequence of collectives")
+
+
+def test_a_rank_that_never_came_to_the_step(tmp_path: Path) -> None:
+    ranks = run()
+    ranks[2] = [*ranks[2][:6], wait(5)]
+    for lines in ranks[:2]:
+        lines[6]["decision"] = lines[6]["waited_s"] = lines[6]["forward_s"] = None
+    found = line_up(loaded(tmp_path, ranks))
+    assert str(found.difference) == (
+        "step 6: who has come to it differs: rank 0, rank 1: reached step 6; rank 2: in step 5"
+    )
+
+
+def test_ranks_that_wait_in_different_collectives_of_one_step(tmp_path: Path) -> None:
+    ranks = run()
+    ranks[1][-1] = wait(6, op="broadcast", tensor="float32[5,64]")
+    found = line_up(loaded(tmp_path, ranks))
+    assert found.difference is not None and (found.difference.step, found.difference.what) == (6, "what they wait in")
+    assert found.difference.by_rank["rank 1"] == "broadcast of float32[5,64] on dp (device)"
+
+
+def test_an_all_to_all_may_send_each_rank_its_own_rows(tmp_path: Path) -> None:
+    ranks = run()
+    for rank, lines in enumerate(ranks):
+        lines[-1] = wait(6, op="all_to_all_single", tensor=f"float32[{rank},64]")
+    assert line_up(loaded(tmp_path, ranks)).ok
+
+
+def test_only_steps_that_all_remember_are_compared(tmp_path: Path) -> None:
+    ranks = run(last=9)
+    ranks[0] = [ranks[0][0], *ranks[0][5:]]
+    ranks[1][2]["decision"]["graph"] = True
+    found = line_up(loaded(tmp_path, ranks))
+    assert found.first == 5 and found.ok
+
+
+def test_a_rank_without_a_trace_is_named(tmp_path: Path) -> None:
+    found = line_up(loaded(tmp_path, run()[:2]))
+    assert not found.ok and list(found.silent) == [2]
+    assert found.verdict.startswith("no trace of DP rank 2: stopped, killed, or its file was not given")
+
+
+def test_a_rank_without_any_step(tmp_path: Path) -> None:
+    ranks = run()
+    ranks[1] = [head(1)]
+    found = line_up(loaded(tmp_path, ranks))
+    assert found.first is None and not found.ok
+    assert found.difference is not None and found.difference.step == 1
+
+
+def test_ranks_of_more_than_one_process(tmp_path: Path) -> None:
+    ranks = run() + run()
+    for world, lines in enumerate(ranks):
+        lines[0]["rank"], lines[0]["world_rank"] = world // 2, world
+        for line in lines:
+            if line["kind"] == "step":
+                line["batch"]["num_tokens"] = line["decision"]["tokens_per_rank"][world // 2]
+    found = line_up(loaded(tmp_path, ranks))
+    assert found.ok and [rank.name for rank in found.ranks][:3] == ["rank 0", "rank 0 (1)", "rank 1 (2)"]
+
+
+BAD: list[tuple[str, str]] = [
+    ("", "empty"),
+    ("{}\n", "a line of kind None where 'rank' belongs"),
+    ("nonsense\n", ":1: not JSON: 'nonsense'"),
+    ("[]\n", "not a JSON object"),
+    (json.dumps(head(0, format=2)) + "\n", "format 2, and this tool reads 1"),
+    (json.dumps(head(3)) + "\n", "rank 3 of 3"),
+    (json.dumps(head(0, host=7)) + "\n", "'host' is 7, not a str"),
+    (
+        json.dumps(head(0)) + "\n" + json.dumps(wait(1)) + "\n" + json.dumps(step(1, 0)) + "\n",
+        ":2: a line of kind 'wait'",
+    ),
+    (json.dumps(head(0)) + "\n" + json.dumps(step(1, 0))[:50], ":2: not JSON"),
+    (json.dumps(head(0)) + "\n" + json.dumps(step(1, 0, issued="x")) + "\n", "'issued' is 'x', not a float"),
+    (json.dumps(head(0)) + "\n" + json.dumps(step(1, 0, (1, 1))) + "\n", "2 token counts for 3 ranks"),
+    (json.dumps(head(0)) + "\n" + json.dumps(step(1, 0, collectives=[1])) + "\n", "not a list of str"),
+    (json.dumps(head(0)) + "\n" + json.dumps(step(1, 0, batch=[])) + "\n", "'batch' is [], not a dict"),
+]
+
+
+@pytest.mark.parametrize(("text", "why"), BAD, ids=[why for _, why in BAD])
+def test_a_file_that_is_no_trace_is_refused(tmp_path: Path, text: str, why: str) -> None:
+    file = tmp_path / "trace.jsonl"
+    file.write_text(text)
+    with pytest.raises(UsageError, match=re.escape(why)) as caught:
+        load(file)
+    assert str(file) in caught.value.message
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "trace.jsonl"
+    file.write_bytes(b"\xff\xfe")
+    with pytest.raises(UsageError, match="not UTF-8"):
+        load(file)
+
+
+def test_two_files_of_one_rank_are_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"0\.jsonl and .*1\.jsonl are both of rank 0"):
+        loaded(tmp_path, [run()[0], run()[0]])
+
+
+def test_files_of_two_runs_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="not one run"):
+        loaded(tmp_path, [run()[0], [head(1, dp_size=2)]])
+
+
+def test_clocks_that_differ_are_set_by_the_metadata(tmp_path: Path) -> None:
+    ranks = run()
+    ranks[1] = [head(1), *(step(n, 1, clock=7.5) for n in range(1, 7))]
+    offsets = clock_offsets(loaded(tmp_path, ranks))
+    assert offsets[0] == 0.0 and offsets[1] == pytest.approx(-7.5) and offsets[2] == pytest.approx(0.0)
+
+
+def test_the_page_is_whole_escaped_and_loads_nothing(tmp_path: Path) -> None:
+    ranks = run()
+    ranks[0][0]["host"] = ranks[0][-1]["at"] = "<script>alert(1)</script>"
+    text = page(line_up(loaded(tmp_path, ranks)))
+    assert "<script" not in text and "&lt;script&gt;" in text
+    assert "http" not in text and "src=" not in text
+    svg = ElementTree.fromstring(text[text.index("<svg") : text.index("</svg>") + len("</svg>")])
+    bars = svg.findall("rect")
+    kinds = [bar.attrib["class"] for bar in bars]
+    assert {kind: kinds.count(kind) for kind in kinds} == {"prepare": 18, "wait": 18, "forward": 18, "stuck": 3}
+    width = float(svg.attrib["viewBox"].split()[2])
+    assert all(
+        float(bar.attrib["x"]) >= 0 and float(bar.attrib["x"]) + float(bar.attrib["width"]) <= width + 1 for bar in bars
+    )
+    assert all(bar.find("title") is not None for bar in bars)
+
+
+def test_the_page_marks_the_first_difference_and_leaves_out_steps_long_before_it(tmp_path: Path) -> None:
+    ranks = run(last=60)
+    assert 'class="mark"' not in page(line_up(loaded(tmp_path, ranks)))
+    ranks[1][58]["decision"]["graph"] = True
+    text = page(line_up(loaded(tmp_path, ranks)))
+    assert text.count('class="mark"') == 1
+    assert "step 18 (" in text and "step 17 (" not in text
+
+
+def test_the_page_of_ranks_without_steps(tmp_path: Path) -> None:
+    assert "<rect" not in page(line_up(loaded(tmp_path, [[head(rank)] for rank in range(SIZE)])))
+
+
+def test_the_command_prints_the_ranks_and_the_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [str(file) for file in written(tmp_path, run()[:2])]
+    html = tmp_path / "t.html"
+    assert cli.main(["trace", *files, "--html", str(html)]) == 1
+    shown = capsys.readouterr().out
+    assert "rank 0" in shown and "steps 2 to 6" in shown and "no trace of DP rank 2" in shown
+    assert html.read_text().startswith("<!DOCTYPE html>")
+
+
+def test_the_command_s_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [str(file) for file in written(tmp_path, run())]
+    assert cli.main(["trace", *files, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["ok"] and document["difference"] is None
+    assert document["ranks"][0]["steps"][0]["decision"]["tokens_per_rank"] == [5, 1, 1]
+
+
+def test_a_missing_file_ends_with_the_code_of_the_disk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["trace", str(tmp_path / "none.jsonl")]) == 6
+    assert "none.jsonl" in capsys.readouterr().err
