@@ -54,8 +54,18 @@ class Bench:
     def traces(self, tree: Tree) -> Path:
         return self.work / f"traces-{tree.value}"
 
-    def environment(self, tree: Tree) -> dict[str, str]:
-        entries = [self.standin, self.trees[tree], self.vllm]
+    def edited(self, path: str, more: bytes) -> Path:
+        """A copy of the patched tree with ``more`` at the end of one file."""
+        copy = self.work / "edited"
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(self.trees[Tree.PATCHED], copy, ignore=shutil.ignore_patterns(".git"))
+        with (copy / path).open("ab") as stream:
+            stream.write(more)
+        return copy
+
+    def environment(self, tree: Tree, folder: Path | None = None) -> dict[str, str]:
+        """To run on ``tree``, or on another ``folder`` like it."""
+        entries = [self.standin, folder or self.trees[tree], self.vllm]
         path = os.pathsep.join(str(entry) for entry in entries if entry is not None)
         return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "STANDIN_TRACE": str(self.traces(tree))}
 

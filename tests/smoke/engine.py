@@ -9,8 +9,8 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import psutil
 import pytest
 from job import LATE_STEPS, Life
 from nursery import Launcher
-from reference import PROMPTS, TOKENS
+from reference import PROMPTS
 
 RANK = Path(__file__).with_name("rank.py")
 
@@ -100,13 +100,18 @@ def finished(report: Report) -> Report:
     return report
 
 
-def run(life: Life, checkpoint: Path, work: Path, launcher: Launcher, traces: Path | None = None) -> Report:
-    """Runs ``life`` in the empty folder ``work``; ``traces`` is where the stand-in writes.
+@dataclass(frozen=True)
+class Berth:
+    """Where one rank runs: what starts it, and what only its environment has."""
 
-    Never raises for what the engine does: that is in the report.
-    """
+    launcher: Launcher
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@contextlib.contextmanager
+def crew(life: Life, checkpoint: Path, work: Path, berths: Sequence[Berth]) -> Iterator[list["Rank"]]:
+    """The started ranks of ``life`` in the empty folder ``work``; none of them runs after the block."""
     shutil.rmtree(work, ignore_errors=True)
-    started = time.monotonic()
     meeting = {
         "VLLM_DP_SIZE": str(life.dp_size),
         "VLLM_DP_MASTER_IP": "127.0.0.1",
@@ -114,34 +119,45 @@ def run(life: Life, checkpoint: Path, work: Path, launcher: Launcher, traces: Pa
     }
     if life.soc is not None:
         meeting["STANDIN_SOC"] = str(life.soc)
-    ranks: list[_Rank] = []
+    ranks: list[Rank] = []
     try:
-        for rank in range(life.dp_size):
+        for rank, berth in enumerate(berths):
             folder = work / f"rank{rank}"
             folder.mkdir(parents=True)
             (folder / "job.json").write_text(json.dumps(_job(life, rank, checkpoint, folder), indent=1))
-            ranks.append(_Rank(folder, launcher, {**meeting, "VLLM_DP_RANK": str(rank)}))
-        outcome, why = _watch(ranks)
+            own = {**meeting, "VLLM_DP_RANK": str(rank), **berth.environment}
+            ranks.append(Rank(folder, berth.launcher, own))
+        yield ranks
     finally:
         for one in ranks:
             one.kill()
+
+
+def run(life: Life, checkpoint: Path, work: Path, launcher: Launcher, traces: Path | None = None) -> Report:
+    """Runs ``life`` in the empty folder ``work``; ``traces`` is where the stand-in writes.
+
+    Never raises for what the engine does: that is in the report.
+    """
+    started = time.monotonic()
+    with crew(life, checkpoint, work, [Berth(launcher)] * life.dp_size) as ranks:
+        outcome, why = _watch(ranks)
     reports = tuple(one.report(traces) for one in ranks)
     return Report(life, outcome, why, reports, time.monotonic() - started)
 
 
-class _Rank:
+class Rank:
     """A running rank process, leader of its own process group."""
 
     def __init__(self, folder: Path, launcher: Launcher, environment: Mapping[str, str]) -> None:
         self.folder = folder
         self.exit_code: int | None = None
         self._launcher = launcher
-        self._pid = launcher.start(folder, environment)
-        self._family = psutil.Process(self._pid)
+        self.pid = launcher.start(folder, environment)
+        self._family = psutil.Process(self.pid)
 
     def poll(self) -> int | None:
         if self.exit_code is None:
-            self.exit_code = self._launcher.poll(self._pid)
+            self.exit_code = self._launcher.poll(self.pid)
         return self.exit_code
 
     def lines(self) -> list[dict[str, Any]]:
@@ -166,7 +182,7 @@ class _Rank:
         while True:
             running = self.poll() is None
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._pid, signal.SIGKILL)
+                os.killpg(self.pid, signal.SIGKILL)
             if not running:
                 return
             time.sleep(0.02)
@@ -175,12 +191,12 @@ class _Rank:
         return (self.folder / "log").read_text(errors="replace")
 
     def report(self, traces: Path | None) -> RankReport:
-        trace = _json_lines(traces / f"{self._pid}.jsonl") if traces else []
+        trace = _json_lines(traces / f"{self.pid}.jsonl") if traces else []
         tail = "\n".join(self.log().splitlines()[-_TAIL_LINES:])
         return RankReport(tuple(self.lines()), tuple(trace), tail, self.exit_code)
 
 
-def _watch(ranks: Sequence[_Rank]) -> tuple[Outcome, str]:
+def _watch(ranks: Sequence[Rank]) -> tuple[Outcome, str]:
     """Waits until every rank is done, one has failed, or none makes progress."""
     deadline = time.monotonic() + START_LIMIT
     started = False
@@ -208,7 +224,7 @@ def _watch(ranks: Sequence[_Rank]) -> tuple[Outcome, str]:
 class _Silence:
     """For how long the ranks have neither reported a step nor used the CPU."""
 
-    def __init__(self, ranks: Sequence[_Rank]) -> None:
+    def __init__(self, ranks: Sequence[Rank]) -> None:
         self._ranks = ranks
         self._since = time.monotonic()
         self._heard = self._cpu = -1.0
@@ -227,7 +243,7 @@ def _job(life: Life, rank: int, checkpoint: Path, folder: Path) -> dict[str, Any
         "script": life.script,
         "engine": life.engine_arguments(str(checkpoint), str(folder / "kv")),
         "progress": str(folder / "progress"),
-        "new_tokens": TOKENS,
+        "new_tokens": life.new_tokens,
         "moe_probe": life.moe_probe,
         "late_steps": LATE_STEPS,
         "rounds": [

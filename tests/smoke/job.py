@@ -6,7 +6,7 @@ from enum import Enum
 from typing import Any
 
 from checkpoints import Model
-from reference import PROMPTS
+from reference import PROMPTS, TOKENS
 
 MAX_SEQS = len(PROMPTS)
 MAX_TOKENS = 256
@@ -84,6 +84,7 @@ class Life:
     expert_parallel: bool = False
     kv_both: bool = False
     moe_probe: bool = False
+    new_tokens: int = TOKENS
     soc: int | None = None
     """Number of the chip that the stand-in plays, where it is not its default, an A2."""
     rounds: tuple[Round, ...] = field(default=DP2_ROUNDS, repr=False)

@@ -10,7 +10,7 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ START_LIMIT = 120.0
 ANSWER_LIMIT = 30.0
 _POLL = 0.1
 _WORD = re.compile(r"t(\d+)")
+_ENGINE = re.compile(r"\(EngineCore_(\d+) pid=(\d+)\)")
 _GENERATED = re.compile(r'^vllm:generation_tokens_total\{engine="(\d+)".*\} (\S+)$', re.MULTILINE)
 
 
@@ -34,15 +35,16 @@ class NoAnswerError(Exception):
 
 @dataclass(frozen=True)
 class Server:
-    """A server that has started; ``log`` is what its processes say."""
+    """A server that has started: its first process, and the log of what all of them say."""
 
     port: int
+    pid: int
     log: Path
 
-    def ask(self, index: int, limit: float = ANSWER_LIMIT) -> list[int]:
+    def ask(self, index: int, limit: float = ANSWER_LIMIT, tokens: int = TOKENS) -> list[int]:
         """The greedy tokens that follow ``PROMPTS[index]``. Raises NoAnswerError after ``limit`` seconds."""
         try:
-            with self._completion(index, TOKENS, limit) as response:
+            with self._completion(index, tokens, limit) as response:
                 body = response.read()
         except (OSError, http.client.HTTPException) as error:
             raise NoAnswerError(repr(error)) from error
@@ -65,6 +67,10 @@ class Server:
             assert response.readline().startswith(b"data:")
         # Waits until the server has noticed.
         self._until_logged(f"{index}-aborted", "aborted")
+
+    def engines(self) -> dict[int, int]:
+        """Process ids of the engines by DP rank."""
+        return {int(rank): int(pid) for rank, pid in _ENGINE.findall(self.log.read_text(errors="replace"))}
 
     def generated(self) -> dict[int, float]:
         """Tokens generated so far by each rank's engine."""
@@ -107,11 +113,19 @@ def _request(
 
 @contextlib.contextmanager
 def serving(
-    checkpoint: Path, mode: Mode, dp_size: int, folder: Path, launcher: Launcher, *, fork: bool
+    checkpoint: Path,
+    mode: Mode,
+    dp_size: int,
+    folder: Path,
+    launcher: Launcher,
+    *,
+    fork: bool,
+    settings: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
     """A server of ``checkpoint`` on ``dp_size`` ranks, until the end of the block; its engines are forked if ``fork``.
 
-    Raises RuntimeError with its log where it does not start.
+    ``settings`` are environment variables of all its processes. Raises RuntimeError with its log where it does not
+    start.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -121,13 +135,13 @@ def serving(
     words = _tokenizer(folder / "tokenizer")
     arguments = _arguments(checkpoint, words, mode, dp_size, port)
     (folder / "job.json").write_text(json.dumps({"script": "server", "arguments": arguments}, indent=1))
-    environment = {"VLLM_ENABLE_V1_MULTIPROCESSING": "1", "VLLM_HOST_IP": "127.0.0.1"}
+    environment = {"VLLM_ENABLE_V1_MULTIPROCESSING": "1", "VLLM_HOST_IP": "127.0.0.1", **(settings or {})}
     if fork:
         environment["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"
     pid = launcher.start(folder, environment)
     try:
         _until_healthy(port, pid, launcher, folder / "log")
-        yield Server(port, folder / "log")
+        yield Server(port, pid, folder / "log")
     finally:
         while launcher.poll(pid) is None:
             with contextlib.suppress(ProcessLookupError):

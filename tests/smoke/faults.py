@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Engine lives in which something goes wrong on one rank, and what the others say."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+from engine import Rank
+from job import MAX_TOKENS, Life, Round, Tree
+
+# So many steps that none is done by itself. One rank is idle.
+STEPS = MAX_TOKENS // 2
+DP4 = Life(Tree.PATCHED, new_tokens=STEPS, rounds=(Round("long", ((0,), (2,), (), (5,))),))
+PRISTINE_DP2 = Life(Tree.PRISTINE, new_tokens=STEPS, rounds=(Round("long", ((0,), (0,))),))
+DP1 = Life(Tree.PATCHED, rounds=(Round("never", ((0,),)),))
+START_LIMIT = 120.0
+_EARLY_STEPS = 5
+_POLL = 0.05
+
+
+@dataclass(frozen=True)
+class End:
+    """How a rank ended, and after how many seconds."""
+
+    code: int
+    seconds: float
+
+
+def serve(ranks: Sequence[Rank]) -> None:
+    """Waits until every rank has done some steps. Raises RuntimeError with the logs where they do not."""
+    _until(lambda: all(_steps(rank) >= _EARLY_STEPS for rank in ranks), ranks)
+
+
+def ends(ranks: Sequence[Rank], limit: float) -> list[End | None]:
+    """Waits up to ``limit`` seconds for the ranks to end by themselves; None for one that does not."""
+    began = time.monotonic()
+    found: dict[int, End] = {}
+    while len(found) < len(ranks) and time.monotonic() < began + limit:
+        for rank in ranks:
+            if rank.pid not in found and (code := rank.poll()) is not None:
+                found[rank.pid] = End(code, time.monotonic() - began)
+        time.sleep(_POLL)
+    return [found.get(rank.pid) for rank in ranks]
+
+
+def signalled(rank: Rank, number: signal.Signals) -> Rank:
+    os.kill(rank.pid, number)
+    return rank
+
+
+def offspring(ranks: Sequence[Rank]) -> list[psutil.Process]:
+    """The processes that the ranks have started."""
+    return [child for rank in ranks for child in psutil.Process(rank.pid).children(recursive=True)]
+
+
+def alive(processes: Sequence[psutil.Process]) -> list[psutil.Process]:
+    return [one for one in processes if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+
+
+def trace(folder: Path) -> list[dict[str, Any]]:
+    """The lines of the one trace file in ``folder``."""
+    (file,) = folder.glob("*.jsonl")
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def _steps(rank: Rank) -> int:
+    return sum("step" in line for line in rank.lines())
+
+
+def _until(holds: Callable[[], bool], ranks: Sequence[Rank]) -> None:
+    deadline = time.monotonic() + START_LIMIT
+    while not holds():
+        if time.monotonic() > deadline or any(rank.poll() is not None for rank in ranks):
+            raise RuntimeError("\n".join(f"--- rank {i}\n{rank.log()[-3000:]}" for i, rank in enumerate(ranks)))
+        time.sleep(_POLL)

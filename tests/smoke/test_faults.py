@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A rank that stops, dies or runs something else: the others say so and end, where upstream's wait."""
+
+import os
+import shutil
+import signal
+import socket
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import faults
+import psutil
+import pytest
+import serving
+from checkpoints import Model
+from engine import Berth, Rank, crew
+from job import Mode, Tree
+from nursery import Launcher, Nursery, Spawner
+
+Launchers = Callable[[Tree], Launcher]
+
+DP_SIZE = faults.DP4.dp_size
+TIMEOUT = 3.0
+# The watchdog's two seconds of grace, and a loaded machine.
+LATEST = TIMEOUT + 2.0 + 3.0
+# vLLM gives its engines five seconds to end before it kills them.
+SHUTDOWN = 15.0
+# Ranks that share two cores are seconds apart when they start.
+FINGERPRINT_TIMEOUT = 12.0
+STOPPED = 3
+
+
+@pytest.fixture
+def model(checkpoint: Callable[[Model], Path]) -> Path:
+    return checkpoint(faults.DP4.model)
+
+
+def _berths(folder: Path, launcher: Launcher, **settings: str) -> list[Berth]:
+    """Four ranks that each write their trace to a folder of their own."""
+    berths = []
+    for rank in range(DP_SIZE):
+        traces = folder / f"trace{rank}"
+        shutil.rmtree(traces, ignore_errors=True)
+        traces.mkdir(parents=True)
+        own = {"VLLM_ASCEND_DP_TIMEOUT": f"{TIMEOUT:g}", "VLLM_ASCEND_DP_TRACE_DIR": str(traces)}
+        berths.append(Berth(launcher, own | settings))
+    return berths
+
+
+def _told(rank: Rank, number: int) -> str:
+    """The rank's own report in its log."""
+    log = rank.log()
+    assert f"DP rank {number} of {DP_SIZE} on host {socket.gethostname()}" in log, log[-3000:]
+    return log
+
+
+@pytest.mark.parametrize("group", ["device", "cpu"])
+def test_survivors_of_a_stopped_rank_say_what_they_wait_for_and_end(
+    bench: Any, launcher: Launchers, model: Path, group: str
+) -> None:
+    folder = bench.work / f"stopped-{group}"
+    berths = _berths(folder, launcher(Tree.PATCHED), VLLM_ASCEND_DP_METADATA_GROUP=group)
+    with crew(faults.DP4, model, folder / "life", berths) as ranks:
+        faults.serve(ranks)
+        children = faults.offspring(ranks[:STOPPED])
+        faults.signalled(ranks[STOPPED], signal.SIGSTOP)
+        ends = faults.ends(ranks[:STOPPED], LATEST + 5.0)
+        assert not faults.alive(children)
+        for number, end in enumerate(ends):
+            told = _told(ranks[number], number)
+            assert end is not None and end.code != 0, told[-3000:]
+            assert end.seconds < LATEST, told[-3000:]
+            assert "last steps:" in told
+            head, *steps, wait = faults.trace(folder / f"trace{number}")
+            assert (head["rank"], head["dp_size"]) == (number, DP_SIZE)
+            assert all(step["kind"] == "step" for step in steps)
+            assert wait["kind"] == "wait" and wait["seconds"] >= TIMEOUT - 0.1, wait
+
+
+def test_survivors_of_a_killed_rank_end(bench: Any, launcher: Launchers, model: Path) -> None:
+    folder = bench.work / "killed"
+    with crew(faults.DP4, model, folder / "life", _berths(folder, launcher(Tree.PATCHED))) as ranks:
+        faults.serve(ranks)
+        children = faults.offspring(ranks[:STOPPED])
+        faults.signalled(ranks[STOPPED], signal.SIGKILL)
+        ends = faults.ends(ranks[:STOPPED], LATEST + 5.0)
+        assert not faults.alive(children)
+        for number, end in enumerate(ends):
+            told = _told(ranks[number], number)
+            assert end is not None and end.code != 0, told[-3000:]
+            assert end.seconds < LATEST, told[-3000:]
+            assert faults.trace(folder / f"trace{number}")[0]["rank"] == number
+
+
+def test_a_server_with_a_stopped_engine_ends_with_all_of_its_processes(
+    bench: Any, launcher: Launchers, model: Path
+) -> None:
+    folder = bench.work / "stopped-server"
+    settings = {"VLLM_ASCEND_DP_TIMEOUT": f"{TIMEOUT:g}", "VLLM_ASCEND_DP_TRACE_DIR": str(bench.work)}
+    starter = launcher(Tree.PATCHED) if bench.standin else Spawner(serving.SCRIPT, bench.environment(Tree.PATCHED))
+    fork = bool(bench.standin)
+    with (
+        serving.serving(model, Mode.EAGER, DP_SIZE, folder, starter, fork=fork, settings=settings) as server,
+        ThreadPoolExecutor(DP_SIZE) as clients,
+    ):
+        server.ask(0)
+        family = psutil.Process(server.pid).children(recursive=True)
+        engines = server.engines()
+        assert sorted(engines) == list(range(DP_SIZE))
+        answers = [clients.submit(server.ask, 0, LATEST + SHUTDOWN, faults.STEPS) for _ in range(DP_SIZE)]
+        time.sleep(1.0)
+        os.kill(engines[STOPPED], signal.SIGSTOP)
+        began = time.monotonic()
+        while starter.poll(server.pid) is None and time.monotonic() - began < LATEST + SHUTDOWN:
+            time.sleep(0.1)
+        log = server.log.read_text()
+        assert starter.poll(server.pid) is not None, log[-5000:]
+        assert not faults.alive(family), log[-5000:]
+        assert all(isinstance(answer.exception(), serving.NoAnswerError) for answer in answers)
+        assert f"of {DP_SIZE} on host {socket.gethostname()}" in log
+        assert "(VLLM_ASCEND_DP_TIMEOUT); ending this process" in log
+
+
+def test_without_the_patches_the_survivor_waits_on(bench: Any, launcher: Launchers, model: Path) -> None:
+    berths = [Berth(launcher(Tree.PRISTINE))] * faults.PRISTINE_DP2.dp_size
+    with crew(faults.PRISTINE_DP2, model, bench.work / "stopped-pristine", berths) as ranks:
+        faults.serve(ranks)
+        faults.signalled(ranks[1], signal.SIGSTOP)
+        assert faults.ends(ranks[:1], LATEST) == [None]
+        assert "waited" not in ranks[0].log()
+
+
+def test_an_unpatched_rank_is_named_by_every_other(bench: Any, launcher: Launchers, model: Path) -> None:
+    folder = bench.work / "unpatched"
+    berths = _berths(folder, launcher(Tree.PATCHED), VLLM_ASCEND_DP_TIMEOUT=f"{FINGERPRINT_TIMEOUT:g}")
+    berths[1] = Berth(launcher(Tree.PRISTINE))
+    with crew(faults.DP4, model, folder / "life", berths) as ranks:
+        patched = [ranks[0], *ranks[2:]]
+        ends = faults.ends(patched, faults.START_LIMIT)
+        wanted = (
+            f"DP rank 1 on host {socket.gethostname()} gave no fingerprint within {FINGERPRINT_TIMEOUT:g} s: it does "
+            "not run this patch set, or has not started"
+        )
+        for rank, end in zip(patched, ends, strict=True):
+            assert end is not None and end.code != 0
+            assert wanted in rank.log()
+        # It waits in its first collective, until the others have gone.
+        assert faults.ends(ranks[1:2], LATEST) != [None]
+
+
+def test_another_file_and_another_setting_are_named_by_every_rank(bench: Any, launcher: Launchers, model: Path) -> None:
+    folder = bench.work / "mixed"
+    berths = _berths(folder, launcher(Tree.PATCHED), VLLM_ASCEND_DP_TIMEOUT=f"{FINGERPRINT_TIMEOUT:g}")
+    edited = bench.edited("vllm_ascend/worker/worker_v1.py", b"# edited\n")
+    environment = bench.environment(Tree.PATCHED, edited)
+    nursery = Nursery([Model.QWEN3_MOE.architecture], environment, bench.work / "nursery-edited.log")
+    berths[1] = Berth(nursery, berths[1].environment)
+    berths[2] = Berth(berths[2].launcher, {**berths[2].environment, "VLLM_ASCEND_DP_METADATA_GROUP": "cpu"})
+    try:
+        with crew(faults.DP4, model, folder / "life", berths) as ranks:
+            ends = faults.ends(ranks, faults.START_LIMIT)
+            host = socket.gethostname()
+            for rank, end in zip(ranks, ends, strict=True):
+                log = rank.log()
+                assert end is not None and end.code != 0, log
+                assert (
+                    f"DP rank 1 on host {host} differs from DP rank 0: 1 file of the build: "
+                    "vllm_ascend/worker/worker_v1.py" in log
+                ), log
+                assert (
+                    f"DP rank 2 on host {host} differs from DP rank 0: VLLM_ASCEND_DP_METADATA_GROUP is cpu instead "
+                    "of device" in log
+                ), log
+    finally:
+        nursery.close()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "allowed"),
+    [
+        ("VLLM_ASCEND_DP_TIMEOUT", "0", "a number of seconds above 0, off"),
+        ("VLLM_ASCEND_DP_METADATA_GROUP", "gloo", "device, cpu"),
+    ],
+)
+def test_a_bad_setting_is_refused_at_start(
+    bench: Any, launcher: Launchers, model: Path, variable: str, value: str, allowed: str
+) -> None:
+    life = faults.DP1
+    berths = [Berth(launcher(Tree.PATCHED), {variable: value})]
+    with crew(life, model, bench.work / "setting", berths) as ranks:
+        (end,) = faults.ends(ranks, faults.START_LIMIT)
+        assert end is not None and end.code != 0
+        assert f"{variable}={value!r} is not one of: {allowed}" in ranks[0].log()
