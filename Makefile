@@ -27,6 +27,8 @@ LOCAL ?= dp.1
 SIGN ?=
 KEY ?=
 CASES ?= 10000
+TRACES ?=
+HTML ?=
 
 BIN := .venv/bin
 PATCHSET := $(BIN)/patchset
@@ -70,9 +72,11 @@ help: ## list the targets
 #: SCHEDULES=100000   how many random schedules the patched tree is checked with (prove)
 #: SEED=0             what they are drawn from (prove)
 #: AGAINST=series     show what became of this one: a set, a set's folder, or a git ref (review)
+#: TRACES='a b c'     the trace files of the ranks (trace)
+#: HTML=file          where the timeline goes (trace)
 #: JSON=1             print one JSON document
 
-.PHONY: apply status revert smoke defects prove stats upstream-tests runtime record doctor
+.PHONY: apply status revert smoke defects prove stats upstream-tests trace runtime record doctor
 apply: $(READY) ## patch vllm-ascend, check it and smoke-test it
 	@$(PATCHSET) apply $(VERSION) $(target) $(source) $(dry_run) $(smoke) --device $(DEVICE) $(json)
 
@@ -96,6 +100,9 @@ stats: $(READY) ## count the lines that patches and overlay add and remove
 
 upstream-tests: $(READY) ## run upstream's unit tests on the pristine and the patched tree
 	@$(PATCHSET) upstream-tests $(VERSION) $(offline) $(json)
+
+trace: $(READY) ## line up the TRACES of the ranks, and name the first step where they differ
+	@$(PATCHSET) trace $(TRACES) $(if $(HTML),--html '$(HTML)') $(json)
 
 runtime: $(READY) ## build the Python environment of the smoke tests
 	@$(PATCHSET) runtime $(VERSION) $(offline) $(json)

@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import multiprocessing
 import threading
 import time
 from datetime import timedelta
@@ -193,38 +192,48 @@ def test_the_place_of_a_thread_in_a_collective(tmp_path: Path) -> None:
     assert place_of(thread.ident or 0) is None
 
 
-DOG = """
-import sys, threading, time
-sys.path.insert(0, {tests!r})
-import test_flight as t
-from vllm_ascend.data_parallel import watchdog
-watchdog.GRACE_S = {grace}
-folder = t.Path({folder!r})
-flight = t.Flight(4, t.Limit(0.5, "VLLM_ASCEND_DP_TIMEOUT"))
-watchdog.Watchdog(watchdog.Reporter(t.WHO, flight, folder, t.choice_of), t.roll_call(watchdog.GRACE_S)).start()
-t.run_step(flight, 3)
-time.sleep(0.8)  # between steps nothing is waited for
-assert not list(folder.glob("*.jsonl"))
-flight.begin("execute_model"); flight.issued(t.LocalBatch(1, False)); flight.awaiting()
-while not ({comes} and list(folder.glob("*.jsonl"))):
-    time.sleep(0.02)
-flight.end()
-time.sleep(3.0)
-print("came back")
-"""
+class Log:
+    """A logger whose lines outlive the process."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def error(self, text: str, *values: object) -> None:
+        with self._file.open("a") as stream:
+            stream.write(text % values + "\n")
 
 
-def under_watch(folder: Path, *, comes: bool) -> subprocess.CompletedProcess[str]:
-    """A process whose peer never comes, or in the grace."""
-    grace = 1.0 if comes else 0.3
-    program = DOG.format(tests=str(Path(__file__).parent), folder=str(folder), comes=comes, grace=grace)
-    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=100)
+def rank_under_watch(folder: Path, comes: bool) -> None:
+    """A rank's process; its peer comes within the grace, or never."""
+    watchdog.logger = Log(folder / "log")
+    watchdog.GRACE_S = 1.0
+    flight = Flight(4, Limit(0.5, "VLLM_ASCEND_DP_TIMEOUT"))
+    Watchdog(Reporter(WHO, flight, folder, choice_of), roll_call(watchdog.GRACE_S)).start()
+    run_step(flight, 3)
+    time.sleep(0.8)  # between steps nothing is waited for
+    assert not list(folder.glob("*.jsonl"))
+    flight.begin("execute_model")
+    flight.issued(LocalBatch(1, False))
+    flight.awaiting()
+    while not (comes and list(folder.glob("*.jsonl"))):
+        time.sleep(0.02)
+    flight.end()
+    time.sleep(3.0)
+    watchdog.logger.error("came back")
+
+
+def under_watch(folder: Path, *, comes: bool) -> tuple[int | None, str]:
+    """Exit code and log of such a process."""
+    process = multiprocessing.get_context("fork").Process(target=rank_under_watch, args=(folder, comes))
+    process.start()
+    process.join(60.0)
+    process.kill()
+    return process.exitcode, (folder / "log").read_text()
 
 
 def test_the_watchdog_ends_a_rank_that_waits_too_long(tmp_path: Path) -> None:
-    done = under_watch(tmp_path, comes=False)
-    said = done.stdout + done.stderr
-    assert done.returncode == watchdog.EXIT_CODE, said
+    code, said = under_watch(tmp_path, comes=False)
+    assert code == watchdog.EXIT_CODE, said
     assert "has waited for 0.5 s (VLLM_ASCEND_DP_TIMEOUT); ending this process" in said
     assert "DP rank 1: step 2, waits for the other ranks' batches" in said
     assert "no word from DP rank 0 on host unknown" in said and "came back" not in said
@@ -233,12 +242,12 @@ def test_the_watchdog_ends_a_rank_that_waits_too_long(tmp_path: Path) -> None:
 
 
 def test_the_watchdog_lets_a_rank_go_on_whose_wait_ends_in_the_grace(tmp_path: Path) -> None:
-    done = under_watch(tmp_path, comes=True)
-    said = done.stdout + done.stderr
-    assert done.returncode == 0, said
+    code, said = under_watch(tmp_path, comes=True)
+    assert code == 0, said
     assert "the wait is over after all; going on" in said and "came back" in said
 
 
 def test_a_watchdog_is_a_daemon(tmp_path: Path) -> None:
     Watchdog(Reporter(WHO, Flight(1), tmp_path, choice_of), roll_call(1.0)).start()
-    assert all(thread.daemon for thread in threading.enumerate() if thread.name == "data-parallel watchdog")
+    (thread,) = [one for one in threading.enumerate() if one.name == "data-parallel watchdog"]
+    assert thread.daemon
