@@ -3,12 +3,19 @@
 
 from __future__ import annotations
 
+import os
+import socket
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch.multiprocessing as mp
 from vllm.config import ParallelConfig
+from vllm.distributed.parallel_state import init_distributed_environment
 
 from vllm_ascend.data_parallel import engines, watching
+from vllm_ascend.data_parallel.agreement import DisagreementError
 from vllm_ascend.data_parallel.flight import NO_FLIGHT, Flight, Limit, Phase
 from vllm_ascend.data_parallel.metadata import LocalBatch, StepMetadata
 from vllm_ascend.data_parallel.moe_comm import MoECommConfig
@@ -106,3 +113,55 @@ def test_what_engines_agree_on_between_steps_is_watched(monkeypatch: pytest.Monk
         ParallelConfig.has_unfinished_dp(None, True)
     assert seen == [Phase.ENGINES] * 2 and flight.waiting is None
     assert said == ["lost the other engines: RuntimeError('Connection reset by peer')"]
+
+
+def config(dp_rank: int, dp_size: int) -> Any:
+    """What joining reads of vLLM's configuration."""
+    hf_config = SimpleNamespace(architectures=["Qwen3MoeForCausalLM"])
+    model = SimpleNamespace(enforce_eager=True, dtype="float32", quantization=None, hf_config=hf_config)
+    model.get_vocab_size, model.get_hidden_size = lambda: 256, lambda: 64
+    return SimpleNamespace(
+        parallel_config=SimpleNamespace(
+            data_parallel_size=dp_size,
+            data_parallel_rank=dp_rank,
+            tensor_parallel_size=1,
+            pipeline_parallel_size=1,
+            enable_expert_parallel=False,
+        ),
+        scheduler_config=SimpleNamespace(max_num_seqs=8, max_num_batched_tokens=1024),
+        model_config=model,
+        speculative_config=None,
+        compilation_config=SimpleNamespace(cudagraph_capture_sizes=[1, 2]),
+        additional_config={"torchair_graph_config": {"enabled": False}, "expert_map_path": f"/host{dp_rank}"},
+    )
+
+
+def join_as(rank: int, folder: str, differs: bool) -> None:
+    """One rank: writes what its flight or its error is."""
+    os.environ["VLLM_ASCEND_DP_TIMEOUT"] = "30"
+    if differs and rank == 1:
+        os.environ["VLLM_ASCEND_ENABLE_DBO"] = "1"
+        os.environ["VLLM_ASCEND_DP_METADATA_GROUP"] = "cpu"
+    init_distributed_environment(2, rank, f"file://{folder}/rendezvous", rank, "gloo")
+    try:
+        flight = join(config(rank, 2), MoECommConfig("A2", 1, 256))
+        said = f"{type(flight).__name__} {flight is watching.flight_of_process()}"
+    except DisagreementError as error:
+        said = str(error)
+    Path(folder, str(rank)).write_text(said)
+
+
+def joined(folder: Path, *, differs: bool) -> list[str]:
+    mp.start_processes(join_as, args=(str(folder), differs), nprocs=2, start_method="fork")
+    return [(folder / str(rank)).read_text() for rank in range(2)]
+
+
+def test_ranks_that_fit_join(tmp_path: Path) -> None:
+    assert joined(tmp_path, differs=False) == ["Flight True"] * 2
+
+
+def test_ranks_with_other_settings_are_refused_and_told_which(tmp_path: Path) -> None:
+    one, other = joined(tmp_path, differs=True)
+    assert one == other
+    how = "VLLM_ASCEND_DP_METADATA_GROUP is cpu instead of device; VLLM_ASCEND_ENABLE_DBO is True instead of False"
+    assert f"\n  DP rank 1 on host {socket.gethostname()} differs from DP rank 0: {how}\n" in one
