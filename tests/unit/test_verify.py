@@ -301,6 +301,18 @@ def test_upstreams_wheel_is_told_from_ours(made: World, verify, tmp_path: Path) 
     assert "upstream's wheels have none" in refused(verify("--wheel", wheel))
 
 
+def test_the_set_of_a_build_without_a_manifest_is_found_by_its_version(made: World, verify, tmp_path: Path) -> None:
+    other = made.folder.with_name("v9.9.10")
+    shutil.copytree(made.folder, other)
+    text = (other / "set.toml").read_text()
+    (other / "set.toml").write_text(text.replace(f'version = "{VERSION}"', 'version = "9.9rc2"'))
+    place = made.site_packages(tmp_path / "site")
+    assert f"every Python file is upstream's {VERSION}" in refused(verify("--installed", "--path", place, "--set", SET))
+    wheel = tmp_path / name(TAGS[0])
+    wheel.write_bytes(pack(members(TAGS[0])))
+    assert f"every Python file is upstream's {VERSION}" in refused(verify("--wheel", wheel))
+
+
 def test_upstreams_installation_is_told_from_ours(made: World, verify, tmp_path: Path) -> None:
     place = made.site_packages(tmp_path / "site")
     assert f"every Python file is upstream's {VERSION}" in refused(verify("--installed", "--path", place))
@@ -401,6 +413,14 @@ def test_a_flipped_bit_is_seen_unless_no_content_changes(made: World, verify, da
             assert archive.read(wheel) == contents_of(before, wheel)
     finally:
         wheel.write_bytes(before)
+
+
+def test_a_name_in_no_encoding(made: World, verify) -> None:
+    wheel = dist(made) / WHEEL
+    data = wheel.read_bytes()
+    assert "caf\u00e9".encode() in data
+    wheel.write_bytes(data.replace("caf\u00e9".encode(), b"caf\xff\xff"))
+    assert "is not a whole wheel: 'utf-8' codec" in refused(verify("--wheel", wheel))
 
 
 def contents_of(data: bytes, wheel: Path) -> dict[str, bytes]:

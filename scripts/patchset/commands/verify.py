@@ -36,9 +36,9 @@ def verify(arguments: argparse.Namespace, terminal: Terminal) -> int:
     def lookup(name: str) -> Expected | None:
         from patchset.wheels import verifier
 
-        known = paths.sets()
-        chosen = arguments.set or name or (known[0] if len(known) == 1 else "")
-        return verifier.expect(load_set(chosen), cached=True) if arguments.set or chosen in known else None
+        sets = [load_set(one) for one in ([arguments.set] if arguments.set else paths.sets())]
+        meant = sets if arguments.set or not name else [one for one in sets if name in (one.name, one.ascend.version)]
+        return verifier.expect(meant[0], cached=True) if len(meant) == 1 else None
 
     verdicts = command.run(arguments, lookup)
     for verdict in verdicts:

@@ -25,6 +25,8 @@ _ENTRY = struct.Struct(
     "<4s5H3L2H"
 )  # signature, version, flags, method, time, date, CRC, sizes, lengths of name and extra
 _END = struct.Struct("<4s4H2LH")
+# What zipfile raises: its own error, or whatever a damaged header leads to, such as a name in no UTF-8.
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, struct.error)
 _TYPES = (0, stat.S_IFREG, stat.S_IFDIR)  # 0: written without a file type
 
 
@@ -43,7 +45,7 @@ def read(file: Path) -> dict[str, bytes]:
             if why := _refused(members) or _hidden(stream, archive):
                 raise Findings(f"{file} {why}", hint="do not install it; get the wheel again")
             return {member.filename: archive.read(member) for member in members if not member.is_dir()}
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, struct.error) as error:
+    except _DAMAGED as error:
         raise Findings(f"{file} is not a whole wheel: {error}", hint="get the wheel again") from error
 
 

@@ -27,7 +27,10 @@ _SIGNATURES = frozenset({"RECORD.jws", "RECORD.p7s"})
 _VERSION = re.compile(rb"^Version:[^\r\n]*", re.MULTILINE)
 
 Lookup = Callable[[str], Optional[Expected]]
-"""Gives what the named set makes, or None where that is not known; with an empty name, the set that is meant."""
+"""Gives what a set makes, or None where that is not known.
+
+Asked for a set by its name, by the release that it patches, or, with an empty name, for the one that is meant.
+"""
 
 
 class Kind(Enum):
@@ -107,7 +110,7 @@ def check(build: Build, lookup: Lookup, expect: str = "") -> Verdict:
         Findings: the manifest is damaged; or there is none, because this is upstream's build.
     """
     if MANIFEST not in build.info:
-        return _check_without_manifest(build, lookup(""), expect)
+        return _check_without_manifest(build, lookup(build.version), expect)
     name = f"{build.dist_info}/{MANIFEST}"
     own = declared.parse(build.info[MANIFEST], f"{build.where}: {name}")
     expected = lookup(own.set)
