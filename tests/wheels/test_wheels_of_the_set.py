@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import zipfile
 from pathlib import Path
@@ -13,7 +14,7 @@ from conftest import TOOL, Venv, run
 from installer.sources import WheelFile
 from packaging.utils import parse_wheel_filename
 
-from patchset import cache
+from patchset import cache, paths
 from patchset.setfile import PatchSet
 from patchset.terminal import Terminal
 from patchset.wheels import from_source
@@ -76,6 +77,26 @@ def test_a_fresh_environment(patch_set: PatchSet, dist: Path, venv: Venv) -> Non
         run(TOOL, "smoke", patch_set.name, "--installed", venv.folder, "--only", A_FEW_SMOKE_TESTS)
     finally:
         venv.pip("uninstall", "--yes", "vllm-ascend")
+    assert venv.files() == before
+
+
+def test_the_containerfile(patch_set: PatchSet, dist: Path, venv: Venv) -> None:
+    """Its RUN line, in a fresh environment in the place of the image."""
+    lines = (paths.repo_root() / "Containerfile").read_text().replace("\\\n", " ").splitlines()
+    arguments = dict(
+        line.removeprefix("ARG ").split("=", 1) for line in lines if line.startswith("ARG ") and "=" in line
+    )
+    (line,) = [line for line in lines if line.startswith("RUN ")]
+    mount, command = line.removeprefix("RUN --mount=").split(None, 1)
+    assert mount == f"type=bind,source=dist/{patch_set.name},target=/dist"
+    environ = {name: value.replace("/dist", str(dist)) for name, value in arguments.items()}
+    path = f"{venv.python.parent}:{os.environ['PATH']}"
+    before = venv.files()
+    try:
+        said = run("sh", "-euc", command.replace("/dist", str(dist)), PATH=path, PYTHONPATH="", **environ)
+    finally:
+        venv.pip("uninstall", "--yes", "vllm-ascend")
+    assert f"vllm-ascend-{arguments['VERSION']}" in said
     assert venv.files() == before
 
 
