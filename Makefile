@@ -23,6 +23,9 @@ TO ?=
 STEP ?=
 REVIEWED ?=
 AGAINST ?=
+PYTHON_ENV ?= python3
+ADDRESS ?=
+DP ?= 2
 LOCAL ?= dp.1
 SIGN ?=
 KEY ?=
@@ -75,6 +78,9 @@ help: ## list the targets
 #: TRACES='a b c'     the trace files of the ranks (trace)
 #: HTML=file          where the timeline goes (trace)
 #: JSON=1             print one JSON document
+#: PYTHON_ENV=python3 the Python that vLLM runs on (cluster-verify, cluster-smoke)
+#: ADDRESS=host:port  the head of the Ray cluster; by default the one of this machine (cluster-verify, cluster-smoke)
+#: DP=2               ranks over the cluster's devices (cluster-smoke)
 
 .PHONY: apply status revert smoke defects prove stats upstream-tests trace runtime record doctor
 apply: $(READY) ## patch vllm-ascend, check it and smoke-test it
@@ -139,6 +145,15 @@ export: $(READY) ## authors: write patches/ from the commits of the applied tree
 review: $(READY) ## write the review page of the diff against upstream, and its Markdown
 	@$(PATCHSET) review $(VERSION) $(if $(AGAINST),--against '$(AGAINST)') $(source) $(json)
 
+.PHONY: cluster-verify cluster-smoke
+cluster := --python '$(PYTHON_ENV)' $(if $(ADDRESS),--address '$(ADDRESS)')
+
+cluster-verify: $(READY) ## on a node: say what every node of the Ray cluster has installed
+	@$(PATCHSET) cluster verify $(VERSION) $(cluster) $(json)
+
+cluster-smoke: $(READY) ## on a node: verify, then run the synchronisation across the nodes' devices
+	@$(PATCHSET) cluster smoke $(VERSION) --dp $(DP) $(cluster) $(json)
+
 .PHONY: test lint format test-unit test-overlay test-wheels fuzz crash bench clean
 test: lint test-unit test-overlay ## all checks and tests
 	@$(PATCHSET) smoke $(VERSION) --device $(DEVICE) $(offline)
@@ -162,7 +177,7 @@ format: $(DEV) ## let ruff format the code
 test-unit: $(DEV) ## tests of the tool; no torch, no network
 	$(BIN)/pytest -n auto --doctest-modules scripts/patchset tests/unit tests/fuzz
 
-test-overlay: $(READY) ## tests of the overlay and the stand-in, with torch and gloo
+test-overlay: $(READY) ## tests of the overlay, the stand-in and the cluster checks, with torch, gloo and Ray
 	@$(PATCHSET) apply $(VERSION) $(source) --no-smoke
 	@$(PATCHSET) overlay-tests $(VERSION) $(offline)
 	@$(PATCHSET) prove $(VERSION) --schedules 2000 $(offline)

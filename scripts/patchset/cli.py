@@ -28,7 +28,7 @@ _INTERRUPTED = 130
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of `patchset` and its subcommands."""
-    menu = Menu(__doc__)
+    menu = Menu.top(__doc__)
     for group in GROUPS:
         group.add(menu)
     return menu.parser

@@ -28,14 +28,22 @@ class Parser(argparse.ArgumentParser):
 class Menu:
     """What a group of commands adds itself to."""
 
-    def __init__(self, description: str) -> None:
-        self.parser = Parser(
-            prog="patchset", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-        )
-        self.parser.add_argument("--version", action="version", version=f"patchset {__version__}")
-        self._commands = self.parser.add_subparsers(
-            dest="command", required=True, metavar="COMMAND", parser_class=Parser
-        )
+    def __init__(self, parser: argparse.ArgumentParser, dest: str) -> None:
+        self.parser = parser
+        self._commands = parser.add_subparsers(dest=dest, required=True, metavar="COMMAND", parser_class=Parser)
+
+    @classmethod
+    def top(cls, description: str) -> Menu:
+        """That of `patchset`."""
+        parser = Parser(prog="patchset", description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+        parser.add_argument("--version", action="version", version=f"patchset {__version__}")
+        return cls(parser, "command")
+
+    def group(self, name: str, summary: str, description: str) -> Menu:
+        """`patchset NAME COMMAND`: the menu of commands that share a first word; `arguments.action` is the second."""
+        shape = argparse.RawDescriptionHelpFormatter
+        parser = self._commands.add_parser(name, help=summary, description=description, formatter_class=shape)
+        return Menu(parser, "action")
 
     def bare(self, name: str, summary: str, handler: Handler) -> argparse.ArgumentParser:
         """A command that works on no set; `handler` gives its exit code."""

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tests of overlay, stand-in and simulator, run where their code runs: with torch, vLLM and the patched tree."""
+"""Tests that run where their code runs, with torch, vLLM, Ray and the patched tree: one suite for each folder."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from patchset import paths, runtime, testrun
+from patchset import disk, paths, runtime, testrun, trees
+from patchset.cluster import expect, kit
 
 if TYPE_CHECKING:
     from patchset.setfile import PatchSet
@@ -13,25 +14,31 @@ if TYPE_CHECKING:
     from patchset.testrun import Case
 
 _LIMIT_S = 600.0
-_SUITES = {"overlay": "overlay", "standin": "standin/tests", "prove": "prove"}
 
 
 def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) -> list[Case]:
-    """Runs tests/overlay, tests/standin/tests and tests/prove; the output goes to build/<set>/<suite>-tests.log.
+    """Runs the tests of overlay, stand-in, simulator and cluster; the output goes to build/<set>/<suite>-tests.log.
 
     Raises:
-        Unavailable: the runtime could not be made.
+        Unavailable: the runtime or the pristine tree could not be made.
         Findings: the tests did not come to an end.
     """
-    made = runtime.ensure(patch_set, terminal, offline=offline)
-    tests = paths.repo_root() / "tests"
+    both = trees.both(patch_set, terminal, offline=offline)
+    tests, build = paths.repo_root() / "tests", paths.build_dir(patch_set.name)
+    disk.write(build / kit.NAME, kit.build(expect.from_set(patch_set)), mode=0o644)
+    suites = {
+        "overlay": ["overlay"],
+        "standin": ["standin/tests"],
+        "prove": ["prove"],
+        "cluster": ["cluster", f"--kit={build / kit.NAME}", f"--pristine={both.pristine}"],
+    }
     cases = []
-    for suite, folder in _SUITES.items():
-        log = paths.build_dir(patch_set.name) / f"{suite}-tests.log"
+    for suite, (folder, *options) in suites.items():
+        log = build / f"{suite}-tests.log"
         terminal.step(f"{suite} tests; log: {log}")
         cases += testrun.run(
-            [str(made.python), "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tests / folder)],
-            environ=made.environment(paths.tree_dir(patch_set.name), runtime.standin_dir()),
+            [str(both.runtime.python), "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tests / folder), *options],
+            environ=both.runtime.environment(both.patched, runtime.standin_dir()),
             folder=tests.parent,
             log=log,
             limit=_LIMIT_S,

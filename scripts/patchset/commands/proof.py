@@ -30,7 +30,7 @@ def add(menu: Menu) -> None:
     )
     for name, summary, handler in (
         ("upstream-tests", "run upstream's unit tests on the pristine and the patched tree", upstream_tests),
-        ("overlay-tests", "run the tests of the overlay and of the stand-in", overlay_tests),
+        ("overlay-tests", "run the tests of the overlay, of the stand-in and of the cluster checks", overlay_tests),
         ("defects", "show each upstream defect on the pristine tree, and that the patched one is rid of it", defects),
         ("bench", "measure the patched tree against the pristine one", bench),
         ("runtime", "build the Python environment of the smoke tests", runtime),
@@ -86,7 +86,8 @@ def overlay_tests(arguments: argparse.Namespace, terminal: Terminal) -> int:
     for case in by_result["failed"]:
         terminal.note(f"failed: {case.id}: {case.why}")
     terminal.note(
-        "tests of overlay and stand-in: " + ", ".join(f"{len(found)} {result}" for result, found in by_result.items())
+        "tests of overlay, stand-in and cluster checks: "
+        + ", ".join(f"{len(found)} {result}" for result, found in by_result.items())
     )
     terminal.document(
         {"command": "overlay-tests"} | {result: [case.id for case in found] for result, found in by_result.items()}

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The options of `verify` and `smoke`, which `patchset cluster` and the kit have alike."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+
+VERIFY = "say what every node of a Ray cluster has installed, against the build that it should have"
+SMOKE = "verify, then run the overlay's synchronisation across the nodes' devices"
+HOW = """\
+It joins the cluster as vLLM's engine does: run it on a node, with the Python that vLLM runs on there.
+Exit codes: 0 every node and rank is fine; 1 one is not; 2 usage; 6 Ray, a node or a rank could not be reached."""
+
+_VERIFY_S = 60.0
+_SMOKE_S = 300.0
+_NAMES = ("address", "timeout", "nodes", "dp", "steps", "seed", "group", "device")
+
+
+def add_verify(parser: argparse.ArgumentParser, timeout: float = _VERIFY_S) -> None:
+    """--address, --timeout, --nodes."""
+    parser.add_argument(
+        "--address",
+        metavar="HOST:PORT",
+        default=os.environ.get("RAY_ADDRESS") or "auto",
+        help="the head of the cluster (default: RAY_ADDRESS, or the cluster that this machine belongs to)",
+    )
+    parser.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=_positive,
+        default=timeout,
+        help="end after so long, with what is known by then (default: %(default).0f)",
+    )
+    parser.add_argument("--nodes", metavar="N", type=_count, help="how many nodes there must be")
+
+
+def add_smoke(parser: argparse.ArgumentParser) -> None:
+    """Those of `add_verify`, and --dp, --steps, --seed, --group, --device."""
+    add_verify(parser, _SMOKE_S)
+    parser.add_argument("--dp", metavar="N", type=_count, required=True, help="data-parallel ranks, one device each")
+    parser.add_argument("--steps", metavar="N", type=_count, default=300, help="default: %(default)s")
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="of the random batches (default: %(default)s)")
+    parser.add_argument(
+        "--group",
+        choices=("device", "cpu"),
+        default="device",
+        help="what carries the metadata, as VLLM_ASCEND_DP_METADATA_GROUP (default: device)",
+    )
+    parser.add_argument(
+        "--device",
+        choices=("auto", "npu", "cpu"),
+        default="auto",
+        help="where the ranks run; auto is npu where Ray knows of any (default: auto)",
+    )
+
+
+def words(arguments: argparse.Namespace) -> list[str]:
+    """These options as words of a command line."""
+    given = {name: getattr(arguments, name, None) for name in _NAMES}
+    return [f"--{name}={value}" for name, value in given.items() if value is not None]
+
+
+def _count(word: str) -> int:
+    number = int(word)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def _positive(word: str) -> float:
+    number = float(word)
+    if not 0 < number < float("inf"):
+        raise ValueError
+    return number
+
+
+# argparse names the function in its message: `invalid number from 1 value: '0'`.
+_count.__name__ = "number from 1"
+_positive.__name__ = "number of seconds"

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One rank of the smoke run: the overlay's synchronisation, on this node's device, against what must come of it."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from patchset.cluster.node import schedule
+
+if TYPE_CHECKING:
+    from patchset.cluster.node.schedule import Agreed, Schedule
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one rank is told.
+
+    Attributes:
+        rank: number of this rank.
+        schedule: the steps of all ranks.
+        store: host and port where the ranks meet.
+        on_npu: hccl on this process's NPU; otherwise gloo on the host.
+        group: which backend carries the metadata, `device` or `cpu`, as VLLM_ASCEND_DP_METADATA_GROUP.
+        limit: seconds that any one wait may take.
+    """
+
+    rank: int
+    schedule: Schedule
+    store: tuple[str, int]
+    on_npu: bool
+    group: str
+    limit: float
+
+
+class Rank:
+    """A Ray actor; where its process runs is decided by whoever makes it."""
+
+    def __init__(self) -> None:
+        self._store: Any = None
+
+    def open(self, limit: float) -> tuple[str, int]:
+        """Makes this process the one where the ranks meet; its host and port, which the system chooses."""
+        import ray
+        from torch.distributed import TCPStore
+
+        host = ray.util.get_node_ip_address()
+        self._store = TCPStore(host, 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=limit))
+        return host, self._store.port
+
+    def run(self, part: Part) -> dict[str, Any]:
+        """Meets the others and makes the steps.
+
+        Returns:
+            device: type and backend.
+            joined: seconds until the process group was there, imports included.
+            first: milliseconds of the first step, in which the backend connects.
+            median, slowest: microseconds of the steps after it.
+            digest: of what came of all steps.
+            wrong: the first step that came to something else than it must, in words; empty where none did.
+        """
+        begun = time.perf_counter()
+        synchronizer, device = self._join(part)
+        joined = time.perf_counter() - begun
+        seconds, came = [], []
+        wrong = ""
+        for step in range(part.schedule.steps):
+            batches = part.schedule.batches(step)
+            batch = _local_batch(batches[part.rank])
+            begun = time.perf_counter()
+            metadata = synchronizer.issue(batch).result()
+            seconds.append(time.perf_counter() - begun)
+            came.append(_plain(metadata))
+            if not wrong and came[-1] != schedule.agreed(batches):
+                wrong = f"step {step}: {came[-1]} instead of {schedule.agreed(batches)}"
+        rest = seconds[1:] or seconds
+        return {
+            "device": device,
+            "joined": joined,
+            "first": 1e3 * seconds[0],
+            "median": 1e6 * statistics.median(rest),
+            "slowest": 1e6 * max(rest),
+            "digest": schedule.digest(came),
+            "wrong": wrong,
+        }
+
+    def _join(self, part: Part) -> tuple[Any, str]:
+        """The overlay's synchroniser on a process group of all ranks, and the name of device and backend."""
+        import torch
+        import torch.distributed as dist
+
+        if part.on_npu:
+            import torch_npu  # noqa: F401 - brings torch.npu and hccl, where torch has not loaded it itself
+
+            torch.npu.set_device(0)  # Ray shows each rank its own device alone
+        from vllm_ascend.data_parallel.synchronizer import MetadataSynchronizer
+
+        limit = timedelta(seconds=part.limit)
+        store = self._store or dist.TCPStore(*part.store, is_master=False, timeout=limit)
+        backend = "hccl" if part.on_npu else "gloo"
+        ranks = part.schedule.ranks
+        dist.init_process_group(backend, store=store, rank=part.rank, world_size=ranks, timeout=limit)
+        group, device = dist.group.WORLD, torch.device("npu") if part.on_npu else None
+        if part.on_npu and part.group == "cpu":
+            group, device, backend = dist.new_group(backend="gloo", timeout=limit), None, "gloo"
+        name = f"{'npu' if part.on_npu else 'cpu'}, {backend}"
+        return MetadataSynchronizer(part.rank, ranks, group, device), name
+
+
+def _local_batch(batch: schedule.Batch) -> Any:
+    from vllm_ascend.data_parallel.metadata import LocalBatch
+
+    tokens, with_prefill, enable_dbo, graph_usable = batch
+    return LocalBatch(tokens, with_prefill=with_prefill, enable_dbo=enable_dbo, graph_usable=graph_usable)
+
+
+def _plain(metadata: Any) -> Agreed:
+    return metadata.tokens_per_rank, metadata.with_prefill, metadata.enable_dbo, metadata.graph_usable
