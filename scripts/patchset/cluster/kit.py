@@ -25,7 +25,8 @@ _MAIN = """\
 import sys
 
 if sys.version_info < (3, 9):
-    sys.exit("error: Python 3.9 or later is needed, and this is %s" % sys.version.split()[0])
+    sys.stderr.write("error: Python 3.9 or later is needed; %s is %s\\n" % (sys.executable, sys.version.split()[0]))
+    sys.exit(2)
 from patchset.cluster.node.main import main
 
 sys.exit(main())
