@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from patchset.cluster.node import schedule
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from patchset.cluster.node.schedule import Agreed, Schedule
 
 
@@ -95,7 +98,7 @@ class Rank:
         if part.on_npu:
             import torch_npu  # noqa: F401 - brings torch.npu and hccl, where torch has not loaded it itself
 
-            torch.npu.set_device(0)  # Ray shows each rank its own device alone
+            torch.npu.set_device(_own_npu())
         from vllm_ascend.data_parallel.synchronizer import MetadataSynchronizer
 
         limit = timedelta(seconds=part.limit)
@@ -108,6 +111,32 @@ class Rank:
             group, device, backend = dist.new_group(backend="gloo", timeout=limit), None, "gloo"
         name = f"{'npu' if part.on_npu else 'cpu'}, {backend}"
         return MetadataSynchronizer(part.rank, ranks, group, device), name
+
+
+def _own_npu() -> int:
+    """Which of the NPUs that this process sees Ray gave to it."""
+    import ray
+
+    given = ray.get_runtime_context().get_accelerator_ids().get("NPU") if ray.is_initialized() else None
+    return npu_index(given or [], os.environ.get("ASCEND_RT_VISIBLE_DEVICES"))
+
+
+def npu_index(given: Sequence[str], visible: str | None) -> int:
+    """The index, among the devices that a process sees, of the first one that Ray gave to it.
+
+    Ray shows a process its own devices alone. Where RAY_EXPERIMENTAL_NOSET_ASCEND_RT_VISIBLE_DEVICES forbids it that,
+    the process sees all that its node shows to Ray.
+
+    Args:
+        given: numbers of the devices that are its own, as Ray tells them.
+        visible: ASCEND_RT_VISIBLE_DEVICES.
+
+    >>> npu_index(["3"], "3"), npu_index(["3"], "2,3"), npu_index(["3"], None), npu_index([], None)
+    (0, 1, 3, 0)
+    """
+    if not given:
+        return 0
+    return visible.split(",").index(given[0]) if visible else int(given[0])
 
 
 def _local_batch(batch: schedule.Batch) -> Any:
