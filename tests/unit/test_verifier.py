@@ -74,9 +74,10 @@ def test_it_checks_signatures_without_a_library(made: World, tmp_path: Path, pyt
     assert refused.returncode == 1 and "the signature does not fit" in refused.stderr
 
 
-def test_a_python_that_is_too_old_is_told_so() -> None:
+def test_a_python_that_is_too_old_is_told_so(made: World) -> None:
     """What runs first must be readable for any Python 3."""
-    tree = ast.parse(verifier._MAIN, feature_version=(3, 4))
+    with zipfile.ZipFile(dist(made) / verifier.NAME) as archive:
+        tree = ast.parse(archive.read("__main__.py"), feature_version=(3, 4))
     first, second = tree.body[:2]
     assert ast.unparse(first) == "import sys" and isinstance(second, ast.If)
 

@@ -3,13 +3,9 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import patchset
-from patchset import cache, fingerprint, plan
+from patchset import cache, fingerprint, plan, pyz
 from patchset.verify import build, checks
 from patchset.verify.expected import Expected
 
@@ -20,22 +16,14 @@ if TYPE_CHECKING:
 
 NAME = "patchset-verify.pyz"
 
-# The modules that patchset.verify imports; a test runs the archive without any others.
-_SHARED = ("__init__.py", "errors.py", "fingerprint.py", "manifest.py")
 _EXPECTED = "patchset/verify/expected.json"
 _MAIN = """\
-import sys
-
-if sys.version_info < (3, 9):
-    sys.exit("error: Python 3.9 or newer is needed; this is " + sys.version.split()[0])
-
 import pkgutil
 
 from patchset.verify import command, expected
 
 sys.exit(command.main(expected.parse(pkgutil.get_data("patchset.verify", "expected.json"))))
 """
-_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def expect(patch_set: PatchSet, manifests: Mapping[str, str] | None = None, *, cached: bool = False) -> Expected:
@@ -73,17 +61,5 @@ def _kept(pin: Artifact, package: str) -> dict[str, str]:
 
 
 def archive(expected: Expected) -> bytes:
-    """The program as a zipapp; nothing is compressed, since zlib's output differs between its versions."""
-    root = Path(patchset.__file__).parent
-    sources = [root / name for name in _SHARED] + sorted((root / "verify").glob("*.py"))
-    files = {f"patchset/{file.relative_to(root).as_posix()}": file.read_bytes() for file in sources}
-    files |= {"__main__.py": _MAIN.encode(), _EXPECTED: expected.render()}
-    buffer = io.BytesIO()
-    buffer.write(b"#!/usr/bin/env python3\n")
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as zipped:
-        for path, data in sorted(files.items()):
-            member = zipfile.ZipInfo(path, _EPOCH)
-            member.create_system = 3
-            member.external_attr = 0o100644 << 16
-            zipped.writestr(member, data)
-    return buffer.getvalue()
+    """The program; a test runs it without any other module."""
+    return pyz.build(("verify/*.py",), _MAIN, {_EXPECTED: expected.render()})
