@@ -80,6 +80,10 @@ def test_wheels_expect_what_is_in_them_and_their_version(world: World) -> None:
     expected = expect.from_dist(load_set(SET))
     assert expected.ascend == wheel_world.PATCHED
     assert replace(expected, ascend=VERSION) == expect.from_set(load_set(SET))
+    # dist/ has the kit of its own wheels, with a digest that SHA256SUMS lists.
+    made = kit.build(expected)
+    assert (wheel_world.dist(world) / kit.NAME).read_bytes() == made
+    assert f"{sha256(made)}  {kit.NAME}\n" in (wheel_world.dist(world) / "SHA256SUMS").read_text()
 
 
 def test_there_are_no_wheels(world: World, capsys: Capture) -> None:

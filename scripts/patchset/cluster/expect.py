@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from patchset import fingerprint, plan
@@ -24,6 +25,11 @@ def from_set(patch_set: PatchSet) -> Expected:
     """What `patchset apply` makes of a tree or an installation, and every wheel of the set."""
     files = plan.patched_manifest(patch_set.sources(), patch_set.touched)
     return _expected(patch_set, patch_set.ascend.version, files)
+
+
+def of_wheels(patch_set: PatchSet, version: str) -> Expected:
+    """What wheels of the set with this version give; local labels and all."""
+    return replace(from_set(patch_set), ascend=version)
 
 
 def from_dist(patch_set: PatchSet) -> Expected:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from packaging.utils import canonicalize_name
 
 from patchset import manifest
+from patchset.cluster import expect, kit
 from patchset.errors import Unavailable
 from patchset.wheels import build, index, publish, signing, statements
 
@@ -104,12 +105,13 @@ def _write(draft: Draft, staging: Path) -> Made:
 
 
 def _write_rest(outcome: Outcome, staging: Path, signer: SecretKey | None) -> None:
-    """The index, the constraints, the manifest, the statements, the digests of them all, and their signature."""
+    """What an installer or a node needs besides the wheels, the digests of it all, and their signature."""
     listed = [index.Listed(made.build.file, made.sha256, made.size, made.requires_python) for made in outcome.wheels]
     files = index.pages(outcome.project, outcome.version, listed)
     files["constraints.txt"] = _constraints(outcome)
     files["manifest.json"] = (json.dumps(outcome.as_dict(), indent=1) + "\n").encode()
     files |= statements.beside(outcome.wheels)
+    files[kit.NAME] = kit.build(expect.of_wheels(outcome.patch_set, outcome.version))
     publish.write(staging, files)
     digests = {one.file: one.sha256 for one in listed} | {path: manifest.sha256(data) for path, data in files.items()}
     sums = manifest.render(digests).encode()
