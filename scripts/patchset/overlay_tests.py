@@ -30,7 +30,6 @@ def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) -> li
         "overlay": ["overlay"],
         "standin": ["standin/tests"],
         "prove": ["prove"],
-        "cluster": ["cluster", f"--kit={build / kit.NAME}", f"--pristine={both.pristine}"],
     }
     cases = []
     for suite, (folder, *options) in suites.items():
