@@ -97,6 +97,17 @@ def test_it_holds_the_modules_that_it_imports_and_no_others(made: World) -> None
     assert modules - imported <= {"__main__", "patchset"}
 
 
+def test_it_needs_nothing_newer_than_python_3_9(made: World, tmp_path: Path) -> None:
+    """vermin knows which version brought what; the runs above are the proof where such a Python is at hand."""
+    with zipfile.ZipFile(dist(made) / verifier.NAME) as archive:
+        archive.extractall(tmp_path / "unpacked")
+    (tmp_path / "newer.py").write_text("import tomllib\n")
+    for path, code in (("unpacked", 0), ("newer.py", 1)):
+        command = [Path(sys.executable).with_name("vermin"), "-t=3.9-", "--eval-annotations", path]
+        run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert run.returncode == code, run.stdout
+
+
 def test_its_bytes_are_decided_by_the_set_and_the_wheels(made: World) -> None:
     first = (dist(made) / verifier.NAME).read_bytes()
     with zipfile.ZipFile(io.BytesIO(first)) as archive:
