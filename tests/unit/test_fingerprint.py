@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from conftest import PACKAGE, SET, World
@@ -79,3 +82,29 @@ def test_a_link_is_not_the_file_that_it_points_to(tmp_path: Path) -> None:
     (package / "__init__.py").rename(tmp_path / "elsewhere.py")
     (package / "__init__.py").symlink_to(tmp_path / "elsewhere.py")
     assert fingerprint.of_folder(tmp_path) != before
+
+
+def overlays_own(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The module with which a rank computes the same at run time; it needs neither torch nor vLLM."""
+    file = Path(__file__).parents[2] / "overlay/shared/vllm_ascend/data_parallel/fingerprint.py"
+    spec = importlib.util.spec_from_file_location("overlays_fingerprint", file)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_rank_computes_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "vllm_ascend"
+    paths = ("b.py", "a/z.py", "a.py", "café.py", "_version.py", "a/_version.py", "_build_info.py", "c.so", "a.pyc")
+    for path in paths:
+        (package / path).parent.mkdir(parents=True, exist_ok=True)
+        (package / path).write_text(path)
+    (package / "link.py").symlink_to(package / "a.py")
+    own = overlays_own(monkeypatch)
+    found = own.digests(package)
+    assert own.build_digest(found) == fingerprint.of_folder(tmp_path)
+    assert found.keys() == {
+        f"vllm_ascend/{path}" for path in ("b.py", "a/z.py", "a.py", "café.py", "a/_version.py", "link.py")
+    }
