@@ -170,21 +170,22 @@ def read(data: bytes, source: str) -> tuple[Entry, ...]:
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            infos = archive.infolist()
-            start = archive.start_dir
+            infos = sorted(archive.infolist(), key=lambda info: info.header_offset)
     except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, OSError) as error:
         raise UsageError(f"{source} is not a readable zip archive: {error}", hint=_HINT) from error
     if len(infos) > MAX_MEMBERS:
         raise UsageError(f"{source} has {len(infos)} members; the limit is {MAX_MEMBERS}", hint=_HINT)
     _check_declared(infos, source)
-    entries = []
-    at = 0
-    for info in sorted(infos, key=lambda info: info.header_offset):
-        entry, at = _entry(data, at, info, source)
-        entries.append(entry)
-    if at != start or len(data) != start + sum(_CENTRAL.size + len(_name(info)) for info in infos) + _END.size:
-        raise UsageError(f"{source} holds bytes that belong to no member", hint=_HINT)
-    return tuple(entries)
+    entries = tuple(_entry(data, info) for info in infos)
+    if write(entries) != data:
+        why = "members that overlap, or that its directory describes falsely, or bytes that belong to none"
+        raise UsageError(f"{source} is no archive of its members alone: it has {why}", hint=_HINT)
+    for one in entries:
+        try:
+            _ = one.sha256
+        except ValueError as error:
+            raise _refuse(source, one.path, str(error)) from error
+    return entries
 
 
 def _check_declared(infos: Iterable[zipfile.ZipInfo], source: str) -> None:
@@ -195,63 +196,52 @@ def _check_declared(infos: Iterable[zipfile.ZipInfo], source: str) -> None:
     for info in infos:
         path = info.filename.rstrip("/")
         if info.orig_filename != info.filename:
-            raise _refuse(source, info, "has a NUL in its name")
+            raise _refuse(source, info.filename, "has a NUL in its name")
         if reason := unsafe_reason(path):
-            raise _refuse(source, info, reason)
+            raise _refuse(source, info.filename, reason)
         if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFDIR if info.is_dir() else stat.S_IFREG):
-            raise _refuse(source, info, "is a link or a device")
+            raise _refuse(source, info.filename, "is a link or a device")
         unmarked = not info.filename.isascii() and not info.flag_bits & _UTF8
         if info.flag_bits & ~(_UTF8 | _DEFLATE_LEVEL) or info.extra or info.comment or unmarked:
-            raise _refuse(source, info, "uses a feature of zip that no wheel needs")
+            raise _refuse(source, info.filename, "uses a feature of zip that no wheel needs")
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise _refuse(source, info, f"is packed with method {info.compress_type}")
+            raise _refuse(source, info.filename, f"is packed with method {info.compress_type}")
         if info.is_dir() and info.file_size:
-            raise _refuse(source, info, "is a folder with content")
+            raise _refuse(source, info.filename, "is a folder with content")
         folded = unicodedata.normalize("NFC", path).casefold()
         if folded in seen:
-            raise _refuse(source, info, "is there twice, or differs from another only in case")
+            raise _refuse(source, info.filename, "is there twice, or differs from another only in case")
         seen.add(folded)
         above = folded.split("/")[: None if info.is_dir() else -1]
         folders.update("/".join(above[:depth]) for depth in range(1, len(above) + 1))
         total += info.file_size
         if info.file_size > MAX_RATIO * max(info.compress_size, 1) or total > MAX_BYTES:
             limit = f"{MAX_BYTES} bytes in all, {MAX_RATIO} to 1"
-            raise _refuse(source, info, f"is a zip bomb: {info.file_size} bytes from {info.compress_size} ({limit})")
+            raise _refuse(
+                source, info.filename, f"is a zip bomb: {info.file_size} bytes from {info.compress_size} ({limit})"
+            )
     for info in infos:
         if not info.is_dir() and unicodedata.normalize("NFC", info.filename).casefold() in folders:
-            raise _refuse(source, info, "is a file and a folder")
+            raise _refuse(source, info.filename, "is a file and a folder")
 
 
-def _entry(data: bytes, at: int, info: zipfile.ZipInfo, source: str) -> tuple[Entry, int]:
-    """The entry whose local header must begin at `at`, and where it ends."""
-    name = _name(info)
-    body = at + _LOCAL.size + len(name)
-    end = body + info.compress_size
-    entry = Entry(
+def _entry(data: bytes, info: zipfile.ZipInfo) -> Entry:
+    """The entry that the directory describes, with the data that would be there; `read` checks that it is."""
+    begin = info.header_offset + _LOCAL.size + len(info.filename.encode())
+    return Entry(
         path=info.filename,
         method=info.compress_type,
         date=info.date_time,
         attributes=info.external_attr,
         crc=info.CRC,
         size=info.file_size,
-        stored=data[body:end],
+        stored=data[begin : begin + info.compress_size],
         flags=info.flag_bits,
         version_made=info.create_system << 8 | info.create_version,
         version_needed=info.extract_version,
         internal=info.internal_attr,
     )
-    if info.header_offset != at or data[at:end] != write([entry])[: end - at]:
-        raise _refuse(source, info, "is not where, or not what, the archive's directory says")
-    try:
-        _ = entry.sha256
-    except ValueError as error:
-        raise _refuse(source, info, str(error)) from error
-    return entry, end
 
 
-def _name(info: zipfile.ZipInfo) -> bytes:
-    return info.filename.encode("utf-8")
-
-
-def _refuse(source: str, info: zipfile.ZipInfo, why: str) -> UsageError:
-    return UsageError(f"{source}: member {info.filename!r} {why}", hint=_HINT)
+def _refuse(source: str, path: str, why: str) -> UsageError:
+    return UsageError(f"{source}: member {path!r} {why}", hint=_HINT)
