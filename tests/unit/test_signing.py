@@ -394,6 +394,12 @@ def test_no_signature(signed: World, why) -> None:
     assert signed.run("verify", "--dist", str(dist(signed))) == 0, "nobody asked for one"
 
 
+def test_a_signature_that_nobody_checks_is_named(signed: World, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert signed.run("verify", "--dist", str(dist(signed))) == 0
+    assert "SHA256SUMS (signed, but no --key was given to check that)" in capsys.readouterr().out
+
+
 def test_a_wheel_and_its_sum_changed_together(signed: World, why) -> None:
     sums = dist(signed) / "SHA256SUMS"
     lines = sums.read_text().splitlines(keepends=True)

@@ -449,6 +449,7 @@ def test_a_bomb_is_not_unpacked(made: World, verify, tmp_path: Path) -> None:
     [
         (b'{"format": 1, "set": ', 1, "is damaged: not JSON"),
         (b"\xff", 1, "is damaged: not JSON"),
+        (b"[" * 100_000, 1, "is damaged: not JSON"),
         (b"[]", 1, "names no format"),
         (b'{"format": 2}', 2, "is of format 2; this program reads 1"),
         (b'{"format": 1}', 1, "set is missing"),

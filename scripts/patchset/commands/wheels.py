@@ -36,7 +36,12 @@ def add(menu: Menu) -> None:
     one.add_argument(
         "--python", type=Path, metavar="PATH", help="with --from source: the interpreter that has what the build needs"
     )
-    one.add_argument("--sign", type=Path, metavar="KEY", help="sign SHA256SUMS with this minisign secret key")
+    one.add_argument(
+        "--sign",
+        type=Path,
+        metavar="KEY",
+        help="sign SHA256SUMS with this minisign secret key; its password is asked for, or PATCHSET_KEY_PASSWORD",
+    )
     menu.offline(one)
 
 

@@ -59,7 +59,7 @@ def parse(data: bytes, source: str) -> Declared:
 
     try:
         value = json.loads(data.decode())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise refuse(f"not JSON ({error})") from error
     if not isinstance(value, dict) or not isinstance(value.get("format"), int):
         raise refuse("it names no format")

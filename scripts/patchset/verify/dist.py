@@ -40,9 +40,12 @@ def check(folder: Path, key: PublicKey | None) -> tuple[Verdict, list[Path]]:
         data = (folder / SUMS).read_bytes()
     except FileNotFoundError as error:
         raise Findings(f"{folder} has no {SUMS}", hint="make wheels writes it; get the folder again") from error
-    against = [SUMS]
     if key is not None:
-        against.insert(0, f"the signature of {key.name} ({_signed(folder, data, key)})")
+        against = [f"the signature of {key.name} ({_signed(folder, data, key)})", SUMS]
+    elif (folder / SIGNATURE).exists():
+        against = [f"{SUMS} (signed, but no --key was given to check that)"]
+    else:
+        against = [SUMS]
     try:
         sums = manifest.parse(data.decode(errors="replace"), str(folder / SUMS))
     except UsageError as error:

@@ -69,6 +69,6 @@ def _editable(info: Path) -> str:
     """The folder that an editable installation points to, or nothing."""
     try:
         url = str(json.loads((info / "direct_url.json").read_text(encoding="utf-8"))["url"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
         return ""
     return url2pathname(urlsplit(url).path) if url.startswith("file:") else ""
