@@ -155,7 +155,7 @@ cluster-smoke: $(READY) ## on a node: verify, then run the synchronisation acros
 	@$(PATCHSET) cluster smoke $(VERSION) --dp $(DP) $(cluster) $(json)
 
 .PHONY: test lint format test-unit test-overlay test-wheels fuzz crash bench clean
-test: lint test-unit test-overlay ## all checks and tests
+test: lint test-unit test-overlay test-wheels ## all checks and tests
 	@$(PATCHSET) smoke $(VERSION) --device $(DEVICE) $(offline)
 
 lint: $(DEV) ## ruff, mypy --strict, codespell; patches, series, overlay and pins

@@ -63,7 +63,8 @@ def drafts(patch_set: PatchSet, version: str, options: Options, terminal: Termin
     if options.upstream:
         check_given(patch_set, options.upstream)
     kernels = _kernels()
-    python = options.python or _python(patch_set, kernels=kernels, offline=options.offline, terminal=terminal)
+    given = options.python.absolute() if options.python else None  # not resolved: a venv's is a link
+    python = given or _python(patch_set, kernels=kernels, offline=options.offline, terminal=terminal)
     source = Source(patch_set, given=options.upstream, offline=options.offline, terminal=terminal)
     worked_out = plan.make(patch_set, source.read)
     plan.check(worked_out)
