@@ -141,9 +141,12 @@ fmt: $(READY) ## authors: rewrite the patches in their canonical form
 export: $(READY) ## authors: write patches/ from the commits of the applied tree
 	@$(PATCHSET) export $(VERSION) $(source) $(dry_run) $(json)
 
-.PHONY: review
+.PHONY: review screenshot
 review: $(READY) ## write the review page of the diff against upstream, and its Markdown
 	@$(PATCHSET) review $(VERSION) $(if $(AGAINST),--against '$(AGAINST)') $(source) $(json)
+
+screenshot: $(DEV) review ## maintainers: photograph the review page for the README
+	$(BIN)/python tests/browser/screenshot.py build/$(VERSION)/review/index.html docs
 
 .PHONY: cluster-verify cluster-smoke
 cluster := --python '$(PYTHON_ENV)' $(if $(ADDRESS),--address '$(ADDRESS)')
@@ -154,8 +157,8 @@ cluster-verify: $(READY) ## on a node: say what every node of the Ray cluster ha
 cluster-smoke: $(READY) ## on a node: verify, then run the synchronisation across the nodes' devices
 	@$(PATCHSET) cluster smoke $(VERSION) --dp $(DP) $(cluster) $(json)
 
-.PHONY: test lint format test-unit test-overlay test-wheels fuzz crash bench clean
-test: lint test-unit test-overlay test-wheels ## all checks and tests
+.PHONY: test lint format test-unit test-browser test-overlay test-wheels fuzz crash bench clean
+test: lint test-browser test-unit test-overlay test-wheels ## all checks and tests
 	@$(PATCHSET) smoke $(VERSION) --device $(DEVICE) $(offline)
 
 lint: $(DEV) ## ruff, mypy --strict, codespell; patches, series, overlay and pins
@@ -176,6 +179,9 @@ format: $(DEV) ## let ruff format the code
 
 test-unit: $(DEV) ## tests of the tool; no torch, no network
 	$(BIN)/pytest -n auto --doctest-modules scripts/patchset tests/unit tests/fuzz
+
+test-browser: $(DEV) ## tests of the review page in Chromium; CHROMIUM=path names another one
+	$(BIN)/pytest tests/browser
 
 test-overlay: $(READY) ## tests of the overlay, the stand-in and the cluster checks, with torch, gloo and Ray
 	@$(PATCHSET) apply $(VERSION) $(source) --no-smoke

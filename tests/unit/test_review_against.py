@@ -89,6 +89,16 @@ def test_each_fate(committed: World, capsys: pytest.CaptureFixture[str]) -> None
     assert "| 3 |  | dropped | Do 0003-drop-old.patch |" in text
 
 
+def test_a_small_patch_that_changes_wholly_is_still_that_patch(
+    committed: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Git's range-diff takes it for one that goes and one that comes; the patch's name says otherwise."""
+    committed.overlay({f"{PACKAGE}/data_parallel/plan.py": "nothing = 'the same'\n"})
+    committed.record()
+    assert fates(review(committed, capsys, "--against", "HEAD")) == {"same": 3, "changed": 1}
+    assert "nothing = " in page(committed).partition('id="patches"')[0]
+
+
 def other_release(world: World, folder: Path) -> Path:
     """Another repository, whose set is on an upstream that has other lines around the patched ones."""
     root = shutil.copytree(world.root, folder, ignore=shutil.ignore_patterns(".git", "build"))

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
     from patchset.review.burden import Point
 
-WIDTH, HEIGHT = 640, 150
-_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 108, 12, 26
+_WIDTH, _HEIGHT = 480, 160
+_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 100, 12, 26
 _APART = 14  # the least distance between two labels, in the unit of the drawing
 
 
@@ -45,6 +45,7 @@ class Chart:
         top: the value of the upper grid line; the lower one is 0.
         top_y, zero_y, left, right: where the grid lines are.
         series: the lines.
+        width, height: of the drawing.
     """
 
     title: str
@@ -54,6 +55,8 @@ class Chart:
     left: float
     right: float
     series: tuple[Series, ...]
+    width: int = _WIDTH
+    height: int = _HEIGHT
 
 
 def charts(points: Sequence[Point]) -> tuple[Chart, ...]:
@@ -71,8 +74,8 @@ def charts(points: Sequence[Point]) -> tuple[Chart, ...]:
 
 def _chart(title: str, values: dict[str, list[int]]) -> Chart:
     top = ceiling(max((value for row in values.values() for value in row), default=0))
-    zero_y, top_y = HEIGHT - _BOTTOM, _TOP
-    left, right = float(_LEFT), float(WIDTH - _RIGHT)
+    zero_y, top_y = _HEIGHT - _BOTTOM, _TOP
+    left, right = float(_LEFT), float(_WIDTH - _RIGHT)
 
     def y(value: int) -> float:
         return round(zero_y - (zero_y - top_y) * value / top, 1)
@@ -104,7 +107,7 @@ def ceiling(value: int) -> int:
 def _labels(ys: dict[str, float]) -> dict[str, float]:
     """Heights of labels near the heights of their lines, and clear of each other."""
     placed: dict[str, float] = {}
-    limit = HEIGHT - _BOTTOM + 4.0
+    limit = _HEIGHT - _BOTTOM + 4.0
     for name in sorted(ys, key=lambda name: -ys[name]):  # from the bottom up
         placed[name] = round(min(ys[name] + 4, limit), 1)
         limit = placed[name] - _APART

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import string
 from dataclasses import dataclass, replace
 from importlib import resources
 from itertools import chain, groupby
@@ -24,6 +25,7 @@ from patchset.review.diff import Block, Kind
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from patchset.defects import Defect
     from patchset.review.diff import ShownHunk
     from patchset.review.review import Review
 
@@ -62,6 +64,8 @@ def render(review: Review) -> str:
         "folders": folders,
         "name": lambda path: path.rpartition("/")[2],
         "folder": lambda path: path[: path.rfind("/") + 1],
+        "sentence": sentence,
+        "ticks": ticks,
         "number": lambda value: f"{value:,}",
     }
     style, script = (_asset(name) for name in ("page.css", "page.js"))
@@ -71,6 +75,7 @@ def render(review: Review) -> str:
         plan=review.plan,
         set=review.plan.patch_set,
         numbers_of=numbers_of(review),
+        rows_of=rows_of(review),
         charts=chart.charts(review.burden.points),
         Kind=Kind,
         style=Markup(style),
@@ -101,6 +106,27 @@ def links(text: str) -> Markup:
         pieces += [escape(text[at : found.start()]), link]
         at = found.end()
     return Markup().join([*pieces, escape(text[at:])])
+
+
+def ticks(text: str) -> Markup:
+    """The text, escaped; what stands between backticks is code.
+
+    >>> print(ticks("run `a <b>`"))
+    run <code>a &lt;b&gt;</code>
+    """
+    pieces = text.split("`")
+    return Markup().join(
+        Markup("<code>{}</code>").format(piece) if number % 2 else escape(piece) for number, piece in enumerate(pieces)
+    )
+
+
+def sentence(text: str) -> str:
+    """The text with a capital where it begins with a plain word.
+
+    >>> sentence("it hangs"), sentence("seq_lens is stale")
+    ('It hangs', 'seq_lens is stale')
+    """
+    return text[:1].upper() + text[1:] if text.partition(" ")[0].isalpha() else text
 
 
 def chunks(hunk: ShownHunk) -> Iterator[Chunk]:
@@ -149,11 +175,20 @@ def folders(files: Iterable[_File]) -> list[tuple[str, list[_File]]]:
 
 def numbers_of(review: Review) -> dict[str, list[int]]:
     """The patches that resolve each row of the table of defects; D6 resolves D6a too."""
-    found: dict[str, list[int]] = {}
-    for row in review.proof.rows:
-        names = {row.name, row.name.rstrip("abcdefghijklmnopqrstuvwxyz")}
-        found[row.name] = [one.number for one in review.patches if names & set(one.patch.header.resolves)]
-    return found
+    return {
+        row.name: [one.number for one in review.patches if {row.name, _whole(row.name)} & {*one.patch.header.resolves}]
+        for row in review.proof.rows
+    }
+
+
+def rows_of(review: Review) -> dict[str, Defect]:
+    """The row of the table of defects by the name that a patch uses: that of D6a for D6, where D6 has none."""
+    whole = {_whole(row.name): row for row in reversed(review.proof.rows)}
+    return whole | {row.name: row for row in review.proof.rows}
+
+
+def _whole(name: str) -> str:
+    return name.rstrip(string.ascii_lowercase)
 
 
 def _asset(name: str) -> str:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -58,31 +58,67 @@ class RangeDiff:
         return {fate: number for fate, number in found.items() if number}
 
 
+@dataclass(frozen=True)
+class _Pair:
+    """A line of range-diff: number and id of the commit on either side, and the diff that follows it."""
+
+    before: int
+    before_id: str
+    sign: str
+    after: int
+    after_id: str
+    subject: str
+    text: str = ""
+
+
 def compare(before: Commits, after: Commits, label: str) -> RangeDiff:
     """`git range-diff` of two series, each on its own upstream."""
     repository = after.repository
     info = repository.root / ".git" / "objects" / "info"
     info.mkdir(exist_ok=True)
     (info / "alternates").write_text(f"{before.repository.root / '.git' / 'objects'}\n", encoding="utf-8")
-    text = repository.git("range-diff", "--no-color", "--abbrev=40", before.changes(), after.changes())
-    return RangeDiff(label, parse(text, repository))
+    pairs = _paired(_run(repository, before.changes(), after.changes()), repository)
+    return RangeDiff(label, tuple(_row(pair, repository) for pair in pairs))
 
 
-def parse(text: str, repository: Repository) -> tuple[Row, ...]:
-    """Reads what git prints; the repository tells what of a changed commit changed."""
-    rows: list[tuple[re.Match[str], list[str]]] = []
+def _run(repository: Repository, before: str, after: str, *options: str) -> list[_Pair]:
+    text = repository.git("range-diff", "--no-color", "--abbrev=40", *options, before, after)
+    pairs: list[_Pair] = []
     for line in text.splitlines():
         if found := _PAIR.fullmatch(line):
-            rows.append((found, []))
-        elif rows:
-            rows[-1][1].append(line.removeprefix("    "))
-    return tuple(_row(found, body, repository) for found, body in rows)
+            numbers = [0 if found[group] == "-" else int(found[group]) for group in (1, 4)]
+            pairs.append(_Pair(numbers[0], found[2], found[3], numbers[1], found[5], found[6]))
+        elif pairs:
+            pairs[-1] = replace(pairs[-1], text=f"{pairs[-1].text}{line.removeprefix('    ')}\n")
+    return pairs
 
 
-def _row(found: re.Match[str], body: list[str], repository: Repository) -> Row:
-    before, after = (0 if found[group] == "-" else int(found[group]) for group in (1, 4))
-    fate = {"=": Fate.SAME, "<": Fate.DROPPED, ">": Fate.ADDED}.get(found[3]) or _fate(repository, found[2], found[5])
-    return Row(before, after, fate, found[6], "\n".join(body))
+def _paired(pairs: list[_Pair], repository: Repository) -> list[_Pair]:
+    """The pairs, and as one the two halves of a patch of one name that git finds too unlike for a pair."""
+    dropped = {_name(repository, pair.before_id): pair for pair in pairs if pair.sign == "<"}
+    added = {_name(repository, pair.after_id): pair for pair in pairs if pair.sign == ">"}
+    halves = {added[name]: dropped[name] for name in dropped.keys() & added.keys()}
+    found = []
+    for pair in pairs:
+        if before := halves.get(pair):
+            ranges = (f"{commit}^..{commit}" for commit in (before.before_id, pair.after_id))
+            (both,) = _run(repository, *ranges, "--creation-factor=10000")
+            found.append(replace(both, before=before.before, after=pair.after))
+        elif pair not in halves.values():
+            found.append(pair)
+    return found
+
+
+def _name(repository: Repository, commit: str) -> str:
+    """What a commit is called from one series to the next: its patch's file name, or its subject."""
+    format_ = "%(trailers:key=Patch,valueonly,separator=%x20)%n%s"
+    return next(filter(None, repository.git("show", "--no-patch", f"--format={format_}", commit).splitlines()), "")
+
+
+def _row(pair: _Pair, repository: Repository) -> Row:
+    known = {"=": Fate.SAME, "<": Fate.DROPPED, ">": Fate.ADDED}
+    fate = known.get(pair.sign) or _fate(repository, pair.before_id, pair.after_id)
+    return Row(pair.before, pair.after, fate, pair.subject, pair.text.rstrip("\n"))
 
 
 def _fate(repository: Repository, before: str, after: str) -> Fate:

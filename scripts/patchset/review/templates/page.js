@@ -44,7 +44,7 @@
   const near = new IntersectionObserver((entries) => {
     for (const entry of entries) if (entry.isIntersecting && root.dataset.view === "split") divide(entry.target);
   }, { rootMargin: "1500px 0px" });
-  let wanted = kept.get("view") ?? (innerWidth >= 1280 ? "split" : "unified");
+  let wanted = kept.get("view") ?? (innerWidth >= 1400 ? "split" : "unified");
   const setView = () => {
     root.dataset.view = narrow.matches ? "unified" : wanted;
     for (const button of all("[data-view]", document.body)) {
@@ -76,7 +76,7 @@
   $("fold").addEventListener("click", foldAll);
 
   // Addresses: #file, #file:R12, #file:L3-9.
-  const bar = () => $("main").getBoundingClientRect().left >= 0 ? document.querySelector(".bar").offsetHeight : 0;
+  const bar = () => document.querySelector(".bar").offsetHeight;
   const unhide = (element) => {
     for (let at = element; at; at = at.parentElement) if (at instanceof HTMLDetailsElement) at.open = true;
   };
@@ -145,8 +145,8 @@
     current?.classList.add("current");
   };
   const stepFile = (step) => {
-    const edge = bar() + 12;
-    const tops = files.map((file) => file.getBoundingClientRect().top - edge);
+    const edge = parseFloat(getComputedStyle(root).scrollPaddingTop); // where scrollIntoView puts a file
+    const tops = files.map((file) => Math.round(file.getBoundingClientRect().top - edge));
     const next = step > 0 ? files.find((_, at) => tops[at] > 1) : files.findLast((_, at) => tops[at] < -1);
     if (!next) return;
     setCurrent(next);
@@ -251,7 +251,11 @@
     $("menu").setAttribute("aria-expanded", String(open));
   };
   $("menu").addEventListener("click", () => setMenu(!root.classList.contains("menu")));
-  $("tree").addEventListener("click", (event) => { if (event.target.closest("a")) setMenu(false); });
+  $("tree").addEventListener("click", (event) => {
+    const patch = event.target.closest("summary")?.closest("[data-patch]");
+    if (patch && !patch.firstElementChild.open) location.hash = `#${encodeURI(patch.dataset.patch)}`;
+    if (event.target.closest("a")) setMenu(false);
+  });
   const folded = () => { const file = current ?? nearestFile(); if (file) file.firstElementChild.open = !file.firstElementChild.open; };
   const keys = {
     j: () => stepFile(1), k: () => stepFile(-1), n: () => stepChange(1), p: () => stepChange(-1),
@@ -270,13 +274,17 @@
 
   // The contents follow the reader.
   const links = new Map(all("#tree [data-for]").map((link) => [link.dataset.for, link]));
-  let here = null;
+  const places = [...links.keys()].map((id) => $(id)).filter(Boolean);
+  let here = [];
   const follow = () => {
-    const link = links.get(nearestFile()?.id);
-    if (link === here) return;
-    here?.classList.remove("here");
-    here = link ?? null;
-    here?.classList.add("here");
+    const edge = bar() + 24;
+    const place = places.findLast((one) => one.getBoundingClientRect().top <= edge);
+    const link = links.get(place?.id);
+    const now = link ? [link, ...all("summary", link.closest("[data-patch]") ?? link)] : [];
+    if (now[0] === here[0]) return;
+    here.forEach((one) => one.classList.remove("here"));
+    here = now;
+    here.forEach((one) => one.classList.add("here"));
   };
   let following = 0;
   addEventListener("scroll", () => { following ||= requestAnimationFrame(() => { following = 0; follow(); }); }, { passive: true });
@@ -294,5 +302,6 @@
   });
 
   setView();
+  if (location.hash) history.scrollRestoration = "manual"; // a reload leads to the address, not to where one was
   go();
 })();
