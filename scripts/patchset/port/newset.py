@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from patchset.overlay import Broken
     from patchset.port.pins import Pins
     from patchset.port.symbols import SymbolFate
     from patchset.setfile import Artifact, PatchSet, Release
@@ -60,7 +61,7 @@ def _artifact(artifact: Artifact) -> str:
     return f'file = "{artifact.file}"\nsha256 = "{artifact.sha256}"\n'
 
 
-def overlay_toml(symbols: Sequence[SymbolFate]) -> str:
+def overlay_toml(symbols: Sequence[SymbolFate], breaks: Sequence[Broken]) -> str:
     """overlay.toml with each symbol where it is now; what is gone is left out."""
     document = tomlkit.document()
     document.add(tomlkit.comment("SPDX-License-Identifier: Apache-2.0"))
@@ -84,14 +85,31 @@ def overlay_toml(symbols: Sequence[SymbolFate]) -> str:
         module["replaces"] = replaces
         modules.append(module)
     document["module"] = modules
+    rows = tomlkit.aot()
+    for broken in breaks:
+        entry = tomlkit.table()
+        entry.update({key: text for key, text in vars(broken).items() if text})
+        rows.append(entry)
+    if breaks:
+        document["breaks"] = rows
     return tomlkit.dumps(document)
+
+
+def still_there(breaks: Sequence[Broken], upstream: Path) -> list[Broken]:
+    """Those whose upstream code the new release has."""
+    found = []
+    for one in breaks:
+        file = upstream / one.path
+        if file.is_file() and overlay.symbol_source(file.read_bytes(), one.symbol) is not None:
+            found.append(one)
+    return found
 
 
 def install(
     name: str, old: PatchSet, pins_text: str, files: manifest.Manifest, patches: Mapping[str, bytes],
     symbols: Sequence[SymbolFate], upstream: Path, staging: Path,
 ) -> PatchSet:  # fmt: skip
-    """Writes overlay/<set> and patches/<set>, whose plan must work out; the set, recorded.
+    """Writes overlay/<set> and patches/<set>, once their plan has worked out in a copy; the set, recorded.
 
     Args:
         name: the set's.
@@ -101,28 +119,34 @@ def install(
         patches: the series, by name.
         symbols: what overlay modules replace, in the new upstream.
         upstream: the new upstream, unpacked.
-        staging: a folder to make the set in; its last part is the set's name.
+        staging: a folder to make both in.
 
     Raises:
-        PatchDoesNotApply, UsageError, PinMismatch: the set does not work out; nothing of it stays.
+        PatchDoesNotApply, UsageError, PinMismatch: the set does not work out; nothing of it is written.
     """
-    own = paths.overlay_dirs(name)[1]
     shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
+    shared, before = paths.overlay_dirs(old.name)
+    shared_copy, own = paths.overlay_dirs(name, staging)
+    for source, copy in ((shared, shared_copy), (before, own)):
+        if source.is_dir():
+            shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__", "overlay.toml"))
+    own.mkdir(parents=True, exist_ok=True)
+    breaks = still_there(overlay.load(old).breaks, upstream)
+    overlay.overlay_toml(name, staging).write_text(overlay_toml(symbols, breaks), encoding="utf-8")
+    folder = staging / "patches" / name
+    folder.mkdir(parents=True)
+    texts = {"set.toml": pins_text, "upstream.sha256": manifest.render(files), "series": "\n".join([*patches, ""])}
+    for file, text in texts.items():
+        (folder / file).write_text(text, encoding="utf-8")
+    for patch, data in patches.items():
+        (folder / patch).write_bytes(data)
+    made = plan.make(setfile.parse(pins_text, folder), lambda path: (upstream / path).read_bytes())
+    record.record_result(made)
+    target = paths.overlay_dirs(name)[1]
+    own.rename(target)
     try:
-        if (before := paths.overlay_dirs(old.name)[1]).is_dir():
-            shutil.copytree(before, own, ignore=shutil.ignore_patterns("__pycache__", "overlay.toml"))
-        own.mkdir(parents=True, exist_ok=True)
-        overlay.overlay_toml(name).write_text(overlay_toml(symbols), encoding="utf-8")
-        (staging / "set.toml").write_text(pins_text, encoding="utf-8")
-        (staging / "upstream.sha256").write_text(manifest.render(files), encoding="utf-8")
-        (staging / "series").write_text("".join(f"{patch}\n" for patch in patches), encoding="utf-8")
-        for patch, data in patches.items():
-            (staging / patch).write_bytes(data)
-        made = plan.make(setfile.parse(pins_text, staging), lambda path: (upstream / path).read_bytes())
-        record.record_result(made)
-        staging.rename(paths.set_dir(name))
+        folder.rename(paths.set_dir(name))
     except BaseException:
-        shutil.rmtree(own, ignore_errors=True)
+        shutil.rmtree(target)
         raise
     return setfile.load_set(name)

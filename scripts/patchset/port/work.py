@@ -320,7 +320,7 @@ def _finish(port: Port, old: PatchSet, made: plan.Plan, shop: Workshop, fates: t
     files = manifest.measure(port.upstream, manifest.walk(port.upstream))
     written = newset.install(
         port.name, old, port.set_toml, files, dict(_patches(port, texts, shop)), fates, port.upstream,
-        port.folder / "set" / port.name,
+        port.folder / "set",
     )  # fmt: skip
     disk.remove(port.folder / _FILE)
     for leftover in (port.tree, port.upstream, port.folder / "set"):
