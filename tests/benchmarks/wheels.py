@@ -15,18 +15,35 @@ import statistics
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from patchset import cache, paths, series
 from patchset.setfile import PatchSet, load_set
 
 PAIRS = 7
-SIDES = ("baseline", "ours")
 BIN = Path(sys.executable).parent
 
 
-def command(words: list[str | Path], folder: Path, **environ: str) -> tuple[float, float]:
-    """Runs a command as from a shell, bytecode caches included: seconds, and the peak of its resident memory in MB."""
+@dataclass(frozen=True)
+class Cost:
+    """Of one or more commands, one after the other.
+
+    Attributes:
+        elapsed, processor: seconds.
+        memory: peak of a process's resident memory, in MB.
+    """
+
+    elapsed: float = 0.0
+    processor: float = 0.0
+    memory: float = 0.0
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(self.elapsed + other.elapsed, self.processor + other.processor, max(self.memory, other.memory))
+
+
+def command(words: list[str | Path], folder: Path, **environ: str) -> Cost:
+    """What a command costs that runs as from a shell, with bytecode caches."""
     usual = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     begin = time.perf_counter()
     process = subprocess.Popen(
@@ -36,42 +53,40 @@ def command(words: list[str | Path], folder: Path, **environ: str) -> tuple[floa
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{words} ended with {process.returncode}")
-    return time.perf_counter() - begin, usage.ru_maxrss / 1024
+    return Cost(time.perf_counter() - begin, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
-def ours(patch_set: PatchSet, root: Path) -> tuple[float, float]:
+def ours(patch_set: PatchSet, root: Path) -> Cost:
     """`patchset wheels` in a repository of its own, so that dist/ is left alone."""
-    words = [BIN / "patchset", "wheels", patch_set.name, "--offline"]
-    return command(words, root, PATCHSET_ROOT=str(root))
+    return command([BIN / "patchset", "wheels", patch_set.name, "--offline"], root, PATCHSET_ROOT=str(root))
 
 
-def by_hand(patch_set: PatchSet, root: Path) -> tuple[float, float]:
-    """The same with pypa/wheel and GNU patch."""
+def by_hand(patch_set: PatchSet, root: Path) -> Cost:
+    """The same with pypa/wheel, GNU patch and cp."""
     scratch = root / "by-hand"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
-    seconds, peak = 0.0, 0.0
-
-    def step(*words: str | Path, folder: Path = scratch) -> None:
-        nonlocal seconds, peak
-        took, used = command(list(words), folder)
-        seconds, peak = seconds + took, max(peak, used)
-
+    cost = Cost()
     for pin in patch_set.ascend.wheels:
-        step(BIN / "wheel", "unpack", cache.location(pin))
+        cost += command([BIN / "wheel", "unpack", cache.location(pin)], scratch)
         tree = scratch / f"{patch_set.package}-{patch_set.ascend.version}"
         for patch in series.load(patch_set.folder):
-            file = patch_set.folder / patch.name
-            step("patch", "--strip=1", "--fuzz=0", "--quiet", "--no-backup-if-mismatch", "-i", file, folder=tree)
-        begin = time.perf_counter()
-        for overlay in filter(Path.is_dir, paths.overlay_dirs(patch_set.name)):
-            package = overlay / patch_set.package
-            if package.is_dir():
-                shutil.copytree(package, tree / patch_set.package, dirs_exist_ok=True)
-        seconds += time.perf_counter() - begin
-        step(BIN / "wheel", "pack", "--local-version", "dp.1", tree)
+            options = ["--strip=1", "--fuzz=0", "--quiet", "--no-backup-if-mismatch"]
+            cost += command(["patch", *options, "-i", patch_set.folder / patch.name], tree)
+        for overlay in paths.overlay_dirs(patch_set.name):
+            if (overlay / patch_set.package).is_dir():
+                cost += command(["cp", "-r", overlay / patch_set.package, tree], scratch)
+        cost += command([BIN / "wheel", "pack", "--local-version", "dp.1", tree], scratch)
         shutil.rmtree(tree)
-    return seconds, peak
+    return cost
+
+
+def compared(pairs: list[tuple[float, float]]) -> dict[str, object]:
+    """Medians of (baseline, ours), and of their ratio."""
+    ratios = [mine / theirs for theirs, mine in pairs]
+    low, _, high = statistics.quantiles(ratios, n=4)
+    medians = {side: statistics.median(pair[at] for pair in pairs) for at, side in enumerate(("baseline", "ours"))}
+    return medians | {"ratio": statistics.median(ratios), "quartiles": [low, high]}
 
 
 def main() -> None:
@@ -91,13 +106,9 @@ def main() -> None:
     by_hand(patch_set, root)  # warms bytecode and the page cache
     ours(patch_set, root)
     pairs = [(by_hand(patch_set, root), ours(patch_set, root)) for _ in range(PAIRS)]
-    ratios = [mine[0] / theirs[0] for theirs, mine in pairs]
-    first, _, third = statistics.quantiles(ratios, n=4)
-    seconds = {side: statistics.median(pair[at][0] for pair in pairs) for at, side in enumerate(SIDES)}
-    megabytes = {side: max(pair[at][1] for pair in pairs) for at, side in enumerate(SIDES)}
     document = {
-        "seconds": seconds | {"ratio": statistics.median(ratios), "quartiles": [first, third]},
-        "megabytes": megabytes,
+        field.name: compared([(getattr(theirs, field.name), getattr(mine, field.name)) for theirs, mine in pairs])
+        for field in fields(Cost)
     }
     given.out.write_text(json.dumps(document, indent=1))
 
