@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The process that talks to Ray: one task as its last argument, one JSON event a line on stdout.
 
-    {"nodes": [{id, host, address, name, alive, why}]}         the cluster as Ray knows it
+    {"nodes": [{id, host, address, name, alive, why}]}   the cluster as Ray knows it
     {"node": id, "survey": ... | "failed": why | "lost": why}
     {"ranks": [node id of each rank], "device": "npu" | "cpu"}
     {"rank": number, "result": ... | "failed": why | "lost": why}
@@ -60,10 +60,7 @@ def main() -> None:
             _run_ranks(task, tell, deadline)
     except PatchsetError as error:
         tell({"error": {"kind": type(error).__name__, "message": error.message, "hint": error.hint}})
-    tell({"end": True})
-    import ray
-
-    ray.shutdown()
+    tell({"end": True})  # Ray takes its leave at exit
 
 
 def _connect(address: str) -> None:
@@ -149,7 +146,8 @@ def _run_ranks(task: Mapping[str, Any], tell: Tell, deadline: float) -> None:
     ]
     for _, kind, store in _answers({ranks[0].open.remote(_left(deadline)): 0}, deadline):
         if kind != "result":
-            tell({"rank": 0, kind: store})
+            for number in range(schedule.ranks):
+                tell({"rank": number, kind: f"rank 0 opened no store to meet at: {store}"})
             return
         # A rank that waits in vain says for what, just before nobody would hear it.
         limit = max(1.0, _left(deadline) - _GRACE_S)
