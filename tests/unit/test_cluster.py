@@ -121,12 +121,16 @@ def test_a_kit_has_the_same_bytes_each_time(world: World) -> None:
     assert Expected.from_json(expect.from_set(load_set(SET)).to_json()) == expect.from_set(load_set(SET))
 
 
-def test_a_node_needs_the_standard_library_and_python_3_9() -> None:
+def test_a_node_needs_the_standard_library_and_python_3_9(tmp_path: Path) -> None:
     with zipfile.ZipFile(io.BytesIO(kit.build(EXPECTED))) as archive:
         sources = {name: archive.read(name) for name in archive.namelist() if name.endswith(".py")}
+        archive.extractall(tmp_path)
+    command = [Path(sys.executable).with_name("vermin"), "-t=3.9-", tmp_path]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout
     assert "patchset/cluster/node/driver.py" in sources
     for name, source in sources.items():
-        tree = ast.parse(source, name, feature_version=(3, 9))
+        tree = ast.parse(source, name)
         imported = {alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names}
         imported |= {node.module or "" for node in tree.body if isinstance(node, ast.ImportFrom)}
         roots = {module.partition(".")[0] for module in imported}
