@@ -1,33 +1,45 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Summing the packed batches of all ranks gives every rank the same, right metadata."""
+"""Summing the packed batches of all ranks, word by word, gives every rank the same, right metadata."""
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vllm_ascend.data_parallel.metadata import LocalBatch, StepMetadata, packed_size
-
-batches = st.builds(
-    LocalBatch,
-    num_tokens=st.integers(0, 2**20),
-    with_prefill=st.booleans(),
-    enable_dbo=st.booleans(),
-    graph_usable=st.booleans(),
-)
+from vllm_ascend.data_parallel.metadata import BitFields, LocalBatch, StepMetadata
 
 
-def reduce_sum(ranks: list[LocalBatch]) -> list[int]:
-    """What a SUM all-reduce leaves on every rank."""
-    packed = [batch.pack(rank, len(ranks)) for rank, batch in enumerate(ranks)]
-    return [sum(column) for column in zip(*packed)]
+def batches(max_num_tokens: int) -> st.SearchStrategy[LocalBatch]:
+    flag = st.booleans()
+    return st.builds(LocalBatch, st.integers(1, max_num_tokens), flag, flag, flag)
 
 
-@given(st.lists(batches, min_size=1, max_size=64))
-def test_every_rank_learns_counts_any_prefill_all_dbo_all_graph(ranks: list[LocalBatch]) -> None:
-    packed = reduce_sum(ranks)
-    assert len(packed) == packed_size(len(ranks))
-    assert StepMetadata.unpack(packed) == StepMetadata(
+@st.composite
+def ranks_of_a_step(draw: st.DrawFn) -> tuple[BitFields, list[LocalBatch]]:
+    max_num_tokens = draw(st.integers(1, 2**20))
+    ranks = draw(st.lists(batches(max_num_tokens), min_size=1, max_size=64))
+    return BitFields(len(ranks), max_num_tokens), ranks
+
+
+def reduce_sum(fields: BitFields, ranks: list[LocalBatch], word_bits: int) -> int:
+    """What a SUM all-reduce of signed words leaves on every rank; overflow wraps, as hardware does."""
+    length = -(-fields.num_bits // word_bits) * word_bits // 8
+    step = word_bits // 8
+    summands = [fields.pack(batch, rank).to_bytes(length, "little") for rank, batch in enumerate(ranks)]
+    total = b""
+    for at in range(0, length, step):
+        words = [int.from_bytes(one[at : at + step], "little", signed=True) for one in summands]
+        total += (sum(words) % 2**word_bits).to_bytes(step, "little")
+    return int.from_bytes(total, "little")
+
+
+@given(ranks_of_a_step(), st.sampled_from([32, 64]))
+def test_every_rank_learns_counts_any_prefill_all_dbo_all_graph(
+    step: tuple[BitFields, list[LocalBatch]], word_bits: int
+) -> None:
+    fields, ranks = step
+    assert fields.unpack(reduce_sum(fields, ranks, word_bits)) == StepMetadata(
         tokens_per_rank=tuple(batch.num_tokens for batch in ranks),
         with_prefill=any(batch.with_prefill for batch in ranks),
         enable_dbo=all(batch.enable_dbo for batch in ranks),
@@ -35,11 +47,23 @@ def test_every_rank_learns_counts_any_prefill_all_dbo_all_graph(ranks: list[Loca
     )
 
 
-@given(batches)
+@given(batches(8192))
 def test_a_rank_alone_is_the_case_of_one_rank(batch: LocalBatch) -> None:
-    assert batch.alone() == StepMetadata.unpack(reduce_sum([batch]))
+    fields = BitFields(1, 8192)
+    assert batch.alone() == fields.unpack(fields.pack(batch, 0))
 
 
 def test_the_largest_count_is_unpadded() -> None:
-    ranks = [LocalBatch(3, False), LocalBatch(700, True), LocalBatch(1, False)]
-    assert StepMetadata.unpack(reduce_sum(ranks)).max_num_tokens == 700
+    fields, ranks = BitFields(3, 700), [LocalBatch(3, False), LocalBatch(700, True), LocalBatch(1, False)]
+    assert fields.unpack(reduce_sum(fields, ranks, 32)).max_num_tokens == 700
+
+
+@pytest.mark.parametrize(("max_num_tokens", "width"), [(1, 3), (2, 4), (8192, 16), (8193, 17), (32768, 18)])
+def test_a_field_is_as_wide_as_the_largest_batch_needs(max_num_tokens: int, width: int) -> None:
+    assert BitFields(32, max_num_tokens).num_bits == 32 * width
+
+
+@pytest.mark.parametrize("num_tokens", [0, -1, 65])
+def test_a_batch_that_its_field_cannot_hold_is_refused_before_it_spoils_another_s(num_tokens: int) -> None:
+    with pytest.raises(ValueError, match=rf"a batch of {num_tokens} tokens; from 1 to 64 can be told"):
+        BitFields(2, 64).pack(LocalBatch(num_tokens, False), 0)

@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from vllm.config import CUDAGraphMode
 
 from vllm_ascend.data_parallel import runner as runner_module
-from vllm_ascend.data_parallel.metadata import LocalBatch, StepMetadata
+from vllm_ascend.data_parallel.metadata import BitFields, LocalBatch
 from vllm_ascend.data_parallel.moe_comm import MoEComm, MoECommChoice, MoECommConfig, select_moe_comm
 from vllm_ascend.data_parallel.plan import StepPlan
 from vllm_ascend.data_parallel.runner import DataParallelStep, TorchairStep
 from vllm_ascend.data_parallel.synchronizer import PendingStep
 
 GRAPH_SIZES = [1, 2, 4, 8, 16]
+MAX_NUM_TOKENS = 9000
 
 
 def padded(num_tokens: int) -> int:
@@ -88,8 +89,9 @@ def run_step(deployment: Deployment, schedule: list[Work]) -> list[Rank]:
         patch.setattr(runner_module, "moe_comm_config", lambda *_: deployment.moe)
         patch.setattr(runner_module, "lmhead_tp_enable", lambda: deployment.lmhead_tp)
         ranks = [kind(deployment, rank, len(schedule)) for rank in range(len(schedule))]
-        packed = [rank.bring(work).pack(rank.dp_rank, rank.dp_size) for rank, work in zip(ranks, schedule)]
-        reduced = StepMetadata.unpack([sum(column) for column in zip(*packed)])
+        fields = BitFields(len(ranks), MAX_NUM_TOKENS)
+        packed = [fields.pack(rank.bring(work), rank.dp_rank) for rank, work in zip(ranks, schedule)]
+        reduced = fields.unpack(sum(packed))
         for rank in ranks:
             rank._await_step(PendingStep(known=reduced))
     return ranks

@@ -20,12 +20,15 @@ from vllm_ascend.data_parallel.metadata import LocalBatch, StepMetadata
 from vllm_ascend.data_parallel.synchronizer import MetadataSynchronizer, PendingStep
 
 STEPS = 25
+MAX_NUM_TOKENS = 9000
 
 
 def batch_of(rank: int, step: int) -> LocalBatch:
     """A batch that every process can compute for every rank."""
     draw = random.Random(1000 * step + rank)
-    return LocalBatch(draw.randrange(9000), draw.random() < 0.3, draw.random() < 0.7, draw.random() < 0.7)
+    return LocalBatch(
+        draw.randrange(1, MAX_NUM_TOKENS + 1), draw.random() < 0.3, draw.random() < 0.7, draw.random() < 0.7
+    )
 
 
 def run_rank(rank: int, dp_size: int, rendezvous: str, device: str | None) -> None:
@@ -33,7 +36,7 @@ def run_rank(rank: int, dp_size: int, rendezvous: str, device: str | None) -> No
     dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=dp_size)
     group = dist.group.WORLD
     assert group is not None
-    sync = MetadataSynchronizer(rank, dp_size, group, torch.device(device) if device else None)
+    sync = MetadataSynchronizer(rank, dp_size, MAX_NUM_TOKENS, group, torch.device(device) if device else None)
     buffers = {sync._reduced.data_ptr(), sync._host.data_ptr()}
     for step in range(STEPS):
         with patch.object(synchronizer.dist, "all_reduce", wraps=dist.all_reduce) as all_reduce:
@@ -77,7 +80,7 @@ def single(monkeypatch: pytest.MonkeyPatch) -> MetadataSynchronizer:
         return FinishedWork()
 
     monkeypatch.setattr(synchronizer.dist, "all_reduce", all_reduce)
-    return MetadataSynchronizer(0, 1, None, None)  # type: ignore[arg-type]
+    return MetadataSynchronizer(0, 1, MAX_NUM_TOKENS, None, None)  # type: ignore[arg-type]
 
 
 def test_the_result_is_read_once(single: MetadataSynchronizer) -> None:

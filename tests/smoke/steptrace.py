@@ -39,8 +39,9 @@ class Collective:
 
     @property
     def is_metadata(self) -> bool:
-        """Whether it carries token counts and flags, not activations: one int32 vector over the DP ranks."""
-        return self.op == "all_reduce" and self.group == "dp" and self.dtype == "int32" and len(self.shape) == 1
+        """Whether it carries token counts and flags, not activations: one vector of integers over the DP ranks."""
+        integers = self.dtype in ("int32", "int64")
+        return self.op == "all_reduce" and self.group == "dp" and integers and len(self.shape) == 1
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 from simulation import patched
 from vllm_ascend.data_parallel import moe_comm, runner
-from vllm_ascend.data_parallel.metadata import LocalBatch, StepMetadata
+from vllm_ascend.data_parallel.metadata import GRAPH, BitFields, LocalBatch, StepMetadata
 from vllm_ascend.data_parallel.plan import StepPlan
 from vllm_ascend.data_parallel.runner import DataParallelStep
 from vllm_ascend.data_parallel.synchronizer import PendingStep
@@ -19,24 +19,22 @@ from vllm_ascend.data_parallel.synchronizer import PendingStep
 Break = Callable[[Any], Any]
 """Gets the original function, returns the broken one."""
 
-_pack, _unpack = LocalBatch.pack, StepMetadata.unpack.__func__  # type: ignore[attr-defined]
-
 
 def _without(**flags: bool) -> Break:
     """A batch that says ``flags`` whatever it is."""
-    return lambda pack: lambda batch, *where: pack(dataclasses.replace(batch, **flags), *where)
+    return lambda pack: lambda fields, batch, rank: pack(fields, dataclasses.replace(batch, **flags), rank)
 
 
 def _slot_zero(pack: Any) -> Any:
-    return lambda batch, rank, size: pack(batch, 0, size)
+    return lambda fields, batch, rank: pack(fields, batch, 0)
 
 
 def _any_graph(unpack: Any) -> Any:
-    def broken(cls: Any, packed: Any) -> Any:
-        step, packed = unpack(cls, packed), list(packed)
-        return dataclasses.replace(step, graph_usable=packed[-1] < len(step.tokens_per_rank))
+    def broken(fields: BitFields, packed: int) -> StepMetadata:
+        usable = packed & sum(GRAPH << shift for shift in fields._shifts) != 0
+        return dataclasses.replace(unpack(fields, packed), graph_usable=usable)  # type: ignore[no-any-return]
 
-    return classmethod(broken)
+    return broken
 
 
 def _unsynchronised(original: Any) -> Any:
@@ -111,8 +109,6 @@ class Mutant:
     def installed(self) -> Iterator[None]:
         """The overlay with this defect, for the time of the block."""
         original = getattr(self.owner, self.attribute)
-        if self.attribute == "unpack":
-            original = _unpack
         with patch.object(self.owner, self.attribute, self.breaks(original)):
             yield
 
@@ -151,10 +147,10 @@ def _without_the_largest(original: Any) -> Any:
 
 _STEP = DataParallelStep
 MUTANTS = (
-    Mutant("the pack leaves the prefill flag out", LocalBatch, "pack", _without(with_prefill=False)),
-    Mutant("the pack leaves the graph flag out", LocalBatch, "pack", _without(graph_usable=True)),
-    Mutant("every rank packs its count at rank 0's place", LocalBatch, "pack", _slot_zero),
-    Mutant("one graph is enough: any instead of all", StepMetadata, "unpack", _any_graph),
+    Mutant("the pack leaves the prefill flag out", BitFields, "pack", _without(with_prefill=False)),
+    Mutant("the pack leaves the graph flag out", BitFields, "pack", _without(graph_usable=True)),
+    Mutant("every rank packs its count at rank 0's place", BitFields, "pack", _slot_zero),
+    Mutant("one graph is enough: any instead of all", BitFields, "unpack", _any_graph),
     Mutant("enforce_eager does not synchronise (D1)", _STEP, "_issue_step", _unsynchronised),
     Mutant("an idle rank does not synchronise", _STEP, "_dummy_step", _idle_says_nothing),
     Mutant("a KV producer says prefill after the ranks agreed (D3)", _STEP, "_dummy_step", _producer_afterwards),

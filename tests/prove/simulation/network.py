@@ -75,8 +75,8 @@ class Network:
         self.size = size
         self._places: list[_Place] = []
         self._issued = [0] * size
-        self.metadata: list[list[int]] = [[] for _ in range(size)]
-        """Elements of each metadata all-reduce that a rank has issued."""
+        self.metadata: list[list[bool]] = [[] for _ in range(size)]
+        """Of each metadata all-reduce that a rank has issued, whether it carries more than counts."""
         self._hub = greenlet.getcurrent()
 
     @property

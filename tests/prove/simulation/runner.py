@@ -176,8 +176,8 @@ class Rank:
             if len(self.said()) > 1:
                 self.record.rounds.append((number, len(self.said())))
 
-    def said(self) -> list[int]:
-        """Elements of each metadata all-reduce of this step so far."""
+    def said(self) -> list[bool]:
+        """Of each metadata all-reduce of this step so far, whether it carries more than counts."""
         return world.network().metadata[self.dp_rank][self.said_before :]
 
     def execute_dummy_batch(self) -> None:
@@ -268,7 +268,7 @@ class Model:
                     with_prefill=context.with_prefill,
                     rows=rows,
                     uniform=bool(graph) or (moe == wire.MC2 and not pads),
-                    exchanged=any(elements > deployment.dp for elements in rank.said()),
+                    exchanged=any(rank.said()),
                 )
             )
         self._check_buffers(rows, moe, context)

@@ -8,8 +8,9 @@ replaced: it joins the simulated network.
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
 import torch.distributed as dist
 import vllm.forward_context as vllm_context
 from vllm.distributed import parallel_state as groups
@@ -17,9 +18,6 @@ from vllm.distributed import parallel_state as groups
 from simulation.network import Call, Network, Work
 from simulation.schedule import Deployment, Mode
 from vllm_ascend import ascend_config, utils
-
-if TYPE_CHECKING:
-    import torch
 
 _network = Network(1)
 
@@ -31,7 +29,8 @@ def network() -> Network:
 
 def all_reduce(tensor: torch.Tensor, op: Any = None, group: str = "", async_op: bool = False) -> Work | None:
     """`torch.distributed.all_reduce` over the simulated network; a group is its name here."""
-    _network.metadata[_network.rank].append(tensor.numel())
+    counts_alone = group == _Group.cpu_group and tensor.dtype is torch.int32  # vLLM's DPMetadata
+    _network.metadata[_network.rank].append(not counts_alone)
     work = _network.issue(Call(group, "all_reduce", tuple(tensor.shape)), tensor)
     if async_op:
         return work

@@ -60,10 +60,11 @@ class DataParallelStep:
     @cached_property
     def _synchronizer(self) -> MetadataSynchronizer:
         dp_group = get_dp_group()
+        ranks = self.dp_rank, self.dp_size, self.max_num_tokens
         settings = Settings.read(os.environ, envs_ascend.env_variables)
         if settings.metadata_group is MetadataGroup.CPU:
-            return MetadataSynchronizer(self.dp_rank, self.dp_size, dp_group.cpu_group, None)
-        return MetadataSynchronizer(self.dp_rank, self.dp_size, dp_group.device_group, self.device)
+            return MetadataSynchronizer(*ranks, dp_group.cpu_group, None)
+        return MetadataSynchronizer(*ranks, dp_group.device_group, self.device)
 
     def _issue_step(self, batch: LocalBatch) -> PendingStep:
         """Tell the other ranks about this rank's batch, without waiting for theirs."""

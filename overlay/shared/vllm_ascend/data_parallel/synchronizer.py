@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Optional
+from typing import Callable, Optional
 
 import torch
 import torch.distributed as dist
 
-from vllm_ascend.data_parallel.metadata import LocalBatch, StepMetadata, packed_size
+from vllm_ascend.data_parallel.metadata import BitFields, LocalBatch, StepMetadata
 
 
 @dataclass
@@ -18,22 +19,22 @@ class PendingStep:
     """A step whose metadata is on its way, or already ``known`` where there is one rank."""
 
     known: Optional[StepMetadata] = None
-    packed: Optional[torch.Tensor] = None
     work: Optional[dist.Work] = None
+    read: Optional[Callable[[], StepMetadata]] = None
 
     def result(self, timeout: Optional[timedelta] = None) -> StepMetadata:
-        """Wait for the collective, and read it with one blocking read of the packed tensor.
+        """Wait for the collective, and read it with one blocking read.
 
         ``timeout`` is for the CPU group; a device group's wait does not end before its queue is read. Raises
         ``TimeoutError`` after it.
         """
         if self.known is None:
-            assert self.packed is not None and self.work is not None
+            assert self.work is not None and self.read is not None
             if timeout is None:
                 self.work.wait()
             else:
                 self._wait_for(self.work, timeout)
-            self.known = StepMetadata.unpack(self.packed.tolist())
+            self.known = self.read()
         return self.known
 
     @staticmethod
@@ -51,23 +52,27 @@ class MetadataSynchronizer:
     """Issues the one metadata all-reduce of a step, from buffers that are allocated once.
 
     ``process_group`` is one of the DP group's two backends; ``device`` is where its tensors live, None for the host.
+    ``max_num_tokens`` is the largest batch that a rank can bring.
     """
 
     def __init__(
         self,
         dp_rank: int,
         dp_size: int,
+        max_num_tokens: int,
         process_group: dist.ProcessGroup,
         device: Optional[torch.device],
     ) -> None:
         self.dp_rank = dp_rank
-        self.dp_size = dp_size
         self.process_group = process_group
-        # int32[dp_size + 3]: filled on the host, reduced where the group's backend wants it.
-        size = packed_size(dp_size)
-        self._host = torch.zeros(size, dtype=torch.int32, device="cpu", pin_memory=device is not None)
-        self._host_view = self._host.numpy()
-        self._reduced = self._host if device is None else torch.zeros(size, dtype=torch.int32, device=device)
+        self.fields = BitFields(dp_size, max_num_tokens)
+        # gloo's cost grows with the number of words, HCCL's all-reduce has no int64 on every SoC.
+        word = torch.int64 if device is None else torch.int32
+        words = -(-self.fields.num_bits // (8 * word.itemsize))
+        # Filled and read on the host, reduced where the group's backend wants it.
+        self._host = torch.zeros(words, dtype=word, device="cpu", pin_memory=device is not None)
+        self._host_bytes = memoryview(self._host.numpy()).cast("B")
+        self._reduced = self._host if device is None else torch.zeros(words, dtype=word, device=device)
         self._pending: Optional[PendingStep] = None
 
     def issue(self, batch: LocalBatch) -> PendingStep:
@@ -77,9 +82,16 @@ class MetadataSynchronizer:
         """
         if self._pending is not None and self._pending.known is None:
             raise RuntimeError("a data-parallel step was issued before the last one was awaited")
-        self._host_view[:] = batch.pack(self.dp_rank, self.dp_size)
+        packed = self.fields.pack(batch, self.dp_rank)
+        self._host_bytes[:] = packed.to_bytes(len(self._host_bytes), sys.byteorder)
         if self._reduced is not self._host:
             self._reduced.copy_(self._host, non_blocking=True)
         work = dist.all_reduce(self._reduced, group=self.process_group, async_op=True)
-        self._pending = PendingStep(packed=self._reduced, work=work)
+        self._pending = PendingStep(work=work, read=self._read)
         return self._pending
+
+    def _read(self) -> StepMetadata:
+        """The reduced metadata: one copy from the device, none where the host reduced it."""
+        if self._reduced is not self._host:
+            self._host.copy_(self._reduced)
+        return self.fields.unpack(int.from_bytes(self._host_bytes, sys.byteorder))
