@@ -149,7 +149,7 @@ def test_the_text_and_the_file_say_the_same(tmp_path: Path) -> None:
     assert (head["kind"], head["format"], head["rank"], head["why"]) == ("rank", 1, 1, "has waited")
     assert first["decision"]["tokens_per_rank"] == [1, 3]
     assert first["decision"]["moe_generic"] == "ALL_GATHER" and first["decision"]["moe_custom"] == "ALL_TO_ALL"
-    assert first["collectives"] == ["all_reduce int32[5]", "ALL_GATHER or ALL_TO_ALL in each MoE layer"]
+    assert first["collectives"] == ["all_reduce of the metadata", "ALL_GATHER or ALL_TO_ALL in each MoE layer"]
     assert abs(first["issued"] - time.time()) < 60
     assert second["decision"] is None and second["waited_s"] is None
     assert (wait["kind"], wait["step"], wait["phase"]) == ("wait", 2, "metadata")

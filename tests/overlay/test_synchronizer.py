@@ -106,7 +106,7 @@ def run_beside_a_silent_rank(rank: int, rendezvous: str) -> None:
     group = dist.group.WORLD
     assert group is not None
     if rank == 0:
-        pending = MetadataSynchronizer(rank, 2, group, None).issue(LocalBatch(5, True))
+        pending = MetadataSynchronizer(rank, 2, MAX_NUM_TOKENS, group, None).issue(LocalBatch(5, True))
         with pytest.raises(TimeoutError, match=r"batches did not come within 0\.5 s"):
             pending.result(timedelta(seconds=0.5))
     Path(f"{rendezvous}.{rank}").touch()
@@ -123,7 +123,7 @@ def run_beside_a_rank_that_leaves(rank: int, rendezvous: str) -> None:
     group = dist.group.WORLD
     assert group is not None
     if rank == 0:
-        pending = MetadataSynchronizer(rank, 2, group, None).issue(LocalBatch(5, True))
+        pending = MetadataSynchronizer(rank, 2, MAX_NUM_TOKENS, group, None).issue(LocalBatch(5, True))
         with pytest.raises(RuntimeError, match=r"closed|reset"):
             pending.result(timedelta(seconds=30))
 

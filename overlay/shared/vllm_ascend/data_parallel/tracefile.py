@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Callable, Iterator, Optional
 
 from vllm_ascend.data_parallel.flight import Flight, Step, Waiting
-from vllm_ascend.data_parallel.metadata import packed_size
 from vllm_ascend.data_parallel.moe_comm import MoECommChoice
 from vllm_ascend.data_parallel.place import Place, place_of
 from vllm_ascend.data_parallel.plan import StepPlan
@@ -107,7 +106,7 @@ class Snapshot:
                 "forward_s": _span(step.known, step.ended),
                 "batch": asdict(step.batch),
                 "decision": None if step.plan is None or choice is None else _decision(step.plan, choice),
-                "collectives": _collectives(self.identity.dp_size, choice),
+                "collectives": _collectives(choice),
             }
         if self.waiting is not None:
             yield {
@@ -152,9 +151,9 @@ def _decision(plan: StepPlan, choice: MoECommChoice) -> dict[str, Any]:
     }
 
 
-def _collectives(dp_size: int, choice: Optional[MoECommChoice]) -> list[str]:
+def _collectives(choice: Optional[MoECommChoice]) -> list[str]:
     """The step's metadata all-reduce, then what each MoE layer issues."""
-    first = f"all_reduce int32[{packed_size(dp_size)}]"
+    first = "all_reduce of the metadata"
     return [first] if choice is None else [first, f"{choice.generic.name} or {choice.custom.name} in each MoE layer"]
 
 
