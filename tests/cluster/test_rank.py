@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch.distributed as dist
 
-from vllm_ascend.data_parallel.metadata import StepMetadata
+from vllm_ascend.data_parallel.metadata import BitFields, StepMetadata
 
 
 @pytest.fixture
@@ -41,12 +41,12 @@ def test_a_right_synchronisation(alone: Any, group: str, backend: str) -> None:
 
 
 def test_a_wrong_one_is_told_with_its_first_step(alone: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    unpack = StepMetadata.unpack
+    unpack = BitFields.unpack
 
-    def without_graph(packed: Any) -> StepMetadata:
-        return replace(unpack(packed), graph_usable=False)
+    def without_graph(fields: BitFields, packed: int) -> StepMetadata:
+        return replace(unpack(fields, packed), graph_usable=False)
 
-    monkeypatch.setattr(StepMetadata, "unpack", without_graph)
+    monkeypatch.setattr(BitFields, "unpack", without_graph)
     schedule, result = alone("device")
     assert result["digest"] != schedule.digest()
     first = next(step for step in range(5) if schedule.batches(step)[0][3])

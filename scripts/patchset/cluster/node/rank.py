@@ -110,7 +110,7 @@ class Rank:
         if part.on_npu and part.group == "cpu":
             group, device, backend = dist.new_group(backend="gloo", timeout=limit), None, "gloo"
         name = f"{'npu' if part.on_npu else 'cpu'}, {backend}"
-        return MetadataSynchronizer(part.rank, ranks, group, device), name
+        return MetadataSynchronizer(part.rank, ranks, schedule.MAX_TOKENS, group, device), name
 
 
 def _own_npu() -> int:

@@ -28,7 +28,7 @@ class Schedule:
     ranks: int
 
     def batches(self, step: int) -> list[Batch]:
-        """What each rank brings to a step; a fifth of the ranks is idle."""
+        """What each rank brings to a step; a fifth of the ranks is idle, and runs a dummy batch of one token."""
         return [self._batch(step, rank) for rank in range(self.ranks)]
 
     def digest(self) -> str:
@@ -37,15 +37,15 @@ class Schedule:
 
     def _batch(self, step: int, rank: int) -> Batch:
         draw = random.Random(f"{self.seed}/{step}/{rank}")
-        tokens = 0 if draw.random() < 0.2 else draw.randint(1, MAX_TOKENS)
+        tokens = 1 if draw.random() < 0.2 else draw.randint(1, MAX_TOKENS)
         return tokens, draw.random() < 0.3, draw.random() < 0.7, draw.random() < 0.9
 
 
 def agreed(batches: Sequence[Batch]) -> Agreed:
     """What a step comes to, computed directly.
 
-    >>> agreed([(5, False, True, True), (0, True, True, False)])
-    ((5, 0), True, True, False)
+    >>> agreed([(5, False, True, True), (1, True, True, False)])
+    ((5, 1), True, True, False)
     """
     tokens, prefill, dbo, graph = zip(*batches)
     return tokens, any(prefill), all(dbo), all(graph)
