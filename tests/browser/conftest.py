@@ -41,14 +41,18 @@ def pytest_sessionstart() -> None:
     chromium()
 
 
-@pytest.fixture(scope="session")
-def tiny() -> ModuleType:
-    """The tiny upstream of the unit tests."""
+def load_tiny() -> ModuleType:
+    """The tiny upstream of the unit tests, and the repository around it."""
     spec = importlib.util.spec_from_file_location("tiny_upstream", UNIT / "conftest.py")
     assert spec and spec.loader
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def tiny() -> ModuleType:
+    return load_tiny()
 
 
 @pytest.fixture(scope="session")
