@@ -157,7 +157,7 @@ cluster-verify: $(READY) ## on a node: say what every node of the Ray cluster ha
 cluster-smoke: $(READY) ## on a node: verify, then run the synchronisation across the nodes' devices
 	@$(PATCHSET) cluster smoke $(VERSION) --dp $(DP) $(cluster) $(json)
 
-.PHONY: test lint format test-unit test-browser test-overlay test-wheels fuzz crash bench clean
+.PHONY: test lint format test-unit test-browser test-overlay test-wheels fuzz crash bench bench-review clean
 test: lint test-browser test-unit test-overlay test-wheels ## all checks and tests
 	@$(PATCHSET) smoke $(VERSION) --device $(DEVICE) $(offline)
 
@@ -199,6 +199,9 @@ test-wheels: $(DEV) ## the wheels: two builds alike, install, verify, a few smok
 
 bench: $(DEV) ## measure the patched tree against the pristine one, in the same run
 	@$(PATCHSET) bench $(VERSION) $(offline) $(json)
+
+bench-review: $(DEV) ## measure the review page with a diff of 2,000 lines in Chromium
+	@$(BIN)/python tests/benchmarks/review_page.py
 
 clean: ## remove build/, dist/ and .venv
 	rm -rf build dist .venv
