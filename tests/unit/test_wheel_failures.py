@@ -153,3 +153,20 @@ def test_a_changed_set_replaces_the_wheels_whole(published: World) -> None:
     assert published.run("wheels", SET, "--offline", "--local", "dp.2") == 0
     names = {path.name for path in dist(published).glob("*.whl")}
     assert names == {name(tag, PATCHED.replace("dp.1", "dp.2")) for tag in TAGS}
+
+
+@pytest.mark.parametrize("kind", ["link", "file"])
+def test_what_is_no_folder_is_not_replaced(
+    published: World, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    """A web server's folder may be linked to; it must not be lost."""
+    (tmp_path / "served").mkdir()
+    dist(published).parent.mkdir()
+    if kind == "link":
+        dist(published).symlink_to(tmp_path / "served")
+    else:
+        dist(published).write_text("mine")
+    assert published.run("wheels", SET, "--offline") == 2
+    assert "is a link or a file" in capsys.readouterr().err
+    assert [path.name for path in dist(published).parent.iterdir()] == [SET]
+    assert dist(published).is_symlink() or dist(published).read_text() == "mine"

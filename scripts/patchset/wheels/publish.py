@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from patchset import disk, lock, paths
+from patchset.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,8 +27,11 @@ def staged(place: Path) -> Iterator[Path]:
     """A fresh folder that takes the place of `place` when the block ends well; else `place` stays as it was.
 
     Raises:
+        UsageError: `place` is a link or a file.
         Locked: another run makes the same.
     """
+    if place.is_symlink() or (place.exists() and not place.is_dir()):
+        raise UsageError(f"{place} is a link or a file, and would be replaced by a folder", hint="move it away")
     staging, old = place.with_name(f".{place.name}.staging"), place.with_name(f".{place.name}.old")
     with lock.hold(paths.build_dir(place.name) / ".wheels.lock"):
         made = not place.parent.exists()
