@@ -160,10 +160,10 @@ def test_what_is_no_folder_is_not_replaced(
     published: World, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
 ) -> None:
     """A web server's folder may be linked to; it must not be lost."""
-    (tmp_path / "served").mkdir()
+    (tmp_path / "web").mkdir()
     dist(published).parent.mkdir()
     if kind == "link":
-        dist(published).symlink_to(tmp_path / "served")
+        dist(published).symlink_to(tmp_path / "web")
     else:
         dist(published).write_text("mine")
     assert published.run("wheels", SET, "--offline") == 2
