@@ -186,6 +186,32 @@ def test_n_begins_where_the_reader_is(opened: Open) -> None:
     assert fragment(page).startswith(BIG_FILE)
 
 
+def test_n_between_two_files_goes_to_the_next_one(opened: Open) -> None:
+    page = opened("net")
+    page.keyboard.press("n")
+    assert fragment(page).startswith("net/")
+    page.reload()
+    page.evaluate("location.hash = '#net'")
+    page.keyboard.press("Escape")
+    page.keyboard.press("p")
+    assert fragment(page).startswith("0004-big-edit/")
+
+
+def test_a_reader_stays_where_they_are(opened: Open) -> None:
+    page = opened("net")
+    heading = page.locator("#net h2")
+    before = top(heading)
+    for key in ("s", "s", "c", "c"):
+        page.keyboard.press(key)
+        assert abs(top(heading) - before) <= 2
+    page = opened(f"{BIG_FILE}:R1001")
+    line = page.locator(".l.on")
+    line.evaluate("(e) => scrollBy(0, e.getBoundingClientRect().top - 100)")
+    for _ in range(2):
+        page.keyboard.press("s")
+        assert abs(top(line) - 100) <= 40
+
+
 def test_collapse(opened: Open) -> None:
     page = opened(RUNNER)
     body = file(page, RUNNER).locator(".diff")

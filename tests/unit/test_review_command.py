@@ -80,11 +80,16 @@ def many_lines(world: World) -> None:
     world.patch("0004-data.patch", {f"{PACKAGE}/data.py": lines})
 
 
+def large_module(world: World) -> None:
+    world.overlay({f"{PACKAGE}/data_parallel/data.py": "".join(f"v{n} = 1\n" for n in range(60_000))})
+
+
 @pytest.mark.parametrize(
     ("edit", "code", "named"),
     [
         (fifty_megabytes, 3, "0001-steps.patch"),
         (many_lines, 3, "0004-data.patch"),
+        (large_module, 3, f"60,000 of them in {PACKAGE}/data_parallel/data.py"),
         (
             broken(lambda data: data.replace(b"because", b"bec\xffuse")),
             3,
@@ -96,7 +101,17 @@ def many_lines(world: World) -> None:
         (broken(lambda data: data.partition(b"---\n")[2]), 3, "0001-steps.patch"),
         (broken(lambda data: data.replace(b" step_4 = 4\n", b" step_4 = 5\n")), 3, "0001-steps.patch does not apply"),
     ],
-    ids=["50 MB", "60,000 lines", "not UTF-8", "undercounted", "lying path", "unknown field", "no header", "stale"],
+    ids=[
+        "50 MB",
+        "60,000 lines",
+        "60,000 lines of overlay",
+        "not UTF-8",
+        "undercounted",
+        "lying path",
+        "unknown field",
+        "no header",
+        "stale",
+    ],
 )
 def test_what_cannot_be_reviewed_is_named_and_nothing_is_written(
     world: World, edit: Callable[[World], None], code: int, named: str, capsys: pytest.CaptureFixture[str]

@@ -271,6 +271,13 @@ def test_a_pull_request_takes_the_markdown_and_it_says_what_is_left_out(empty: W
     assert "8999" in html
 
 
+def test_a_list_in_a_header_stays_a_list(world: World) -> None:
+    file = world.folder / "0001-steps.patch"
+    file.write_text(file.read_text().replace("How: so.", "How: two things,\nboth small.\n\n- one\n- two"))
+    assert "<p>Two things, both small.</p><p>- one<br>- two</p>" in made(world)
+    assert "**How:** two things, both small.\n\n- one<br>- two\n" in twin(world)
+
+
 def test_links_are_https_and_escaped() -> None:
     assert page.links("<a> https://x.invalid/?a=1&b=2.") == (
         '&lt;a&gt; <a href="https://x.invalid/?a=1&amp;b=2" rel="noopener noreferrer">https://x.invalid/?a=1&amp;b=2</a>.'

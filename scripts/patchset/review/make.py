@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from patchset.source import Source
     from patchset.terminal import Terminal
 
-_MOST_LINES = 50_000  # lines with + or - of a series: beyond, nobody reads it and no browser shows it quickly
+_MOST_LINES = 50_000  # lines with + or -, and of the overlay: beyond, nobody reads it and no browser shows it quickly
 
 
 @dataclass(frozen=True)
@@ -94,11 +94,12 @@ def run(patch_set: PatchSet, source: Source, asked: str | None, terminal: Termin
 
 def _refuse_unreadable(made: Plan) -> None:
     lines = {step.patch.name: step.patch.added + step.patch.removed for step in made.steps}
+    lines |= {path: data.count(b"\n") for path, data in made.overlay.files.items()}
     if sum(lines.values()) > _MOST_LINES:
         name = max(lines, key=lambda name: lines[name])
         raise PatchDoesNotApply(
-            f"the series changes {sum(lines.values()):,} lines, {lines[name]:,} of them in {name}; "
+            f"the set has {sum(lines.values()):,} lines, {lines[name]:,} of them in {name}; "
             f"a review shows at most {_MOST_LINES:,}",
             patch=name,
-            hint="split the series, or keep data out of it",
+            hint="split the set, or keep data out of it",
         )

@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from patchset.review import code
 from patchset.review.page import numbers_of
+from patchset.review.review import lines_of
 
 if TYPE_CHECKING:
     from patchset.review.review import PatchReview, Review
@@ -37,7 +38,7 @@ def render(review: Review) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"references": references, "fenced": fenced, "code": span}
+    environment.filters |= {"references": references, "lines": lines_of, "fenced": fenced, "code": span}
     template = environment.get_template("review.md")
     diffs: dict[int, Text] = {}
 

@@ -21,6 +21,7 @@ from markupsafe import Markup, escape
 
 from patchset.review import chart, code
 from patchset.review.diff import Block, Kind
+from patchset.review.review import lines_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -59,6 +60,7 @@ def render(review: Review) -> str:
         "code": code.html,
         "visible": lambda text: code.html(code.plain(text)),
         "links": links,
+        "lines": lines_of,
         "chunks": chunks,
         "slices": slices,
         "folders": folders,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     Content = Callable[[str], bytes | None]
 
+_KEPT = re.compile(r"[-*+] |\d+[.)] |\s")  # how a line begins that is not to be joined with the one above
 _LABEL = re.compile(r"(Why|How): *")
 
 
@@ -135,6 +136,16 @@ def _diff(
     text: str, anchor: str, before: Mapping[str, bytes | None], after: Mapping[str, bytes | None]
 ) -> tuple[FileDiff, ...]:
     return diff.read(text, anchor=anchor, before=before.get, after=after.get, symbol=symbols.at)
+
+
+def lines_of(paragraph: str) -> list[str]:
+    """A paragraph as one line, for it flows; a list, or indented text, line by line.
+
+    >>> lines_of("one\\ntwo"), lines_of("- one\\n- two")
+    (['one two'], ['- one', '- two'])
+    """
+    lines = paragraph.split("\n")
+    return lines if any(_KEPT.match(line) for line in lines) else [" ".join(lines)]
 
 
 def explain(body: str) -> Explanation:

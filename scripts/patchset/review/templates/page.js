@@ -16,7 +16,8 @@
   };
 
   // Pieces of code far from the window are not laid out; how high they will be is known.
-  for (const piece of all(".piece")) piece.style.containIntrinsicHeight = `auto ${piece.dataset.n * line}px`;
+  const pieces = all(".piece");
+  for (const piece of pieces) piece.style.containIntrinsicHeight = `auto ${piece.dataset.n * line}px`;
 
   // Theme.
   const themes = ["auto", "light", "dark"];
@@ -54,29 +55,41 @@
     if (root.dataset.view === "split") files.forEach((file) => near.observe(file));
   };
   const choose = (view) => {
-    const here = nearestFile();
-    wanted = view;
-    kept.set("view", view);
-    setView();
-    if (here && root.dataset.view === "split") divide(here);
-    here?.scrollIntoView();
+    stay(".l, .at, .file, .patch, .part", () => {
+      wanted = view;
+      kept.set("view", view);
+      setView();
+      if (root.dataset.view === "split") files.filter(isNear).forEach(divide);
+    });
   };
   for (const button of all(".views button")) button.addEventListener("click", () => choose(button.dataset.view));
   narrow.addEventListener("change", setView);
+
+  // Does something that moves what is on the page, and leaves the reader at the same place of it.
+  const padding = () => parseFloat(getComputedStyle(root).scrollPaddingTop);
+  const isNear = (element) => {
+    const box = element.getBoundingClientRect();
+    return box.bottom > 0 && box.top < innerHeight;
+  };
+  const stay = (kinds, act, highest = -Infinity) => {
+    const main = $("main").getBoundingClientRect();
+    const underHeader = padding() + 44;
+    const place = document.elementFromPoint(main.right - main.width / 3, underHeader)?.closest(kinds);
+    const before = place?.getBoundingClientRect().top;
+    act();
+    if (place) scrollBy(0, place.getBoundingClientRect().top - Math.max(before, highest));
+  };
 
   // Collapse.
   const folds = all(".file > details");
   const foldAll = () => {
     const open = folds.some((fold) => fold.open);
-    const here = nearestFile();
-    for (const fold of folds) fold.open = !open;
+    stay(".file, .patch, .part", () => { for (const fold of folds) fold.open = !open; }, padding());
     $("fold").textContent = open ? "Open all" : "Collapse all";
-    here?.scrollIntoView();
   };
   $("fold").addEventListener("click", foldAll);
 
   // Addresses: #file, #file:R12, #file:L3-9.
-  const bar = () => document.querySelector(".bar").offsetHeight;
   const unhide = (element) => {
     for (let at = element; at; at = at.parentElement) if (at instanceof HTMLDetailsElement) at.open = true;
   };
@@ -134,10 +147,7 @@
   addEventListener("hashchange", go);
 
   // Files and changes, one after the other.
-  const nearestFile = () => {
-    const edge = bar() + 24;
-    return files.findLast((file) => file.getBoundingClientRect().top <= edge);
-  };
+  const nearestFile = () => files.findLast((file) => file.getBoundingClientRect().top <= padding() + 16);
   let current = null;
   const setCurrent = (file) => {
     current?.classList.remove("current");
@@ -145,8 +155,7 @@
     current?.classList.add("current");
   };
   const stepFile = (step) => {
-    const edge = parseFloat(getComputedStyle(root).scrollPaddingTop); // where scrollIntoView puts a file
-    const tops = files.map((file) => Math.round(file.getBoundingClientRect().top - edge));
+    const tops = files.map((file) => Math.round(file.getBoundingClientRect().top - padding()));
     const next = step > 0 ? files.find((_, at) => tops[at] > 1) : files.findLast((_, at) => tops[at] < -1);
     if (!next) return;
     setCurrent(next);
@@ -160,9 +169,9 @@
     if (!changes.length) return;
     const visible = change >= 0 && changes[change].firstElementChild.matches(".on");
     if (!visible) {
-      const file = nearestFile();
-      const from = changes.findIndex((one) => !file || file.compareDocumentPosition(one) & (file.contains(one) ? 16 : 4));
-      change = step > 0 ? from - 1 : from;
+      const piece = pieces.find((one) => one.getBoundingClientRect().bottom > padding());
+      const from = changes.findIndex((one) => piece && piece.compareDocumentPosition(one) & Node.DOCUMENT_POSITION_FOLLOWING);
+      change = (from < 0 ? changes.length : from) - (step > 0 ? 1 : 0);
     }
     const to = change + step;
     if (to < 0 || to >= changes.length) return;
@@ -273,12 +282,11 @@
   });
 
   // The contents follow the reader.
-  const links = new Map(all("#tree [data-for]").map((link) => [link.dataset.for, link]));
+  const links = new Map(all("#tree li > a, #tree h2 > a").map((link) => [decodeURIComponent(link.hash.slice(1)), link]));
   const places = [...links.keys()].map((id) => $(id)).filter(Boolean);
   let here = [];
   const follow = () => {
-    const edge = bar() + 24;
-    const place = places.findLast((one) => one.getBoundingClientRect().top <= edge);
+    const place = places.findLast((one) => one.getBoundingClientRect().top <= padding() + 16);
     const link = links.get(place?.id);
     const now = link ? [link, ...all("summary", link.closest("[data-patch]") ?? link)] : [];
     if (now[0] === here[0]) return;
