@@ -4,6 +4,7 @@
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import time
@@ -19,7 +20,7 @@ import pytest
 import reference
 from checkpoints import Model
 from engine import Report
-from job import Life, Tree
+from job import SOC_310P, Life, Tree
 from nursery import Launcher, Nursery, Spawner
 
 CALL_LIMIT = 60.0
@@ -50,6 +51,12 @@ class Bench:
     vllm: Path
     work: Path
     standin: Path | None
+
+    def chip(self, tree: Tree) -> str:
+        """The chip that an installed wheel was built for; empty for a tree, which no build has been at."""
+        file = self.trees[tree] / "vllm_ascend" / "_build_info.py"
+        found = re.search(r"__soc_version__ = '(\w+)'", file.read_text()) if file.is_file() else None
+        return found[1] if found else ""
 
     def traces(self, tree: Tree) -> Path:
         return self.work / f"traces-{tree.value}"
@@ -122,6 +129,9 @@ def live(
     reports: dict[Life, Report] = {}
 
     def live(life: Life) -> Report:
+        chip = bench.chip(life.tree)
+        if chip and life.soc == SOC_310P and not chip.upper().startswith("ASCEND310P"):
+            pytest.skip(f"the installed wheel is built for {chip}; a 310P needs a wheel of its own")
         if life not in reports:
             folder = bench.work / f"life{len(reports)}"
             ranks, traces = launcher(life.tree), bench.traces(life.tree)
