@@ -97,6 +97,8 @@ SHIFTED = "first = 0\nsecond = 0\n" + UPSTREAM[RUNNER]
 OVERLAPPING = UPSTREAM[RUNNER].replace("step_6 = 6\n", "step_6 = 66\n")
 NEARBY = UPSTREAM[RUNNER].replace("step_4 = 4\n", "step_4 = 44\n")
 STEPS_DONE = UPSTREAM[RUNNER].replace("step_5 = 5\n", "step_5 = 50\n").replace("step_25 = 25\n", "")
+# Half of the same lines, as two files have that share a licence, and no class or function of the same name.
+HALF_ALIKE = "".join(f"step_{n} = {n}\n" for n in (*range(1, 19), *range(101, 113)))
 MOVED = {RUNNER: None, f"{PACKAGE}/core/runner.py": SHIFTED}
 
 
@@ -110,6 +112,10 @@ MOVED = {RUNNER: None, f"{PACKAGE}/core/runner.py": SHIFTED}
         ({RUNNER: STEPS_DONE}, {"0001-steps": "absorbed upstream", "0002-hook": "clean"}),
         ({f"{PACKAGE}/old.py": None}, {"0003-drop-old": "absorbed upstream"}),
         ({RUNNER: None}, {"0001-steps": "target deleted", "0002-hook": "target deleted"}),
+        (
+            {RUNNER: None, f"{PACKAGE}/other.py": HALF_ALIKE},
+            {"0001-steps": "target deleted", "0002-hook": "target deleted"},
+        ),
         (MOVED, {"0001-steps": "renamed", "0002-hook": "renamed"}),
     ],
 )

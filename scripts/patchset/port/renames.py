@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 # Git's own default is 50; a file of a release may be moved and rewritten between two tags.
 _ALIKE = "--find-renames=40%"
+# What two files need that share no class or function: a licence and some imports make many files half alike.
+_NEARLY_THE_SAME = 90
 _SHARED = 0.5  # of the top-level names of either file
 
 
@@ -33,8 +35,12 @@ def find(repository: Repository, before: str, after: str, old: Path, new: Path) 
     for status in fields:
         match status[:1]:
             case "R":
-                path = next(fields)
-                alike[path] = next(fields)
+                path, moved = next(fields), next(fields)
+                if int(status[1:]) >= _NEARLY_THE_SAME or _share_a_name(old / path, new / moved):
+                    alike[path] = moved
+                else:
+                    gone.append(path)
+                    added.append(moved)
             case "D":
                 gone.append(next(fields))
             case "A":
@@ -58,6 +64,13 @@ def _by_names(old: Path, gone: Iterable[str], new: Path, added: Iterable[str]) -
         best = max(shared, key=lambda one: shared[one], default=None)
         if best and shared[best] >= _SHARED:
             yield path, best
+
+
+def _share_a_name(before: Path, after: Path) -> bool:
+    """Whether two modules have a class or function of the same name."""
+    if before.suffix != ".py" or after.suffix != ".py":
+        return False
+    return bool(_names(before) & _names(after))
 
 
 def _names(file: Path) -> set[str]:
