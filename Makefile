@@ -185,6 +185,7 @@ test-browser: $(DEV) ## tests of the review page in Chromium; CHROMIUM=path name
 
 test-overlay: $(READY) ## tests of the overlay, the stand-in and the cluster checks, with torch, gloo and Ray
 	@$(PATCHSET) apply $(VERSION) $(source) --no-smoke
+	@$(PATCHSET) export $(VERSION) $(source) --check
 	@$(PATCHSET) overlay-tests $(VERSION) $(offline)
 	@$(PATCHSET) prove $(VERSION) --schedules 2000 $(offline)
 

@@ -100,7 +100,7 @@ def mailbox(name: str, address: str) -> str:
 
 def plain(body: str) -> str:
     """A text as git keeps it in a commit: no trailing white space, no two empty lines in a row."""
-    lines = "\n".join(line.rstrip() for line in body.splitlines())
+    lines = "\n".join(line.rstrip() for line in body.split("\n"))
     return re.sub(r"\n{3,}", "\n\n", lines).strip("\n")
 
 
@@ -186,8 +186,8 @@ def read(text: str) -> tuple[Header | None, tuple[Problem, ...]]:
     if fields.get("Date") and (date is None or date.tzinfo is None):
         why = "is not a mail date" if date is None else "has no time zone"
         problem("Date", Fault.MALFORMED, f"Date {fields['Date']!r} {why}")
-    body = str(message.get_payload()).strip()
-    if not body:
+    body = plain(str(message.get_payload()))
+    if not body.strip():
         problem("", Fault.MISSING, "there is no text that says why and how")
     if problems or date is None:
         return None, tuple(problems)

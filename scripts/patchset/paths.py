@@ -53,6 +53,11 @@ def tree_dir(set_name: str) -> Path:
     return build_dir(set_name) / "vllm-ascend"
 
 
+def patches_state(set_name: str) -> Path:
+    """Beside the trees of a set: what a run that writes patches/<set> keeps until it is done."""
+    return build_dir(set_name) / ".patches.patchset"
+
+
 def pristine_dir(set_name: str) -> Path:
     """build/<set>/pristine: verified, unpatched upstream."""
     return build_dir(set_name) / "pristine"

@@ -6,8 +6,9 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from patchset import patchfile
+from patchset import patchfile, paths
 from patchset.errors import PatchDoesNotApply, UsageError
+from patchset.state import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -44,6 +45,16 @@ def rewrite(text: str, wanted: Sequence[str]) -> str:
     return "".join([*(blocks.get(name, f"{name}\n") for name in wanted), pending])
 
 
+def refuse_half_written(folder: Path) -> None:
+    """Raises UsageError where a run that writes patches/<set> was cut off; that command finishes it."""
+    journal = Store(paths.patches_state(folder.name)).journal() if folder == paths.set_dir(folder.name) else None
+    if journal:
+        raise UsageError(
+            f"{folder} is half written: patchset {journal.command} was cut off",
+            hint=f"patchset {journal.command} {folder.name} finishes it",
+        )
+
+
 def load(folder: Path, parse: Callable[[str, bytes], Patch] = patchfile.parse) -> tuple[Patch, ...]:
     """Reads every patch of patches/<set>.
 
@@ -55,6 +66,7 @@ def load(folder: Path, parse: Callable[[str, bytes], Patch] = patchfile.parse) -
         UsageError: the series and the folder disagree.
         PatchDoesNotApply: a patch is malformed.
     """
+    refuse_half_written(folder)
     file = folder / "series"
     try:
         listed = names(file.read_text(encoding="utf-8"))

@@ -9,6 +9,7 @@ import shutil
 
 import pytest
 from conftest import HEADER, PACKAGE, SET, UPSTREAM, World, git, git_diff, read_tree
+from test_crash import killed_at
 
 EDIT = {f"{PACKAGE}/comm.py": UPSTREAM[f"{PACKAGE}/comm.py"].replace("'alltoall'", "'allgather'")}
 
@@ -54,6 +55,7 @@ FIELDS = ("--field", "Removal-Plan=never", "--body", "Why: so.", "--author", "An
 
 def test_apply_then_export_changes_no_byte(applied: World) -> None:
     before = read_tree(applied.folder)
+    assert applied.run("export", SET, "--offline", "--check") == 0
     assert applied.run("export", SET, "--offline") == 0
     assert read_tree(applied.folder) == before
 
@@ -82,6 +84,7 @@ def test_fmt_writes_what_a_mail_tool_would_not(empty: World) -> None:
 
 def test_fmt_dry_run_writes_nothing(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     before = read_tree(world.folder)
+    assert world.run("fmt", SET, "--offline", "--check") == 1
     assert world.run("fmt", SET, "--offline", "--dry-run") == 0
     assert "would rewrite patches/v9.9.9/0001-steps.patch" in capsys.readouterr().out
     assert read_tree(world.folder) == before
@@ -414,3 +417,33 @@ def test_json(applied: World, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     assert applied.run("export", SET, "--offline", "--json") == 0
     assert json.loads(capsys.readouterr().out)["changed"] == []
+
+
+@pytest.mark.parametrize("command", ["fmt", "export"])
+def test_killed_while_it_writes(world: World, capsys: pytest.CaptureFixture[str], command: str) -> None:
+    """At every step: patches/ is whole, or every other command refuses it and the same one finishes it."""
+    if command == "export":
+        assert world.run("fmt", SET, "--offline") == 0
+        assert world.run("apply", SET, "--no-smoke", "--offline") == 0
+        assert world.run("drop", SET, "3") == 0
+    before = read_tree(world.folder)
+    assert world.run(command, SET, "--offline") == 0
+    wanted = read_tree(world.folder)
+    assert wanted != before
+    half = 0
+    for number in range(1, 100):
+        for path in world.folder.iterdir():
+            path.unlink()
+        for name, data in before.items():
+            (world.folder / name).write_bytes(data)
+        code = killed_at(number, [command, SET, "--offline"])
+        if code is not None:
+            break
+        if read_tree(world.folder) not in (before, wanted):
+            half += 1
+            assert world.run("record", SET, "--offline") == 2
+            assert f"next: patchset {command} {SET} finishes it" in capsys.readouterr().err
+            assert world.run("lint", "--offline") == 2
+        assert world.run(command, SET, "--offline") == 0
+        assert read_tree(world.folder) == wanted, number
+    assert code == 0 and half

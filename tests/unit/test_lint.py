@@ -164,6 +164,16 @@ def test_a_binary_patch(clean: World, capsys: pytest.CaptureFixture[str]) -> Non
     ]
 
 
+def test_an_executable_that_is_no_script(clean: World, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for number, text in enumerate(("#!/bin/sh\n", "data\n"), start=4):
+        diff = git_diff(clean.now, {**clean.now, f"x{number}": text}, tmp_path / str(number))
+        diff = diff.replace("new file mode 100644", "new file mode 100755")
+        clean.add(f"000{number}-x.patch", HEADER.format(subject=f"Do {number}") + diff)
+    clean.record()
+    assert clean.run("fmt", SET, "--offline") == 0
+    assert lint(clean, capsys) == ["0005-x.patch:14: PS206 x5 is executable, but no script"]
+
+
 def test_review_by_is_held_against_the_day(clean: World, capsys: pytest.CaptureFixture[str]) -> None:
     file = clean.folder / "0001-steps.patch"
     file.write_text(file.read_text().replace("Removal-Plan", "Review-By: 2026-12-31\nRemoval-Plan"))

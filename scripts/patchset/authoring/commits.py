@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _FORMAT = "%H%x00%P%x00%an%x00%ae%x00%aD%x00%B"
 _NUMBER = re.compile(r"(\d{4})-")
+_SHORT = 7  # digits of an id that git shows
 _PATCH_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*\.patch")
 
 
@@ -184,20 +185,22 @@ def _refused(commit: Commit, name: str, why: str) -> PatchDoesNotApply:
 
 
 def find(series: Iterable[Commit], name: str) -> Commit:
-    """The commit of a patch: by its file name, with or without the ending, or its number.
+    """The commit of a patch: by its file name, with or without the ending, its number, or the commit's id.
 
     Raises:
         UsageError: there is none, or more than one.
     """
-    rows = [row for row in series if row.message.patch]
+    rows = tuple(series)
     number = f"{int(name):04d}-" if name.isdecimal() else ""
     found = [
         row
         for row in rows
-        if row.message.patch in (name, f"{name}.patch") or (number and row.message.patch.startswith(number))
+        if row.message.patch in (name, f"{name}.patch")
+        or (number and row.message.patch.startswith(number))
+        or (len(name) >= _SHORT and row.id.startswith(name))
     ]
     if len(found) != 1:
-        names = "".join(f"\n  {row.message.patch}" for row in rows)
+        names = "".join(f"\n  {row.message.patch or row.title}" for row in rows)
         why = "more than one patch is" if found else "no patch of the tree is"
         raise UsageError(f"{why} {name}; there are{names}", hint="give the whole name")
     return found[0]

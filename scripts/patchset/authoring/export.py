@@ -82,11 +82,10 @@ def patches(repository: Repository, patch_set: PatchSet, tip: str = "HEAD") -> d
 def _overlay(repository: Repository, patch_set: PatchSet) -> dict[str, frozenset[str]]:
     """Git's ids of what each overlay module holds now, and of what it held when the set was applied."""
     blobs = {path: {blob_id(data)} for path, data in overlay.load(patch_set).files.items()}
-    if repository.ref(history.SERIES):
-        last = commits.read(repository, f"{history.SERIES}~1", history.SERIES)[0]
-        if last.author == history.PERSON:
-            for path, blob in commits.after(repository, last).items():
-                blobs.setdefault(path, set()).add(blob)
+    applied = commits.read(repository, history.UPSTREAM, history.SERIES) if repository.ref(history.SERIES) else ()
+    if applied and applied[-1].author == history.PERSON:
+        for path, blob in commits.after(repository, applied[-1]).items():
+            blobs.setdefault(path, set()).add(blob)
     return {path: frozenset(ids) for path, ids in blobs.items()}
 
 

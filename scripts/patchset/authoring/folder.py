@@ -73,5 +73,5 @@ def recover(patch_set: PatchSet, command: str, terminal: Terminal) -> None:
 
 
 def _place(patch_set: PatchSet) -> tuple[Target, Store]:
-    state = paths.build_dir(patch_set.name) / ".patches.patchset"
+    state = paths.patches_state(patch_set.name)
     return Target(Kind.CHECKOUT, patch_set.folder, state), Store(state)

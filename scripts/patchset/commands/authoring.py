@@ -39,12 +39,14 @@ def add(menu: Menu) -> None:
     one.add_argument("file", metavar="FILE", nargs="?", type=Path, help="a patch of ours, or of git format-patch")
     _fields(one)
     _resumable(one)
-    one = menu.command("export", "authors: write patches/SET from the commits of the applied tree", export)
-    menu.source(one)
-    menu.dry_run(one)
-    one = menu.command("fmt", "authors: rewrite the patches of a set in their canonical form", fmt)
-    menu.source(one)
-    menu.dry_run(one)
+    for name, summary, handler in (
+        ("export", "authors: write patches/SET from the commits of the applied tree", export),
+        ("fmt", "authors: rewrite the patches of a set in their canonical form", fmt),
+    ):
+        one = menu.command(name, summary, handler)
+        menu.source(one)
+        menu.dry_run(one)
+        one.add_argument("--check", action="store_true", help="as --dry-run, and exit 1 where something would change")
 
 
 def _resumable(one: argparse.ArgumentParser) -> None:
@@ -144,7 +146,7 @@ def export(arguments: argparse.Namespace, terminal: Terminal) -> int:
         load_set(arguments.set),
         upstream=arguments.upstream,
         offline=arguments.offline,
-        dry_run=arguments.dry_run,
+        dry_run=arguments.dry_run or arguments.check,
         terminal=terminal,
     )
     verb = "wrote" if outcome.written else "would write"
@@ -163,7 +165,7 @@ def export(arguments: argparse.Namespace, terminal: Terminal) -> int:
             "tree": outcome.tree,
         }
     )
-    return 0
+    return 1 if arguments.check and outcome.changed else 0
 
 
 def fmt(arguments: argparse.Namespace, terminal: Terminal) -> int:
@@ -174,7 +176,7 @@ def fmt(arguments: argparse.Namespace, terminal: Terminal) -> int:
         load_set(arguments.set),
         upstream=arguments.upstream,
         offline=arguments.offline,
-        dry_run=arguments.dry_run,
+        dry_run=arguments.dry_run or arguments.check,
         terminal=terminal,
     )
     verb = "rewrote" if outcome.written else "would rewrite"
@@ -185,4 +187,4 @@ def fmt(arguments: argparse.Namespace, terminal: Terminal) -> int:
     terminal.document(
         {"command": "fmt", "set": arguments.set, "changed": list(outcome.changed), "written": outcome.written}
     )
-    return 0
+    return 1 if arguments.check and outcome.changed else 0

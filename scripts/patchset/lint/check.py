@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
-from patchset import overlay, paths, plan, setfile
+from patchset import overlay, paths, plan, series, setfile
 from patchset.authoring import fmt
 from patchset.errors import PatchDoesNotApply, PinMismatch, UsageError
 from patchset.lint import across, api, fields, findings, fit, form
@@ -62,6 +62,7 @@ def run(names: Sequence[str], *, today: date, upstream: Path | None, offline: bo
     found: set[Finding] = set()
     read: dict[str, list[Read]] = {}
     for name in known:
+        series.refuse_half_written(paths.set_dir(name))
         rows, problems = _read(name)
         read[name] = [row for row in rows if row]
         readable = [row for row in takewhile(bool, rows) if row]  # what comes after a bad patch fits nothing known

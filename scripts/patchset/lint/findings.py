@@ -32,7 +32,7 @@ class Code(Enum):
         "a line ends with a carriage return that upstream's file does not have",
     )
     BAD_PATH = ("PS205", "bad-path", "the lines that name a file disagree, or name one outside of the tree")
-    MODE = ("PS206", "mode", "the mode of a file changes")
+    MODE = ("PS206", "mode", "the mode of a file changes, or a new file that is no script is executable")
     RENAME = ("PS207", "rename", "a file is renamed or copied")
     BINARY = ("PS208", "binary", "the change of a file is binary")
     SHORT_INDEX = ("PS209", "short-index", "an index line lacks the full object ids")

@@ -45,6 +45,8 @@ def check(rows: Sequence[Read], upstream: Collection[str], read: Callable[[str],
                 yield findings.at(row.file, _line(file, error.hunk), Code.DOES_NOT_FIT, _brief(error, row.patch.name))
                 continue
             now[file.path] = after
+            if file.executable and not (after or b"").startswith(b"#!"):
+                yield findings.at(row.file, file.line, Code.MODE, f"{file.path} is executable, but no script")
             yield from _index(row, file, before, after)
             yield from _compiled(row, file, after)
             yield from _lines(row, file, before)
