@@ -93,6 +93,7 @@ def make(
     patches: Iterable[Patch] | None = None,
     *,
     pinned: bool = True,
+    compiles: bool = True,
 ) -> Plan:
     """Works the plan out.
 
@@ -101,6 +102,8 @@ def make(
         read: gives upstream's bytes of a path of the upstream manifest.
         patches: to take instead of those in the set's folder, in their order.
         pinned: hold the code that the overlay replaces to the digests that it records.
+        compiles: byte-compile each file after each patch. What `check` then holds to set.toml need not be, for
+            `record` has compiled it.
 
     Raises:
         PatchDoesNotApply: a patch is malformed or does not fit, or the result does not compile.
@@ -121,7 +124,8 @@ def make(
         for file in patch.files:
             now[file.path] = exact.apply(patch.name, file, content(file.path))
             executable[file.path] = file.executable
-            check_compiles(file.path, now[file.path], patch.name)
+            if compiles:
+                check_compiles(file.path, now[file.path], patch.name)
         steps.append(Step(patch, {file.path: now[file.path] for file in patch.files}))
     modules = overlay.load(patch_set)
     if pinned:
@@ -130,7 +134,8 @@ def make(
         if content(path) is not None:
             message = f"{path} is made by a patch and by the overlay"
             raise PatchDoesNotApply(message, patch="overlay", path=path, hint="keep one of the two")
-        check_compiles(path, data, "overlay")
+        if compiles:
+            check_compiles(path, data, "overlay")
         now[path] = data
     changes = {
         path: Change(before[path], now[path], executable.get(path, False)) for path in now if before[path] != now[path]

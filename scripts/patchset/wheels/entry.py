@@ -17,7 +17,7 @@ import unicodedata
 import zipfile
 import zlib
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from patchset.archive import MAX_BYTES, MAX_MEMBERS
@@ -90,25 +90,12 @@ class Entry:
         Raises:
             ValueError: it is not what the entry declares; never more than one byte beyond that is unpacked.
         """
-        data = self.stored
-        if self.method == zipfile.ZIP_DEFLATED:
-            inflate = zlib.decompressobj(-zlib.MAX_WBITS)
-            try:
-                data = inflate.decompress(self.stored, self.size + 1)
-            except zlib.error as error:
-                raise ValueError(f"is damaged ({error})") from error
-            if len(data) <= self.size and (not inflate.eof or inflate.unused_data):
-                raise ValueError("is damaged (its stream does not end where its data does)")
-        if len(data) != self.size:
-            raise ValueError(f"declares {self.size} bytes and has {'more' if len(data) > self.size else 'fewer'}")
-        if zlib.crc32(data) != self.crc:
-            raise ValueError("is damaged (its CRC-32 is another)")
-        return data
+        return _unpack(self.method, self.stored, self.size, self.crc)
 
     @cached_property
     def sha256(self) -> str:
         """Digest of the content."""
-        return sha256(self.data)
+        return _digest(self.method, self.stored, self.size, self.crc)
 
     def renamed(self, path: str) -> Entry:
         """The same entry at another path."""
@@ -117,6 +104,29 @@ class Entry:
     def holding(self, data: bytes) -> Entry:
         """An entry with other content, stored, under the same path and mode."""
         return new(self.path, data, self.attributes)
+
+
+def _unpack(method: int, stored: bytes, size: int, crc: int) -> bytes:
+    data = stored
+    if method == zipfile.ZIP_DEFLATED:
+        inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+        try:
+            data = inflate.decompress(stored, size + 1)
+        except zlib.error as error:
+            raise ValueError(f"is damaged ({error})") from error
+        if len(data) <= size and (not inflate.eof or inflate.unused_data):
+            raise ValueError("is damaged (its stream does not end where its data does)")
+    if len(data) != size:
+        raise ValueError(f"declares {size} bytes and has {'more' if len(data) > size else 'fewer'}")
+    if zlib.crc32(data) != crc:
+        raise ValueError("is damaged (its CRC-32 is another)")
+    return data
+
+
+@lru_cache(maxsize=2048)
+def _digest(method: int, stored: bytes, size: int, crc: int) -> str:
+    """Remembered, for the wheels of a release share most of their files, and a patched wheel those of its upstream."""
+    return sha256(_unpack(method, stored, size, crc))
 
 
 def new(path: str, data: bytes, attributes: int = (stat.S_IFREG | 0o644) << 16) -> Entry:
