@@ -553,7 +553,7 @@ def test_a_cache_that_runs_instead_of_its_source_is_seen(verify, site: Path, mod
 def test_a_cache_that_python_does_not_use_is_let_be(verify, site: Path) -> None:
     cache = Path(importlib.util.cache_from_source(site / RUNNER))
     good = cache.read_bytes()
-    for stale in (good[:8] + bytes(4) + good[12:16], good[:12] + bytes(4), bytes(16), b""):
+    for stale in (good[:8] + bytes(4) + good[12:16], good[:12] + bytes(4), bytes(4) + good[4:16], b""):
         cache.write_bytes(stale + marshal.dumps(EVIL) if stale else b"")
         assert verify("--installed", "--path", site) == (0, [])
     cache.write_bytes(good[:4] + b"\3\0\0\0" + bytes(8) + marshal.dumps(EVIL))
