@@ -199,7 +199,7 @@ def test_the_kit_gets_every_option_and_its_exit_code_is_ours(world: World, tmp_p
         ({"root": None, "files": {}}, Verdict.ABSENT, "an import finds no vllm_ascend"),
         (versions(vllm="0.10.2"), Verdict.VERSIONS, "vllm is 0.10.2, not 0.10.1.1"),
         (versions(vllm_ascend="0.10.2rc1"), Verdict.VERSIONS, "vllm-ascend is 0.10.2rc1, not 0.10.1rc1"),
-        (versions(torch=None), Verdict.VERSIONS, "torch is None, not 2.7.1"),
+        (versions(torch=None), Verdict.VERSIONS, "torch is not there, not 2.7.1"),
         (versions(torch_npu="2.7.1"), Verdict.VERSIONS, "torch-npu is 2.7.1, 2.7.1.dev1 on other nodes"),
         ({"cann": None}, Verdict.VERSIONS, "cann is not there, 8.2.RC1 on other nodes"),
         ({"python": "3.11.1"}, Verdict.VERSIONS, "python is 3.11, 3.10 on other nodes"),

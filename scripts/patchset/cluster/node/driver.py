@@ -83,7 +83,7 @@ def _connect(address: str) -> None:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, namespace="patchset")
     except (RuntimeError, ConnectionError, OSError, ValueError, ray.exceptions.RayError) as error:
         raise Unavailable(
-            f"cannot join the Ray cluster{where}: {_first_line(error)}",
+            f"cannot join the Ray cluster{where}: {' '.join(str(error).split())}",
             hint="run it on a node of the cluster, with that node's Python; `ray status` says whether Ray is up",
         ) from error
     ray.cloudpickle.register_pickle_by_value(patchset)

@@ -185,7 +185,11 @@ def _judged(who: tuple[str, str], survey: Mapping[str, Any], expected: Expected)
     if different:
         return row(Verdict.DIFFERS, f"{root}: {_shown(different)}")
     must = {"vllm-ascend": expected.ascend, "vllm": expected.vllm, "torch": expected.torch}
-    wrong = [f"{name} is {versions[name]}, not {one}" for name, one in must.items() if not _admits(one, versions[name])]
+    wrong = [
+        f"{name} is {versions[name] or 'not there'}, not {one}"
+        for name, one in must.items()
+        if not _admits(one, versions[name])
+    ]
     return row(Verdict.VERSIONS, "; ".join(wrong)) if wrong else row(Verdict.FINE)
 
 
