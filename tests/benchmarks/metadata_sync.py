@@ -282,7 +282,7 @@ def counts_of_a_step(given: argparse.Namespace) -> dict[str, dict[str, int]]:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, __file__, "--overlay", str(given.overlay), "--ranks", "2"]
         environment = os.environ | {"STANDIN_TRACE": folder}
-        subprocess.run([*command, "--out", f"{folder}/none"], env=environment, check=True, timeout=120)
+        subprocess.run([*command, "--out", f"{folder}/none"], env=environment, check=True, timeout=600)
         traces = [file.read_text().splitlines() for file in Path(folder).glob("*.jsonl")]
     steps = [step for lines in traces for step in steptrace.steps(map(json.loads, lines))]
     assert len(steps) == 2 * (1 + len(OVERLAY))

@@ -4,17 +4,19 @@
 Answers with JSON lines in the job's ``progress`` file:
 
 - ``{"ready": seconds, "mc2_mask": rows}`` once the engine has started, with the length of the MC2 mask;
-- ``{"step": n, "at": monotonic seconds}`` after each engine step, the sign of life that the driver watches;
+- ``{"step": n, "at": monotonic seconds, "cpu": seconds}`` after each engine step, the sign of life that the driver
+  watches; ``cpu`` is the CPU time of the process;
 - ``{"round": name, "begin": t}`` and ``{"round": name, "end": t, "tokens": {prompt: ids}}``;
 - ``{"forward": round, "with_prefill": bool, "attention": state, "padded": tokens, "rows": n, "graph": mode}`` for each
   forward pass of the model; ``attention`` is null where a dummy batch builds no metadata, ``padded`` is the largest
   number of rows of any rank, ``rows`` this one's;
 - ``{"moe": .., ..}`` for each mixture-of-experts layer where the job asks for it: see moe_probe.py;
-- ``{"done": true}``.
+- ``{"done": true, "peak_rss_kib": n}``.
 """
 
 import json
 import os
+import resource
 import sys
 import time
 from pathlib import Path
@@ -88,7 +90,7 @@ def _run_round(engine: Any, turn: dict[str, Any], late_steps: int, limit: int, r
         steps += 1
         if steps == late_steps:
             add(turn["late"])
-        report(step=steps, at=time.monotonic())
+        report(step=steps, at=time.monotonic(), cpu=time.process_time())
     report(round=name, end=time.time(), end_monotonic=time.monotonic(), steps=steps, tokens=tokens)
 
 
@@ -110,7 +112,7 @@ def main(job_file: str) -> None:
         for turn in job["rounds"]:
             probe.enter(turn["name"])
             _run_round(engine, turn, job["late_steps"], job["new_tokens"], report)
-        report(done=True)
+        report(done=True, peak_rss_kib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
         time.sleep(_GRACE)
     # Tearing down process groups is not what is tested, and may wait for a peer that has gone.
     sys.stdout.flush()

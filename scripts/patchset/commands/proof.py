@@ -117,11 +117,12 @@ def stats(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
 def bench(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """`patchset bench`."""
-    from patchset import bench
+    from patchset.bench import report
+    from patchset.bench.run import run
 
-    report = bench.run(applied(arguments.set), terminal, offline=arguments.offline)
-    bench.show(report, terminal)
-    terminal.document(report.as_dict())
+    found = run(applied(arguments.set), terminal, offline=arguments.offline)
+    report.show(found, terminal)
+    terminal.document(found.as_dict())
     return 0
 
 

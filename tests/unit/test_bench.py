@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The benchmark's report: ratios and targets from the scripts' documents, the cost model, the picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from patchset.bench import picture, scaling, tables
+from patchset.bench.report import BenchReport, Measure, Table, show
+from patchset.bench.scaling import CPU, DEVICE, PRISTINE, Cost, Sample
+from patchset.terminal import Terminal
+
+TRUE = Cost(base=40.0, hop=15.0, word=6.0, cores=2, error=0.0)
+
+
+def step(ranks: int) -> dict[str, Any]:
+    """What metadata_sync.py writes for one number of ranks, by the model."""
+    words = {"pristine": ranks + 2, "device": -(-ranks // 2), "cpu": -(-ranks // 4)}
+    times = {side: TRUE.here(ranks, words.get(side, 1)) for side in (*words, "word")}
+    ratios = {side: [times[side] / times["pristine"]] * 3 for side in ("device", "cpu")}
+    clocks = {
+        "wall": times,
+        "host": times,
+        "process": times,
+        "blocked": {"nothing": 50.0, "decode": 30.0, "prefill": 0.0},
+    }
+    quartiles = {f"{clock} ratios": ratios for clock in ("wall", "host", "process")}
+    counts = {"pristine": 5, "device": 1, "cpu": 0}
+    return {
+        **clocks,
+        **quartiles,
+        "blocked ratios": {"decode": [0.5, 0.6, 0.7], "prefill": [0.0, 0.0, 0.1]},
+        "words": words,
+        "reads": counts,
+        "tensors": counts,
+        "collectives": dict.fromkeys(counts, 1),
+    }
+
+
+SYNC = {str(ranks): step(ranks) for ranks in (2, 4, 8, 16, 32)}
+
+
+def test_the_model_is_recovered_from_steps_that_follow_it() -> None:
+    found = scaling.fit(tables.samples(SYNC), cores=2)
+    assert (found.base, found.hop, found.word) == pytest.approx((40.0, 15.0, 6.0), rel=1e-6)
+    assert found.error == pytest.approx(0.0, abs=1e-9)
+
+
+def test_no_part_of_a_fit_is_negative() -> None:
+    found = scaling.fit([Sample(2, 4, 100.0), Sample(4, 6, 90.0), Sample(8, 10, 80.0)], cores=2)
+    assert min(found.base, found.hop, found.word) >= 0
+
+
+def test_predictions_grow_with_the_rounds_and_say_nothing_of_hccl_s_time() -> None:
+    found = {(one.ranks, one.group): one for one in scaling.predictions(TRUE)}
+    assert found[32, PRISTINE].bytes == 136
+    assert found[32, DEVICE].bytes == found[32, CPU].bytes == 64
+    assert [found[ranks, CPU].rounds for ranks in (32, 256, 1024)] == [62, 510, 2046]
+    assert [found[ranks, DEVICE].rounds for ranks in (32, 256, 1024)] == [5, 8, 10]
+    assert found[1024, DEVICE].ms is None
+    assert found[256, CPU].ms < found[256, PRISTINE].ms  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("ratio", "spread", "limit", "verdict"),
+    [
+        (0.4, (0.3, 0.6), 0.5, "meets 0.5"),
+        (0.6, (0.4, 0.7), 0.5, "0.5 within noise"),
+        (0.6, (0.55, 0.7), 0.5, "misses 0.5"),
+        (2.0, None, 1.0, "misses 1"),
+        (2.0, None, None, ""),
+        (None, None, 1.0, ""),
+    ],
+)
+def test_a_target_is_missed_where_three_quarters_of_the_pairs_miss_it(
+    ratio: float | None, spread: tuple[float, float] | None, limit: float | None, verdict: str
+) -> None:
+    assert Measure("m", 1.0, 1.0, ratio, spread, limit).verdict == verdict
+
+
+def test_every_number_of_ranks_has_its_time_on_both_groups_and_counts_come_once() -> None:
+    names = [row.name for row in tables.sync_rows(SYNC)]
+    for ranks in SYNC:
+        for group in ("device group", "CPU group"):
+            assert f"metadata, DP {ranks}, {group}, elapsed (us)" in names
+    assert len(names) == len(set(names)) == 5 * 3 * 2 + 3 * 2
+
+
+def test_the_report_names_what_it_misses_and_the_picture_is_the_same_each_time(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = (
+        Measure("slow thing", 1.0, 2.0, 2.0, (1.9, 2.1), 1.0),
+        Measure("fast thing", 1.0, 0.5, 0.5, (0.4, 0.6), 1.0),
+    )
+    first, second = tmp_path / "a.svg", tmp_path / "b.svg"
+    for file in (first, second):
+        picture.draw(rows, SYNC, TRUE, file)
+    assert first.read_bytes() == second.read_bytes()
+    assert ElementTree.parse(first).getroot().tag.endswith("svg")
+    tables_ = (Table("pristine", "patched", rows),)
+    report = BenchReport("v1", tables_, TRUE, scaling.predictions(TRUE), str(first))
+    show(report, Terminal())
+    out = capsys.readouterr().out
+    assert "target missed: slow thing: 2.00 instead of 1" in out
+    assert "target missed: fast" not in out
+    assert report.as_dict()["tables"][0]["rows"][0]["verdict"] == "misses 1"
