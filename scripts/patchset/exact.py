@@ -13,7 +13,7 @@ from patchset.errors import PatchDoesNotApply
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from patchset.patchfile import FilePatch, Hunk
+    from patchset.textdiff import FilePatch, Hunk
 
 _SHOWN = 12
 

@@ -154,7 +154,7 @@ def patch(repository: Repository, commit: Commit, name: str) -> bytes:
     diff = canonical.diff(repository, commit.parent, commit.id)
     if not diff:
         raise PatchDoesNotApply(
-            f"commit {commit.title} changes nothing", patch=name, hint=f"patchset drop SET {name}, or commit a change"
+            f"commit {commit.title} changes nothing", patch=name, hint="patchset drop, or commit a change"
         )
     fields = [
         ("From", commit.author),

@@ -114,7 +114,7 @@ def _against_upstream(
     try:
         modules = overlay.load(patch_set)
     except UsageError as error:
-        yield findings.at(patch_set.folder / "series", 1, Code.SET_UNREADABLE, error.message)
+        yield findings.at(overlay.overlay_toml(patch_set.name), 1, Code.SET_UNREADABLE, error.message)
         return
     changed = list(api.replaced(patch_set.name, modules, read))
     yield from changed

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from patchset.lint.findings import Finding
     from patchset.lint.form import Read
-    from patchset.patchfile import FilePatch
+    from patchset.textdiff import FilePatch
 
 _NONE = "0" * 40
 _MARKER = re.compile(rb"(<{7}|>{7}|\|{7})( |$)|={7}$")

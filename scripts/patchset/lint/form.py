@@ -10,7 +10,7 @@ from patchset import header, patchfile, series
 from patchset.errors import PatchDoesNotApply
 from patchset.lint import findings
 from patchset.lint.findings import Code
-from patchset.patchfile import Fault, MalformedPatch
+from patchset.textdiff import Fault, MalformedPatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 from patchset import exact
 
 if TYPE_CHECKING:
-    from patchset.patchfile import FilePatch, Hunk, Patch
+    from patchset.patchfile import Patch
     from patchset.plan import Plan
     from patchset.port.workshop import Workshop
+    from patchset.textdiff import FilePatch, Hunk
 
 
 class Outcome(Enum):
