@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from patchset.review import code
-from patchset.review.page import numbers_of
 from patchset.review.review import lines_of
 
 if TYPE_CHECKING:
@@ -43,9 +42,7 @@ def render(review: Review) -> str:
     diffs: dict[int, Text] = {}
 
     def made() -> str:
-        return template.render(
-            review=review, plan=review.plan, set=review.plan.patch_set, diffs=diffs, numbers_of=numbers_of(review)
-        )
+        return template.render(review=review, plan=review.plan, set=review.plan.patch_set, diffs=diffs)
 
     room = GITHUB - len(made())
     for one in review.patches:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-import string
 from dataclasses import dataclass, replace
 from importlib import resources
 from itertools import chain, groupby
@@ -21,7 +20,7 @@ from markupsafe import Markup, escape
 
 from patchset.review import chart, code
 from patchset.review.diff import Block, Kind
-from patchset.review.review import lines_of
+from patchset.review.review import lines_of, whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -76,7 +75,6 @@ def render(review: Review) -> str:
         review=review,
         plan=review.plan,
         set=review.plan.patch_set,
-        numbers_of=numbers_of(review),
         rows_of=rows_of(review),
         charts=chart.charts(review.burden.points),
         Kind=Kind,
@@ -175,22 +173,10 @@ def folders(files: Iterable[_File]) -> list[tuple[str, list[_File]]]:
     return [(folder, list(group)) for folder, group in groupby(sorted(files, key=place), key=lambda f: place(f)[0])]
 
 
-def numbers_of(review: Review) -> dict[str, list[int]]:
-    """The patches that resolve each row of the table of defects; D6 resolves D6a too."""
-    return {
-        row.name: [one.number for one in review.patches if {row.name, _whole(row.name)} & {*one.patch.header.resolves}]
-        for row in review.proof.rows
-    }
-
-
 def rows_of(review: Review) -> dict[str, Defect]:
     """The row of the table of defects by the name that a patch uses: that of D6a for D6, where D6 has none."""
-    whole = {_whole(row.name): row for row in reversed(review.proof.rows)}
-    return whole | {row.name: row for row in review.proof.rows}
-
-
-def _whole(name: str) -> str:
-    return name.rstrip(string.ascii_lowercase)
+    parts = {whole(row.name): row for row in reversed(review.proof.rows)}
+    return parts | {row.name: row for row in review.proof.rows}
 
 
 def _asset(name: str) -> str:

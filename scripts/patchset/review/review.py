@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import string
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,13 +17,11 @@ if TYPE_CHECKING:
     from patchset.plan import Plan
     from patchset.review.burden import Burden
     from patchset.review.diff import FileDiff
-    from patchset.review.overlap import TouchedFile
+    from patchset.review.overlap import Content, TouchedFile
     from patchset.review.proof import Proof
     from patchset.review.rangediff import RangeDiff
     from patchset.review.replaced import Module
     from patchset.review.scratch import Commits
-
-    Content = Callable[[str], bytes | None]
 
 _KEPT = re.compile(r"[-*+] |\d+[.)] |\s")  # how a line begins that is not to be joined with the one above
 _LABEL = re.compile(r"(Why|How): *")
@@ -96,6 +95,14 @@ class Review:
         return sum(file.added for file in self.net)
 
     @property
+    def resolved_by(self) -> dict[str, list[int]]:
+        """Numbers of the patches that resolve each row of the table of defects; D6 resolves D6a too."""
+        return {
+            row.name: [one.number for one in self.patches if {row.name, whole(row.name)} & {*one.patch.header.resolves}]
+            for row in self.proof.rows
+        }
+
+    @property
     def removed(self) -> int:
         """Lines that the net diff removes."""
         return sum(file.removed for file in self.net)
@@ -136,6 +143,11 @@ def _diff(
     text: str, anchor: str, before: Mapping[str, bytes | None], after: Mapping[str, bytes | None]
 ) -> tuple[FileDiff, ...]:
     return diff.read(text, anchor=anchor, before=before.get, after=after.get, symbol=symbols.at)
+
+
+def whole(defect: str) -> str:
+    """The defect that a row is a part of: D6 for D6a."""
+    return defect.rstrip(string.ascii_lowercase)
 
 
 def lines_of(paragraph: str) -> list[str]:
