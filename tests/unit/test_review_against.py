@@ -182,6 +182,19 @@ def test_the_burden_is_counted_in_each_commit(committed: World, capsys: pytest.C
     assert "shallow" not in text
 
 
+def test_a_module_of_the_set_itself_counts_instead_of_the_shared_one(
+    committed: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = committed.root / "overlay" / SET / PACKAGE / "data_parallel" / "plan.py"
+    own.parent.mkdir(parents=True)
+    own.write_text("answer = 1\nmore = 2\nthird = 3\n")
+    committed.record()
+    commit(committed, "Its own plan")
+    review(committed, capsys)
+    text = (committed.root / "build" / SET / "review" / "review.md").read_text().partition("## Burden")[2]
+    assert [line.split(" | ")[-1] for line in text.splitlines() if line.startswith("| 20")] == ["3 |", "1 |"]
+
+
 def test_work_that_is_not_committed_is_the_last_point(committed: World, capsys: pytest.CaptureFixture[str]) -> None:
     committed.overlay({f"{PACKAGE}/data_parallel/more.py": "a = 1\n"})
     committed.record()

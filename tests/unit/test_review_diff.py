@@ -112,6 +112,10 @@ def test_pairs_are_the_closest_lines_not_the_first() -> None:
     assert [(pair.old, pair.new) for pair in pairs] == [(0, 1)]
 
 
+def test_the_same_words_in_another_order_are_another_line() -> None:
+    assert words.pair(["a b c d e f g h"], ["h g f e d c b a"]) == ()
+
+
 def test_a_huge_change_is_not_compared_word_by_word() -> None:
     assert words.pair([f"a{n} = 1" for n in range(200)], [f"a{n} = 2" for n in range(200)]) == ()
 

@@ -95,7 +95,7 @@ def _patches(files: Mapping[str, str]) -> list[str]:
 def _modules(files: Mapping[str, str], package: str) -> list[str]:
     """The blobs of the modules that are installed: of two for one path, the set's own."""
     modules: dict[str, str] = {}
-    for path, blob in sorted(files.items(), key=lambda row: not row[0].startswith("overlay/shared/")):
+    for path, blob in files.items():  # git lists overlay/shared before overlay/v...
         inside = path.split("/", 2)[2]
         if path.startswith("overlay/") and inside.startswith(f"{package}/"):
             modules[inside] = blob
