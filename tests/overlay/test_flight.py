@@ -20,7 +20,7 @@ from vllm_ascend.data_parallel.agreement import Members
 from vllm_ascend.data_parallel.flight import NO_FLIGHT, Flight, Limit, Phase
 from vllm_ascend.data_parallel.metadata import LocalBatch, StepMetadata
 from vllm_ascend.data_parallel.moe_comm import MoECommChoice, MoECommConfig, select_moe_comm
-from vllm_ascend.data_parallel.place import place_of
+from vllm_ascend.data_parallel.place import place_of, place_of_error
 from vllm_ascend.data_parallel.plan import StepPlan
 from vllm_ascend.data_parallel.rollcall import RollCall
 from vllm_ascend.data_parallel.tracefile import Identity, Snapshot
@@ -165,8 +165,8 @@ def test_an_existing_file_is_never_written_over(tmp_path: Path) -> None:
 def test_a_folder_that_has_gone_hides_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[Any] = []
     monkeypatch.setattr(watchdog.logger, "error", lambda *told: said.append(told))
-    Reporter(WHO, Flight(1), tmp_path / "gone", choice_of).report("has waited")
-    ((_, text, trace),) = said
+    Reporter(WHO, Flight(1), roll_call(0.1), tmp_path / "gone", choice_of).report("has waited")
+    ((_, text, trace), _) = said
     assert "has waited" in text and trace.startswith("no trace file: FileNotFoundError")
 
 
@@ -192,6 +192,20 @@ def test_the_place_of_a_thread_in_a_collective(tmp_path: Path) -> None:
     assert place_of(thread.ident or 0) is None
 
 
+def test_the_place_of_an_error_in_a_collective(tmp_path: Path) -> None:
+    store = dist.FileStore(str(tmp_path / "store"), 1)
+    dist.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        dist.all_gather_into_tensor(torch.zeros(3), torch.zeros(2))
+        pytest.fail("gathered into a tensor that is too small")
+    except (RuntimeError, ValueError) as error:
+        place = place_of_error(error)
+    finally:
+        dist.destroy_process_group()
+    assert place is not None and (place.op, place.tensor) == ("all_gather_into_tensor", "float32[2]")
+    assert place_of_error(ValueError("never raised")) is None
+
+
 class Log:
     """A logger whose lines outlive the process."""
 
@@ -208,7 +222,7 @@ def rank_under_watch(folder: Path, comes: bool) -> None:
     watchdog.logger = Log(folder / "log")
     watchdog.GRACE_S = 1.0
     flight = Flight(4, Limit(0.5, "VLLM_ASCEND_DP_TIMEOUT"))
-    Watchdog(Reporter(WHO, flight, folder, choice_of), roll_call(watchdog.GRACE_S)).start()
+    Watchdog(Reporter(WHO, flight, roll_call(watchdog.GRACE_S), folder, choice_of)).start()
     run_step(flight, 3)
     time.sleep(0.8)  # between steps nothing is waited for
     assert not list(folder.glob("*.jsonl"))
@@ -235,7 +249,7 @@ def test_the_watchdog_ends_a_rank_that_waits_too_long(tmp_path: Path) -> None:
     code, said = under_watch(tmp_path, comes=False)
     assert code == watchdog.EXIT_CODE, said
     assert "has waited for 0.5 s (VLLM_ASCEND_DP_TIMEOUT); ending this process" in said
-    assert "DP rank 1: step 2, waits for the other ranks' batches" in said
+    assert "DP rank 1: step 2, waits for the other ranks' batches: has waited for 0.5 s" in said
     assert "no word from DP rank 0 on host unknown" in said and "came back" not in said
     (file,) = tmp_path.glob("*.jsonl")
     assert json.loads(file.read_text().splitlines()[-1])["phase"] == "metadata"
@@ -248,6 +262,6 @@ def test_the_watchdog_lets_a_rank_go_on_whose_wait_ends_in_the_grace(tmp_path: P
 
 
 def test_a_watchdog_is_a_daemon(tmp_path: Path) -> None:
-    Watchdog(Reporter(WHO, Flight(1), tmp_path, choice_of), roll_call(1.0)).start()
+    Watchdog(Reporter(WHO, Flight(1), roll_call(1.0), tmp_path, choice_of)).start()
     (thread,) = [one for one in threading.enumerate() if one.name == "data-parallel watchdog"]
     assert thread.daemon

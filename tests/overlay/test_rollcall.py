@@ -6,7 +6,7 @@ from __future__ import annotations
 import threading
 import time
 
-from torch.distributed import HashStore, Store
+from torch.distributed import DistNetworkError, HashStore, Store
 
 from vllm_ascend.data_parallel.agreement import Members
 from vllm_ascend.data_parallel.rollcall import RollCall
@@ -59,6 +59,20 @@ class StuckStore(HashStore):
     def check(self, keys: list[str]) -> bool:
         time.sleep(60.0)
         return False
+
+
+class GoneStore(HashStore):
+    """That of a process that has died."""
+
+    def check(self, keys: list[str]) -> bool:
+        raise DistNetworkError("Connection reset by peer")
+
+
+def test_a_store_that_has_gone_is_named_at_once() -> None:
+    began = time.monotonic()
+    (told,) = call(GoneStore(), {1: "step 1, in A"}, Members(range(2))).values()
+    assert time.monotonic() - began < LIMIT
+    assert told.startswith("no answer: DP rank 0, which keeps the store")
 
 
 def test_a_store_that_does_not_answer_costs_the_limit_and_is_named() -> None:

@@ -73,7 +73,7 @@ def test_start_up_has_its_own_limit() -> None:
 def test_a_step_that_fails_is_reported_and_fails_as_it_did() -> None:
     runner = Runner(Flight(4, LIMIT, START))
     said: list[str] = []
-    runner.flight.on_failure = said.append
+    runner.flight.on_failure = lambda why, _: said.append(why)
     with pytest.raises(RuntimeError, match="Connection closed by peer"):
         runner.execute_model(fails=True)
     assert said == ["execute_model failed: RuntimeError('Connection closed by peer')"]
@@ -107,7 +107,7 @@ def test_what_engines_agree_on_between_steps_is_watched(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(watching, "_flight", flight)
     monkeypatch.setattr(engines, "_agree_on_requests", asked)
-    flight.on_failure = said.append
+    flight.on_failure = lambda why, _: said.append(why)
     assert ParallelConfig.has_unfinished_dp("group", True) is True
     with pytest.raises(RuntimeError, match="Connection reset"):
         ParallelConfig.has_unfinished_dp(None, True)

@@ -172,13 +172,18 @@ def main(architectures: Sequence[str]) -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     _import_vllm(architectures)
+    codes: dict[int, int] = {}
     for line in sys.stdin:
         request = json.loads(line)
         if "start" in request:
             answer = {"pid": _start(request["start"], request["environment"])}
         else:
-            pid, status = os.waitpid(request["poll"], os.WNOHANG)
-            answer = {"code": os.waitstatus_to_exitcode(status) if pid else None}
+            asked = request["poll"]
+            if asked not in codes:
+                pid, status = os.waitpid(asked, os.WNOHANG)
+                if pid:
+                    codes[pid] = os.waitstatus_to_exitcode(status)
+            answer = {"code": codes.get(asked)}
         print(json.dumps(answer), file=answers, flush=True)
 
 

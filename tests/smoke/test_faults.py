@@ -20,6 +20,9 @@ from engine import Berth, Rank, crew
 from job import Mode, Tree
 from nursery import Launcher, Nursery, Spawner
 
+from patchset.trace.align import line_up
+from patchset.trace.load import load_all
+
 Launchers = Callable[[Tree], Launcher]
 
 DP_SIZE = faults.DP4.dp_size
@@ -31,6 +34,7 @@ SHUTDOWN = 15.0
 # Ranks that share two cores are seconds apart when they start.
 FINGERPRINT_TIMEOUT = 12.0
 STOPPED = 3
+NAMED = f"no word from DP rank {STOPPED} on host {socket.gethostname()}"
 
 
 @pytest.fixture
@@ -78,6 +82,9 @@ def test_survivors_of_a_stopped_rank_say_what_they_wait_for_and_end(
             assert (head["rank"], head["dp_size"]) == (number, DP_SIZE)
             assert all(step["kind"] == "step" for step in steps)
             assert wait["kind"] == "wait" and wait["seconds"] >= TIMEOUT - 0.1, wait
+            assert NAMED in told
+        alignment = line_up(load_all(sorted(folder.glob("trace*/*.jsonl"))))
+        assert list(alignment.silent) == [STOPPED] and f"no trace of DP rank {STOPPED}" in alignment.verdict
 
 
 def test_survivors_of_a_killed_rank_end(bench: Any, launcher: Launchers, model: Path) -> None:
@@ -92,6 +99,7 @@ def test_survivors_of_a_killed_rank_end(bench: Any, launcher: Launchers, model: 
             told = _told(ranks[number], number)
             assert end is not None and end.code != 0, told[-3000:]
             assert end.seconds < LATEST, told[-3000:]
+            assert NAMED in told
             assert faults.trace(folder / f"trace{number}")[0]["rank"] == number
 
 

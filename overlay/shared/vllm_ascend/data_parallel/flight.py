@@ -73,7 +73,7 @@ class Flight:
         self.waiting: Optional[Waiting] = None
         self.current: Optional[Step] = None
         self.thread = 0
-        self.on_failure: Callable[[str], object] = lambda _: None
+        self.on_failure: Callable[[str, Exception], object] = lambda _, __: None
         self._limit = timeout
         self._start_timeout = start_timeout
         self._bounds_itself = bounds_itself
@@ -98,7 +98,7 @@ class Flight:
         try:
             yield
         except Exception as error:
-            self.on_failure(f"lost the other engines: {error!r}")
+            self.on_failure(f"lost the other engines: {error!r}", error)
             raise
         finally:
             self.waiting = None

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from traceback import walk_tb
 from types import FrameType
-from typing import Any, Iterator, Optional
+from typing import Any, Iterator, Optional, Sequence
 
 import torch
 
@@ -50,13 +51,21 @@ class Place:
 def place_of(thread: int) -> Optional[Place]:
     """Where the thread with this identifier is; None where it has ended."""
     innermost = sys._current_frames().get(thread)
-    if innermost is None:
-        return None
-    frames = list(_outwards(innermost))
-    collectives = [frame for frame in frames if frame.f_globals.get("__name__") == _C10D]
-    asked = collectives[-1] if collectives else None
-    callers = frames[frames.index(asked) + 1 :] if asked else frames
-    caller = next((frame for frame in callers if _is_caller(frame)), innermost)
+    return None if innermost is None else _place(list(_outwards(innermost)))
+
+
+def place_of_error(error: BaseException) -> Optional[Place]:
+    """Where ``error`` was raised; None where it was not."""
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+    return _place(frames[::-1]) if frames else None
+
+
+def _place(frames: Sequence[FrameType]) -> Place:
+    """Of a stack, innermost frame first."""
+    collectives = [index for index, frame in enumerate(frames) if frame.f_globals.get("__name__") == _C10D]
+    asked = frames[collectives[-1]] if collectives else None
+    callers = frames[collectives[-1] + 1 :] if collectives else frames
+    caller = next((frame for frame in callers if _is_caller(frame)), frames[0])
     return Place(
         at=_line(caller),
         stack=tuple(_line(frame) for frame in reversed(frames[:_MOST_FRAMES])),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which ranks wait, asked among those that do: the one that is missing is the one to look at.
+"""Where each rank that gives up is, asked among those that do: the one that says nothing is the one to look at.
 
 Over the store again, and by a thread of its own: the store answers from the process of the first rank, and where that
 one has stopped, a question would never return.
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from typing import Callable
 
 from torch.distributed import Store
@@ -28,11 +29,11 @@ class RollCall:
         self._limit_s = limit_s
 
     def ask(self, where: str) -> str:
-        """Say that this rank waits at ``where``, leave the others half of the time to say so, and tell who does."""
+        """Say that this rank gives up at ``where``, leave the others half of the time, and tell what they say."""
         told: list[str] = []
 
         def run() -> None:
-            self._store.set(key("waits", self._rank), where)
+            self._store.set(key("reports", self._rank), where)
             time.sleep(self._limit_s / 2)
             told.append(self._answers())
 
@@ -44,14 +45,14 @@ class RollCall:
 
     def leave(self) -> None:
         """The wait is over."""
-        self._bounded(lambda: self._store.delete_key(key("waits", self._rank)))
+        self._bounded(lambda: self._store.delete_key(key("reports", self._rank)))
 
     def _answers(self) -> str:
         at: dict[str, list[int]] = {}
         silent = []
         for rank in self._members.ranks:
-            if self._store.check([key("waits", rank)]):
-                at.setdefault(self._store.get(key("waits", rank)).decode(), []).append(rank)
+            if self._store.check([key("reports", rank)]):
+                at.setdefault(self._store.get(key("reports", rank)).decode(), []).append(rank)
             else:
                 silent.append(rank)
         lines = [f"{self._named(ranks)}: {where}" for where, ranks in at.items()]
@@ -66,6 +67,10 @@ class RollCall:
         return ", ".join(names) + (f" and {len(ranks) - _MOST_NAMED} more" if len(ranks) > _MOST_NAMED else "")
 
     def _bounded(self, run: Callable[[], object]) -> None:
-        thread = threading.Thread(target=run, name="data-parallel roll call", daemon=True)
+        def quietly() -> None:
+            with suppress(RuntimeError):  # the store has gone with its process
+                run()
+
+        thread = threading.Thread(target=quietly, name="data-parallel roll call", daemon=True)
         thread.start()
         thread.join(self._limit_s)

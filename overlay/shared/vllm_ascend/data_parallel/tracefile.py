@@ -18,7 +18,7 @@ from typing import Any, Callable, Iterator, Optional
 
 from vllm_ascend.data_parallel.flight import Flight, Step, Waiting
 from vllm_ascend.data_parallel.moe_comm import MoECommChoice
-from vllm_ascend.data_parallel.place import Place, place_of
+from vllm_ascend.data_parallel.place import Place
 from vllm_ascend.data_parallel.plan import StepPlan
 
 FORMAT = 1
@@ -56,7 +56,7 @@ class Snapshot:
     steps: tuple[Step, ...]
 
     @classmethod
-    def take(cls, identity: Identity, flight: Flight, why: str) -> Snapshot:
+    def take(cls, identity: Identity, flight: Flight, why: str, place: Optional[Place] = None) -> Snapshot:
         """Look at the rank that ``flight`` records, from any thread."""
         return cls(
             identity=identity,
@@ -64,7 +64,7 @@ class Snapshot:
             monotonic=time.monotonic(),
             wall=time.time(),
             waiting=flight.waiting,
-            place=place_of(flight.thread),
+            place=place,
             steps=tuple(flight.steps()),
         )
 
@@ -75,11 +75,11 @@ class Snapshot:
 
     @property
     def where(self) -> str:
-        """In which step, and in which collective or phase of it."""
+        """In which step, in which collective or phase of it, and why the rank gives up."""
         step = self.steps[-1].number if self.steps else 0
         collective = None if self.place is None else self.place.collective
-        phase = "no wait" if self.waiting is None else f"waits for {self.waiting.phase.value}"
-        return f"step {step}, {collective or phase}"
+        phase = "between steps" if self.waiting is None else f"waits for {self.waiting.phase.value}"
+        return f"step {step}, {collective or phase}: {self.why}"
 
     def text(self) -> str:
         """For the log: why, where, and the last steps, newest last."""

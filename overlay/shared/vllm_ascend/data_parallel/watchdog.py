@@ -14,10 +14,12 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Optional
 
 from vllm.logger import logger
 
 from vllm_ascend.data_parallel.flight import Flight, Limit, Waiting
+from vllm_ascend.data_parallel.place import place_of, place_of_error
 from vllm_ascend.data_parallel.rollcall import RollCall
 from vllm_ascend.data_parallel.tracefile import ChoiceOf, Identity, Snapshot
 
@@ -28,35 +30,41 @@ _POLL_S = 0.5
 
 
 class Reporter:
-    """Logs and writes what a rank remembers."""
+    """Logs and writes what a rank remembers, and asks who else has come to the same point."""
 
-    def __init__(self, identity: Identity, flight: Flight, folder: Path, choice_of: ChoiceOf) -> None:
+    def __init__(
+        self, identity: Identity, flight: Flight, roll_call: RollCall, folder: Path, choice_of: ChoiceOf
+    ) -> None:
         self.identity = identity
         self.flight = flight
+        self.roll_call = roll_call
         self._folder = folder
         self._choice_of = choice_of
         self._lock = threading.Lock()
 
-    def report(self, why: str) -> str:
-        """Log the rank's state and last steps, and write its trace file; where the rank is, in one line."""
+    def report(self, why: str, error: Optional[Exception] = None) -> None:
+        """Log the rank's state and last steps, write its trace file, and log what the other ranks say.
+
+        ``error`` is what a step ended with; without it, the step is looked at where it is.
+        """
         with self._lock:
-            snapshot = Snapshot.take(self.identity, self.flight, why)
+            place = place_of(self.flight.thread) if error is None else place_of_error(error)
+            snapshot = Snapshot.take(self.identity, self.flight, why, place)
             try:
                 path = snapshot.write(self._folder, self._choice_of)
                 trace = f"trace: {path}; `patchset trace` lines up those of all ranks"
             except Exception as error:  # a full disk must not hide why the rank ends
                 trace = f"no trace file: {error!r}"
             logger.error("%s\n  %s", snapshot.text(), trace)
-            return snapshot.where
+            logger.error("%s: of all ranks,\n%s", self.identity, self.roll_call.ask(snapshot.where))
 
 
 class Watchdog:
-    """The thread that watches one rank, and asks the others where it waits too long."""
+    """The thread that watches one rank."""
 
-    def __init__(self, reporter: Reporter, roll_call: RollCall) -> None:
+    def __init__(self, reporter: Reporter) -> None:
         self._reporter = reporter
         self._flight = reporter.flight
-        self._roll_call = roll_call
 
     def start(self) -> None:
         """Watch until the process ends."""
@@ -75,15 +83,13 @@ class Watchdog:
     def _expire(self, waiting: Waiting, limit: Limit) -> None:
         if self._flight.waiting is not waiting:
             return
-        who = self._reporter.identity
         deadline = time.monotonic() + GRACE_S
-        where = self._reporter.report(f"has waited for {limit.seconds:g} s ({limit.setting}); ending this process")
-        logger.error("%s: of all ranks,\n%s", who, self._roll_call.ask(where))
+        self._reporter.report(f"has waited for {limit.seconds:g} s ({limit.setting}); ending this process")
         while time.monotonic() < deadline and self._flight.waiting is waiting:
             time.sleep(GRACE_S / 20)
         if self._flight.waiting is not waiting:
-            logger.error("%s: the wait is over after all; going on", who)
-            self._roll_call.leave()
+            logger.error("%s: the wait is over after all; going on", self._reporter.identity)
+            self._reporter.roll_call.leave()
             return
         sys.stdout.flush()
         sys.stderr.flush()

@@ -53,7 +53,7 @@ def recorded(method: Method) -> Method:
         try:
             return method(self, *args, **kwargs)
         except Exception as error:
-            flight.on_failure(f"{method.__name__} failed: {error!r}")
+            flight.on_failure(f"{method.__name__} failed: {error!r}", error)
             raise
         finally:
             flight.end()
@@ -100,10 +100,11 @@ def join(vllm_config: Any, moe: MoECommConfig) -> Flight:
     timeout, start_timeout = _limit(TIMEOUT, settings.timeout), _limit(START_TIMEOUT, settings.start_timeout)
     _flight = Flight(settings.trace_steps, timeout, start_timeout, settings.metadata_group is MetadataGroup.CPU)
     identity = Identity(parallel.data_parallel_rank, parallel.data_parallel_size, world.rank, host, os.getpid(), build)
-    reporter = Reporter(identity, _flight, settings.trace_dir, functools.partial(_choice, moe))
+    roll_call = RollCall(store, members, world.rank, GRACE_S)
+    reporter = Reporter(identity, _flight, roll_call, settings.trace_dir, functools.partial(_choice, moe))
     _flight.on_failure = reporter.report
     if timeout or start_timeout:
-        Watchdog(reporter, RollCall(store, members, world.rank, GRACE_S)).start()
+        Watchdog(reporter).start()
     return _flight
 
 
