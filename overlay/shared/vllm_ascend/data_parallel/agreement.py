@@ -49,8 +49,8 @@ def agree(store: Store, mine: Fingerprint, members: Members, limit_s: float) -> 
     """
     store.set(key("details", mine.rank), mine.dumps())
     store.set(key("digest", mine.rank), mine.key)
-    verdict = store.compare_set(key("verdict"), "", _verdict(store, members, limit_s)).decode()
-    seen = store.add(key("seen"), 1)
+    verdict = store.compare_set(key("verdict", members.ranks[0]), "", _verdict(store, members, limit_s)).decode()
+    seen = store.add(key("seen", members.ranks[0]), 1)
     if verdict == AGREED:
         return
     logger.error(verdict)
@@ -58,7 +58,7 @@ def agree(store: Store, mine: Fingerprint, members: Members, limit_s: float) -> 
     deadline = time.monotonic() + _LEAVE_LIMIT_S
     while seen < present and time.monotonic() < deadline:
         time.sleep(_LEAVE_POLL_S)
-        seen = store.add(key("seen"), 0)
+        seen = store.add(key("seen", members.ranks[0]), 0)
     raise DisagreementError(verdict)
 
 

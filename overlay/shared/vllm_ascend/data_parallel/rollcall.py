@@ -38,7 +38,7 @@ class RollCall:
             told.append(self._answers())
 
         self._bounded(run)
-        holder = self._members.name(self._members.ranks[0])
+        holder = self._members.name(0) if 0 in self._members.ranks else "world rank 0"
         return (
             told[0] if told else f"no answer: {holder}, which keeps the store, has stopped or died, or is out of reach"
         )

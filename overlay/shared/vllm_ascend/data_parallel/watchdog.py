@@ -50,13 +50,13 @@ class Reporter:
         with self._lock:
             place = place_of(self.flight.thread) if error is None else place_of_error(error)
             snapshot = Snapshot.take(self.identity, self.flight, why, place)
+            logger.error(snapshot.text())
             try:
                 path = snapshot.write(self._folder, self._choice_of)
                 trace = f"trace: {path}; `patchset trace` lines up those of all ranks"
-            except Exception as error:  # a full disk must not hide why the rank ends
-                trace = f"no trace file: {error!r}"
-            logger.error("%s\n  %s", snapshot.text(), trace)
-            logger.error("%s: of all ranks,\n%s", self.identity, self.roll_call.ask(snapshot.where))
+            except Exception as unwritten:  # a full disk must not hide why the rank ends
+                trace = f"no trace file: {unwritten!r}"
+            logger.error("%s: of all ranks,\n%s\n%s", self.identity, self.roll_call.ask(snapshot.where), trace)
 
 
 class Watchdog:
@@ -84,7 +84,9 @@ class Watchdog:
         if self._flight.waiting is not waiting:
             return
         deadline = time.monotonic() + GRACE_S
-        self._reporter.report(f"has waited for {limit.seconds:g} s ({limit.setting}); ending this process")
+        why = f"has waited for {limit.seconds:g} s ({limit.setting}); ending this process"
+        # By a thread of its own: a disk or a log that hangs too must not keep this process.
+        threading.Thread(target=self._reporter.report, args=(why,), name="data-parallel report", daemon=True).start()
         while time.monotonic() < deadline and self._flight.waiting is waiting:
             time.sleep(GRACE_S / 20)
         if self._flight.waiting is not waiting:
