@@ -10,6 +10,7 @@ from conftest import HEADER, git_diff
 
 from patchset import exact, patchfile
 from patchset.errors import PatchDoesNotApply
+from patchset.textdiff import FilePatch
 
 LINES = "".join(f"line {n}\n" for n in range(1, 21))
 
@@ -18,7 +19,7 @@ def patch_of(before: dict[str, str], after: dict[str, str], scratch: Path) -> pa
     return patchfile.parse("x.patch", (HEADER.format(subject="x") + git_diff(before, after, scratch)).encode())
 
 
-def single(before: str, after: str, tmp_path: Path) -> patchfile.FilePatch:
+def single(before: str, after: str, tmp_path: Path) -> FilePatch:
     return patch_of({"a.py": before}, {"a.py": after}, tmp_path / "scratch").files[0]
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from conftest import HEADER, PACKAGE, SET, UPSTREAM, World, git_diff, read_tree
 
-from patchset.lint import api
+from patchset import patchfile
+from patchset.lint import across, api, form
 from patchset.lint.findings import Code
 
 RUNNER = f"{PACKAGE}/runner.py"
@@ -354,3 +355,25 @@ def test_lint_needs_upstream(clean: World, capsys: pytest.CaptureFixture[str], t
     diff = git_diff(UPSTREAM, UPSTREAM, tmp_path / "d")
     assert diff == ""
     assert clean.run("lint", "--upstream", str(clean.served / f"{PACKAGE}-9.9rc1.tar.gz")) == 0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        ("comm.py", "other.py", "does not change tiny_ascend/comm.py, other"),
+        ("+    return 'allgather'", "+    return 'all'", "changes other lines of tiny_ascend/comm.py"),
+        (" def choose():", " def chosen():", ""),
+    ],
+)
+def test_what_differs_between_two_sets_is_named(empty: World, tmp_path: Path, old: str, new: str, why: str) -> None:
+    edited = UPSTREAM[COMM].replace("'alltoall'", "'allgather'")
+    text = HEADER.format(subject="Choose") + git_diff(UPSTREAM, {**UPSTREAM, COMM: edited}, tmp_path / "d")
+    rows = {}
+    for name, data in (("v9.9.9", text), ("v9.10.0", text.replace(old, new))):
+        file = empty.root / "patches" / name / "0001-choose.patch"
+        file.parent.mkdir(exist_ok=True)
+        rows[name] = [form.Read(file, data.encode(), patchfile.parse(file.name, data.encode()))]
+        assert old in text
+    found = list(across.check(rows))
+    assert [finding.message.partition(" than in ")[0].partition(" (")[0] for finding in found] == ([why] if why else [])
+    assert all(finding.file == "patches/v9.10.0/0001-choose.patch" for finding in found)
