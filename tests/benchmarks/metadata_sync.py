@@ -13,7 +13,7 @@ stall on an NPU, are counted by the trace of a second run.
 
 "blocked" is what of it the rank spends waiting for the others: with nothing between issuing and
 awaiting, and with the input preparation of a decode or a prefill there, as the runner has it. "word" is
-a bare all-reduce of one word, for the cost model in scaling.py.
+a bare all-reduce of one word. "least" is elapsed time of the quickest turn, for the cost model.
 """
 
 import argparse
@@ -217,6 +217,7 @@ def measure(sides: Mapping[str, Step], rank: int, size: int) -> dict[str, Any]:
             name: statistics.quantiles((turn[name][number] / turn["pristine"][number] for turn in taken), n=4)
             for name in OVERLAY
         }
+    found["least"] = {name: 1e6 * min(turn[name][0] for turn in taken) / steps for name in (*sides, "word")}
     found["blocked"] = {what: 1e6 * statistics.median(turn[what] for turn in waits) / steps for what in watches}
     found["blocked ratios"] = {
         what: statistics.quantiles((turn[what] / turn["nothing"] for turn in waits), n=4)

@@ -26,6 +26,7 @@ def step(ranks: int) -> dict[str, Any]:
         "wall": times,
         "host": times,
         "process": times,
+        "least": times,
         "blocked": {"nothing": 50.0, "decode": 30.0, "prefill": 0.0},
     }
     quartiles = {f"{clock} ratios": ratios for clock in ("wall", "host", "process")}
