@@ -67,3 +67,11 @@ def test_a_field_is_as_wide_as_the_largest_batch_needs(max_num_tokens: int, widt
 def test_a_batch_that_its_field_cannot_hold_is_refused_before_it_spoils_another_s(num_tokens: int) -> None:
     with pytest.raises(ValueError, match=rf"a batch of {num_tokens} tokens; from 1 to 64 can be told"):
         BitFields(2, 64).pack(LocalBatch(num_tokens, False), 0)
+
+
+def test_a_thousand_ranks_with_the_largest_batches_fill_every_bit_and_none_twice() -> None:
+    fields = BitFields(1024, 131072)
+    full = LocalBatch(131072, True, True, True)
+    packed = [fields.pack(full, rank) for rank in range(1024)]
+    assert sum(packed) == 2**fields.num_bits - 1
+    assert fields.unpack(sum(packed)) == StepMetadata((131072,) * 1024, True, True, True)
