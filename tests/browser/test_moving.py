@@ -313,8 +313,10 @@ def test_the_contents_follow_and_lead(opened: Open) -> None:
 def test_the_map_and_the_defects_lead_to_the_code(opened: Open) -> None:
     page = opened("overlaps")
     page.locator("#overlaps td a").first.click()
+    page.locator(".l.on").first.wait_for()  # the page scrolls, then marks
     assert page.locator(".l.on").count() == 1 and in_window(page.locator(".l.on"))
     page.locator("#overview .names a", has_text="D1").first.click()
+    page.wait_for_url("**#defect-D1")
     assert fragment(page) == "defect-D1" and in_window(file(page, "defect-D1"))
 
 
