@@ -31,6 +31,7 @@ def scratch() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+@trees.CASES
 @given(trees.edits())
 def test_apply_then_revert_is_the_identity(scratch: Path, pair: Pair) -> None:
     before, after = pair
@@ -44,6 +45,7 @@ def test_apply_then_revert_is_the_identity(scratch: Path, pair: Pair) -> None:
         assert file.new_blob == (blob_id(after[file.path].encode()) if file.path in after else "0" * 40)
 
 
+@trees.CASES
 @given(trees.edits(), trees.trees)
 def test_git_makes_the_same_or_puts_it_elsewhere(scratch: Path, pair: Pair, other: trees.Tree) -> None:
     """On the patch's own tree and on another. What git takes and we refuse, it takes at an offset: a stale patch."""
@@ -63,6 +65,7 @@ def test_git_makes_the_same_or_puts_it_elsewhere(scratch: Path, pair: Pair, othe
 
 
 @pytest.mark.skipif(shutil.which("patch") is None, reason="GNU patch is not installed (Debian: apt-get install patch)")
+@trees.CASES
 @given(trees.edits(), trees.trees)
 def test_gnu_patch_without_fuzz_makes_the_same(scratch: Path, pair: Pair, other: trees.Tree) -> None:
     """Where both accept. GNU patch is laxer and stricter than git in the ways that the comments name."""
@@ -84,6 +87,7 @@ def test_gnu_patch_without_fuzz_makes_the_same(scratch: Path, pair: Pair, other:
             assert (gnu.tree, gnu.offset) == (ours, False) or (gnu.tree is None and tree is not before), gnu.said
 
 
+@trees.CASES
 @given(trees.edits(), st.data())
 def test_a_patch_that_lies_is_refused_or_means_the_same_to_git(scratch: Path, pair: Pair, data: st.DataObject) -> None:
     """A line of the diff dropped, doubled, moved or altered: git may lose lines without a word (T2); we may not."""

@@ -13,11 +13,20 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from patchset import exact, patchfile
 
 Tree = dict[str, str]
+
+# A few hundred cases for `make test`, PATCHSET_FUZZ of them for `make fuzz`.
+CASES = settings(
+    max_examples=int(os.environ.get("PATCHSET_FUZZ", "200")),
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    database=None,
+)
 
 HEADER = """\
 From: A Maintainer <maintainer@example.invalid>
