@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import gc
 import weakref
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from vllm_ascend.ops.moe_dispatcher import token_dispatcher
+from vllm import forward_context
 
 from vllm_ascend.data_parallel.layer_state import releases_comm_tensors
 
@@ -21,6 +22,7 @@ class Holder:
         self.expert_ids = torch.arange(4)
         self.topk_ids: torch.Tensor | None = None
         self.splits: list[int] | None = None
+        self.token_dispatcher: Holder | None = None
 
 
 class Layer:
@@ -28,12 +30,13 @@ class Layer:
 
     def __init__(self, dispatcher: Holder) -> None:
         self.allgathercommimpl = Holder()
+        self.allgathercommimpl.token_dispatcher = Holder()
         self.dispatcher = dispatcher
         self.seen: list[weakref.ref[torch.Tensor]] = []
 
     @releases_comm_tensors
     def forward(self, x: torch.Tensor, fail: bool = False) -> torch.Tensor:
-        for owner in (self.allgathercommimpl, self.dispatcher):
+        for owner in (self.allgathercommimpl, self.allgathercommimpl.token_dispatcher, self.dispatcher):
             kept, parts = x + 1, [x + 2, x + 3]
             self.seen += [weakref.ref(one) for one in (kept, *parts)]
             owner.topk_ids, owner.split_hidden_states, owner.splits = kept, tuple(parts), [1, 2]
@@ -45,7 +48,7 @@ class Layer:
 @pytest.fixture
 def layer(monkeypatch: pytest.MonkeyPatch) -> Layer:
     dispatcher = Holder()
-    monkeypatch.setitem(token_dispatcher._Dispatchers, "TokenDispatcherWithMC2", dispatcher)
+    monkeypatch.setattr(forward_context, "_forward_context", SimpleNamespace(token_dispatcher=dispatcher))
     return Layer(dispatcher)
 
 
@@ -57,7 +60,7 @@ def test_the_tensors_of_a_forward_die_with_it(layer: Layer, fail: bool) -> None:
     else:
         assert layer.forward(torch.ones(3)).tolist() == [1, 1, 1]
     gc.collect()
-    assert len(layer.seen) == 6
+    assert len(layer.seen) == 9
     assert not any(one() is not None for one in layer.seen)
 
 

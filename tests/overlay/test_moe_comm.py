@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -88,3 +90,21 @@ def test_the_fused_all_gather_keeps_the_dispatcher_of_the_method_it_replaces() -
     assert choice.token_dispatcher == "TokenDispatcherWithMC2"
     alone = MoECommConfig("A2", 1, CAPACITY, fused_all_gather_ep=True)
     assert select_moe_comm(4, False, alone).custom is MoEComm.ALL_GATHER
+
+
+def test_generic_layers_may_run_mc2_below_the_custom_layers_bound() -> None:
+    """From 0.10.2 on an A3 needs no sixteen ranks for it; its custom layers do."""
+    config = MoECommConfig("A3", ep_size=4, mc2_capacity=512, generic_mc2_min_ep_size=2)
+    small, large = (select_moe_comm(rows, False, config) for rows in (512, 513))
+    assert (small.generic, large.generic) == (MoEComm.MC2, MoEComm.ALL_TO_ALL)
+    assert small.custom is large.custom is MoEComm.ALL_TO_ALL
+    assert select_moe_comm(8, False, replace(config, ep_size=1)).generic is MoEComm.ALL_GATHER
+    assert select_moe_comm(8, False, replace(config, soc="UNDEFINED")).generic is MoEComm.ALL_GATHER
+
+
+@pytest.mark.parametrize(("has_dispatcher", "dispatcher"), [(False, MoEComm.ALL_TO_ALL), (True, MoEComm.ALL_GATHER)])
+def test_the_fused_kernel_takes_the_dispatcher_of_its_release(has_dispatcher: bool, dispatcher: MoEComm) -> None:
+    config = MoECommConfig("A2", 8, 256, fused_all_gather_ep=True, all_gather_ep_has_dispatcher=has_dispatcher)
+    choice = select_moe_comm(8, True, config)
+    assert (choice.custom, choice.dispatcher) == (MoEComm.FUSED_ALL_GATHER_EP, dispatcher)
+    assert select_moe_comm(8, True, replace(config, ep_size=1)).dispatcher is MoEComm.NAIVE_MULTICAST

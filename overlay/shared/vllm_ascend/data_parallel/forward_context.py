@@ -10,22 +10,34 @@ from vllm.distributed import get_ep_group
 from vllm_ascend.ascend_config import get_ascend_config
 from vllm_ascend.utils import get_ascend_soc_version
 
-from vllm_ascend.data_parallel.moe_comm import MoECommConfig
+from vllm_ascend.data_parallel import upstream
+from vllm_ascend.data_parallel.moe_comm import MC2_MIN_EP_SIZE, MoECommConfig
 
 # Routed experts of DeepSeek V3 and R1, by which upstream recognises the models of its fused all-gather kernel.
 DEEPSEEK_V3_ROUTED_EXPERTS = 256
+
+
+def _soc() -> str:
+    """The name of the SoC; an unknown one before a worker has asked for it, as where a layer is tested alone."""
+    try:
+        return str(get_ascend_soc_version().name)
+    except AssertionError:
+        return "UNDEFINED"
 
 
 def moe_comm_config(vllm_config: Any, mc2_capacity: int) -> MoECommConfig:
     """The deployment's static facts. ``mc2_capacity`` is in tokens per DP rank, 0 where MC2 has no mask to run with."""
     ascend_config = get_ascend_config()
     routed_experts = getattr(vllm_config.model_config.hf_config, "n_routed_experts", None)
+    soc = _soc()
     return MoECommConfig(
-        soc=get_ascend_soc_version().name,
+        soc=soc,
         ep_size=get_ep_group().world_size if vllm_config.parallel_config.enable_expert_parallel else 1,
         mc2_capacity=mc2_capacity,
         layers_pad=not ascend_config.enable_shared_expert_dp,
         compiled_decode=ascend_config.torchair_graph_config.enabled,
         fused_all_gather_ep=bool(envs_ascend.VLLM_ENABLE_FUSED_EXPERTS_ALLGATHER_EP)
         and routed_experts == DEEPSEEK_V3_ROUTED_EXPERTS,
+        all_gather_ep_has_dispatcher=upstream.ALL_GATHER_EP_HAS_DISPATCHER,
+        generic_mc2_min_ep_size=upstream.GENERIC_MC2_MIN_EP_SIZE.get(soc, MC2_MIN_EP_SIZE),
     )

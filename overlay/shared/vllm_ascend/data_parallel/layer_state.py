@@ -4,18 +4,18 @@
 from __future__ import annotations
 
 from functools import wraps
-from itertools import chain
 from typing import Any, Callable, Iterator, TypeVar
 
 import torch
+from vllm.forward_context import get_forward_context
 
 from vllm_ascend.data_parallel.moe_comm import MoEComm
 
 Forward = TypeVar("Forward", bound=Callable[..., Any])
 
-# Each name once: two methods share a dispatcher.
 _COMM_IMPLS = frozenset(method.value.comm_impl for method in MoEComm) - {None}
-_TOKEN_DISPATCHERS = frozenset(method.value.token_dispatcher for method in MoEComm) - {None}
+# What a communication method may hand its tensors to: both are its own (vllm-ascend 0.10.2 and later).
+_PARTS = ("token_dispatcher", "fused_moe_prepare_finalize")
 
 
 def releases_comm_tensors(forward: Forward) -> Forward:
@@ -39,13 +39,18 @@ def releases_comm_tensors(forward: Forward) -> Forward:
 
 
 def _comm_objects(layer: Any) -> Iterator[Any]:
-    """The layer's own communication methods, and the token dispatchers that layers share."""
-    # Imported late: the dispatchers' module is one of upstream's ops, which import this one.
-    from vllm_ascend.ops.moe_dispatcher.token_dispatcher import get_token_dispatcher
-
-    own = (vars(layer).get(name) for name in _COMM_IMPLS)
-    shared = (get_token_dispatcher(name) for name in _TOKEN_DISPATCHERS)
-    yield from (owner for owner in chain(own, shared) if owner is not None)
+    """The layer's own communication methods with their parts, and the token dispatcher that layers share."""
+    for name in _COMM_IMPLS:
+        method = vars(layer).get(name)
+        if method is not None:
+            yield method
+            yield from (vars(method)[part] for part in _PARTS if vars(method).get(part) is not None)
+    try:
+        dispatcher = getattr(get_forward_context(), "token_dispatcher", None)
+    except AssertionError:  # no forward context, as where a layer is tested alone
+        return
+    if dispatcher is not None:
+        yield dispatcher
 
 
 def _restore_tensors(owner: Any, before: dict[str, Any]) -> None:

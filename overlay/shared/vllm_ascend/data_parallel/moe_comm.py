@@ -57,7 +57,9 @@ class MoECommConfig:
     ``soc`` is the name of upstream's ``AscendSocVersion`` member. ``mc2_capacity`` is in tokens per DP rank.
     ``layers_pad`` says that MoE layers pad their rows for MC2 themselves; those of upstream's shared-expert DP do not.
     ``compiled_decode`` marks TorchAir, whose decode graphs cannot hold an all-to-all. ``fused_all_gather_ep`` is
-    upstream's opt-in kernel for DeepSeek V3 and R1.
+    upstream's opt-in kernel for DeepSeek V3 and R1, ``all_gather_ep_has_dispatcher`` whether its layers exchange tokens
+    through the all-gather dispatcher. ``generic_mc2_min_ep_size`` is the fewest expert-parallel ranks for which generic
+    layers run MC2.
     """
 
     soc: str
@@ -66,11 +68,18 @@ class MoECommConfig:
     layers_pad: bool = True
     compiled_decode: bool = False
     fused_all_gather_ep: bool = False
+    all_gather_ep_has_dispatcher: bool = False
+    generic_mc2_min_ep_size: int = MC2_MIN_EP_SIZE
 
     @property
     def mc2_available(self) -> bool:
-        """The MC2 kernels exist on this SoC and the expert-parallel group is large enough for them."""
-        return self.soc in ("A2", "A3") and self.ep_size >= MC2_MIN_EP_SIZE
+        """The MC2 kernels exist on this SoC and the expert-parallel group is large enough for custom layers' MC2."""
+        return self.soc in MC2_ROWS_PER_RANK and self.ep_size >= MC2_MIN_EP_SIZE
+
+    @property
+    def generic_mc2_available(self) -> bool:
+        """The same for generic layers."""
+        return self.soc in MC2_ROWS_PER_RANK and self.ep_size >= self.generic_mc2_min_ep_size
 
     def needs_uniform_size(self, choice: MoECommChoice) -> bool:
         """MC2's kernels want the same number of rows on every rank, and the layers do not see to it."""
@@ -109,17 +118,17 @@ def select_moe_comm(max_num_tokens: int, with_prefill: bool, config: MoECommConf
 
     ``with_prefill`` says that some rank has a prefill. Both must come from the step's metadata, never from one rank.
     """
-    custom = _custom(max_num_tokens, with_prefill, config)
-    return MoECommChoice(
-        generic=_generic(max_num_tokens, config),
-        custom=MoEComm.FUSED_ALL_GATHER_EP if config.fused_all_gather_ep and config.ep_size > 1 else custom,
-        dispatcher=custom,
-    )
+    custom = dispatcher = _custom(max_num_tokens, with_prefill, config)
+    if config.fused_all_gather_ep and config.ep_size > 1:
+        custom = MoEComm.FUSED_ALL_GATHER_EP
+        if config.all_gather_ep_has_dispatcher:
+            dispatcher = MoEComm.ALL_GATHER
+    return MoECommChoice(generic=_generic(max_num_tokens, config), custom=custom, dispatcher=dispatcher)
 
 
 def _generic(max_num_tokens: int, config: MoECommConfig) -> MoEComm:
     """Generic layers live inside ACL graphs, captured once per size: a choice that depends on size alone."""
-    if not config.mc2_available:
+    if not config.generic_mc2_available:
         return MoEComm.ALL_GATHER
     if max_num_tokens <= config.mc2_capacity:
         return MoEComm.MC2

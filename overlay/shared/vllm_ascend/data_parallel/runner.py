@@ -16,6 +16,7 @@ from vllm.forward_context import BatchDescriptor
 from vllm.logger import logger
 from vllm_ascend.utils import lmhead_tp_enable
 
+from vllm_ascend.data_parallel import upstream
 from vllm_ascend.data_parallel.flight import NO_FLIGHT, Flight
 from vllm_ascend.data_parallel.forward_context import moe_comm_config
 from vllm_ascend.data_parallel.graph_sizes import DecodeLimits, decode_graph_sizes
@@ -175,11 +176,12 @@ class TorchairStep:
         """Graph sizes in tokens for sizes requested in requests; refuses settings that none can satisfy."""
         config = moe_comm_config(self.vllm_config, self.mc2_tokens_capacity)
         parallel = self.vllm_config.parallel_config
+        splits = parallel.enable_expert_parallel and upstream.torchair_splits_rows(config.soc)
         limits = DecodeLimits(
             max_num_seqs=self.max_num_reqs,
             tokens_per_req=self.decode_token_per_req,
             max_num_batched_tokens=self.vllm_config.scheduler_config.max_num_batched_tokens,
-            multiple_of=parallel.tensor_parallel_size if parallel.enable_expert_parallel else 1,
+            multiple_of=parallel.tensor_parallel_size if splits else 1,
             mc2_capacity=self.mc2_tokens_capacity if config.mc2_available else None,
         )
         return decode_graph_sizes(requested, limits)
