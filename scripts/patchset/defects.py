@@ -51,6 +51,7 @@ class Defect:
         name: by which patches and tests call it: D1, D6a.
         title: what goes wrong, in one line.
         refuted: the tests of the pristine tree show that the claim is wrong.
+        absent: why the set's release does not have it; empty where it does.
     """
 
     name: str
@@ -58,14 +59,19 @@ class Defect:
     pristine: Evidence
     patched: Evidence
     refuted: bool = False
+    absent: str = ""
 
     @property
     def proven(self) -> bool:
-        """Shown and fixed, or shown to be no defect."""
+        """Shown and fixed, shown to be no defect, or not in the release and not brought in."""
+        if self.absent:
+            return self.patched.passed
         return self.pristine.passed and (self.refuted or self.patched.passed)
 
     @property
     def shown(self) -> str:
+        if self.absent:
+            return "not in this release"
         if self.refuted and self.pristine.passed:
             return "not a defect"
         return "yes" if self.pristine.passed else "no"
@@ -74,6 +80,8 @@ class Defect:
     def fixed(self) -> str:
         if self.refuted and self.pristine.passed:
             return "-"
+        if self.absent:
+            return "right" if self.patched.passed else "not"
         return "fixed" if self.patched.passed else "not"
 
     def as_dict(self) -> dict[str, Any]:
@@ -82,6 +90,7 @@ class Defect:
             "title": self.title,
             "shown": self.shown,
             "fixed": self.fixed,
+            "absent": self.absent,
             "pristine": asdict(self.pristine),
             "patched": asdict(self.patched),
         }
@@ -124,13 +133,15 @@ def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) -> De
         Unavailable: the runtime could not be made.
         Findings: the tests did not come to an end.
     """
-    titles = load_titles(smoke.tests_dir() / "defects.toml")
+    facts = smoke.tests_dir() / "defects.toml"
+    titles, absent = load_titles(facts), load_absent(facts, patch_set.name)
     resolved = {name for patch in series.load(patch_set.folder) for name in patch.header.resolves}
     cases, log = smoke.run_tests(
         patch_set, device="cpu", terminal=terminal, select=["-m", "defect"], log_name="defects.log", offline=offline
     )
-    rows = table(cases, titles, resolved)
-    report = DefectReport(patch_set.name, tuple(rows), sum(case.seconds for case in cases), str(log), patch_set.tree)
+    rows = table(cases, titles, resolved, absent)
+    seconds = sum(case.seconds for case in cases)
+    report = DefectReport(patch_set.name, tuple(rows), seconds, str(log), patch_set.tree)
     folder = paths.build_dir(patch_set.name)
     (folder / "defects.json").write_text(json.dumps(report.as_dict(), indent=2) + "\n")
     (folder / "defects.md").write_text(markdown(report))
@@ -143,34 +154,53 @@ def load_titles(file: Path) -> dict[str, str]:
     Raises:
         UsageError: the file is not there or is not a table of strings.
     """
+    return _strings(file, "titles")
+
+
+def load_absent(file: Path, set_name: str) -> dict[str, str]:
+    """Why a set's release does not have a defect, by the name of the defect.
+
+    Raises:
+        UsageError: the file is not there or is not a table of strings.
+    """
+    titles = load_titles(file)
+    return {name: why for name, why in _strings(file, "absent", set_name).items() if name in titles}
+
+
+def _strings(file: Path, *tables: str) -> dict[str, str]:
     try:
-        titles = tomllib.loads(file.read_text(encoding="utf-8"))["titles"]
-        return {str(name): str(title) for name, title in titles.items()}
+        found = tomllib.loads(file.read_text(encoding="utf-8"))
+        for name in tables:
+            found = found[name] if name == "titles" else found.get(name, {})
+        return {str(name): str(text) for name, text in found.items()}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, AttributeError) as error:
         raise UsageError(f"{file}: {error!r}", hint="restore it with git") from error
 
 
-def table(cases: Iterable[Case], titles: Mapping[str, str], resolved: Iterable[str]) -> list[Defect]:
+def table(
+    cases: Iterable[Case], titles: Mapping[str, str], resolved: Iterable[str], absent: Mapping[str, str] | None = None
+) -> list[Defect]:
     """One row for each defect that a test names, and for each that a patch resolves and no test does.
 
     Args:
         cases: results; those without the property ``defect`` are left out.
         titles: by name; a defect without one gets an empty title.
         resolved: names from the patches' headers. D6 is covered where a test names D6 or D6a.
+        absent: why the release does not have a defect, by name.
     """
     of: dict[str, list[Case]] = {}
     for case in cases:
         for name in case.properties.get("defect", "").split():
             of.setdefault(name, []).append(case)
     covered = {_number(name) for name in of}
-    names = sorted({*of, *(name for name in resolved if _number(name) not in covered)}, key=_order)
-    return [_row(name, titles.get(name, ""), of.get(name, [])) for name in names]
+    names = sorted({*of, *(name for name in resolved if _number(name) not in covered)}, key=order)
+    return [_row(name, titles.get(name, ""), of.get(name, []), (absent or {}).get(name, "")) for name in names]
 
 
-def _row(name: str, title: str, cases: Sequence[Case]) -> Defect:
+def _row(name: str, title: str, cases: Sequence[Case], absent: str) -> Defect:
     trees = {tree: [case for case in cases if case.properties.get("tree") == tree] for tree in ("pristine", "patched")}
     refuted = any("refuted" in case.properties for case in trees["pristine"])
-    return Defect(name, title, _evidence(trees["pristine"]), _evidence(trees["patched"]), refuted)
+    return Defect(name, title, _evidence(trees["pristine"]), _evidence(trees["patched"]), refuted, absent)
 
 
 def _evidence(cases: Sequence[Case]) -> Evidence:
@@ -182,13 +212,14 @@ def _evidence(cases: Sequence[Case]) -> Evidence:
     return Evidence(passed, tuple(dict.fromkeys(seen)), tuple(dict.fromkeys(tests)))
 
 
-def _order(name: str) -> tuple[str, int, str]:
+def order(name: str) -> tuple[str, int, str]:
+    """A key that sorts D2 before D10."""
     found = _NAME.fullmatch(name)
     return (found[1], int(found[2]), found[3]) if found else (name, 0, "")
 
 
 def _number(name: str) -> tuple[str, int]:
-    return _order(name)[:2]
+    return order(name)[:2]
 
 
 def markdown(report: DefectReport) -> str:
@@ -197,7 +228,7 @@ def markdown(report: DefectReport) -> str:
     for row in report.rows:
         cells = (
             f"{row.name}: {row.title}",
-            _cell(row.shown, row.pristine),
+            _shown(row),
             _cell(row.fixed, row.patched),
             ", ".join(f"`{test}`" for test in (*row.pristine.tests, *row.patched.tests)),
         )
@@ -207,7 +238,7 @@ def markdown(report: DefectReport) -> str:
 
 def show(report: DefectReport, terminal: Terminal) -> None:
     """Prints the table, and which tests did not pass."""
-    rows = [(row.name, row.title, _cell(row.shown, row.pristine), _cell(row.fixed, row.patched)) for row in report.rows]
+    rows = [(row.name, row.title, _shown(row), _cell(row.fixed, row.patched)) for row in report.rows]
     terminal.table(f"defects of {report.set_name}", ("defect", "title", "shown on pristine", "patched"), rows)
     for row in report.rows:
         if not row.proven:
@@ -215,6 +246,10 @@ def show(report: DefectReport, terminal: Terminal) -> None:
             terminal.note(f"{row.name} is not proven: {tests}")
     if not report.ok:
         terminal.note(f"log: {report.log}")
+
+
+def _shown(row: Defect) -> str:
+    return f"{row.shown}: {row.absent}" if row.absent else _cell(row.shown, row.pristine)
 
 
 def _cell(verdict: str, evidence: Evidence) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from patchset import disk, paths, runtime, testrun, trees
+from patchset import disk, paths, prove, runtime, testrun, trees
 from patchset.cluster import expect, kit
 
 if TYPE_CHECKING:
@@ -29,8 +29,9 @@ def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) -> li
     suites = {
         "overlay": ["overlay"],
         "standin": ["standin/tests"],
-        "prove": ["prove"],
     }
+    if patch_set.name in prove.SETS:
+        suites["prove"] = ["prove"]
     cases = []
     for suite, (folder, *options) in suites.items():
         log = build / f"{suite}-tests.log"

@@ -141,7 +141,7 @@ def run_tests(
     tests = tests_dir()
     command = [str(made.python), "-m", "pytest", "-v", "-c", str(tests / "pytest.ini"), str(tests)]
     command += [f"--pristine={both.pristine}", f"--patched={both.patched}", f"--vllm={made.vllm}"]
-    command += [f"--work={work}", f"--device={device}", *select]
+    command += [f"--work={work}", f"--device={device}", f"--set={patch_set.name}", *select]
     terminal.step(
         "smoke tests: real vLLM, data parallel, " + ("on NPUs" if device == "npu" else "on the NPU's stand-in")
     )

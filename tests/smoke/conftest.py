@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--vllm", type=Path, help="folder that holds the vllm package")
     group.addoption("--work", type=Path, help="folder for checkpoints and engine lives")
     group.addoption("--device", choices=("cpu", "npu"), default="cpu")
+    group.addoption("--set", default="", help="the set, for what its release does not show (defects.toml)")
 
 
 @dataclass(frozen=True)
@@ -203,7 +205,51 @@ def mode(request: pytest.FixtureRequest, record_property: Callable[[str, object]
         record_property("mode", "the tests' driver, no engine")
 
 
+@dataclass(frozen=True)
+class Facts:
+    """What defects.toml says of a set's release.
+
+    Attributes:
+        absent: defects, or tests of one, that its pristine tree does not show.
+        unreachable: defects that neither tree can show, because what they need fails by itself.
+        lives: beginnings of the names of engine lives that are not for it.
+    """
+
+    absent: frozenset[str]
+    unreachable: frozenset[str]
+    lives: frozenset[str]
+
+    @classmethod
+    def of(cls, set_name: str) -> "Facts":
+        with (Path(__file__).parent / "defects.toml").open("rb") as file:
+            tables = tomllib.load(file)
+        names = ("absent", "unreachable", "lives")
+        return cls(*(frozenset(tables.get(name, {}).get(set_name, ())) for name in names))
+
+    def leave_out(self, item: pytest.Item) -> bool:
+        """Whether the release has nothing for a test to show."""
+        life = str(item.callspec.params.get("life", "")) if hasattr(item, "callspec") else ""
+        if any(life.startswith(name) for name in self.lives):
+            return True
+        marks = list(item.iter_markers("defect"))
+        names = {name for mark in marks for name in mark.args}
+        if not names:
+            return False
+        unreachable = names <= self.unreachable
+        if any(mark.kwargs.get("refuted") for mark in marks):
+            return not unreachable
+        test = getattr(item, "originalname", item.name)
+        absent = _tree(item) is Tree.PRISTINE and (names <= self.absent or test in self.absent)
+        return unreachable or absent
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    facts = Facts.of(config.getoption("set"))
+    left_out = [item for item in items if facts.leave_out(item)]
+    if left_out:
+        shown = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = shown
     for item in items:
         if item.get_closest_marker("defect") and _tree(item) is None:
             raise pytest.UsageError(f"{item.nodeid}: which tree shows the defect? Give the marker a tree")

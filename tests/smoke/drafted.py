@@ -8,7 +8,7 @@ from typing import Any
 
 import drafters
 from checkpoints import Model
-from job import DP2_ROUNDS, Life, Round, Tree
+from job import DP1_ROUNDS, DP2_ROUNDS, Life, Round, Tree
 from reference import PROMPTS
 
 _EVERY_PROMPT = tuple(range(len(PROMPTS)))
@@ -75,6 +75,7 @@ PRISTINE_MTP_EP = DraftedLife(Tree.PRISTINE, Model.DEEPSEEK_V3, expert_parallel=
 
 EAGLE3 = DraftedLife(Tree.PATCHED, Model.LLAMA, drafter=Drafter.EAGLE3)
 PRISTINE_EAGLE3 = DraftedLife(Tree.PRISTINE, Model.LLAMA, drafter=Drafter.EAGLE3, rounds=ONE_REQUEST_ROUNDS)
+PRISTINE_EAGLE3_ALONE = DraftedLife(Tree.PRISTINE, Model.LLAMA, drafter=Drafter.EAGLE3, rounds=DP1_ROUNDS)
 
 
 def _lmhead(tree: Tree, *rounds: Round, **settings: bool) -> DraftedLife:

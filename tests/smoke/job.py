@@ -14,6 +14,7 @@ MAX_TOKENS = 256
 GRAPH_SIZES = [1, 2, 4, MAX_SEQS]
 LATE_STEPS = 3
 SOC_310P = 202
+SOC_A3 = 253
 
 
 class Tree(Enum):

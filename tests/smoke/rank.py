@@ -68,6 +68,25 @@ class ForwardProbe:
         )
 
 
+def _hand_drafts_over(core: Any) -> None:
+    """Let the scheduler see what was drafted, as vLLM's own engine process does; from 0.10.2 on its in-process client,
+    which the ranks run, leaves that out."""
+    if not hasattr(core, "post_step"):
+        return
+
+    def handing_over(step: Any) -> Any:
+        def call() -> Any:
+            outputs, executed = step()
+            core.post_step(executed)
+            return outputs, executed
+
+        return call
+
+    for name in ("step", "step_fn"):
+        if hasattr(core, name):
+            setattr(core, name, handing_over(getattr(core, name)))
+
+
 def _run_round(engine: Any, turn: dict[str, Any], late_steps: int, limit: int, report: Reporter) -> None:
     from vllm import SamplingParams
 
@@ -107,6 +126,7 @@ def main(job_file: str) -> None:
             moe_probe.install(report)
         engine = LLM(**job["engine"]).llm_engine
         runner = engine.model_executor.driver_worker.worker.model_runner
+        _hand_drafts_over(engine.engine_core.engine_core)
         probe = ForwardProbe(runner.model, report)
         report(ready=time.monotonic() - started, pid=os.getpid(), mc2_mask=len(runner.reserved_mc2_mask))
         for turn in job["rounds"]:

@@ -25,7 +25,7 @@ START_LIMIT = 120.0
 ANSWER_LIMIT = 30.0
 _POLL = 0.1
 _WORD = re.compile(r"t(\d+)")
-_ENGINE = re.compile(r"\(EngineCore_(\d+) pid=(\d+)\)")
+_ENGINE = re.compile(r"\(EngineCore_(?:DP)?(\d+) pid=(\d+)\)")
 _GENERATED = re.compile(r'^vllm:generation_tokens_total\{engine="(\d+)".*\} (\S+)$', re.MULTILINE)
 
 

@@ -187,12 +187,14 @@ def test_310p_serves_dense_models(live: Live, expected: Expected, life: Life, se
 @pytest.mark.defect("D2")
 @pytest.mark.parametrize("tree", Tree, ids=lambda tree: tree.value)
 def test_310p_gathers_for_experts(ask: Ask, tree: Tree, seen: Seen) -> None:
-    """It has no MC2, whatever the number of ranks: all-gather, at any size. Pristine would try MC2, or raise."""
+    """It has no MC2, whatever the number of ranks: all-gather, at any size. Pristine tries MC2 where it is small, or
+    raises."""
     small, large = ask(tree, "forward_context", SOC_310P, num_tokens=[8, 600], mask=512, expert_parallel=SIXTEEN)
     if tree is Tree.PRISTINE:
-        assert small["generic"] == "mc2"
-        assert large["generic"].startswith("ValueError: Unsupported soc_version")
-        seen("experts: MC2 for 8 rows, ValueError for 600")
+        refuses = "ValueError: Unsupported soc_version"
+        assert large["generic"].startswith(refuses)
+        assert small["generic"] == "mc2" or small["generic"].startswith(refuses)
+        seen(f"experts: {'MC2' if small['generic'] == 'mc2' else 'ValueError'} for 8 rows, ValueError for 600")
     else:
         assert small["generic"] == large["generic"] == "allgather"
         seen("experts: all-gather")

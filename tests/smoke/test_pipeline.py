@@ -18,16 +18,17 @@ from job import DP1_ROUNDS, Life, Tree
 from nursery import Launcher, Spawner
 from reference import PROMPTS, TOKENS
 
-Pipeline = Callable[[Tree], dict[str, Any]]
+Pipeline = Callable[..., dict[str, Any]]
 PROMPT = 0
 LIMIT = 120.0
+NO_ANSWER = 60.0
 
 
 @pytest.fixture
 def two_stages(bench: Any, checkpoint: Callable[[Model], Path], launcher: Callable[[Tree], Launcher]) -> Pipeline:
     """What pipeline.py answers on a tree."""
 
-    def run(tree: Tree) -> dict[str, Any]:
+    def run(tree: Tree, limit: float = LIMIT) -> dict[str, Any]:
         folder = bench.work / f"pipeline-{tree.value}"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
@@ -36,7 +37,7 @@ def two_stages(bench: Any, checkpoint: Callable[[Model], Path], launcher: Callab
         (folder / "job.json").write_text(json.dumps(job))
         ranks = launcher(tree) if bench.standin else Spawner(Path(pipeline.__file__), bench.environment(tree))
         pid = ranks.start(folder, {})
-        deadline = time.monotonic() + LIMIT
+        deadline = time.monotonic() + limit
         while (code := ranks.poll(pid)) is None and time.monotonic() < deadline:
             time.sleep(0.05)
         with suppress(ProcessLookupError):
@@ -60,6 +61,15 @@ def test_pristine_stages_wait_and_assert(
     first, second = answer["stages"]
     assert first.startswith("fails") and second == pipeline.WAITS, answer["stages"]
     seen("first stage asserts, second waits")
+
+
+@pytest.mark.defect("D8")
+@pytest.mark.parametrize("tree", [Tree.PRISTINE])
+def test_pristine_engine_never_answers(two_stages: Pipeline, tree: Tree, seen: Callable[[str], None]) -> None:
+    """Where vLLM's own engine hands steps without tokens to the stages, its first request is enough."""
+    with pytest.raises(pytest.fail.Exception, match=r"(?s)exit None.*isinstance\(output, IntermediateTensors\)"):
+        two_stages(tree, NO_ANSWER)
+    seen("the first request: a stage asserts, no answer")
 
 
 @pytest.mark.defect("D8")

@@ -44,7 +44,7 @@ def test_eager_one_request_is_answered_with_them(live: Live, expected: Expected,
 
 
 @pytest.mark.defect("D3")
-@pytest.mark.parametrize("life", [lives.PRISTINE_KV_BOTH], ids=str)
+@pytest.mark.parametrize("life", [lives.PRISTINE_KV_BOTH, lives.PRISTINE_KV_BOTH_EAGER], ids=str)
 def test_kv_both_idle_rank_is_stuck_without_the_patches(live: Live, life: Life, seen: Seen) -> None:
     """A KV producer's idle rank says "prefill" after the others have agreed on "decode": the
     prompt's own step passes, the first decode step does not."""

@@ -24,7 +24,7 @@ def _serving_steps(rank: RankReport) -> list[steptrace.Step]:
 
 
 @pytest.mark.defect("D16")
-@pytest.mark.parametrize("life", lives.PATCHED, ids=str)
+@pytest.mark.parametrize("life", lives.TRACED, ids=str)
 def test_one_metadata_collective_per_step(live: Live, life: Life, seen: Seen) -> None:
     """Exactly one over the DP ranks, on the device group; none with a single rank."""
     wanted = 1 if life.dp_size > 1 else 0
@@ -39,7 +39,7 @@ def test_one_metadata_collective_per_step(live: Live, life: Life, seen: Seen) ->
 
 
 @pytest.mark.defect("D13")
-@pytest.mark.parametrize("life", lives.PATCHED, ids=str)
+@pytest.mark.parametrize("life", lives.TRACED, ids=str)
 def test_at_most_one_blocking_read_for_metadata(live: Live, life: Life, seen: Seen) -> None:
     allowed = 1 if life.dp_size > 1 else 0
     for number, rank in enumerate(finished(live(life)).ranks):
@@ -48,7 +48,7 @@ def test_at_most_one_blocking_read_for_metadata(live: Live, life: Life, seen: Se
     seen("at most one" if allowed else "none with one rank")
 
 
-@pytest.mark.parametrize("life", lives.PATCHED_DP2, ids=str)
+@pytest.mark.parametrize("life", lives.TRACED_DP2, ids=str)
 def test_ranks_issue_the_same_collectives(live: Live, life: Life) -> None:
     """A busy, a prefilling, a decoding and an idle rank: one sequence, step by step."""
     first, second = (_serving_steps(rank) for rank in finished(live(life)).ranks)
@@ -58,7 +58,7 @@ def test_ranks_issue_the_same_collectives(live: Live, life: Life) -> None:
         assert agreed[0] == agreed[1], f"step {number}: {one.what} against {other.what}"
 
 
-@pytest.mark.parametrize("life", lives.PATCHED_DP2, ids=str)
+@pytest.mark.parametrize("life", lives.TRACED_DP2, ids=str)
 def test_ranks_decide_alike(live: Live, life: Life) -> None:
     """with_prefill is the same on both ranks in every forward pass."""
     report = finished(live(life))

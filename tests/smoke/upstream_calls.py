@@ -35,7 +35,7 @@ def torchair_graph_sizes(
     runner.torchair_graph_batch_sizes = []
     runner.max_num_reqs = max_num_seqs
     runner.decode_token_per_req = tokens_per_req
-    runner.parallel_config, runner.scheduler_config = parallel, scheduler
+    runner.parallel_config, runner.scheduler_config, runner.speculative_config = parallel, scheduler, None
     runner.vllm_config = SimpleNamespace(
         parallel_config=parallel, scheduler_config=scheduler, model_config=SimpleNamespace(hf_config=SimpleNamespace())
     )
@@ -43,7 +43,7 @@ def torchair_graph_sizes(
     largest = min(max_num_seqs * tokens_per_req, max_num_batched_tokens // tokens_per_req * tokens_per_req)
     answer = {"sizes": None, "largest": largest, "padded": None, "error": None}
     try:
-        runner.check_torchair_graph_batch_sizes()
+        _method(runner, "check_torchair_graph_batch_sizes", "update_torchair_graph_batch_sizes")()
         answer["sizes"] = list(runner.torchair_graph_batch_sizes)
         answer["padded"] = runner.select_torchair_padded_batch_size(largest)
     except (ValueError, IndexError) as error:
@@ -75,7 +75,7 @@ def forward_context(num_tokens: list[int], mask: int, expert_parallel: int) -> l
         arguments: dict[str, Any] = {"num_tokens": count, "with_prefill": False, "num_actual_tokens": count}
         arguments["reserved_mc2_mask"] = torch.zeros(mask, dtype=torch.bool)
         if "moe_comm_method" in inspect.signature(set_ascend_forward_context).parameters:
-            arguments["moe_comm_method"] = _runners_choice(count, mask)
+            arguments["moe_comm_method"] = _runners_choice(count, mask, expert_parallel)
         with set_ascend_forward_context(None, config, **arguments):
             context = get_forward_context()
             answers.append(
@@ -89,12 +89,20 @@ def forward_context(num_tokens: list[int], mask: int, expert_parallel: int) -> l
     return answers
 
 
-def _runners_choice(num_tokens: int, mc2_capacity: int) -> str:
+def _method(owner: Any, *names: str) -> Any:
+    """The method that a release has under one of these names."""
+    return next(getattr(owner, name) for name in names if hasattr(owner, name))
+
+
+def _runners_choice(num_tokens: int, mc2_capacity: int, expert_parallel: int) -> str:
     """What the pristine runner hands to the forward context."""
     from vllm_ascend.worker.model_runner_v1 import NPUModelRunner
 
     runner = NPUModelRunner.__new__(NPUModelRunner)
     runner.mc2_tokens_capacity = mc2_capacity
+    runner.parallel_config = SimpleNamespace(
+        enable_expert_parallel=expert_parallel > 1, world_size_across_dp=expert_parallel
+    )
     try:
         return str(runner._select_moe_comm_method(num_tokens))
     except ValueError as error:

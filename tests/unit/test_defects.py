@@ -123,3 +123,31 @@ def test_every_defect_of_the_real_sets_has_a_title() -> None:
         for patch in series.load(folder):
             for name in patch.header.resolves:
                 assert any(title.rstrip("abc") == name for title in titles), f"{patch.name}: {name}"
+
+
+def test_what_a_release_does_not_have(tmp_path: Path) -> None:
+    """Proven by the patched tree alone, and not a word about the pristine one."""
+    file = tmp_path / "defects.toml"
+    file.write_text('[titles]\nD1 = "it hangs"\n[absent.v1]\nD1 = "fixed by #7"\ntest_of_a_part = "in part"\n')
+    absent = defects.load_absent(file, "v1")
+    assert absent == {"D1": "fixed by #7"}
+    assert defects.load_absent(file, "v2") == {}
+    (row,) = table([FIXED], TITLES, (), absent)
+    assert (row.shown, row.fixed, row.absent, row.proven) == ("not in this release", "right", "fixed by #7", True)
+    assert "not in this release: fixed by #7" in defects.markdown(DefectReport("v1", (row,), 1.0, "log"))
+    (row,) = table([case("test_answers", "D1", "patched", Result.FAILED)], TITLES, (), absent)
+    assert not row.proven
+
+
+def test_what_the_real_sets_do_not_have_is_a_defect_or_a_test() -> None:
+    import tomllib
+
+    from patchset import paths, smoke
+
+    folder = smoke.tests_dir()
+    tables = tomllib.loads((folder / "defects.toml").read_text())
+    text = "".join(file.read_text() for file in folder.glob("test_*.py"))
+    for name, absent in tables["absent"].items():
+        assert name in paths.sets()
+        for what in absent:
+            assert what in tables["titles"] or f"def {what}(" in text, what

@@ -36,6 +36,10 @@ def add(menu: Menu) -> None:
         ("runtime", "build the Python environment of the smoke tests", runtime),
     ):
         menu.offline(menu.command(name, summary, handler))
+    one = menu.bare("matrix", "put the tables of defects of all sets side by side", matrix)
+    one.add_argument("sets", metavar="SET", nargs="*", help="folders of patches/ (default: all)")
+    one.add_argument("--again", action="store_true", help="run the tests also where the last run was of the same tree")
+    menu.offline(one)
     menu.command("stats", "count the lines that each patch and the overlay add and remove", stats)
 
 
@@ -103,6 +107,17 @@ def defects(arguments: argparse.Namespace, terminal: Terminal) -> int:
     defects.show(report, terminal)
     terminal.document(report.as_dict())
     return 0 if report.ok else 1
+
+
+def matrix(arguments: argparse.Namespace, terminal: Terminal) -> int:
+    """`patchset matrix`."""
+    from patchset import matrix, paths
+
+    sets = [applied(name) for name in arguments.sets or paths.sets()]
+    found = matrix.gather(sets, terminal, offline=arguments.offline, again=arguments.again)
+    matrix.show(found, terminal)
+    terminal.document(found.as_dict())
+    return 0 if found.ok else 1
 
 
 def stats(arguments: argparse.Namespace, terminal: Terminal) -> int:

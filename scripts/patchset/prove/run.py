@@ -15,7 +15,8 @@ from threading import Timer
 from typing import TYPE_CHECKING, Any
 
 from patchset import paths, runtime, trees
-from patchset.errors import Findings
+from patchset.errors import Findings, UsageError
+from patchset.prove import SETS
 from patchset.prove.report import Mutant, ProofReport, Violation
 
 if TYPE_CHECKING:
@@ -114,9 +115,15 @@ def run(
         offline: use the caches alone.
 
     Raises:
+        UsageError: the simulator does not drive the set's runner.
         Unavailable: the pristine tree or the runtime could not be made.
         Findings: a simulation failed.
     """
+    if patch_set.name not in SETS:
+        known = ", ".join(SETS)
+        raise UsageError(
+            f"the simulator does not drive the runner of {patch_set.name}", hint=f"it drives that of {known}"
+        )
     work = paths.build_dir(patch_set.name) / "prove"
     work.mkdir(parents=True, exist_ok=True)
     simulator = Simulator(trees.both(patch_set, terminal, offline=offline), work, seed)

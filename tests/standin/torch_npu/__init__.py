@@ -35,7 +35,7 @@ from torch_npu.ops.cache import (
     npu_prefetch,
     npu_scatter_nd_update_,
 )
-from torch_npu.ops.matmul import npu_grouped_matmul
+from torch_npu.ops.matmul import _npu_matmul_add_fp32, npu_grouped_matmul
 from torch_npu.ops.mc2 import npu_moe_distribute_combine, npu_moe_distribute_dispatch
 from torch_npu.ops.mla import _npu_paged_attention_mla, npu_kv_rmsnorm_rope_cache
 from torch_npu.ops.moe import (

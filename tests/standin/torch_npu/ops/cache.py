@@ -71,14 +71,14 @@ def npu_prefetch(x: Tensor, dependency: Tensor | None, max_size: int, offset: in
     """Brings a weight into the device's L2 cache; it has no result."""
 
 
-_weak_references = torch.library.Library("_C", "FRAGMENT")
-_weak_references.define("weak_ref_tensor(Tensor input) -> Tensor")
-
-
 def _weak_ref_tensor(input: Tensor) -> Tensor:
-    """A tensor on the same memory. vLLM's compiled extension gives one that does not own it; here it does, which only
-    holds memory longer."""
+    """A tensor on the same memory. vllm-ascend's compiled extension gives one that does not own it; here it does, which
+    only holds memory longer."""
     return input.detach()
 
 
-_weak_references.impl("weak_ref_tensor", _weak_ref_tensor, "CompositeExplicitAutograd")
+# The extension's operators are in _C up to vllm-ascend 0.10.1, in _C_ascend after it.
+_weak_references = [torch.library.Library(namespace, "FRAGMENT") for namespace in ("_C", "_C_ascend")]
+for _library in _weak_references:
+    _library.define("weak_ref_tensor(Tensor input) -> Tensor")
+    _library.impl("weak_ref_tensor", _weak_ref_tensor, "CompositeExplicitAutograd")

@@ -97,3 +97,9 @@ def npu_grouped_matmul(
             )
         start = max(start, end)
     return [out]
+
+
+@npu_op("_npu_matmul_add_fp32(Tensor x, Tensor weight, Tensor(a!) c) -> Tensor(a!)")
+def _npu_matmul_add_fp32(x: Tensor, weight: Tensor, c: Tensor) -> Tensor:
+    """Adds the product of the transposed x and weight to c, in fp32."""
+    return c.add_(x.float().t() @ weight.float())

@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What vllm-ascend 0.10.2rc1 does otherwise than the releases of other sets."""
+
+from __future__ import annotations
+
+# Fewest expert-parallel ranks for which generic MoE layers run MC2, by the name of the AscendSocVersion.
+GENERIC_MC2_MIN_EP_SIZE = {"A2": 16, "A3": 2}
+
+# Whether layers whose state is AllGatherEP exchange their tokens through the all-gather dispatcher.
+ALL_GATHER_EP_HAS_DISPATCHER = True
+
+
+def torchair_splits_rows(soc: str) -> bool:
+    """Whether TorchAir's decode rows are split over the tensor-parallel ranks where experts are parallel (#2719)."""
+    return soc == "A3"

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sets by defects: the tables of defects of all sets side by side, made from their runs alone."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from patchset import defects, paths
+from patchset.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from patchset.setfile import PatchSet
+    from patchset.terminal import Terminal
+
+_NONE = "-"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One defect in one set, as its run has it.
+
+    Attributes:
+        shown: on the pristine tree.
+        fixed: on the patched one.
+        why: what the tests saw of it on the pristine tree, or why the release does not have it.
+        proven: whether the run proves what the cell says.
+    """
+
+    shown: str
+    fixed: str
+    why: str
+    proven: bool
+
+    def __str__(self) -> str:
+        if self.shown == "yes":
+            return self.fixed if self.proven else f"shown, {self.fixed} fixed"
+        return f"{self.shown}" + (f" ({self.why})" if self.why else "") + ("" if self.proven else ": not proven")
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Cells by defect and set; a set without one has no test or patch that names the defect."""
+
+    sets: tuple[str, ...]
+    titles: Mapping[str, str]
+    cells: Mapping[tuple[str, str], Cell]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every cell is proven, and every set has one for each defect."""
+        everywhere = all((name, one) in self.cells for name in self.titles for one in self.sets)
+        return bool(self.cells) and everywhere and all(cell.proven for cell in self.cells.values())
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "ok": self.ok,
+            "sets": list(self.sets),
+            "defects": [
+                {
+                    "defect": name,
+                    "title": title,
+                    "sets": {
+                        one: vars(self.cells[name, one]) | {"proven": self.cells[name, one].proven}
+                        for one in self.sets
+                        if (name, one) in self.cells
+                    },
+                }
+                for name, title in self.titles.items()
+            ],
+        }
+
+
+def gather(sets: Sequence[PatchSet], terminal: Terminal, *, offline: bool = False, again: bool = False) -> Matrix:
+    """The matrix of some sets; also in build/matrix.json and matrix.md.
+
+    Args:
+        sets: whose build trees must be applied.
+        terminal: where progress goes.
+        offline: use the caches alone.
+        again: run the tests of defects also where the last run was of the very tree that the set makes.
+    """
+    documents = {}
+    for patch_set in sets:
+        known = None if again else _last(patch_set)
+        documents[patch_set.name] = known or defects.run(patch_set, terminal, offline=offline).as_dict()
+    matrix = make(documents)
+    folder = paths.repo_root() / "build"
+    (folder / "matrix.json").write_text(json.dumps(matrix.as_dict(), indent=2) + "\n", encoding="utf-8")
+    (folder / "matrix.md").write_text(markdown(matrix), encoding="utf-8")
+    return matrix
+
+
+def _last(patch_set: PatchSet) -> dict[str, Any] | None:
+    """What the last run of a set's defects wrote, if it looked at the tree that the set makes now."""
+    file = paths.build_dir(patch_set.name) / "defects.json"
+    try:
+        document: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{file}: {error}", hint=f"make defects VERSION={patch_set.name}") from error
+    return document if document.get("tree") == patch_set.tree else None
+
+
+def make(documents: Mapping[str, Mapping[str, Any]]) -> Matrix:
+    """The matrix of what the runs wrote, by set."""
+    titles: dict[str, str] = {}
+    cells = {}
+    for name, document in documents.items():
+        for row in document["rows"]:
+            titles.setdefault(row["defect"], row["title"])
+            pristine, patched = row["pristine"], row["patched"]
+            proven = patched["passed"] if row["absent"] else pristine["passed"] and row["fixed"] in ("fixed", _NONE)
+            why = row["absent"] or "; ".join(pristine["seen"])
+            cells[row["defect"], name] = Cell(row["shown"], row["fixed"], why, proven)
+    return Matrix(tuple(documents), {name: titles[name] for name in sorted(titles, key=defects.order)}, cells)
+
+
+def markdown(matrix: Matrix) -> str:
+    """The table for a README."""
+    lines = [f"| defect | {' | '.join(matrix.sets)} |", "|---" * (len(matrix.sets) + 1) + "|"]
+    for name, title in matrix.titles.items():
+        row = [f"{name}: {title}", *(str(matrix.cells.get((name, one), "no test")) for one in matrix.sets)]
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def show(matrix: Matrix, terminal: Terminal) -> None:
+    """Prints the table."""
+    rows = [
+        [f"{name}: {title}", *(str(matrix.cells.get((name, one), "no test")) for one in matrix.sets)]
+        for name, title in matrix.titles.items()
+    ]
+    terminal.table("defects by set", ("defect", *matrix.sets), rows)
