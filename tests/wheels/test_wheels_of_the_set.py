@@ -15,7 +15,7 @@ from installer.sources import WheelFile
 from packaging.utils import parse_wheel_filename
 
 from patchset import cache, paths
-from patchset.setfile import PatchSet
+from patchset.setfile import PatchSet, load_set
 from patchset.terminal import Terminal
 from patchset.wheels import from_source
 
@@ -81,19 +81,23 @@ def test_a_fresh_environment(patch_set: PatchSet, dist: Path, venv: Venv) -> Non
 
 
 def test_the_containerfile(patch_set: PatchSet, dist: Path, venv: Venv) -> None:
-    """Its RUN line, in a fresh environment in the place of the image."""
+    """Its RUN line, in a fresh environment in the place of the image, with the arguments of the set."""
     lines = (paths.repo_root() / "Containerfile").read_text().replace("\\\n", " ").splitlines()
     arguments = dict(
         line.removeprefix("ARG ").split("=", 1) for line in lines if line.startswith("ARG ") and "=" in line
     )
     (line,) = [line for line in lines if line.startswith("RUN ")]
     mount, command = line.removeprefix("RUN --mount=").split(None, 1)
-    assert mount == f"type=bind,source=dist/{patch_set.name},target=/dist"
-    environ = {name: value.replace("/dist", str(dist)) for name, value in arguments.items()}
+    assert mount == "type=bind,source=dist,target=/dist"
+    default = load_set(arguments["SET"])
+    assert arguments["VERSION"] == f"{default.ascend.version}+{LOCAL}"
+    arguments |= {"SET": patch_set.name, "VERSION": f"{patch_set.ascend.version}+{LOCAL}"}
+    arguments["INDEX_URL"] = arguments["INDEX_URL"].replace("${SET}", patch_set.name)
+    environ = {name: value.replace("/dist", str(dist.parent)) for name, value in arguments.items()}
     path = f"{venv.python.parent}:{os.environ['PATH']}"
     before = venv.files()
     try:
-        said = run("sh", "-euc", command.replace("/dist", str(dist)), PATH=path, PYTHONPATH="", **environ)
+        said = run("sh", "-euc", command.replace("/dist", str(dist.parent)), PATH=path, PYTHONPATH="", **environ)
     finally:
         venv.pip("uninstall", "--yes", "vllm-ascend")
     assert f"vllm-ascend-{arguments['VERSION']}" in said
