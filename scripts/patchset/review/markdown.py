@@ -31,7 +31,7 @@ def render(review: Review) -> str:
     """The Markdown; the diffs that would make it too long for a pull request are left out, and it says so."""
     environment = Environment(
         loader=PackageLoader("patchset.review"),
-        autoescape=False,
+        autoescape=False,  # noqa: S701 - not HTML: `finalize` escapes for Markdown
         finalize=escape,
         undefined=StrictUndefined,
         trim_blocks=True,

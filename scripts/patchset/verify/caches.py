@@ -56,7 +56,7 @@ def _used(data: bytes, source: Path) -> bool:
 
 def _code(data: bytes) -> CodeType | None:
     try:
-        value = marshal.loads(data[_HEADER:])
+        value = marshal.loads(data[_HEADER:])  # noqa: S302 - read to be compared, never run; Python itself would run it
     except (ValueError, EOFError, TypeError):
         return None
     return value if isinstance(value, type(_code.__code__)) else None

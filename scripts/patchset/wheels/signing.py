@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-PASSWORD = "PATCHSET_KEY_PASSWORD"
+PASSWORD = "PATCHSET_KEY_PASSWORD"  # noqa: S105 - the name of a variable
 
 _HEAD = struct.Struct("<2s2s2s32sQQ")
 _SCRYPT, _PLAIN, _BLAKE2B = b"Sc", b"\0\0", b"B2"
