@@ -30,8 +30,9 @@ def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) -> li
         "overlay": ["overlay"],
         "standin": ["standin/tests"],
     }
-    if patch_set.name in prove.SETS:
+    if patch_set.name in prove.SETS:  # of what all sets share, one release is enough
         suites["prove"] = ["prove"]
+        suites["cluster"] = ["cluster", f"--kit={build / kit.NAME}", f"--pristine={both.pristine}"]
     cases = []
     for suite, (folder, *options) in suites.items():
         log = build / f"{suite}-tests.log"
