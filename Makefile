@@ -165,7 +165,7 @@ cluster-verify: $(READY) ## on a node: say what every node of the Ray cluster ha
 cluster-smoke: $(READY) ## on a node: verify, then run the synchronisation across the nodes' devices
 	@$(PATCHSET) cluster smoke $(VERSION) --dp $(DP) $(cluster) $(json)
 
-.PHONY: test test-set lint format test-unit test-browser test-overlay test-wheels fuzz crash bench bench-review clean
+.PHONY: test test-set lint format test-unit test-browser test-overlay test-cluster test-wheels fuzz crash bench bench-review clean
 test: lint test-browser test-unit ## all checks and tests, of every set
 	@for set in $(SETS); do $(MAKE) --no-print-directory test-set VERSION=$$set || exit; done
 
@@ -199,6 +199,10 @@ test-overlay: $(READY) ## tests of the overlay, the stand-in and the cluster che
 	@$(PATCHSET) export $(VERSION) $(source) --check
 	@$(PATCHSET) overlay-tests $(VERSION) $(offline)
 	@$(if $(filter $(VERSION),$(PROVEN)),$(PATCHSET) prove $(VERSION) --schedules 2000 $(offline))
+
+test-cluster: $(READY) ## the same, with nodes and ranks that hang or die: some minutes more
+	@$(PATCHSET) apply $(VERSION) $(source) --no-smoke
+	@$(PATCHSET) overlay-tests $(VERSION) --slow $(offline)
 
 fuzz: $(DEV) ## random trees, edits and lies: this tool against git apply and GNU patch, CASES times each
 	PATCHSET_FUZZ=$(CASES) $(BIN)/pytest -n auto --timeout 0 tests/fuzz

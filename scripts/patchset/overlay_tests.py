@@ -16,8 +16,14 @@ if TYPE_CHECKING:
 _LIMIT_S = 600.0
 
 
-def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) -> list[Case]:
+def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False, slow: bool = False) -> list[Case]:
     """Runs the tests of overlay, stand-in, simulator and cluster; the output goes to build/<set>/<suite>-tests.log.
+
+    Args:
+        patch_set: whose patched tree.
+        terminal: where progress goes.
+        offline: use the download caches alone.
+        slow: also those that wait for minutes for a node or rank that does not answer.
 
     Raises:
         Unavailable: the runtime or the pristine tree could not be made.
@@ -33,6 +39,7 @@ def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) -> li
     if patch_set.name in prove.SETS:  # of what all sets share, one release is enough
         suites["prove"] = ["prove"]
         suites["cluster"] = ["cluster", f"--kit={build / kit.NAME}", f"--pristine={both.pristine}"]
+        suites["cluster"] += [] if slow else ["-m", "not slow"]
     cases = []
     for suite, (folder, *options) in suites.items():
         log = build / f"{suite}-tests.log"

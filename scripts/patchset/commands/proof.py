@@ -30,12 +30,14 @@ def add(menu: Menu) -> None:
     )
     for name, summary, handler in (
         ("upstream-tests", "run upstream's unit tests on the pristine and the patched tree", upstream_tests),
-        ("overlay-tests", "run the tests of the overlay, of the stand-in and of the cluster checks", overlay_tests),
         ("defects", "show each upstream defect on the pristine tree, and that the patched one is rid of it", defects),
         ("bench", "measure the patched tree against the pristine one", bench),
         ("runtime", "build the Python environment of the smoke tests", runtime),
     ):
         menu.offline(menu.command(name, summary, handler))
+    one = menu.command("overlay-tests", "run the tests of overlay, stand-in, simulator and cluster", overlay_tests)
+    menu.offline(one)
+    one.add_argument("--slow", action="store_true", help="also those that wait minutes for a node that does not answer")
     one = menu.bare("matrix", "put the tables of defects of all sets side by side", matrix)
     one.add_argument("sets", metavar="SET", nargs="*", help="folders of patches/ (default: all)")
     one.add_argument("--again", action="store_true", help="run the tests also where the last run was of the same tree")
@@ -85,7 +87,7 @@ def overlay_tests(arguments: argparse.Namespace, terminal: Terminal) -> int:
     from patchset import overlay_tests
     from patchset.testrun import Result
 
-    cases = overlay_tests.run(applied(arguments.set), terminal, offline=arguments.offline)
+    cases = overlay_tests.run(applied(arguments.set), terminal, offline=arguments.offline, slow=arguments.slow)
     by_result = {result.value: [case for case in cases if case.result is result] for result in Result}
     for case in by_result["failed"]:
         terminal.note(f"failed: {case.id}: {case.why}")
