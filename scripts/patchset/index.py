@@ -14,14 +14,14 @@ import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 from urllib.request import url2pathname
 
 from patchset.errors import Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import date
 
     import requests
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 _TIMEOUT_S = 60
 _CHUNK = 1 << 16
+T = TypeVar("T")
+
 _LISTING_HINT = "check the network and pip's index settings (pip config list)"
 _HINT = f"{_LISTING_HINT}, or give the file with UPSTREAM=path"
 
@@ -94,27 +96,22 @@ def download(artifact: Artifact, destination: Path, terminal: Terminal | None) -
     Raises:
         Unavailable: no configured index gave it; the message names each one and why.
     """
-    import requests
-
     configured = settings()
-    failures: list[str] = []
     for folder in configured.get("find-links", []):
         local = Path(url2pathname(urlsplit(folder).path)) if folder.startswith("file:") else Path(folder)
         if (local / artifact.file).is_file():
             shutil.copyfile(local / artifact.file, destination)
             return
-    with _session(configured) as session:
-        for index in _indexes(configured):
-            try:
-                url = _find(session, index, artifact)
-                if url is None:
-                    failures.append(f"{without_secrets(index)}: has no {artifact.file}")
-                    continue
-                _fetch(session, url, destination, artifact.file, terminal)
-                return
-            except (requests.RequestException, OSError) as error:
-                failures.append(f"{without_secrets(index)}: {_reason(error)}")
-    raise Unavailable(f"no index gave {artifact.file}\n  " + "\n  ".join(failures), hint=_HINT)
+
+    def fetch(session: requests.Session, index: str) -> str | None:
+        url = _find(session, index, artifact)
+        if url is not None:
+            _fetch(session, url, destination, artifact.file, terminal)
+        return url
+
+    failures: list[str] = []
+    if next(_answers(configured, fetch, artifact.file, failures), None) is None:
+        raise Unavailable(f"no index gave {artifact.file}\n  " + "\n  ".join(failures), hint=_HINT)
 
 
 def find(artifact: Artifact) -> str:
@@ -123,19 +120,43 @@ def find(artifact: Artifact) -> str:
     Raises:
         Unavailable: none does; the message names each one and why.
     """
+    failures: list[str] = []
+
+    def look(session: requests.Session, index: str) -> str | None:
+        return _find(session, index, artifact)
+
+    for index, _ in _answers(settings(), look, artifact.file, failures):
+        return without_secrets(index)
+    raise Unavailable(f"no index lists {artifact.file}\n  " + "\n  ".join(failures), hint=_HINT)
+
+
+def _answers(
+    configured: Mapping[str, list[str]],
+    ask: Callable[[requests.Session, str], T | None],
+    what: str,
+    failures: list[str],
+) -> Iterator[tuple[str, T]]:
+    """The configured indexes that have an answer, in their order, each with it.
+
+    Args:
+        configured: pip's settings.
+        ask: asks one index; None is that it does not have `what`.
+        what: for messages.
+        failures: gets a line for each index that does not answer, or that does not have it.
+    """
     import requests
 
-    configured = settings()
-    failures: list[str] = []
     with _session(configured) as session:
         for index in _indexes(configured):
             try:
-                if _find(session, index, artifact) is not None:
-                    return without_secrets(index)
-                failures.append(f"{without_secrets(index)}: has no {artifact.file}")
+                answer = ask(session, index)
             except (requests.RequestException, OSError) as error:
                 failures.append(f"{without_secrets(index)}: {_reason(error)}")
-    raise Unavailable(f"no index lists {artifact.file}\n  " + "\n  ".join(failures), hint=_HINT)
+                continue
+            if answer is None:
+                failures.append(f"{without_secrets(index)}: has no {what}")
+            else:
+                yield index, answer
 
 
 @dataclass(frozen=True)
@@ -163,27 +184,19 @@ def listing(project: str) -> list[Listed]:
     Raises:
         Unavailable: no configured index lists the project; the message names each one and why.
     """
-    import requests
-
     found: dict[str, Listed] = {}
     failures: list[str] = []
-    configured = settings()
-    with _session(configured) as session:
-        for index in _indexes(configured):
-            try:
-                page = _page(session, index, project)
-            except (requests.RequestException, OSError) as error:
-                failures.append(f"{without_secrets(index)}: {_reason(error)}")
-                continue
-            if page is None:
-                failures.append(f"{without_secrets(index)}: has no {project}")
-                continue
-            for package in page.packages:
-                if package.version and package.package_type in ("sdist", "wheel"):
-                    digest = (package.digests or {}).get("sha256", "")
-                    day = package.upload_time.date() if package.upload_time else None
-                    row = Listed(package.version, package.package_type, package.filename, digest, day)
-                    found.setdefault(row.file, row)
+
+    def ask(session: requests.Session, index: str) -> ProjectPage | None:
+        return _page(session, index, project)
+
+    for _, page in _answers(settings(), ask, project, failures):
+        for package in page.packages:
+            if package.version and package.package_type in ("sdist", "wheel"):
+                digest = (package.digests or {}).get("sha256", "")
+                day = package.upload_time.date() if package.upload_time else None
+                row = Listed(package.version, package.package_type, package.filename, digest, day)
+                found.setdefault(row.file, row)
     if not found:
         raise Unavailable(f"no index lists {project}\n  " + "\n  ".join(failures), hint=_LISTING_HINT)
     return list(found.values())
