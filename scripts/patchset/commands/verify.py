@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from patchset import paths
 from patchset.setfile import load_set
-from patchset.verify import command
+from patchset.verify import options
 
 if TYPE_CHECKING:
     import argparse
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def add(menu: Menu) -> None:
     """Adds these commands."""
     one = menu.bare("verify", "check wheels, an installation, a tree or dist/<set>, file by file, offline", verify)
-    command.declare(one)
+    options.declare(one)
     one.add_argument("--set", metavar="SET", help="the set that it must be of (default: the one that it names)")
     one = menu.bare("keygen", "make a key for signing wheels, as minisign does", keygen)
     one.add_argument("file", type=Path, metavar="FILE", help="the secret key; the public one becomes FILE.pub")
@@ -31,6 +31,7 @@ def add(menu: Menu) -> None:
 
 def verify(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """`patchset verify`."""
+    from patchset.verify import command
 
     @lru_cache
     def lookup(name: str) -> Expected | None:

@@ -6,35 +6,22 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from patchset import __version__
 from patchset.errors import Findings, PatchsetError, Unavailable, UsageError
-from patchset.verify import build, checks, dist, minisign, places, tree
+from patchset.verify import build, checks, dist, minisign, options, places, tree
 from patchset.verify.checks import Finding, Kind, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from patchset.verify.checks import Lookup
     from patchset.verify.expected import Expected
 
 _PACKAGE = "vllm_ascend"
 _FIELDS = ("where", "ok", "set", "version", "fingerprint", "files", "caches")
-
-
-def declare(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of `verify`."""
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--wheel", metavar="WHEEL", type=Path, nargs="+", help="these wheels")
-    what.add_argument("--installed", action="store_true", help="the installation that a Python imports")
-    what.add_argument("--dist", metavar="DIR", type=Path, help="a folder of wheels with its SHA256SUMS")
-    what.add_argument("--tree", metavar="DIR", type=Path, help="a folder that holds the package's code")
-    parser.add_argument("--python", metavar="EXE", help="whose installation (default: the Python that runs this)")
-    parser.add_argument("--path", metavar="DIR", type=Path, help="the site-packages folder to look in")
-    parser.add_argument("--key", metavar="PUB", help="minisign public key, file or text, that must have signed --dist")
-    parser.add_argument("--expect", metavar="SHA256", default="", help="digest that patchset.json must have")
 
 
 def run(arguments: argparse.Namespace, lookup: Lookup) -> list[Verdict]:
@@ -129,7 +116,7 @@ def main(expected: Expected | None, argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     parser = _Parser(prog="patchset-verify.pyz", description="Checks wheels, an installation or a tree, offline.")
     parser.add_argument("--version", action="version", version=f"patchset {__version__}")
-    declare(parser)
+    options.declare(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
     as_json = "--json" in words
     try:
