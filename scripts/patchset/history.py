@@ -140,7 +140,7 @@ def _agree(repository: Repository, plan: Plan, upstream: str) -> dict[str, str]:
         _listing(repository, upstream, plan)
         for step in plan.steps:
             _agree_on(repository, step)
-    return before | {row.partition("\t")[2]: row.split()[0] for row in _rows(repository, after)}
+    return before | {path: mode for path, (mode, _) in _staged(repository, after).items()}
 
 
 def _agree_on(repository: Repository, step: Step) -> None:
@@ -164,23 +164,25 @@ def _agree_on(repository: Repository, step: Step) -> None:
 def _listing(repository: Repository, upstream: str, plan: Plan) -> dict[str, str]:
     """Puts upstream into the index; the modes of the files that the plan changes."""
     repository.git("read-tree", upstream)
-    return {row.partition("\t")[2]: row.split()[0] for row in _rows(repository, plan.changes)}
+    return {path: mode for path, (mode, _) in _staged(repository, plan.changes).items()}
 
 
 def _applied(repository: Repository, diff: bytes, paths: Iterable[str]) -> dict[str, str]:
     """Blob ids of files after git has applied a diff to the index."""
     repository.git("apply", "--cached", "--whitespace=nowarn", "-", stdin=diff)
-    return {row.partition("\t")[2]: row.split()[1] for row in _rows(repository, paths)}
+    return {path: blob for path, (_, blob) in _staged(repository, paths).items()}
 
 
 def _wanted(after: Mapping[str, bytes | None]) -> dict[str, str]:
     return {path: blob_id(data) for path, data in after.items() if data is not None}
 
 
-def _rows(repository: Repository, paths: Iterable[str]) -> list[str]:
-    """`mode blob stage<tab>path` of those paths that the index has."""
+def _staged(repository: Repository, paths: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Mode and blob id of those paths that the index has."""
     named = list(paths)
-    return [row for row in repository.git("ls-files", "-s", "-z", "--", *named).split("\0") if row] if named else []
+    listed = repository.git("ls-files", "-s", "-z", "--", *named) if named else ""
+    rows = (row.partition("\t") for row in listed.split("\0") if row)
+    return {path: (fields.split()[0], fields.split()[1]) for fields, _, path in rows}
 
 
 def _commit(repository: Repository, plan: Plan, upstream: str, modes: Mapping[str, str]) -> str:
