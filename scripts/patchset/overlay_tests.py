@@ -31,13 +31,13 @@ def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False, slow:
     """
     both = trees.both(patch_set, terminal, offline=offline)
     tests, build = paths.repo_root() / "tests", paths.build_dir(patch_set.name)
-    disk.write(build / kit.NAME, kit.build(expect.from_set(patch_set)), mode=0o644)
     suites = {
         "overlay": ["overlay"],
         "standin": ["standin/tests"],
     }
     if patch_set.name in prove.SETS:  # of what all sets share, one release is enough
         suites["prove"] = ["prove"]
+        disk.write(build / kit.NAME, kit.build(expect.from_set(patch_set)), mode=0o644)
         suites["cluster"] = ["cluster", f"--kit={build / kit.NAME}", f"--pristine={both.pristine}"]
         suites["cluster"] += [] if slow else ["-m", "not slow"]
     cases = []
