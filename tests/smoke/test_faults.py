@@ -7,7 +7,7 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,22 @@ def _told(rank: Rank, number: int) -> str:
     return log
 
 
+def _survivors_end(ranks: Sequence[Rank], fault: signal.Signals) -> list[str]:
+    """Serves, sends a signal to one rank, and holds the others to an error in time; the report of each of them."""
+    faults.serve(ranks)
+    children = faults.offspring(ranks[:STOPPED])
+    faults.signalled(ranks[STOPPED], fault)
+    ends = faults.ends(ranks[:STOPPED], LATEST + 5.0)
+    assert not faults.alive(children)
+    reports = []
+    for number, end in enumerate(ends):
+        told = _told(ranks[number], number)
+        assert end is not None and end.code != 0, told[-3000:]
+        assert end.seconds < LATEST, told[-3000:]
+        reports.append(told)
+    return reports
+
+
 @pytest.mark.parametrize("group", ["device", "cpu"])
 def test_survivors_of_a_stopped_rank_say_what_they_wait_for_and_end(
     bench: Any, launcher: Launchers, model: Path, group: str
@@ -69,15 +85,7 @@ def test_survivors_of_a_stopped_rank_say_what_they_wait_for_and_end(
     folder = bench.work / f"stopped-{group}"
     berths = _berths(folder, launcher(Tree.PATCHED), VLLM_ASCEND_DP_METADATA_GROUP=group)
     with crew(faults.DP4, model, folder / "life", berths) as ranks:
-        faults.serve(ranks)
-        children = faults.offspring(ranks[:STOPPED])
-        faults.signalled(ranks[STOPPED], signal.SIGSTOP)
-        ends = faults.ends(ranks[:STOPPED], LATEST + 5.0)
-        assert not faults.alive(children)
-        for number, end in enumerate(ends):
-            told = _told(ranks[number], number)
-            assert end is not None and end.code != 0, told[-3000:]
-            assert end.seconds < LATEST, told[-3000:]
+        for number, told in enumerate(_survivors_end(ranks, signal.SIGSTOP)):
             assert "last steps:" in told
             head, *steps, wait = faults.trace(folder / f"trace{number}")
             assert (head["rank"], head["dp_size"]) == (number, DP_SIZE)
@@ -91,15 +99,7 @@ def test_survivors_of_a_stopped_rank_say_what_they_wait_for_and_end(
 def test_survivors_of_a_killed_rank_end(bench: Any, launcher: Launchers, model: Path) -> None:
     folder = bench.work / "killed"
     with crew(faults.DP4, model, folder / "life", _berths(folder, launcher(Tree.PATCHED))) as ranks:
-        faults.serve(ranks)
-        children = faults.offspring(ranks[:STOPPED])
-        faults.signalled(ranks[STOPPED], signal.SIGKILL)
-        ends = faults.ends(ranks[:STOPPED], LATEST + 5.0)
-        assert not faults.alive(children)
-        for number, end in enumerate(ends):
-            told = _told(ranks[number], number)
-            assert end is not None and end.code != 0, told[-3000:]
-            assert end.seconds < LATEST, told[-3000:]
+        for number, _ in enumerate(_survivors_end(ranks, signal.SIGKILL)):
             assert faults.trace(folder / f"trace{number}")[0]["rank"] == number
         # gloo tells each of them when it will; the rank that keeps the store can always be asked.
         silent = re.findall("no word from (.*): stopped", ranks[0].log())
