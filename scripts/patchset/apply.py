@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from patchset import change, disk, distinfo, history, lock, manifest, plan
 from patchset.assess import Report, State, assess
-from patchset.errors import PinMismatch, TargetModified, UsageError
+from patchset.errors import PinMismatch, TargetModified, UsageError, first_of
 from patchset.source import Source
 from patchset.state import FileState, Installed, Store
 from patchset.target import Kind, Target, locate
@@ -114,11 +114,10 @@ def refuse_modified(report: Report, target: Target, folder: Path | None) -> None
     if report.state is not State.MODIFIED:
         return
     names = [f"{row.path}: {row.found.value}" for row in report.rows]
-    shown = names[:_SHOWN] + ([f"and {len(names) - _SHOWN} more"] if len(names) > _SHOWN else [])
     hint = f"{_next('status', folder)} shows the state; keep your changes elsewhere and restore these files, "
     hint += "or remove the tree and apply anew" if target.kind is Kind.BUILD else "then run again"
     raise TargetModified(
-        f"{target.root} is modified; nothing was written\n  " + "\n  ".join(shown),
+        f"{target.root} is modified; nothing was written\n  " + "\n  ".join(first_of(names, _SHOWN)),
         paths=[row.path for row in report.rows],
         hint=hint,
     )

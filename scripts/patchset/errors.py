@@ -16,6 +16,15 @@ if TYPE_CHECKING:
 INTERNAL = 70
 
 
+def first_of(rows: Sequence[str], most: int) -> list[str]:
+    """The first rows of a message, and how many more there are.
+
+    >>> first_of(["a", "b", "c"], 2)
+    ['a', 'b', 'and 1 more']
+    """
+    return [*rows[:most], *([f"and {len(rows) - most} more"] if len(rows) > most else [])]
+
+
 class PatchsetError(Exception):
     """An expected failure.
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from patchset.assess import State
+from patchset.errors import first_of
 
 if TYPE_CHECKING:
     from patchset import apply, revert
@@ -101,10 +102,8 @@ def assessed(report: Report, target: Target, patch_set: PatchSet, terminal: Term
         terminal.note(f"  {row.path}: {row.found.value} (differs from {row.differs_from})")
     if report.state is State.APPLIED:
         terminal.note(f"  {len(report.files)} files patched or added; tree {report.digest}")
-    for path in report.untracked[:_SHOWN]:
+    for path in first_of(report.untracked, _SHOWN):
         terminal.note(f"  untracked: {path}")
-    if len(report.untracked) > _SHOWN:
-        terminal.note(f"  untracked: and {len(report.untracked) - _SHOWN} more")
     terminal.document(
         {
             "command": "status",

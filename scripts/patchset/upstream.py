@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from patchset import cache, entrypoints, lock, manifest
 from patchset.archive import unpack
-from patchset.errors import PinMismatch, UsageError
+from patchset.errors import PinMismatch, UsageError, first_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -125,7 +125,7 @@ def _verify(patch_set: PatchSet, tree: Path, present: list[str], name: str) -> N
     rows = _differing(patch_set, tree, present)
     if not rows:
         return
-    shown = "\n    ".join(rows[:_SHOWN] + ([f"and {len(rows) - _SHOWN} more"] if len(rows) > _SHOWN else []))
+    shown = "\n    ".join(first_of(rows, _SHOWN))
     raise PinMismatch(
         name,
         expected=f"vllm-ascend {patch_set.ascend.version}, file by file (upstream.sha256)",

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from patchset import history
-from patchset.errors import TargetModified, UsageError
+from patchset.errors import TargetModified, UsageError, first_of
 from patchset.git import Repository
 from patchset.history import Underway
 from patchset.state import Store
@@ -58,9 +58,8 @@ def refuse_underway(repository: Repository, patch_set: PatchSet) -> None:
 def refuse_changes(repository: Repository, patch_set: PatchSet) -> None:
     """Raises TargetModified where a file has changes that no commit has."""
     if paths := changes(repository, patch_set):
-        shown = paths[:_SHOWN] + ([f"and {len(paths) - _SHOWN} more"] if len(paths) > _SHOWN else [])
         raise TargetModified(
-            f"{repository.root} has changes that are in no commit\n  " + "\n  ".join(shown),
+            f"{repository.root} has changes that are in no commit\n  " + "\n  ".join(first_of(paths, _SHOWN)),
             paths=paths,
             hint=f"patchset refresh {patch_set.name} PATCH takes them into a patch, patchset new makes one of them",
         )

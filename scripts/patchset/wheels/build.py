@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from packaging.version import InvalidVersion, Version
 
 from patchset import manifest
-from patchset.errors import PinMismatch, UsageError
+from patchset.errors import PinMismatch, UsageError, first_of
 from patchset.wheels import entry, statements, wheel
 from patchset.wheels.entry import Entry
 
@@ -174,7 +174,7 @@ def check_package(source: Wheel, expected: Mapping[str, str], name: str) -> None
         if path.startswith(f"{source.package}/") and (path not in files or files[path].sha256 != sha)
     ]
     if rows:
-        shown = "\n    ".join(rows[:_SHOWN] + ([f"and {len(rows) - _SHOWN} more"] if len(rows) > _SHOWN else []))
+        shown = "\n    ".join(first_of(rows, _SHOWN))
         raise PinMismatch(
             source.file,
             expected=f"the files of {name}",
