@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import threading
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -238,10 +239,33 @@ def rank_under_watch(folder: Path, comes: bool, disk_hangs: bool) -> None:
     watchdog.logger.error("came back")
 
 
+def rank_that_fails(folder: Path, disk_hangs: bool) -> None:
+    """A rank's process that loses the others before its limit, and tells of it until after."""
+    watchdog.logger = Log(folder / "log")
+    if disk_hangs:
+        Snapshot.write = lambda *_: time.sleep(60.0)  # type: ignore[assignment, method-assign]
+    watchdog.GRACE_S = 1.0
+    flight = Flight(4, Limit(0.5, "VLLM_ASCEND_DP_TIMEOUT"))
+    reporter = Reporter(WHO, flight, roll_call(2.0), folder, choice_of)  # which takes a second to answer
+    flight.on_failure = reporter.report
+    Watchdog(reporter).start()
+    try:
+        with flight.engines():
+            raise RuntimeError("Connection reset by peer")
+    except RuntimeError:
+        time.sleep(1.0)
+        watchdog.logger.error("raised")
+
+
 def under_watch(folder: Path, *, comes: bool = False, disk_hangs: bool = False) -> tuple[int | None, str]:
-    """Exit code and log of such a process."""
+    """Exit code and log of a rank that waits."""
+    return ended(folder, rank_under_watch, comes, disk_hangs)
+
+
+def ended(folder: Path, rank: Callable[..., None], *args: bool) -> tuple[int | None, str]:
+    """Exit code and log of a rank's process."""
     (folder / "log").touch()
-    process = multiprocessing.get_context("fork").Process(target=rank_under_watch, args=(folder, comes, disk_hangs))
+    process = multiprocessing.get_context("fork").Process(target=rank, args=(folder, *args))
     process.start()
     process.join(30.0)
     process.kill()
@@ -268,6 +292,20 @@ def test_the_watchdog_lets_a_rank_go_on_whose_wait_ends_in_the_grace(tmp_path: P
     code, said = under_watch(tmp_path, comes=True)
     assert code == 0, said
     assert "the wait is over after all; going on" in said and "came back" in said
+
+
+def test_a_failure_that_is_being_told_is_told_once(tmp_path: Path) -> None:
+    code, said = ended(tmp_path, rank_that_fails, False)
+    assert code == 0 and "raised" in said, said
+    assert "lost the other engines: RuntimeError" in said
+    assert "has waited" not in said and "going on" not in said
+    assert len(list(tmp_path.glob("*.jsonl"))) == 1
+
+
+def test_a_disk_that_hangs_does_not_keep_a_rank_that_fails(tmp_path: Path) -> None:
+    code, said = ended(tmp_path, rank_that_fails, True)
+    assert code == watchdog.EXIT_CODE
+    assert "lost the other engines" in said and "raised" not in said
 
 
 def test_a_watchdog_is_a_daemon(tmp_path: Path) -> None:

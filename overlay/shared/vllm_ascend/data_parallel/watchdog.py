@@ -9,6 +9,7 @@ ends the rest.
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import threading
@@ -41,12 +42,18 @@ class Reporter:
         self._folder = folder
         self._choice_of = choice_of
         self._lock = threading.Lock()
+        self._told: Optional[Waiting] = None
+
+    def has_told(self, waiting: Waiting) -> bool:
+        """Whether a report of this wait has been written, or is being written."""
+        return self._told is waiting
 
     def report(self, why: str, error: Optional[Exception] = None) -> None:
         """Log the rank's state and last steps, write its trace file, and log what the other ranks say.
 
         ``error`` is what a step ended with; without it, the step is looked at where it is.
         """
+        self._told = self.flight.waiting
         with self._lock:
             place = place_of(self.flight.thread) if error is None else place_of_error(error)
             snapshot = Snapshot.take(self.identity, self.flight, why, place)
@@ -85,13 +92,17 @@ class Watchdog:
             return
         deadline = time.monotonic() + GRACE_S
         why = f"has waited for {limit.seconds:g} s ({limit.setting}); ending this process"
-        # By a thread of its own: a disk or a log that hangs too must not keep this process.
-        threading.Thread(target=self._reporter.report, args=(why,), name="data-parallel report", daemon=True).start()
+        # A wait that has failed stands until its report is written, and may so come to its limit.
+        failing = self._reporter.has_told(waiting)
+        if not failing:  # by a thread of its own: a disk or a log that hangs too must not keep this process
+            report = functools.partial(self._reporter.report, why)
+            threading.Thread(target=report, name="data-parallel report", daemon=True).start()
         while time.monotonic() < deadline and self._flight.waiting is waiting:
             time.sleep(GRACE_S / 20)
         if self._flight.waiting is not waiting:
-            logger.error("%s: the wait is over after all; going on", self._reporter.identity)
-            self._reporter.roll_call.leave()
+            if not failing:
+                logger.error("%s: the wait is over after all; going on", self._reporter.identity)
+                self._reporter.roll_call.leave()
             return
         sys.stdout.flush()
         sys.stderr.flush()
