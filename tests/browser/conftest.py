@@ -140,6 +140,9 @@ def watch(page: Page, file: Path, problems: list[str]) -> None:
 
 Open = Callable[..., Page]
 
+# Only a frame decides which parts count as on the screen, and only after it are observers told.
+PAINTED = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+
 
 @pytest.fixture
 def opened(browser: Browser, review_page: Path, problems: list[str]) -> Iterator[Open]:
@@ -159,6 +162,8 @@ def opened(browser: Browser, review_page: Path, problems: list[str]) -> Iterator
         page = context.new_page()
         watch(page, review_page, problems)
         page.goto(review_page.as_uri() + (f"#{fragment}" if fragment else ""))
+        if scripts:
+            page.evaluate(PAINTED)
         return page
 
     yield start
