@@ -207,7 +207,7 @@ test-cluster: $(READY) ## the same, with nodes and ranks that hang or die: some 
 fuzz: $(DEV) ## random trees, edits and lies: this tool against git apply and GNU patch, CASES times each
 	PATCHSET_FUZZ=$(CASES) $(BIN)/pytest -n auto --timeout 0 tests/fuzz
 
-crash: $(DEV) ## kill the tool at every system call that changes the disk, and at 300 moments
+crash: $(DEV) ## kill the tool at every system call that changes the disk, and at 360 moments
 	PATCHSET_KILLS=all $(BIN)/pytest -n auto tests/unit/test_kill.py
 
 test-wheels: $(DEV) ## the wheels: two builds alike, install, verify, a few smoke tests, uninstall; from source

@@ -130,6 +130,11 @@ class Repository:
         (info / "exclude").write_text("__pycache__/\n*.pyc\n*.so\n_build_info.py\n", encoding="utf-8")
         self.git("config", "core.commentChar", ";")  # a line of a commit's message may begin with #
 
+    def unlock(self) -> None:
+        """Removes the lock files of a git that was killed with the run that had started it; for its next run alone."""
+        for file in self.folder.rglob("*.lock"):
+            file.unlink()
+
     def add_blob(self, data: bytes) -> str:
         """Stores a file's content as `git hash-object -w` does, without a process for each; returns its id."""
         name = blob_id(data)

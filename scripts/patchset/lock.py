@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def hold(path: Path) -> Iterator[None]:
+def hold(path: Path) -> Iterator[bool]:
     """Holds the lock; it is released when the process ends, however it ends.
+
+    Yields:
+        whether the last holder was killed: one that ends by itself takes its process id out of the file.
 
     Raises:
         Locked: another process holds it.
@@ -40,10 +43,12 @@ def hold(path: Path) -> Iterator[None]:
         os.close(descriptor)
         disk.make_folder(path.parent)
     try:
+        killed = os.fstat(descriptor).st_size > 0
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        yield
+        yield killed
     finally:
+        os.ftruncate(descriptor, 0)
         os.close(descriptor)
 
 

@@ -144,15 +144,18 @@ class Store:
             disk.remove(file)
 
     @contextmanager
-    def session(self) -> Iterator[None]:
+    def session(self) -> Iterator[bool]:
         """Holds the target's lock; leaves no folder behind where nothing is applied or under way.
+
+        Yields:
+            whether the last run was killed.
 
         Raises:
             Locked: another run holds it.
         """
-        with lock.hold(self.lock):
+        with lock.hold(self.lock) as killed:
             try:
-                yield
+                yield killed
             finally:
                 if not self._journal.exists():
                     self._tidy()

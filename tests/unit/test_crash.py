@@ -20,18 +20,18 @@ Arguments = list[str]
 _NEVER = 10_000
 
 
-def killed_at(number: int, arguments: Arguments) -> int | None:
-    """Runs a command in a child that dies before its step of this number; the exit code, None where it died."""
+def killed_at(which: int | str, arguments: Arguments) -> int | None:
+    """Runs a command in a child that dies before its step of this number or name; the exit code, None where it died."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # the child of a threaded test runner runs no threads
         child = os.fork()
     if child == 0:
         count = 0
 
-        def die(_: str) -> None:
+        def die(name: str) -> None:
             nonlocal count
             count += 1
-            if count == number:
+            if which in (count, name):
                 os._exit(99)
 
         disk.before_step = die
@@ -157,6 +157,32 @@ def test_killed_at_every_step(
             assert case.read() == patched
     assert number > 10
     assert states == {"apply", "revert"}
+
+
+GIT_LOCKS = ("index.lock", "HEAD.lock", f"refs/heads/{SET}.lock")
+
+
+def test_the_locks_of_a_git_that_was_killed_too(world: World) -> None:
+    """A kill of the whole process group hits git as well, whose lock files nobody would ever remove."""
+    assert world.run("apply", SET, "--no-smoke") == 0
+    for follow in (["revert", SET], ["apply", SET, "--no-smoke"]):
+        assert killed_at("point git at the branch", ["revert", SET]) is None
+        for name in GIT_LOCKS:
+            (world.tree / ".git" / name).touch()
+        assert world.run(*follow) == 0
+        assert git(world.tree, "status", "--porcelain") == ""
+        assert not list((world.tree / ".git").rglob("*.lock"))
+        assert world.run("apply", SET, "--no-smoke") == 0
+
+
+def test_the_lock_of_a_git_that_may_be_at_work_is_left(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    assert world.run("apply", SET, "--no-smoke") == 0
+    lock = world.tree / ".git" / "HEAD.lock"
+    lock.touch()
+    assert world.run("revert", SET) == 6
+    assert "HEAD.lock" in capsys.readouterr().err
+    lock.unlink()
+    assert world.run("revert", SET) == 0
 
 
 def test_a_failing_disk_takes_everything_back(

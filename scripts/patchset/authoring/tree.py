@@ -33,7 +33,9 @@ def session(patch_set: PatchSet) -> Iterator[Repository]:
     if not (target.root / ".git").is_dir():
         raise UsageError(f"{target.root} is not there", hint=f"make apply VERSION={patch_set.name} SMOKE=0")
     store = Store(target.state)
-    with store.session():
+    with store.session() as killed:
+        if killed:
+            Repository(target.root).unlock()
         if store.journal():
             raise UsageError(f"a run was cut off in {target.root}", hint=f"make apply VERSION={patch_set.name} SMOKE=0")
         repository = Repository(target.root)

@@ -142,11 +142,23 @@ def install(
         (folder / patch).write_bytes(data)
     made = plan.make(setfile.parse(pins_text, folder), lambda path: (upstream / path).read_bytes())
     record.record_result(made)
-    target = paths.overlay_dirs(name)[1]
-    own.rename(target)
+    own.rename(paths.overlay_dirs(name)[1])
     try:
         folder.rename(paths.set_dir(name))
     except BaseException:
-        shutil.rmtree(target)
+        take_back(name, staging)
         raise
     return setfile.load_set(name)
+
+
+def take_back(name: str, staging: Path) -> None:
+    """Moves overlay/<set> back to where it was made, if patches/<set> has not followed it into the repository."""
+    made, own = paths.overlay_dirs(name, staging)[1], paths.overlay_dirs(name)[1]
+    if (staging / "patches" / name).is_dir() and own.is_dir() and not made.exists():
+        own.rename(made)
+
+
+def installed(name: str, staging: Path) -> bool:
+    """Whether both folders have been moved into the repository; for a run that follows one that was cut off."""
+    patches = staging / "patches"
+    return patches.is_dir() and not (patches / name).exists() and paths.set_dir(name).is_dir()

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from patchset import archive, cache, disk, lock, manifest, paths, plan
 from patchset.errors import Findings, PatchDoesNotApply, PinMismatch, UsageError
+from patchset.git import Repository
 from patchset.port import carry, newset, pins, release, report, symbols
 from patchset.port.workshop import Workshop
 from patchset.setfile import load_set
@@ -23,7 +25,6 @@ from patchset.source import Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from patchset.port.report import Report
@@ -72,6 +73,10 @@ class Port:
     def tree(self) -> Path:
         return self.folder / "tree"
 
+    @property
+    def staging(self) -> Path:
+        return self.folder / "set"
+
     def save(self) -> None:
         disk.write(self.folder / _FILE, (json.dumps(asdict(self), indent=2) + "\n").encode(), mode=0o644)
 
@@ -110,9 +115,14 @@ def folder(name: str) -> Path:
     return paths.repo_root() / "build" / "port" / name
 
 
-def hold(name: str) -> AbstractContextManager[None]:
+@contextmanager
+def hold(name: str) -> Iterator[None]:
     """One run at a time works on a port."""
-    return lock.hold(folder(name).with_name(f".{name}.lock"))
+    with lock.hold(folder(name).with_name(f".{name}.lock")) as killed:
+        if killed:
+            Repository(folder(name) / "tree").unlock()
+            newset.take_back(name, folder(name) / "set")
+        yield
 
 
 def running() -> list[str]:
@@ -233,6 +243,8 @@ def go_on(port: Port, *, reviewed: bool, terminal: Terminal, offline: bool, skip
         Findings: replaced code differs, and `reviewed` is not given.
         PinMismatch: the old set is not the one that the port began with.
     """
+    if newset.installed(port.name, port.staging):
+        return _end(port, load_set(port.name))
     old = load_set(port.old)
     source = Source(old, given=None, offline=offline, terminal=terminal)
     made = plan.make(old, source.read)
@@ -248,6 +260,8 @@ def go_on(port: Port, *, reviewed: bool, terminal: Terminal, offline: bool, skip
         port = _leave_out(port, made, shop, "skipped") if skip else _resolved(port, made, shop)
     elif skip:
         raise UsageError("the port has not stopped at a patch", hint=f"patchset port --continue --to {port.name}")
+    else:
+        shop.reset(_tip(port, shop))  # of a pick that was cut off, half may lie there
     for number in range(port.position + 1, len(made.steps) + 1):
         name = made.steps[number - 1].patch.name
         if unmerged := shop.pick(number):
@@ -262,7 +276,14 @@ def go_on(port: Port, *, reviewed: bool, terminal: Terminal, offline: bool, skip
 
 
 def abort(name: str) -> None:
-    """Forgets a port; patches/ and overlay/ were never touched."""
+    """Forgets a port; patches/ and overlay/ were never touched.
+
+    Raises:
+        UsageError: a run was cut off after it had written the set, so there is nothing left to forget.
+    """
+    if newset.installed(name, folder(name) / "set"):
+        _end(load(name), load_set(name))
+        raise UsageError(f"{paths.set_dir(name)} is written already", hint="remove it and its overlay folder by hand")
     disk.remove(folder(name) / _FILE)
     shutil.rmtree(folder(name))
 
@@ -277,7 +298,7 @@ def _resolved(port: Port, made: plan.Plan, shop: Workshop) -> Port:
 def _done(port: Port, made: plan.Plan, shop: Workshop) -> Port:
     """Commits what the work tree holds as the next patch; one that changes nothing is absorbed."""
     name = made.steps[port.position].patch.name
-    before = port.kept[-1][1] if port.kept else shop.base
+    before = _tip(port, shop)
     after = shop.commit(name, before)
     if not shop.changed(before, after):
         return _leave_out(port, made, shop, "absorbed upstream")
@@ -287,11 +308,16 @@ def _done(port: Port, made: plan.Plan, shop: Workshop) -> Port:
 
 
 def _leave_out(port: Port, made: plan.Plan, shop: Workshop, why: str) -> Port:
-    shop.reset(port.kept[-1][1] if port.kept else shop.base)
     row = (made.steps[port.position].patch.name, why)
     port = replace(port, position=port.position + 1, dropped=(*port.dropped, row), stopped=())
     port.save()
+    shop.reset(_tip(port, shop))
     return port
+
+
+def _tip(port: Port, shop: Workshop) -> str:
+    """The commit of the last patch that is kept."""
+    return port.kept[-1][1] if port.kept else shop.base
 
 
 def _stop(port: Port, name: str, files: tuple[str, ...]) -> PatchDoesNotApply:
@@ -320,10 +346,14 @@ def _finish(port: Port, old: PatchSet, made: plan.Plan, shop: Workshop, fates: t
     files = manifest.measure(port.upstream, manifest.walk(port.upstream))
     written = newset.install(
         port.name, old, port.set_toml, files, dict(_patches(port, texts, shop)), fates, port.upstream,
-        port.folder / "set",
+        port.staging,
     )  # fmt: skip
+    return _end(port, written)
+
+
+def _end(port: Port, written: PatchSet) -> Done:
     disk.remove(port.folder / _FILE)
-    for leftover in (port.tree, port.upstream, port.folder / "set"):
+    for leftover in (port.tree, port.upstream, port.staging):
         shutil.rmtree(leftover)
     return Done(written, tuple(name for name, _ in port.kept), port.dropped, port.folder / "report.html")
 
