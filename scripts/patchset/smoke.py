@@ -80,6 +80,7 @@ def run(
     device: str,
     terminal: Terminal,
     only: str | None = None,
+    own: bool = False,
     offline: bool = False,
     patched: Path | None = None,
 ) -> SmokeReport:
@@ -90,13 +91,14 @@ def run(
         device: "cpu" for the NPU's stand-in, "npu" for real ones.
         terminal: where progress goes.
         only: a pytest -k expression.
+        own: leave out the tests of what all sets have alike.
         offline: use the caches alone.
         patched: a folder that holds the patched package, to test in the place of the build tree.
 
     Raises:
         UsageError, Unavailable, Findings: as `run_tests`.
     """
-    select = ["-k", only] if only else []
+    select = (["-k", only] if only else []) + (["-m", "not shared"] if own else [])
     cases, log = run_tests(
         patch_set,
         device=device,

@@ -36,6 +36,8 @@ raise RuntimeError("Connection closed by peer" if rank else "no such operator")
 """
 FAILS_TO_START = 'raise RuntimeError("EnforceNotMet: op.preamble.length <= op.nbytes")'
 
+pytestmark = pytest.mark.shared
+
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:

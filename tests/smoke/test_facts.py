@@ -10,6 +10,8 @@ import pytest
 from conftest import Facts
 from job import Tree
 
+pytestmark = pytest.mark.shared
+
 FACTS = Facts(absent=frozenset({"D1", "test_a_part"}), unreachable=frozenset({"D5"}), lives=frozenset({"qwen3_moe, T"}))
 
 

@@ -22,6 +22,7 @@ def add(menu: Menu) -> None:
     menu.device(one)
     menu.offline(one)
     one.add_argument("--only", metavar="EXPRESSION", help="run the tests that pytest -k EXPRESSION selects")
+    one.add_argument("--own", action="store_true", help="leave out the tests of what all sets have alike")
     one.add_argument(
         "--installed",
         type=Path,
@@ -64,6 +65,7 @@ def smoke(arguments: argparse.Namespace, terminal: Terminal) -> int:
         device=arguments.device,
         terminal=terminal,
         only=arguments.only,
+        own=arguments.own,
         offline=arguments.offline,
         patched=patched,
     )
