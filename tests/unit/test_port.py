@@ -257,9 +257,22 @@ def test_a_release_that_does_not_say_its_pins(
 def test_a_series_that_changes_under_a_port(releases: Releases, capsys: pytest.CaptureFixture[str]) -> None:
     releases.offer({RUNNER: OVERLAPPING})
     assert releases.port() == 3
-    releases.world.overlay({f"{PACKAGE}/data_parallel/plan.py": "answer = 43\n"})
+    patch = releases.world.folder / releases.world.names[-1]
+    patch.write_text(patch.read_text().replace("Why:", "Why, now:", 1))
+    releases.world.record()
     assert releases.world.run("port", "--continue") == 5
     assert "has changed since the port began" in capsys.readouterr().err
+
+
+def test_the_overlay_may_be_mended_under_a_port(releases: Releases) -> None:
+    releases.offer({RUNNER: OVERLAPPING})
+    assert releases.port() == 3
+    mended = "answer = 43\n"
+    releases.world.overlay({f"{PACKAGE}/data_parallel/plan.py": mended})
+    resolve(releases, FIRST)
+    assert releases.world.run("port", "--continue") == 3
+    assert releases.world.run("port", "--skip") == 0
+    assert (releases.world.root / "overlay" / "shared" / PACKAGE / "data_parallel" / "plan.py").read_text() == mended
 
 
 def test_a_state_that_cannot_be_read_can_be_aborted(releases: Releases) -> None:

@@ -42,7 +42,7 @@ class Port:
     Attributes:
         old: the set that is carried.
         name: the new set's.
-        series: digest of the old set's plan; another one needs a new start.
+        series: digest of the old set's patches; others need a new start. The overlay may change: a porter mends it.
         set_toml: the new set's, without a result.
         renames: new paths of the old upstream's files.
         position: how many patches of the old series are done.
@@ -224,7 +224,7 @@ def start(old_name: str, name: str, *, ascend: str, commit: str, terminal: Termi
     place = folder(name)
     (place / "report.json").write_text(json.dumps(found.report.as_dict(), indent=2) + "\n", encoding="utf-8")
     (place / "report.html").write_text(report.page(found.report), encoding="utf-8")
-    Port(old_name, name, found.plan.series, text, tuple(found.shop.renames.items())).save()
+    Port(old_name, name, _series(found.plan), text, tuple(found.shop.renames.items())).save()
     return found.report
 
 
@@ -248,11 +248,11 @@ def go_on(port: Port, *, reviewed: bool, terminal: Terminal, offline: bool, skip
     old = load_set(port.old)
     source = Source(old, given=None, offline=offline, terminal=terminal)
     made = plan.make(old, source.read)
-    if made.series != port.series:
+    if _series(made) != port.series:
         raise PinMismatch(
             f"the series of {port.old}",
             expected=port.series,
-            found=made.series,
+            found=_series(made),
             hint=f"it has changed since the port began: patchset port --abort --to {port.name}, then again",
         )
     shop = Workshop(port.tree, port.name, dict(port.renames))
@@ -273,6 +273,10 @@ def go_on(port: Port, *, reviewed: bool, terminal: Terminal, offline: bool, skip
     if not reviewed:
         _refuse_unread(port, fates)
     return _finish(port, old, made, shop, fates)
+
+
+def _series(made: plan.Plan) -> str:
+    return manifest.digest({step.patch.name: step.patch.sha256 for step in made.steps})
 
 
 def abort(name: str) -> None:
