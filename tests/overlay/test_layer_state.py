@@ -12,7 +12,7 @@ import pytest
 import torch
 from vllm import forward_context
 
-from vllm_ascend.data_parallel.layer_state import releases_comm_tensors
+from vllm_ascend.data_parallel.layer_state import released, releases_comm_tensors
 
 
 class Holder:
@@ -71,3 +71,16 @@ def test_what_was_there_before_stays(layer: Layer) -> None:
     assert owner.expert_ids is ids
     assert owner.topk_ids is None
     assert owner.splits == [1, 2]
+
+
+def test_one_object_alone() -> None:
+    holder, seen = Holder(), []
+
+    def dispatch(x: torch.Tensor) -> torch.Tensor:
+        holder.topk_ids = x + 1
+        seen.append(weakref.ref(holder.topk_ids))
+        return x
+
+    assert released(holder)(dispatch)(torch.ones(3)).tolist() == [1, 1, 1]
+    assert holder.topk_ids is None
+    assert seen[0]() is None

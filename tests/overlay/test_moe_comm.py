@@ -108,3 +108,17 @@ def test_the_fused_kernel_takes_the_dispatcher_of_its_release(has_dispatcher: bo
     choice = select_moe_comm(8, True, config)
     assert (choice.custom, choice.dispatcher) == (MoEComm.FUSED_ALL_GATHER_EP, dispatcher)
     assert select_moe_comm(8, True, replace(config, ep_size=1)).dispatcher is MoEComm.NAIVE_MULTICAST
+
+
+def test_a_release_without_a_choice_for_generic_layers_broadcasts_their_rows() -> None:
+    config = MoECommConfig("A2", 16, CAPACITY, generic_layers_choose=False)
+    assert {select_moe_comm(rows, False, config).generic for rows in (1, 8192)} == {MoEComm.NAIVE_MULTICAST}
+    assert select_moe_comm(1, False, config).custom is MoEComm.MC2
+
+
+@pytest.mark.parametrize(
+    ("rows", "with_prefill", "state"), [(4, True, "All2AllSeq"), (4, False, "MC2"), (513, False, "All2AllSeq")]
+)
+def test_the_all_to_all_of_0_10_0_takes_the_place_of_the_other(rows: int, with_prefill: bool, state: str) -> None:
+    config = MoECommConfig("A2", 16, CAPACITY, all_to_all_seq=True)
+    assert select_moe_comm(rows, with_prefill, config).fused_moe_state == state

@@ -9,9 +9,10 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vllm.config import CUDAGraphMode
 
 from vllm_ascend.data_parallel import runner as runner_module
+from vllm_ascend.data_parallel import upstream
+from vllm_ascend.data_parallel.graphs import GRAPH, NO_GRAPH
 from vllm_ascend.data_parallel.metadata import BitFields, LocalBatch
 from vllm_ascend.data_parallel.moe_comm import MoEComm, MoECommChoice, MoECommConfig, select_moe_comm
 from vllm_ascend.data_parallel.plan import StepPlan
@@ -44,7 +45,7 @@ class Rank(DataParallelStep):
         self.dp_rank, self.dp_size = dp_rank, dp_size
         self.use_aclgraph = deployment.use_aclgraph and not deployment.torchair
         self.aclgraph_batch_sizes = GRAPH_SIZES
-        self.aclgraph_dispatcher = SimpleNamespace(dispatch=lambda key: (CUDAGraphMode.PIECEWISE, key))
+        self.aclgraph_dispatcher = SimpleNamespace(dispatch=lambda key: (GRAPH, key))
         self.vllm_config = SimpleNamespace(pad_for_cudagraph=padded)
         self.is_kv_producer = deployment.kv_role in ("kv_producer", "kv_both")
         self.is_kv_consumer = deployment.kv_role in ("kv_consumer", "kv_both")
@@ -87,7 +88,7 @@ def run_step(deployment: Deployment, schedule: list[Work]) -> list[Rank]:
     kind = TorchairRank if deployment.torchair else Rank
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runner_module, "moe_comm_config", lambda *_: deployment.moe)
-        patch.setattr(runner_module, "lmhead_tp_enable", lambda: deployment.lmhead_tp)
+        patch.setattr(upstream, "lm_head_parallel", lambda: deployment.lmhead_tp)
         ranks = [kind(deployment, rank, len(schedule)) for rank in range(len(schedule))]
         fields = BitFields(len(ranks), MAX_NUM_TOKENS)
         packed = [fields.pack(rank.bring(work), rank.dp_rank) for rank, work in zip(ranks, schedule)]
@@ -170,13 +171,13 @@ def test_a_rank_leaves_its_graph_when_another_s_batch_fits_none() -> None:
     graph = Deployment(MoECommConfig("A2", 1, 512))
     ranks = run_step(graph, [Work(1000, with_prefill=True), Work(3)])
     assert [rank.step.num_input_tokens for rank in ranks] == [1000, 3]
-    assert [rank._dispatch_graph(3)[0] for rank in ranks] == [CUDAGraphMode.NONE] * 2
+    assert [rank._dispatch_graph(3)[0] for rank in ranks] == [NO_GRAPH] * 2
 
 
 def test_an_idle_rank_replays_the_graph_of_the_busy_ones() -> None:
     ranks = run_step(Deployment(MoECommConfig("A2", 1, 512)), [Work(3), Work(idle=True)])
     assert [rank.step.num_input_tokens for rank in ranks] == [4, 4]
-    assert [rank._dispatch_graph(4)[0] for rank in ranks] == [CUDAGraphMode.PIECEWISE] * 2
+    assert [rank._dispatch_graph(4)[0] for rank in ranks] == [GRAPH] * 2
 
 
 @pytest.mark.parametrize(("kv_role", "with_prefill"), [("kv_producer", True), ("kv_both", False), ("", False)])
@@ -191,12 +192,12 @@ def test_only_a_pure_producer_calls_its_idle_step_a_prefill_and_all_ranks_know(
 def test_warm_up_runs_eager_and_capture_runs_in_the_graph_it_captures() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runner_module, "moe_comm_config", lambda *_: MoECommConfig("A2", 1, 512))
-        patch.setattr(runner_module, "lmhead_tp_enable", lambda: False)
+        patch.setattr(upstream, "lm_head_parallel", lambda: False)
         rank = Rank(Deployment(MoECommConfig("A2", 1, 512)), 0, 1)
         rank.graphs_captured = False
         assert not rank._dummy_step(2048, True, None).use_graph
-        assert not rank._dummy_step(8, False, CUDAGraphMode.NONE).use_graph
-        captured = rank._dummy_step(8, False, CUDAGraphMode.PIECEWISE)
+        assert not rank._dummy_step(8, False, NO_GRAPH).use_graph
+        captured = rank._dummy_step(8, False, GRAPH)
         assert captured.use_graph
         assert captured.num_input_tokens == 8
         assert not rank._dummy_step(8, False, None).use_graph

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Optional
 
 import vllm_ascend.envs as envs_ascend
 from vllm.distributed import get_ep_group
@@ -11,7 +11,7 @@ from vllm_ascend.ascend_config import get_ascend_config
 from vllm_ascend.utils import get_ascend_soc_version
 
 from vllm_ascend.data_parallel import upstream
-from vllm_ascend.data_parallel.moe_comm import MC2_MIN_EP_SIZE, MoECommConfig
+from vllm_ascend.data_parallel.moe_comm import MC2_MIN_EP_SIZE, MoECommConfig, mc2_capacity
 
 # Routed experts of DeepSeek V3 and R1, by which upstream recognises the models of its fused all-gather kernel.
 DEEPSEEK_V3_ROUTED_EXPERTS = 256
@@ -25,19 +25,27 @@ def _soc() -> str:
         return "UNDEFINED"
 
 
-def moe_comm_config(vllm_config: Any, mc2_capacity: int) -> MoECommConfig:
-    """The deployment's static facts. ``mc2_capacity`` is in tokens per DP rank, 0 where MC2 has no mask to run with."""
+def moe_comm_config(vllm_config: Any, capacity: Optional[int] = None) -> MoECommConfig:
+    """The deployment's static facts.
+
+    ``capacity`` is MC2's in tokens per DP rank, 0 where it has no mask to run with; None for what its kernel takes. A
+    switch that a release does not have is off there.
+    """
     ascend_config = get_ascend_config()
     routed_experts = getattr(vllm_config.model_config.hf_config, "n_routed_experts", None)
     soc = _soc()
+    if capacity is None:
+        capacity = mc2_capacity(soc, vllm_config.parallel_config.tensor_parallel_size)
     return MoECommConfig(
         soc=soc,
         ep_size=get_ep_group().world_size if vllm_config.parallel_config.enable_expert_parallel else 1,
-        mc2_capacity=mc2_capacity,
-        layers_pad=not ascend_config.enable_shared_expert_dp,
+        mc2_capacity=capacity,
+        layers_pad=not getattr(ascend_config, "enable_shared_expert_dp", False),
         compiled_decode=ascend_config.torchair_graph_config.enabled,
         fused_all_gather_ep=bool(envs_ascend.VLLM_ENABLE_FUSED_EXPERTS_ALLGATHER_EP)
         and routed_experts == DEEPSEEK_V3_ROUTED_EXPERTS,
         all_gather_ep_has_dispatcher=upstream.ALL_GATHER_EP_HAS_DISPATCHER,
+        all_to_all_seq=bool(getattr(envs_ascend, "VLLM_ASCEND_ENABLE_MOE_ALL2ALL_SEQ", False)),
+        generic_layers_choose=upstream.GENERIC_LAYERS_CHOOSE,
         generic_mc2_min_ep_size=upstream.GENERIC_MC2_MIN_EP_SIZE.get(soc, MC2_MIN_EP_SIZE),
     )

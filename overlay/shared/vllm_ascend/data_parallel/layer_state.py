@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, contextmanager
 from functools import wraps
 from typing import Any, Callable, Iterator, TypeVar
 
@@ -27,15 +28,22 @@ def releases_comm_tensors(forward: Forward) -> Forward:
 
     @wraps(forward)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        layer = args[0]
-        before = [(owner, dict(vars(owner))) for owner in _comm_objects(layer)]
-        try:
+        with ExitStack() as stack:
+            for owner in _comm_objects(args[0]):
+                stack.enter_context(released(owner))
             return forward(*args, **kwargs)
-        finally:
-            for owner, attributes in before:
-                _restore_tensors(owner, attributes)
 
     return wrapper  # type: ignore[return-value]
+
+
+@contextmanager
+def released(owner: Any) -> Iterator[None]:
+    """A block, or the call of a function that this decorates, after which ``owner`` drops the tensors it took on."""
+    before = dict(vars(owner))
+    try:
+        yield
+    finally:
+        _restore_tensors(owner, before)
 
 
 def _comm_objects(layer: Any) -> Iterator[Any]:

@@ -45,6 +45,7 @@ class MoEComm(Enum):
 
     ALL_GATHER = MoECommMethod("allgathercommimpl", "AllGather", "TokenDispatcherWithAllGather")
     ALL_TO_ALL = MoECommMethod("alltoallcommimpl", "All2All", "TokenDispatcherWithAll2AllV")
+    ALL_TO_ALL_SEQ = MoECommMethod(None, "All2AllSeq", None)
     MC2 = MoECommMethod("mc2commimpl", "MC2", "TokenDispatcherWithMC2")
     NAIVE_MULTICAST = MoECommMethod(None, "NaiveMulticast", "TokenDispatcherWithAllGather")
     FUSED_ALL_GATHER_EP = MoECommMethod(None, "AllGatherEP", None)
@@ -58,8 +59,9 @@ class MoECommConfig:
     ``layers_pad`` says that MoE layers pad their rows for MC2 themselves; those of upstream's shared-expert DP do not.
     ``compiled_decode`` marks TorchAir, whose decode graphs cannot hold an all-to-all. ``fused_all_gather_ep`` is
     upstream's opt-in kernel for DeepSeek V3 and R1, ``all_gather_ep_has_dispatcher`` whether its layers exchange tokens
-    through the all-gather dispatcher. ``generic_mc2_min_ep_size`` is the fewest expert-parallel ranks for which generic
-    layers run MC2.
+    through the all-gather dispatcher. ``all_to_all_seq`` is upstream's opt-in all-to-all of vllm-ascend 0.10.0.
+    ``generic_layers_choose`` says that generic layers look the method up, and ``generic_mc2_min_ep_size`` is the fewest
+    expert-parallel ranks for which they run MC2.
     """
 
     soc: str
@@ -69,6 +71,8 @@ class MoECommConfig:
     compiled_decode: bool = False
     fused_all_gather_ep: bool = False
     all_gather_ep_has_dispatcher: bool = False
+    all_to_all_seq: bool = False
+    generic_layers_choose: bool = True
     generic_mc2_min_ep_size: int = MC2_MIN_EP_SIZE
 
     @property
@@ -128,6 +132,8 @@ def select_moe_comm(max_num_tokens: int, with_prefill: bool, config: MoECommConf
 
 def _generic(max_num_tokens: int, config: MoECommConfig) -> MoEComm:
     """Generic layers live inside ACL graphs, captured once per size: a choice that depends on size alone."""
+    if not config.generic_layers_choose:
+        return MoEComm.NAIVE_MULTICAST
     if not config.generic_mc2_available:
         return MoEComm.ALL_GATHER
     if max_num_tokens <= config.mc2_capacity:
@@ -139,8 +145,7 @@ def _custom(max_num_tokens: int, with_prefill: bool, config: MoECommConfig) -> M
     """Custom layers run eager, or compiled by TorchAir for decode."""
     if config.ep_size == 1:
         return MoEComm.NAIVE_MULTICAST if with_prefill else MoEComm.ALL_GATHER
+    all_to_all = MoEComm.ALL_TO_ALL_SEQ if config.all_to_all_seq else MoEComm.ALL_TO_ALL
     if with_prefill or not config.mc2_available:
-        return MoEComm.ALL_TO_ALL
-    if config.compiled_decode or max_num_tokens <= config.mc2_capacity:
-        return MoEComm.MC2
-    return MoEComm.ALL_TO_ALL
+        return all_to_all
+    return MoEComm.MC2 if config.compiled_decode or max_num_tokens <= config.mc2_capacity else all_to_all

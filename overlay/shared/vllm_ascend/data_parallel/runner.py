@@ -10,16 +10,14 @@ from typing import Any, Optional
 import torch
 import torch_npu
 import vllm_ascend.envs as envs_ascend
-from vllm.config import CUDAGraphMode
 from vllm.distributed.parallel_state import get_dp_group
-from vllm.forward_context import BatchDescriptor
 from vllm.logger import logger
-from vllm_ascend.utils import lmhead_tp_enable
 
 from vllm_ascend.data_parallel import upstream
 from vllm_ascend.data_parallel.flight import NO_FLIGHT, Flight
 from vllm_ascend.data_parallel.forward_context import moe_comm_config
 from vllm_ascend.data_parallel.graph_sizes import DecodeLimits, decode_graph_sizes
+from vllm_ascend.data_parallel.graphs import NO_GRAPH, StepGraph
 from vllm_ascend.data_parallel.metadata import LocalBatch, StepMetadata
 from vllm_ascend.data_parallel.moe_comm import select_moe_comm
 from vllm_ascend.data_parallel.plan import StepPlan
@@ -29,7 +27,7 @@ from vllm_ascend.data_parallel.synchronizer import MetadataSynchronizer, Pending
 from vllm_ascend.data_parallel.watching import join
 
 
-class DataParallelStep:
+class DataParallelStep(StepGraph):
     """Mixin of ``NPUModelRunner``: one synchronisation and one plan for every real, idle, profiling or capture step.
 
     ``step`` is the plan of the step in hand; drafters read it instead of synchronising again.
@@ -41,13 +39,12 @@ class DataParallelStep:
     vllm_config: Any
     use_aclgraph: bool
     aclgraph_batch_sizes: list[int]
-    aclgraph_dispatcher: Any
     is_kv_producer: bool
     is_kv_consumer: bool
     mc2_tokens_capacity: int
     max_num_tokens: int
     max_num_reqs: int
-    uniform_decode_query_len: int
+    decode_token_per_req: int
     _dummy_run: Any
 
     step: StepPlan
@@ -90,28 +87,21 @@ class DataParallelStep:
         """Issue the step of a batch that the scheduler made."""
         return self._issue_step(LocalBatch(num_tokens, with_prefill, enable_dbo, self._fits_graph(num_tokens)))
 
-    def _dummy_step(self, num_tokens: int, with_prefill: bool, graph_mode: Optional[CUDAGraphMode]) -> StepPlan:
+    def _dummy_step(self, num_tokens: int, with_prefill: bool, graph_mode: Any) -> StepPlan:
         """Decide an idle, profiling or capture step.
 
-        ``graph_mode`` None is an idle or profiling step: it replays a graph where the other ranks do. A pure KV
-        producer calls its idle steps prefills, as all of its real ones are; it must say so before the ranks agree.
+        ``graph_mode`` is the release's ``GRAPH`` or ``NO_GRAPH``; None is an idle or profiling step: it replays a graph
+        where the other ranks do. A pure KV producer calls its idle steps prefills, as all of its real ones are; it must
+        say so before the ranks agree.
         """
         if self.is_kv_producer and not self.is_kv_consumer:
             with_prefill = True
         if graph_mode is None:
             graph_usable = self.graphs_captured and self._fits_graph(num_tokens)
         else:
-            graph_usable = graph_mode != CUDAGraphMode.NONE
+            graph_usable = graph_mode != NO_GRAPH
         batch = LocalBatch(num_tokens, with_prefill, graph_usable=graph_usable)
         return self._await_step(self._issue_step(batch))
-
-    def _dispatch_graph(self, num_tokens: int) -> tuple[CUDAGraphMode, Optional[BatchDescriptor]]:
-        """Graph mode and key for ``num_tokens`` rows: eager unless every rank replays."""
-        if not self.step.use_graph:
-            return CUDAGraphMode.NONE, None
-        return self.aclgraph_dispatcher.dispatch(  # type: ignore[no-any-return]
-            BatchDescriptor(num_tokens=num_tokens, uniform_decode=False)
-        )
 
     @property
     def lmhead_rows(self) -> int:
@@ -121,13 +111,13 @@ class DataParallelStep:
         every request with all of its draft tokens.
         """
         if self.step.with_prefill:
-            return self.max_num_reqs * self.uniform_decode_query_len
+            return self.max_num_reqs * self.decode_token_per_req
         return self.step.num_input_tokens
 
     def _profile_forward(self) -> torch.Tensor:
         """Run the largest batch of every communication that serving can choose; hidden states of the largest of all."""
         config = moe_comm_config(self.vllm_config, self.mc2_tokens_capacity)
-        decode_tokens = self.max_num_reqs * self.uniform_decode_query_len
+        decode_tokens = self.max_num_reqs * self.decode_token_per_req
         for one in profile_passes(self.max_num_tokens, decode_tokens, config):
             hidden_states = self._dummy_run(one.num_tokens, with_prefill=one.with_prefill)
             peak = torch_npu.npu.memory_stats()["allocated_bytes.all.peak"]
@@ -151,7 +141,7 @@ class DataParallelStep:
         if self.dp_size == 1:
             return None
         # lm-head parallelism gathers one row a request, and a decode step has as many rows as the largest rank.
-        if lmhead_tp_enable() and not metadata.with_prefill:
+        if upstream.lm_head_parallel() and not metadata.with_prefill:
             return largest
         config = moe_comm_config(self.vllm_config, self.mc2_tokens_capacity)
         choice = select_moe_comm(largest, metadata.with_prefill, config)

@@ -3,11 +3,21 @@
 
 from __future__ import annotations
 
+from vllm_ascend.utils import lmhead_tp_enable
+
 # Fewest expert-parallel ranks for which generic MoE layers run MC2, by the name of the AscendSocVersion.
 GENERIC_MC2_MIN_EP_SIZE = {"A2": 16, "A3": 2}
 
 # Whether layers whose state is AllGatherEP exchange their tokens through the all-gather dispatcher.
 ALL_GATHER_EP_HAS_DISPATCHER = True
+
+# Whether generic MoE layers look the step's communication up; otherwise each broadcasts its rows to all ranks.
+GENERIC_LAYERS_CHOOSE = True
+
+
+def lm_head_parallel() -> bool:
+    """Whether the lm head is split over a group of its own."""
+    return bool(lmhead_tp_enable())
 
 
 def torchair_splits_rows(soc: str) -> bool:
