@@ -81,3 +81,53 @@ def test_a_shape_that_depends_on_data_is_refused() -> None:
 def test_replay_without_capture() -> None:
     with pytest.raises(RuntimeError, match="not captured"):
         torch.npu.NPUGraph().replay()
+
+
+def test_a_replay_waits_for_the_arguments_of_its_tasks() -> None:
+    """As upstream's full decode graphs do: replay, new lengths, then the event for which the graph waits."""
+    cache = torch.randn(2, 4, 1, 8)
+    query, out, after = torch.randn(2, 1, 8), torch.zeros(2, 1, 8), torch.zeros(2, 1, 8)
+    tables, event, graph = torch.tensor([[0], [1]]), torch.npu.ExternalEvent(), torch.npu.NPUGraph()
+    stream = torch.npu.Stream()
+    given, both = (query, cache, cache, 1, 1, 1.0, tables), torch.tensor([1, 1], dtype=torch.int32)
+    workspace = torch_npu._npu_paged_attention_get_workspace(*given, both, out)
+
+    def attend(lengths: list[int]) -> None:
+        lens = torch.tensor(lengths, dtype=torch.int32)
+        torch_npu._npu_paged_attention(*given, lens, out=out, workspace=workspace)
+
+    with torch.inference_mode(), torch.npu.graph(graph):
+        event.wait(stream)
+        event.reset(stream)
+        torch.npu.graph_task_group_begin(stream)
+        attend([1, 1])
+        tasks = torch.npu.graph_task_group_end(stream)
+        after.copy_(out)
+    attend([4, 3])
+    want = out.clone()
+    for lengths in ([4, 3], [2, 1], [4, 3]):
+        after.zero_()
+        graph.replay()
+        assert not after.any(), "it waits"
+        torch.npu.graph_task_update_begin(stream, tasks)
+        attend(lengths)
+        torch.npu.graph_task_update_end(stream)
+        assert not after.any(), "an update runs nothing"
+        event.record(stream)
+        assert torch.equal(after, want) is (lengths == [4, 3])
+
+
+def test_tasks_are_updated_as_they_were_captured() -> None:
+    graph, stream, x = torch.npu.NPUGraph(), torch.npu.Stream(), torch.ones(2, 2)
+    with torch.inference_mode(), torch.npu.graph(graph):
+        torch.npu.graph_task_group_begin(stream)
+        torch_npu.npu_swiglu(x)
+        tasks = torch.npu.graph_task_group_end(stream)
+    torch.npu.graph_task_update_begin(stream, tasks)
+    try:
+        with pytest.raises(RuntimeError, match="updates a task"):
+            torch_npu.npu_rms_norm(x, x[0], 1e-6)
+    finally:
+        torch.npu.graph_task_update_end(stream)
+    with pytest.raises(RuntimeError, match="outside of a capture"):
+        torch.npu.graph_task_group_begin(stream)

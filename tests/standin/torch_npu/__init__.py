@@ -23,6 +23,7 @@ from torch_npu.ops.attention import (
     _npu_flash_attention_qlens,
     _npu_flash_attention_unpad,
     _npu_paged_attention,
+    _npu_paged_attention_get_workspace,
     _npu_paged_attention_splitfuse,
     npu_incre_flash_attention,
 )

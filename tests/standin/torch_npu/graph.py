@@ -11,12 +11,15 @@ operation that
 - a collective, recorded by collectives.py through ``node`` as one call.
 The Python custom operations of vLLM (``vllm::*``) are opened, for the kernels they launch are what a device captures.
 A read by the host during a capture is an error, as on a device.
+
+A graph may wait for an event of the outside (``ExternalEvent``), and the host may give the calls of a task group other
+arguments before it records that event. A replay stops at such a wait and goes on where the event is recorded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -34,6 +37,7 @@ _HOST_READS = frozenset(
     }
 )
 _OPENED = "vllm"
+_KERNELS = frozenset({"npu", "atb"})
 
 _recorder: _Recorder | None = None
 replaying = False
@@ -47,9 +51,12 @@ def _storage(tensor: torch.Tensor) -> int:
     return tensor.untyped_storage()._cdata
 
 
-@dataclass(frozen=True)
+@dataclass
 class Node:
-    """One recorded call, and the tensors that hold its results (those that are not part of an argument's memory)."""
+    """One recorded call, and the tensors that hold its results (those that are not part of an argument's memory).
+
+    The host may give it other arguments between two replays: see ``graph_task_update_begin``.
+    """
 
     function: Callable[..., Any]
     args: tuple[Any, ...]
@@ -72,6 +79,20 @@ class Node:
                 held.copy_(values[index])
 
 
+@dataclass(frozen=True)
+class Wait:
+    """A place where a replay stops until an event has been recorded."""
+
+    event: Any
+
+
+@dataclass(frozen=True)
+class Reset:
+    """Makes an event one that has not been recorded."""
+
+    event: Any
+
+
 def _make_node(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> Node:
     given = {_storage(tensor) for tensor in _tensors((args, kwargs))}
     results = tuple((i, t) for i, t in enumerate(_tensors(result)) if _storage(t) not in given)
@@ -87,9 +108,10 @@ def _writes(function: Any) -> bool:
 class _Recorder(TorchDispatchMode):
     """Appends a node for each operation that reaches the dispatcher."""
 
-    def __init__(self, nodes: list[Node]) -> None:
+    def __init__(self, nodes: list[Node | Wait | Reset]) -> None:
         super().__init__()
         self._nodes = nodes
+        self.group: TaskGroup | None = None
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -102,7 +124,13 @@ class _Recorder(TorchDispatchMode):
         made = _make_node(func, args, kwargs, result)
         if made.results or _writes(func):  # else a view
             self._nodes.append(made)
+            if self.group is not None and func.namespace in _KERNELS:
+                self.group.nodes.append(made)
         return result
+
+    def record_event(self, node: Wait | Reset) -> None:
+        """Adds what is neither computed nor communicated."""
+        self._nodes.append(node)
 
     def record_call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Runs a Python function as one node."""
@@ -123,11 +151,25 @@ def is_current_stream_capturing() -> bool:
     return _recorder is not None
 
 
+def wait_in_graph(event: Any) -> bool:
+    """Makes the graph that is being captured wait for ``event``; whether there is one."""
+    if _recorder is not None:
+        _recorder.record_event(Wait(event))
+    return _recorder is not None
+
+
+def reset_in_graph(event: Any) -> bool:
+    """Makes the graph that is being captured reset ``event``; whether there is one."""
+    if _recorder is not None:
+        _recorder.record_event(Reset(event))
+    return _recorder is not None
+
+
 class NPUGraph:
     """A recorded sequence of calls."""
 
     def __init__(self) -> None:
-        self._nodes: list[Node] = []
+        self._nodes: list[Node | Wait | Reset] = []
         self._captured = False
         self._mode: _Recorder | None = None
 
@@ -148,15 +190,26 @@ class NPUGraph:
         self._captured = True
 
     def replay(self) -> None:
-        """Raises RuntimeError before a capture."""
-        global replaying
+        """Runs up to the first event that has not been recorded, and on from there when it is.
+
+        Raises RuntimeError before a capture.
+        """
         if not self._captured:
             raise RuntimeError("replay of a graph that was not captured")
+        self._go_on(iter(self._nodes))
+
+    def _go_on(self, nodes: Iterator[Node | Wait | Reset]) -> None:
+        global replaying
         replaying = True
         try:
             with torch.inference_mode():  # as on a device, nothing of a replay is part of a backward pass
-                for recorded in self._nodes:
-                    recorded.run()
+                for recorded in nodes:
+                    if isinstance(recorded, Node):
+                        recorded.run()
+                    elif isinstance(recorded, Reset):
+                        recorded.event.forget()
+                    elif recorded.event.pending(lambda: self._go_on(nodes)):
+                        return
         finally:
             replaying = False
 
@@ -189,9 +242,59 @@ def graph_pool_handle() -> tuple[int, int]:
     return (0, 0)
 
 
+@dataclass(frozen=True)
+class TaskGroup:
+    """The calls of a graph whose arguments the host may change."""
+
+    nodes: list[Node] = field(default_factory=list)
+
+
+class _Updater(TorchDispatchMode):
+    """Takes calls for new arguments of a group's calls, in order, and runs none."""
+
+    def __init__(self, group: TaskGroup) -> None:
+        super().__init__()
+        self._nodes = iter(group.nodes)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.namespace not in _KERNELS:  # what prepares the arguments
+            return func(*args, **(kwargs or {}))
+        node = next(self._nodes, None)
+        if node is None or node.function is not func:
+            raise RuntimeError(f"{func} updates a task that was captured as {node and node.function}")
+        node.args, node.kwargs = args, kwargs or {}
+        return None
+
+
+_updater: _Updater | None = None
+
+
 def graph_task_group_begin(stream: Any) -> None:
-    """Marks kernels whose parameters a replay may update; replays here read the current ones anyway."""
+    """Begins the calls of which a replay may get other arguments."""
+    if _recorder is None or _recorder.group is not None:
+        raise RuntimeError("a task group begins outside of a capture, or in another group")
+    _recorder.group = TaskGroup()
 
 
-def graph_task_group_end(stream: Any) -> int:
-    return 0
+def graph_task_group_end(stream: Any) -> TaskGroup:
+    """The group that ends here."""
+    if _recorder is None or _recorder.group is None:
+        raise RuntimeError("no task group has begun")
+    group, _recorder.group = _recorder.group, None
+    return group
+
+
+def graph_task_update_begin(stream: Any, handle: TaskGroup) -> None:
+    """From here on calls give a group's calls new arguments, and are not run."""
+    global _updater
+    _updater = _Updater(handle)
+    _updater.__enter__()
+
+
+def graph_task_update_end(stream: Any) -> None:
+    """Raises RuntimeError without a beginning."""
+    global _updater
+    if _updater is None:
+        raise RuntimeError("graph_task_update_end without graph_task_update_begin")
+    _updater.__exit__(None, None, None)
+    _updater = None

@@ -16,6 +16,8 @@ from torch_npu.graph import (
     graph_pool_handle,
     graph_task_group_begin,
     graph_task_group_end,
+    graph_task_update_begin,
+    graph_task_update_end,
     is_current_stream_capturing,
 )
 from torch_npu.npu import config, memory
@@ -57,6 +59,8 @@ __all__ = [
     "graph_pool_handle",
     "graph_task_group_begin",
     "graph_task_group_end",
+    "graph_task_update_begin",
+    "graph_task_update_end",
     "is_available",
     "is_current_stream_capturing",
     "is_initialized",

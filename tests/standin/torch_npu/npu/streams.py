@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from torch_npu import graph
+
 # Told when the host waits for the device; set by trace.py, else None.
 on_host_wait: Callable[[str], None] | None = None
 
@@ -49,7 +51,34 @@ class Event:
 
 
 class ExternalEvent(Event):
-    """An event that a captured graph may wait on."""
+    """An event that a captured graph may wait for; the host records it, before or after the graph has come there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waiting: Callable[[], None] | None = None
+
+    def record(self, stream: Any = None) -> None:
+        super().record(stream)
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting()
+
+    def wait(self, stream: Any = None) -> None:
+        graph.wait_in_graph(self)
+
+    def reset(self, stream: Any = None) -> None:
+        if not graph.reset_in_graph(self):
+            self.forget()
+
+    def forget(self) -> None:
+        """Makes it an event that has not been recorded."""
+        super().reset()
+
+    def pending(self, then: Callable[[], None]) -> bool:
+        """Whether it has yet to be recorded; ``then`` is called when it is."""
+        if self._time is None:
+            self._waiting = then
+        return self._time is None
 
 
 class Stream:

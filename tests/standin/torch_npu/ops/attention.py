@@ -114,7 +114,7 @@ def _npu_flash_attention_unpad(
 
 @npu_op(
     "_npu_paged_attention(Tensor query, Tensor key_cache, Tensor value_cache, int num_kv_heads, int num_heads, "
-    "float scale_value, Tensor block_table, Tensor context_lens, Tensor(a!) out) -> ()",
+    "float scale_value, Tensor block_table, Tensor context_lens, Tensor(a!) out, Tensor? workspace=None) -> ()",
     reads_data=True,
 )
 def _npu_paged_attention(
@@ -127,6 +127,7 @@ def _npu_paged_attention(
     block_table: Tensor,
     context_lens: Tensor,
     out: Tensor,
+    workspace: Tensor | None = None,
 ) -> None:
     """Decode: one token a sequence. query [sequences or more, heads, d], caches [blocks, block_size, kv_heads, d],
     block_table [sequences, blocks], context_lens [sequences] -> the first rows of out; further rows are padding."""
@@ -137,6 +138,25 @@ def _npu_paged_attention(
         )
         attended, _ = attend(query[row].view(1, num_heads, -1), key, value, scale_value, None)
         out[row] = attended.view_as(out[row])
+
+
+@npu_op(
+    "_npu_paged_attention_get_workspace(Tensor query, Tensor key_cache, Tensor value_cache, int num_kv_heads, int "
+    "num_heads, float scale_value, Tensor block_table, Tensor context_lens, Tensor out) -> Tensor"
+)
+def _npu_paged_attention_get_workspace(
+    query: Tensor,
+    key_cache: Tensor,
+    value_cache: Tensor,
+    num_kv_heads: int,
+    num_heads: int,
+    scale_value: float,
+    block_table: Tensor,
+    context_lens: Tensor,
+    out: Tensor,
+) -> Tensor:
+    """Scratch memory of `_npu_paged_attention` with these arguments; it takes none here."""
+    return query.new_empty(0)
 
 
 def _within(lengths: list[int], rows: int) -> Tensor:
