@@ -20,6 +20,7 @@ DEVICE ?= cpu
 JSON ?=
 FROM ?=
 TO ?=
+COMMIT ?=
 STEP ?=
 REVIEWED ?=
 AGAINST ?=
@@ -73,6 +74,7 @@ help: ## list the targets
 #: INSTALLED=dir      a virtual environment or site-packages folder with the patched wheel (smoke)
 #: FROM=source        build the patched tree instead of repacking the published wheels (wheels)
 #: FROM=set TO=set    the set to carry and the one to make (port)
+#: COMMIT=id          the full git commit of the release's tag, where it is known (port)
 #: STEP=continue|skip|abort  go on with a port that has stopped at a conflict (port)
 #: REVIEWED=1         upstream's changes to code that the overlay replaces have been read (port)
 #: AGAINST=version    one release of vllm-ascend, not every newer one (outlook)
@@ -136,7 +138,7 @@ verify: $(READY) ## check dist/ as a cluster would: the signature, each file's d
 
 .PHONY: port outlook
 port: $(READY) ## maintainers: carry a set to another upstream release
-	@$(PATCHSET) port $(if $(FROM),--from $(FROM)) $(if $(TO),--to $(TO)) $(if $(STEP),--$(STEP)) \
+	@$(PATCHSET) port $(if $(FROM),--from $(FROM)) $(if $(TO),--to $(TO)) $(if $(COMMIT),--commit $(COMMIT)) $(if $(STEP),--$(STEP)) \
 	  $(if $(call on,$(REVIEWED)),--reviewed) $(dry_run) $(offline) $(json)
 
 outlook: $(READY) ## maintainers: what newer upstream releases would make of the patches
