@@ -84,8 +84,7 @@ def run(
         )
         report = assess(patch_set, target, store)
         refuse_modified(report, target, folder)
-        made = plan.make(patch_set, source.read)
-        plan.check(made)
+        made = plan.make_recorded(patch_set, source.read)
         if report.state is State.APPLIED:
             if not dry_run:
                 _refresh(target, store, made, report, terminal)
@@ -132,7 +131,7 @@ def _next(command: str, folder: Path | None) -> str:
 def _prove(made: Plan) -> None:
     """Lets git apply the series to the touched files in a folder of its own; raises where it differs from the plan."""
     with tempfile.TemporaryDirectory(prefix="patchset-") as scratch:
-        history.write(Path(scratch), made, ())
+        history.prove(Path(scratch), made)
 
 
 def _desired(

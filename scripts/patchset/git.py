@@ -128,7 +128,8 @@ class Repository:
         info.mkdir(exist_ok=True)
         (info / "attributes").write_text("* -text -filter -ident -working-tree-encoding\n", encoding="utf-8")
         (info / "exclude").write_text("__pycache__/\n*.pyc\n*.so\n_build_info.py\n", encoding="utf-8")
-        self.git("config", "core.commentChar", ";")  # a line of a commit's message may begin with #
+        with (self.root / ".git" / "config").open("a", encoding="utf-8") as config:
+            config.write('[core]\n\tcommentChar = ";"\n')  # a line of a commit's message may begin with #
 
     def unlock(self) -> None:
         """Removes the lock files of a git that was killed with the run that had started it; for its next run alone."""

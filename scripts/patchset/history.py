@@ -18,7 +18,7 @@ from patchset.fastimport import FastImport
 from patchset.git import GitError, Identity, Repository, blob_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from patchset.plan import Plan, Step
@@ -96,7 +96,9 @@ def write(root: Path, plan: Plan, paths: Iterable[str]) -> str:
         _stage(repository, before, {path for path in before if _executable(root / path)})
         upstream = repository.commit(_upstream_message(patch_set), _identity(patch_set), None)
         repository.git("update-ref", f"refs/heads/{UPSTREAM}", upstream)
-    modes = _agree(repository, plan, upstream)
+    repository.git("read-tree", upstream)
+    modes = _staged(repository, plan.changes)
+    modes |= _agree(repository, plan, lambda: repository.git("read-tree", upstream))
     tip = _commit(repository, plan, upstream, modes)
     before_tip = repository.ref(f"refs/heads/{patch_set.name}")
     if before_tip and before_tip != tip:
@@ -107,6 +109,28 @@ def write(root: Path, plan: Plan, paths: Iterable[str]) -> str:
     repository.git("update-ref", "--stdin", stdin=both.encode())  # at once: one without the other is an author's work
     index_file.unlink(missing_ok=True)
     return tip
+
+
+def prove(root: Path, plan: Plan) -> None:
+    """Lets git apply the series, and makes no commit.
+
+    Args:
+        root: an empty folder.
+        plan: what git must come to as well.
+
+    Raises:
+        PatchDoesNotApply: git made something else of a patch than the plan did.
+    """
+    repository = Repository(root, _SCRATCH_INDEX)
+    repository.init(plan.patch_set.name)
+    before = {path: change.before for path, change in plan.changes.items() if change.before is not None}
+
+    def start() -> None:
+        (root / ".git" / _SCRATCH_INDEX).unlink(missing_ok=True)
+        _stage(repository, before, set())
+
+    start()
+    _agree(repository, plan, start)
 
 
 def point(root: Path, branch: str) -> None:
@@ -124,29 +148,35 @@ def tip(root: Path, branch: str) -> str | None:
     return Repository(root).ref(f"refs/heads/{branch}") if (root / ".git").is_dir() else None
 
 
-def _agree(repository: Repository, plan: Plan, upstream: str) -> dict[str, str]:
+def _agree(repository: Repository, plan: Plan, again: Callable[[], object]) -> dict[str, tuple[str, str]]:
     """Lets git apply the series to the index, and raises where it makes something else of it than the plan does.
 
-    Returns the modes of the files that the series touches, as git has them.
+    Args:
+        repository: with upstream in an index of its own.
+        plan: what git must come to.
+        again: puts upstream into the index once more.
+
+    Returns:
+        Mode and blob id of the files that the series makes or changes.
     """
-    before = _listing(repository, upstream, plan)
     whole = b"".join(step.patch.diff for step in plan.steps)
     after = {path: data for step in plan.steps for path, data in step.after.items()}
     try:
         found = _applied(repository, whole, after) if whole else {}
     except GitError:
-        found = None
-    if found != _wanted(after):  # patch by patch, so that the message can name one
-        _listing(repository, upstream, plan)
+        found = {}
+    if _blobs(found) != _wanted(after):  # patch by patch, so that the message can name one
+        again()
         for step in plan.steps:
             _agree_on(repository, step)
-    return before | {path: mode for path, (mode, _) in _staged(repository, after).items()}
+        found = _staged(repository, after)
+    return found
 
 
 def _agree_on(repository: Repository, step: Step) -> None:
     patch = step.patch
     try:
-        found = _applied(repository, patch.diff, step.after)
+        found = _blobs(_applied(repository, patch.diff, step.after))
     except GitError as error:
         raise PatchDoesNotApply(
             f"{patch.name}: git does not apply it: {error}", patch=patch.name, hint="write the patch anew with git diff"
@@ -161,16 +191,14 @@ def _agree_on(repository: Repository, step: Step) -> None:
         )
 
 
-def _listing(repository: Repository, upstream: str, plan: Plan) -> dict[str, str]:
-    """Puts upstream into the index; the modes of the files that the plan changes."""
-    repository.git("read-tree", upstream)
-    return {path: mode for path, (mode, _) in _staged(repository, plan.changes).items()}
-
-
-def _applied(repository: Repository, diff: bytes, paths: Iterable[str]) -> dict[str, str]:
-    """Blob ids of files after git has applied a diff to the index."""
+def _applied(repository: Repository, diff: bytes, paths: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Mode and blob id of files after git has applied a diff to the index."""
     repository.git("apply", "--cached", "--whitespace=nowarn", "-", stdin=diff)
-    return {path: blob for path, (_, blob) in _staged(repository, paths).items()}
+    return _staged(repository, paths)
+
+
+def _blobs(staged: Mapping[str, tuple[str, str]]) -> dict[str, str]:
+    return {path: blob for path, (_, blob) in staged.items()}
 
 
 def _wanted(after: Mapping[str, bytes | None]) -> dict[str, str]:
@@ -185,7 +213,7 @@ def _staged(repository: Repository, paths: Iterable[str]) -> dict[str, tuple[str
     return {path: (fields.split()[0], fields.split()[1]) for fields, _, path in rows}
 
 
-def _commit(repository: Repository, plan: Plan, upstream: str, modes: Mapping[str, str]) -> str:
+def _commit(repository: Repository, plan: Plan, upstream: str, modes: Mapping[str, tuple[str, str]]) -> str:
     """Makes all commits with one git process; the last one's id."""
     stream = FastImport(_MADE, upstream)
     for step in plan.steps:
@@ -193,7 +221,7 @@ def _commit(repository: Repository, plan: Plan, upstream: str, modes: Mapping[st
         text = message.compose(header.subject, header.body, dict(header.fields), step.patch.name).render()
         stream.commit(Identity(header.author, header.get("Date")), header.date, text)
         for path, data in step.after.items():
-            mode = modes.get(path, "100644")
+            mode, _ = modes.get(path, ("100644", ""))
             stream.change(path, None if data is None else repository.add_blob(data), mode)
     if plan.overlay.files:
         identity = _overlay_identity(plan)

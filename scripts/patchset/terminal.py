@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -74,6 +72,8 @@ class Terminal:
         """
         if self.as_json:
             return
+        from rich.table import Table  # not every command prints one
+
         table = Table(title=escape(title), title_justify="left", title_style="bold")
         for column in columns:
             table.add_column(column, justify="right" if column in right.split() else "left", overflow="fold")
@@ -98,6 +98,8 @@ class Terminal:
             self.step(label)
             yield lambda _: None
             return
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
         columns = (TextColumn("[bold cyan]*[/] {task.description}"), BarColumn(), TimeElapsedColumn())
         with Progress(*columns, console=self._err, transient=True) as bar:
             task = bar.add_task(escape(label), total=total or None)

@@ -91,6 +91,19 @@ def test_every_number_of_ranks_has_its_time_on_both_groups_and_counts_come_once(
     assert len(names) == len(set(names)) == 5 * 3 * 2 + 3 * 2
 
 
+def test_the_tools_own_speed_has_a_target_for_each_promise() -> None:
+    one = {"baseline": 2.0, "ours": 3.0, "ratio": 1.5, "quartiles": [1.4, 1.6]}
+    keys = ("in place", "in place, allowed", "build tree", "status, allowed", "linear", "large, git am")
+    rows = list(tables.applying_rows(dict.fromkeys(keys, one) | {"seconds": {}}))
+    assert [row.name.partition(";")[0] for row in rows if row.verdict == "misses 1"] == [
+        "apply in place",
+        "apply in place",
+        "status",
+        "apply 200 patches on 5,000 files",
+    ]
+    assert all((row.baseline, row.ours, row.spread) == (2.0, 3.0, (1.4, 1.6)) for row in rows) and len(rows) == 6
+
+
 def test_the_report_names_what_it_misses_and_the_picture_is_the_same_each_time(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

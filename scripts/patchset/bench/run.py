@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from patchset import paths, runtime, trees
 from patchset.bench import picture, scaling, tables
 from patchset.bench.report import BenchReport, Table
-from patchset.errors import Findings
+from patchset.errors import Findings, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,9 +32,11 @@ def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) -> Be
 
     Raises:
         UsageError: the set has not been applied.
-        Unavailable: the runtime could not be made.
+        Unavailable: the runtime could not be made, or quilt is not installed.
         Findings: a benchmark failed.
     """
+    if shutil.which("quilt") is None:
+        raise Unavailable("quilt, which apply is measured against, is not on PATH", hint="apt-get install quilt")
     both = trees.both(patch_set, terminal, offline=offline)
     made = both.runtime
     work = paths.build_dir(patch_set.name) / "bench"
@@ -49,6 +52,10 @@ def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) -> Be
     tokens = _script(made.python, made.env, work, "output_tokens", folders)
     terminal.step("six wheels: patchset, and wheel unpack, patch, wheel pack, in turn")
     wheels = _script(Path(sys.executable), os.environ, work, "wheels", ["--set", patch_set.name, "--work", str(work)])
+    terminal.step("the tool: apply and status, quilt push -a, git am, in turn")
+    applying = _script(
+        Path(sys.executable), os.environ, work, "applying", ["--set", patch_set.name, "--work", str(work)]
+    )
     step, engines = tuple(tables.sync_rows(sync)), tuple(tables.token_rows(tokens))
     blocked, tracing = tuple(tables.blocked_rows(sync)), tuple(tables.tracing_rows(tokens))
     cost = scaling.fit(tables.samples(sync), len(os.sched_getaffinity(0)))
@@ -61,6 +68,7 @@ def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) -> Be
             Table("at-once", "after-preparation", blocked),
             Table("untraced", "traced", tracing),
             Table("by-hand", "patchset", tuple(tables.wheel_rows(wheels))),
+            Table("other", "patchset", tuple(tables.applying_rows(applying))),
         ),
         cost,
         scaling.predictions(cost),

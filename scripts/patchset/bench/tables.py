@@ -70,9 +70,21 @@ def wheel_rows(found: Mapping[str, Any]) -> Iterator[Measure]:
         "memory": "six wheels, peak memory of a process (MB)",
     }
     for key, name in names.items():
-        one = found[key]
-        low, high = one["quartiles"]
-        yield Measure(name, one["baseline"], one["ours"], one["ratio"], (low, high))
+        yield _compared(name, found[key], None)
+
+
+def applying_rows(found: Mapping[str, Any]) -> Iterator[Measure]:
+    """Of applying.py: apply and status on the set's series and tree, and on made-up ones that grow."""
+    names = {
+        "in place": ("apply in place; quilt push -a or git am, the faster (s)", 1.0),
+        "in place, allowed": ("apply in place; what it may take (s)", 1.0),
+        "status, allowed": ("status; what it may take (s)", 1.0),
+        "build tree": ("apply to a new build tree; cp, git init, commit, am (s)", None),
+        "linear": ("apply 200 patches on 5,000 files; 4 times 50 on 1,250 (s)", 1.0),
+        "large, git am": ("apply 200 patches on 5,000 files; git am (s)", None),
+    }
+    for key, (name, limit) in names.items():
+        yield _compared(name, found[key], limit)
 
 
 def samples(found: Mapping[str, Any]) -> list[Sample]:
@@ -82,6 +94,11 @@ def samples(found: Mapping[str, Any]) -> list[Sample]:
         for size, one in found.items()
         for side in ("pristine", "device", "cpu", "word")
     ]
+
+
+def _compared(name: str, one: Mapping[str, Any], limit: float | None) -> Measure:
+    low, high = one["quartiles"]
+    return Measure(name, one["baseline"], one["ours"], one["ratio"], (low, high), limit)
 
 
 def _times(name: str, one: Mapping[str, Any], clock: str, baseline: str, ours: str, limit: float | None) -> Measure:

@@ -66,8 +66,7 @@ def drafts(patch_set: PatchSet, version: str, options: Options, terminal: Termin
     given = options.python.absolute() if options.python else None  # not resolved: a venv's is a link
     python = given or _python(patch_set, kernels=kernels, offline=options.offline, terminal=terminal)
     source = Source(patch_set, given=options.upstream, offline=options.offline, terminal=terminal)
-    worked_out = plan.make(patch_set, source.read)
-    plan.check(worked_out)
+    worked_out = plan.make_recorded(patch_set, source.read)
     folder = paths.build_dir(patch_set.name)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="wheel-", dir=folder) as scratch:

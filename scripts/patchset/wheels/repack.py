@@ -59,12 +59,9 @@ def _planner(patch_set: PatchSet, elsewhere: Callable[[str], bytes]) -> Callable
         files = wheel.files
         key = manifest.digest({path: files[path].sha256 for path in sources.keys() & files.keys()})
         if key not in plans:
-            plans[key] = plan.make(
-                patch_set,
-                lambda path: files[path].data if path in files else elsewhere(path),
-                compiles=False,  # check holds every byte to what `record` has compiled
+            plans[key] = plan.make_recorded(
+                patch_set, lambda path: files[path].data if path in files else elsewhere(path)
             )
-            plan.check(plans[key])
         return plans[key]
 
     return planned

@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Applying a set: `patchset apply` against `quilt push -a` and `git am` on the same series and tree; and how it grows.
+
+``python applying.py --set v0.10.1.1 --work DIR --out FILE`` with the tool's Python. Every side starts as a command from
+a shell would, on a tree that is ready and in the page cache; making it ready is not timed. The others only patch and
+copy the overlay: no digest is checked, nothing is read back, nothing could be taken up again after a crash. The sides
+alternate; each round gives one ratio.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tarfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from patchset import cache, paths, series, upstream
+from patchset.git import blob_id
+from patchset.setfile import PatchSet, load_set
+
+ROUNDS = 11
+ROUNDS_OF_GROWTH = 5
+APPLY_S, STATUS_S = 1.5, 0.2  # what each may take
+SIZES = ((50, 1250), (100, 2500), (200, 5000))
+"""Patches and files of the sets that growth is measured on."""
+BIN = Path(sys.executable).parent
+ENVIRON = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"} | {
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_NOSYSTEM": "1",
+    **{f"GIT_{role}_{key}": "bench" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")},
+    "QUILT_PATCHES": "patches",
+}
+COMMIT = (("git", "init", "-q"), ("git", "add", "-A", "-f"), ("git", "commit", "-qm", "upstream"))
+
+HEADER = """\
+From: Bench <bench@example.invalid>
+Date: Mon, 02 Nov 2026 10:00:00 +0000
+Subject: Change {}
+Resolves: D1
+Origin: vendor
+Upstream-Status: Pending
+Removal-Plan: never
+
+Why: so.
+
+How: so.
+---
+"""
+
+
+def timed(*commands: tuple[str, ...], folder: Path) -> float:
+    """Seconds that commands take, one after the other."""
+    begin = time.perf_counter()
+    for command in commands:
+        done = subprocess.run(command, cwd=folder, env=ENVIRON, capture_output=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"{' '.join(command)}: {done.stdout.decode()}{done.stderr.decode()}")
+    return time.perf_counter() - begin
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A set, and a folder to patch its upstream in.
+
+    Attributes:
+        patch_set: the set.
+        root: the repository that it is in, with a build/ of its own.
+        pristine: its upstream.
+        work: where the trees are made.
+    """
+
+    patch_set: PatchSet
+    root: Path
+    pristine: Path
+    work: Path
+
+    def tree(self) -> Path:
+        """A fresh copy of upstream."""
+        tree = self.work / "tree"
+        shutil.rmtree(self.work, ignore_errors=True)
+        shutil.copytree(self.pristine, tree)
+        return tree
+
+    def files(self) -> list[str]:
+        return [str(self.patch_set.folder / patch.name) for patch in series.load(self.patch_set.folder)]
+
+    def overlay(self, tree: Path) -> tuple[tuple[str, ...], ...]:
+        """The commands that copy the overlay."""
+        folders = [folder / self.patch_set.package for folder in paths.overlay_dirs(self.patch_set.name, self.root)]
+        return tuple(("cp", "-r", str(folder), str(tree)) for folder in folders if folder.is_dir())
+
+    def ours(self, *words: str) -> float:
+        command = (str(BIN / "patchset"), words[0], self.patch_set.name, *words[1:])
+        return timed(("env", f"PATCHSET_ROOT={self.root}", *command), folder=self.root)
+
+    def quilt(self) -> float:
+        tree = self.tree()
+        (tree / "patches").mkdir()
+        for file in (*self.files(), self.patch_set.folder / "series"):
+            shutil.copy(file, tree / "patches")
+        return timed(("quilt", "push", "-aq"), *self.overlay(tree), folder=tree)
+
+    def git_am(self) -> float:
+        tree = self.tree()
+        timed(*COMMIT, folder=tree)
+        return timed(("git", "am", "-q", *self.files()), *self.overlay(tree), folder=tree)
+
+    def in_place(self) -> float:
+        return self.ours("apply", "--target", str(self.tree()), "--offline")
+
+    def by_hand(self) -> float:
+        """What the build tree is, made with cp and git: upstream's commit and one for each patch."""
+        tree = self.work / "tree"
+        shutil.rmtree(self.work, ignore_errors=True)
+        self.work.mkdir()
+        copied = timed(("cp", "-r", str(self.pristine), str(tree)), folder=self.work)
+        return copied + timed(*COMMIT, ("git", "am", "-q", *self.files()), *self.overlay(tree), folder=tree)
+
+    def build_tree(self) -> float:
+        shutil.rmtree(self.root / "build" / self.patch_set.name / "vllm-ascend", ignore_errors=True)
+        shutil.rmtree(self.root / "build" / self.patch_set.name / ".vllm-ascend.patchset", ignore_errors=True)
+        return self.ours("apply", "--offline", "--no-smoke")
+
+
+def compared(pairs: list[tuple[float, float]]) -> dict[str, object]:
+    """Medians of (baseline, ours), and of their ratio."""
+    ratios = [ours / theirs for theirs, ours in pairs]
+    low, _, high = statistics.quantiles(ratios, n=4)
+    medians = {side: statistics.median(pair[at] for pair in pairs) for at, side in enumerate(("baseline", "ours"))}
+    return medians | {"ratio": statistics.median(ratios), "quartiles": [low, high]}
+
+
+def of_the_set(bench: Bench) -> dict[str, object]:
+    """Each command on the set's own series and tree."""
+    for warm in (bench.quilt, bench.git_am, bench.in_place, bench.by_hand, bench.build_tree):
+        warm()
+    in_place = [(min(bench.quilt(), bench.git_am()), bench.in_place()) for _ in range(ROUNDS)]
+    build_tree = [(bench.by_hand(), bench.build_tree()) for _ in range(ROUNDS)]
+    status = [(STATUS_S, bench.ours("status")) for _ in range(2 * ROUNDS)]
+    return {
+        "in place": compared(in_place),
+        "in place, allowed": compared([(APPLY_S, ours) for _, ours in in_place]),
+        "build tree": compared(build_tree),
+        "status, allowed": compared(status),
+    }
+
+
+def growth(work: Path) -> dict[str, object]:
+    """Sets of more and more patches and files."""
+    benches = [made_up(work / f"{count}", count, files) for count, files in SIZES]
+    rounds = [[(bench.git_am(), bench.in_place()) for bench in benches] for _ in range(ROUNDS_OF_GROWTH)]
+    times = SIZES[-1][0] / SIZES[0][0]
+    return {
+        "linear": compared([(times * one[0][1], one[-1][1]) for one in rounds]),
+        "large, git am": compared([one[-1] for one in rounds]),
+        "seconds": {
+            f"{size[0]} on {size[1]}": statistics.median(one[at][1] for one in rounds) for at, size in enumerate(SIZES)
+        },
+    }
+
+
+def made_up(root: Path, patches: int, files: int) -> Bench:
+    """A set of so many patches, each of two files, on an upstream of so many files of 200 lines."""
+    shutil.rmtree(root, ignore_errors=True)
+    name, package = "v9.9.9", "big"
+    folder, pristine = root / "patches" / name, root / "big-1"
+    (root / "overlay" / "shared").mkdir(parents=True)
+    folder.mkdir(parents=True)
+    lines = {at: [f"value_{at}_{line} = {line}\n" for line in range(200)] for at in range(files)}
+    location = {at: f"{package}/part_{at % 50}/module_{at}.py" for at in range(files)}
+    for at, text in lines.items():
+        file = pristine / location[at]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("".join(text))
+    manifest = "".join(
+        f"{hashlib.sha256((pristine / path).read_bytes()).hexdigest()}  {path}\n" for path in sorted(location.values())
+    )
+    (folder / "upstream.sha256").write_text(manifest)
+    names = [f"{number:04}-change.patch" for number in range(1, patches + 1)]
+    for number, patch in enumerate(names):
+        diffs = [_edit(location[at], lines[at], 5 + number // 8 * 7) for at in (number % 16, 16 + number)]
+        (folder / patch).write_text(HEADER.format(number) + "".join(diffs))
+    (folder / "series").write_text("".join(f"{patch}\n" for patch in names))
+    sdist = root / "big-1.tar.gz"
+    with tarfile.open(sdist, "w:gz", compresslevel=1) as tar:
+        tar.add(pristine, "big-1")
+    sha = hashlib.sha256(sdist.read_bytes()).hexdigest()
+    none = "0" * 64
+    (folder / "set.toml").write_text(
+        f'format = 1\n[vllm]\nversion = "9.9.9"\n[vllm.sdist]\nfile = "vllm-9.9.9.tar.gz"\nsha256 = "{none}"\n'
+        f'[ascend]\nversion = "1"\npackage = "{package}"\ngenerated = []\n[ascend.sdist]\nfile = "{sdist.name}"\n'
+        f'sha256 = "{sha}"\n[runtime]\ntorch = "1"\ntorch_npu = "1"\ncann = "1"\npython = ">=3.9"\n'
+        f'[upstream]\nmanifest = "{hashlib.sha256(manifest.encode()).hexdigest()}"\n'
+        '[result]\ntree = ""\n[result.files]\n'
+    )
+    timed(
+        ("env", f"PATCHSET_ROOT={root}", str(BIN / "patchset"), "record", name, "--upstream", str(sdist)), folder=root
+    )
+    os.environ["PATCHSET_ROOT"] = str(root)
+    try:
+        return Bench(load_set(name), root, pristine, root / "work")
+    finally:
+        del os.environ["PATCHSET_ROOT"]
+
+
+def _edit(path: str, lines: list[str], at: int) -> str:
+    """A diff that changes one line of a file, whose lines are then so."""
+    was, before = lines[at], blob_id("".join(lines).encode())
+    lines[at] = f"{was.rstrip()} + 1\n"
+    around = [f" {line}" for line in lines[at - 3 : at]], [f" {line}" for line in lines[at + 1 : at + 4]]
+    hunk = "".join([*around[0], f"-{was}", f"+{lines[at]}", *around[1]])
+    index = f"index {before}..{blob_id(''.join(lines).encode())} 100644"
+    head = f"diff --git a/{path} b/{path}\n{index}\n--- a/{path}\n+++ b/{path}\n"
+    return f"{head}@@ -{at - 2},7 +{at - 2},7 @@\n{hunk}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--set", required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    given = parser.parse_args()
+    if shutil.which("quilt") is None:
+        raise SystemExit("quilt is not on PATH (Debian: apt-get install quilt)")
+    patch_set = load_set(given.set)
+    root = given.work / "applying"
+    shutil.rmtree(root, ignore_errors=True)
+    root.mkdir(parents=True)
+    for name in ("patches", "overlay"):
+        (root / name).symlink_to(paths.repo_root() / name)
+    cache.fetch(patch_set.ascend.sdist, offline=False)
+    pristine = root / "build" / patch_set.name / "pristine"
+    upstream.materialize(patch_set, pristine)
+    bench = Bench(patch_set, root, pristine, root / "work")
+    document = of_the_set(bench) | growth(root / "growth")
+    given.out.write_text(json.dumps(document, indent=1))
+
+
+if __name__ == "__main__":
+    main()
