@@ -23,14 +23,13 @@ A public name of upstream that the patched tree has no more, or with another sig
 from __future__ import annotations
 
 import ast
-import tomllib
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
 from patchset import manifest, paths
 from patchset.errors import PinMismatch, UsageError
-from patchset.setfile import _Table
+from patchset.setfile import Table, read_toml
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -106,6 +105,8 @@ def load(patch_set: PatchSet) -> Overlay:
             if path in _NOTES or path.endswith(".pyc"):
                 continue
             file = folder / path
+            if reason := manifest.unsafe_reason(path):
+                raise UsageError(f"{str(file)!r} {reason}")
             if file.is_symlink():
                 raise UsageError(f"{file} is a link; the overlay holds files")
             if not path.startswith(f"{patch_set.package}/"):
@@ -126,12 +127,9 @@ def _declared(
     """What overlay.toml says."""
     if not file.is_file():
         return (), ()
-    try:
-        top = _Table(file, "", tomllib.loads(file.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file}: {error}") from error
+    top = read_toml(file, file.read_bytes().decode(errors="replace"))
 
-    def path_of(table: _Table) -> str:
+    def path_of(table: Table) -> str:
         path = table.text("path")
         if path not in upstream:
             raise table.refuse("path", f"names {path!r}, which upstream does not have")
@@ -139,19 +137,19 @@ def _declared(
 
     replaces = []
     for number, value in enumerate(top.take("module", list, []), start=1):
-        module = _Table(file, f"module[{number}]", value)
+        module = Table(file, f"module[{number}]", value)
         path = module.text("path")
         if path not in files:
             raise module.refuse("path", f"names {path!r}, which the overlay does not have")
         for index, entry in enumerate(module.take("replaces", list, []), start=1):
-            table = _Table(file, f"{module.name}.replaces[{index}]", entry)
+            table = Table(file, f"{module.name}.replaces[{index}]", entry)
             symbol, sha256 = table.text("symbol", default=""), table.text("sha256", default="")
             replaces.append(Replaced(path, path_of(table), symbol, sha256))
             table.finish()
         module.finish()
     breaks = []
     for number, value in enumerate(top.take("breaks", list, []), start=1):
-        table = _Table(file, f"breaks[{number}]", value)
+        table = Table(file, f"breaks[{number}]", value)
         breaks.append(Broken(path_of(table), table.text("symbol", default=""), table.text("why")))
         table.finish()
     top.finish()
@@ -196,7 +194,10 @@ def _parse(source: bytes) -> ast.Module:
 def check(overlay: Overlay, set_name: str, read: Callable[[str], bytes]) -> None:
     """Raises PinMismatch where the code that a module replaces is not the code that it was written against."""
     for row in overlay.replaces:
-        found = symbol_sha256(read(row.path), row.symbol)
+        try:
+            found = symbol_sha256(read(row.path), row.symbol)
+        except (SyntaxError, ValueError) as error:
+            raise UsageError(f"{overlay_toml(set_name)}: {row.path} is no Python, and has no symbols") from error
         if found is None:
             raise UsageError(f"{overlay_toml(set_name)}: {row.path} has no {row.symbol}, which {row.module} replaces")
         if found != row.sha256:

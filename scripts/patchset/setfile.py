@@ -121,7 +121,7 @@ class PatchSet:
         return {path: sha for path, sha in self.upstream_manifest().items() if path not in self.generated}
 
 
-class _Table:
+class Table:
     """A TOML table that is read key by key; `finish` refuses what was not asked for."""
 
     def __init__(self, file: Path, name: str, value: Any) -> None:
@@ -140,7 +140,7 @@ class _Table:
         value = self.rest.pop(key, default)
         if value is None:
             raise self.refuse(key, "is missing")
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        if type(value) is not kind:  # TOML's types are these; a bool is no int, and a time of day makes no date
             raise self.refuse(key, f"must be a {kind.__name__}, not {type(value).__name__}")
         return value
 
@@ -150,12 +150,24 @@ class _Table:
             raise self.refuse(key, f"is malformed: {value!r}")
         return value
 
-    def table(self, key: str) -> _Table:
-        return _Table(self.file, self.key(key), self.take(key, dict))
+    def table(self, key: str) -> Table:
+        return Table(self.file, self.key(key), self.take(key, dict))
 
     def finish(self) -> None:
         if self.rest:
             raise self.refuse(min(self.rest), "is not a known key")
+
+
+def read_toml(file: Path, text: str) -> Table:
+    """The top table of a TOML file.
+
+    Raises:
+        UsageError: it is no TOML, or nothing that a person would write.
+    """
+    try:
+        return Table(file, "", tomllib.loads(text))
+    except (ValueError, RecursionError) as error:  # also a number of thousands of digits, and as many brackets
+        raise UsageError(f"{file}: {error}") from error
 
 
 def load_set(name: str) -> PatchSet:
@@ -192,10 +204,7 @@ def parse(text: str, folder: Path) -> PatchSet:
     file = folder / "set.toml"
     if not _SET_NAME.fullmatch(folder.name):
         raise UsageError(f"{folder}: a set is named v<vLLM version>")
-    try:
-        top = _Table(file, "", tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{file}: {error}") from error
+    top = read_toml(file, text)
     if (version := top.take("format", int)) != FORMAT:
         raise top.refuse("format", f"is {version}; this tool reads {FORMAT}")
     vllm = _release(top.table("vllm"), "vllm")
@@ -228,25 +237,25 @@ def parse(text: str, folder: Path) -> PatchSet:
     )
 
 
-def _release(table: _Table, project: str) -> Release:
+def _release(table: Table, project: str) -> Release:
     version = table.text("version")
     commit = table.text("commit", _COMMIT, default="")
     released = table.take("released", date) if "released" in table.rest else None
     sdist = _artifact(table.table("sdist"), project)
     wheels = []
     for number, value in enumerate(table.take("wheels", list, []), start=1):
-        wheels.append(_artifact(_Table(table.file, f"{table.name}.wheels[{number}]", value), project))
+        wheels.append(_artifact(Table(table.file, f"{table.name}.wheels[{number}]", value), project))
     table.finish()
     return Release(version, commit, sdist, tuple(wheels), released)
 
 
-def _artifact(table: _Table, project: str) -> Artifact:
+def _artifact(table: Table, project: str) -> Artifact:
     artifact = Artifact(project, table.text("file", _FILE_NAME), table.text("sha256", _SHA256))
     table.finish()
     return artifact
 
 
-def _names(table: _Table, key: str) -> frozenset[str]:
+def _names(table: Table, key: str) -> frozenset[str]:
     names = table.take(key, list, [])
     for name in names:
         if not isinstance(name, str) or manifest.unsafe_reason(name):
@@ -254,7 +263,7 @@ def _names(table: _Table, key: str) -> frozenset[str]:
     return frozenset(names)
 
 
-def _touched(table: _Table) -> dict[str, Touched]:
+def _touched(table: Table) -> dict[str, Touched]:
     touched = {}
     for path in list(table.rest):
         if reason := manifest.unsafe_reason(path):

@@ -47,11 +47,12 @@ class Scenario:
         shutil.rmtree(self.place)
         shutil.copytree(self.saved, self.place, symlinks=True)
         null = subprocess.DEVNULL
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("COV")}  # it could not end
         return subprocess.Popen(
             [*prefix, sys.executable, "-m", "patchset", *self.words],
             stdout=null,
             stderr=null,
-            env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
+            env=environ | {"PYTHONDONTWRITEBYTECODE": "1"},
             start_new_session=True,
         )
 

@@ -339,8 +339,28 @@ def test_the_overlay_of_a_set_wins_over_the_shared_one(world: World) -> None:
 def overlay_toml(world: World, text: str) -> Path:
     file = world.root / "overlay" / SET / "overlay.toml"
     file.parent.mkdir(exist_ok=True)
-    file.write_text(text)
+    file.write_text(text, errors="surrogateescape")
     return file
+
+
+@pytest.mark.parametrize("name", ["a\nb.py", "a\tb.py", 'a"b.py', "a\\b.py", "\udcff.py"])
+def test_an_overlay_file_of_a_name_that_no_file_has(world: World, name: str, capsys: Capture) -> None:
+    (world.root / "overlay" / "shared" / PACKAGE / name).write_text("")
+    assert world.run("apply", SET, "--no-smoke") == 2
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(said) == 1 and said[0].endswith("has a character that no upstream file name has")
+    assert not world.tree.exists()
+
+
+def test_a_name_outside_ascii_is_a_name(world: World) -> None:
+    own = f"{PACKAGE}/data_parallel/pl\u00e4n.py"
+    world.overlay({own: "answer = 44\n"})
+    world.record()
+    assert world.run("apply", SET, "--no-smoke") == 0
+    assert read_tree(world.tree) == world.expected()
+    assert git(world.tree, "status", "--porcelain") == ""
+    assert world.run("revert", SET) == 0
+    assert not (world.tree / own).exists()
 
 
 def test_what_the_overlay_replaces_is_pinned(world: World, capsys: Capture) -> None:
@@ -368,6 +388,17 @@ def test_what_the_overlay_replaces_is_pinned(world: World, capsys: Capture) -> N
         ('[[module]]\npath = "PLAN"\nextra = 1\n', "module[1].extra is not a known key"),
         ("module = 1\n", "module must be a list, not int"),
         ("[[", "overlay.toml"),
+        ("[[module]]\npath = 1\n", "module[1].path must be a str, not int"),
+        ('[[module]]\npath = "PLAN"\nreplaces = {}\n', "module[1].replaces must be a list, not dict"),
+        ('[[module]]\npath = "PLAN"\nreplaces = ["COMM"]\n', "[module[1].replaces[1]] must be a table"),
+        ('[[module]]\npath = "PLAN"\n[[module.replaces]]\npath = "COMM"\nsha256 = 7\n', "sha256 must be a str"),
+        ('[[module]]\npath = "PLAN"\n[[module.replaces]]\npath = "COMM"\nx = 7\n', "x is not a known key"),
+        ('[[module]]\npath = "PLAN"\n[[module.replaces]]\npath = "README.md"\nsymbol = "A"\n', "is no Python"),
+        ('[[breaks]]\npath = "COMM"\n', "breaks[1].why is missing"),
+        ('[[breaks]]\npath = "COMM"\nwhy = true\n', "breaks[1].why must be a str, not bool"),
+        (f"module = 1{'0' * 5000}\n", "4300 digits"),
+        (f"module = {'[' * 3000}{']' * 3000}\n", "recursion"),
+        ("\udcff", "overlay.toml"),
     ],
 )
 def test_a_malformed_overlay_toml_is_refused(world: World, text: str, why: str, capsys: Capture) -> None:

@@ -59,12 +59,17 @@ def test_files_and_modes(tmp_path: Path) -> None:
         (("x-1/null", {"type": tarfile.CHRTYPE}), "is a link or a device"),
         (("x-1/a.py", {}), "is there twice"),
         (("x-1/A.PY", {}), "differs from another only in case"),
+        (("x-1/a.py/b", {}), "a folder of a file"),
+        (("x-1/d", {}), "a file of a folder"),
+        (("x-1/cafe\u0301.py", {}), "is there twice, or differs from another"),
+        (("x-1/\udcff", {}), "a character"),
         (("x-1/new\nline", {}), "a character"),
         (("x-1/back\\slash", {}), "a character"),
     ],
 )
 def test_a_hostile_member_is_refused(member: tuple[str, dict[str, object]], why: str, tmp_path: Path) -> None:
-    file = tar_of(tmp_path / "x.tar.gz", ("x-1/a.py", {}), (member[0], dict(member[1])))
+    honest = [(f"x-1/{name}", {}) for name in ("a.py", "d/e.py", "caf\u00e9.py")]
+    file = tar_of(tmp_path / "x.tar.gz", *honest, (member[0], dict(member[1])))
     with pytest.raises(UsageError, match=why):
         archive.unpack(file, tmp_path / "in" / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "x.tar.gz"]
@@ -72,13 +77,22 @@ def test_a_hostile_member_is_refused(member: tuple[str, dict[str, object]], why:
 
 
 def test_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tar_of(tmp_path / "x.tar.gz", *((f"x-1/{n}", {"data": b"0" * 1000}) for n in range(20)))
-    monkeypatch.setattr(archive, "MAX_BYTES", 5000)
-    with pytest.raises(UsageError, match="makes more than 5000 bytes"):
+    file = tar_of(tmp_path / "x.tar.gz", *((f"x-1/{n}", {"data": b"0" * 100_000}) for n in range(5)))
+    monkeypatch.setattr(archive, "MAX_BYTES", 250_000)
+    with pytest.raises(UsageError, match="makes more than 250000 bytes"):
         archive.unpack(file, tmp_path / "bytes")
-    monkeypatch.setattr(archive, "MAX_MEMBERS", 3)
-    with pytest.raises(UsageError, match="is one of more than 3"):
+    monkeypatch.setattr(archive, "MAX_MEMBERS", 2)
+    with pytest.raises(UsageError, match="is one of more than 2"):
         archive.unpack(file, tmp_path / "members")
+
+
+def test_a_bomb_in_a_name_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names of any length are members of their own, which tarfile reads whole before it gives the file."""
+    monkeypatch.setattr(archive, "MAX_BYTES", 50_000)
+    file = tar_of(tmp_path / "x.tar.gz", ("x-1/" + "a/" * 100_000 + "b", {"data": b"b"}))
+    assert file.stat().st_size < 5000
+    with pytest.raises(UsageError, match="unpacks to more than 100000 bytes"):
+        archive.unpack(file, tmp_path / "name")
 
 
 @pytest.mark.parametrize(
@@ -88,8 +102,10 @@ def test_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         lambda data: b"not an archive",
         lambda data: data[: len(data) // 2],
         lambda data: gzip.compress(b"x" * 99),
+        lambda data: data[:1000] + bytes(byte ^ 0xFF for byte in data[1000:2000]) + data[2000:],
+        gzip.decompress,
     ],
-    ids=["empty", "text", "cut off", "no tar"],
+    ids=["empty", "text", "cut off", "no tar", "damaged", "not compressed"],
 )
 def test_what_is_no_archive_is_refused(spoil: Callable[[bytes], bytes], tmp_path: Path) -> None:
     file = tar_of(tmp_path / "x.tar.gz", ("x-1/a.py", {"data": os.urandom(5000)}))
