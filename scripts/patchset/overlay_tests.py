@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from patchset import disk, paths, prove, runtime, testrun, trees
+from patchset import disk, overlay_coverage, paths, prove, runtime, testrun, trees
 from patchset.cluster import expect, kit
 
 if TYPE_CHECKING:
+    from patchset.overlay_coverage import Covered
     from patchset.setfile import PatchSet
     from patchset.terminal import Terminal
     from patchset.testrun import Case
@@ -16,7 +18,22 @@ if TYPE_CHECKING:
 _LIMIT_S = 600.0
 
 
-def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False, slow: bool = False) -> list[Case]:
+@dataclass(frozen=True)
+class Outcome:
+    """How the tests went.
+
+    Attributes:
+        cases: every test.
+        covered: what those of overlay and simulator have run of the overlay.
+        enough: whether that is as much as it must be; a set that the simulator does not drive is not held to it.
+    """
+
+    cases: tuple[Case, ...]
+    covered: Covered
+    enough: bool
+
+
+def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False, slow: bool = False) -> Outcome:
     """Runs the tests of overlay, stand-in, simulator and cluster; the output goes to build/<set>/<suite>-tests.log.
 
     Args:
@@ -40,15 +57,20 @@ def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False, slow:
         disk.write(build / kit.NAME, kit.build(expect.from_set(patch_set)), mode=0o644)
         suites["cluster"] = ["cluster", f"--kit={build / kit.NAME}", f"--pristine={both.pristine}"]
         suites["cluster"] += [] if slow else ["-m", "not slow"]
-    cases = []
+    cases: list[Case] = []
+    measured = both.patched / patch_set.package / "data_parallel"
+    measuring = overlay_coverage.begin(measured, build / "coverage")
     for suite, (folder, *options) in suites.items():
         log = build / f"{suite}-tests.log"
         terminal.step(f"{suite} tests; log: {log}")
+        environ = both.runtime.environment(both.patched, runtime.standin_dir())
         cases += testrun.run(
             [str(both.runtime.python), "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tests / folder), *options],
-            environ=both.runtime.environment(both.patched, runtime.standin_dir()),
+            environ=environ | (measuring if suite in ("overlay", "prove") else {}),
             folder=tests.parent,
             log=log,
             limit=_LIMIT_S,
         )
-    return cases
+    covered = overlay_coverage.end(both.runtime.python, build / "coverage")
+    held = patch_set.name in prove.SETS
+    return Outcome(tuple(cases), covered, not held or covered.percent >= overlay_coverage.LIMIT)

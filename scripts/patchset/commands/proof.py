@@ -89,18 +89,24 @@ def overlay_tests(arguments: argparse.Namespace, terminal: Terminal) -> int:
     from patchset import overlay_tests
     from patchset.testrun import Result
 
-    cases = overlay_tests.run(applied(arguments.set), terminal, offline=arguments.offline, slow=arguments.slow)
-    by_result = {result.value: [case for case in cases if case.result is result] for result in Result}
+    outcome = overlay_tests.run(applied(arguments.set), terminal, offline=arguments.offline, slow=arguments.slow)
+    by_result = {result.value: [case for case in outcome.cases if case.result is result] for result in Result}
     for case in by_result["failed"]:
         terminal.note(f"failed: {case.id}: {case.why}")
     terminal.note(
         "tests of overlay, stand-in and cluster checks: "
         + ", ".join(f"{len(found)} {result}" for result, found in by_result.items())
     )
+    covered = outcome.covered
+    terminal.note(f"of the overlay they have run {covered.percent:.1f} % by branch")
+    if not outcome.enough:
+        for path, lines in covered.missing.items():
+            terminal.note(f"not run: {path}: lines {', '.join(map(str, lines))}")
     terminal.document(
-        {"command": "overlay-tests"} | {result: [case.id for case in found] for result, found in by_result.items()}
+        {"command": "overlay-tests", "covered": covered.percent}
+        | {result: [case.id for case in found] for result, found in by_result.items()}
     )
-    return 0 if by_result["passed"] and not by_result["failed"] else 1
+    return 0 if by_result["passed"] and not by_result["failed"] and outcome.enough else 1
 
 
 def defects(arguments: argparse.Namespace, terminal: Terminal) -> int:

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How much of the overlay its tests run, by branch: coverage.py in every process that the tests start."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from patchset.errors import Findings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+LIMIT = 90.0
+"""Percent of lines and branches together that the tests must run."""
+
+
+@dataclass(frozen=True)
+class Covered:
+    """What was run.
+
+    Attributes:
+        percent: of lines and branches together.
+        missing: lines that were not run, for each file that has any.
+    """
+
+    percent: float
+    missing: Mapping[str, tuple[int, ...]]
+
+
+def begin(measured: Path, folder: Path) -> dict[str, str]:
+    """Environment variables with which Python measures a folder of modules.
+
+    Args:
+        measured: the folder.
+        folder: where the data goes; what is there is removed.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    settings = ["[run]", f"source = {measured}", "branch = true", "parallel = true", f"data_file = {folder / 'data'}"]
+    settings += ["patch = _exit"]  # ranks that are cut off
+    _settings(folder).write_text("\n".join([*settings, ""]), encoding="utf-8")
+    return {"COVERAGE_PROCESS_START": str(_settings(folder))}
+
+
+def end(python: Path, folder: Path) -> Covered:
+    """What the processes have run that had the variables of `begin`.
+
+    Args:
+        python: one that has coverage.
+        folder: as `begin` was told.
+
+    Raises:
+        Findings: they measured nothing.
+    """
+    report = folder / "report.json"
+    for command in (["combine", "--quiet"], ["json", "--quiet", "-o", str(report)]):
+        settings = f"--rcfile={_settings(folder)}"
+        done = subprocess.run(
+            [str(python), "-m", "coverage", *command, settings], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise Findings(
+                f"coverage {command[0]}: {(done.stderr or done.stdout).strip()}", hint="is coverage in the runtime?"
+            )
+    found = json.loads(report.read_text())
+    missing = {path: tuple(file["missing_lines"]) for path, file in found["files"].items() if file["missing_lines"]}
+    return Covered(found["totals"]["percent_covered"], missing)
+
+
+def _settings(folder: Path) -> Path:
+    return folder / "settings"
