@@ -45,6 +45,25 @@ CASES = {
         ),
         ["item"],
     ),
+    "host values in a capture": (
+        (
+            "n, g = torch.tensor([1, 2]), torch.npu.NPUGraph()\n"
+            "with torch.inference_mode(), torch.npu.graph(g): u = torch.empty((n[-1], 3), device='npu')\n"
+            "assert u.shape == (2, 3)"
+        ),
+        [],
+    ),
+    "device values in a capture": (
+        (
+            "t, g = torch.ones(2, device='npu'), torch.npu.NPUGraph()\n"
+            "with torch.inference_mode(), torch.npu.graph(g):\n"
+            "    for read in (lambda: t[0].item(), lambda: (t + 1)[0].item(), lambda: torch.empty((t[0].int(), 1))):\n"
+            "        try: read()\n"
+            "        except RuntimeError: continue\n"
+            "        raise AssertionError(read)"
+        ),
+        ["item", "item", "index"],
+    ),
     "replay": (
         (
             "t = torch.ones(1, device='npu'); g = torch.npu.NPUGraph()\n"

@@ -10,7 +10,7 @@ operation that
   reads a group list on the host when it runs reads the current one at each replay;
 - a collective, recorded by collectives.py through ``node`` as one call.
 The Python custom operations of vLLM (``vllm::*``) are opened, for the kernels they launch are what a device captures.
-A read by the host during a capture is an error, as on a device.
+A read of device memory by the host during a capture is an error, as on a device.
 
 A graph may wait for an event of the outside (``ExternalEvent``), and the host may give the calls of a task group other
 arguments before it records that event. A replay stops at such a wait and goes on where the event is recorded.
@@ -38,6 +38,9 @@ _HOST_READS = frozenset(
 )
 _OPENED = "vllm"
 _KERNELS = frozenset({"npu", "atb"})
+
+# Whether a tensor that no node has made is in the host's memory; set by trace.py, which marks those of the device.
+is_on_host: Callable[[torch.Tensor], bool] | None = None
 
 _recorder: _Recorder | None = None
 replaying = False
@@ -111,11 +114,12 @@ class _Recorder(TorchDispatchMode):
     def __init__(self, nodes: list[Node | Wait | Reset]) -> None:
         super().__init__()
         self._nodes = nodes
+        self._made: set[int] = set()
         self.group: TaskGroup | None = None
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func in _HOST_READS:
+        if func in _HOST_READS and not all(self._is_on_host(tensor) for tensor in _tensors(args)):
             raise RuntimeError(f"{func}: the host reads a device tensor while a graph is being captured")
         if func.namespace == _OPENED and func.name() in PYTHON_KERNELS:
             with self:
@@ -123,10 +127,17 @@ class _Recorder(TorchDispatchMode):
         result = func(*args, **kwargs)
         made = _make_node(func, args, kwargs, result)
         if made.results or _writes(func):  # else a view
-            self._nodes.append(made)
+            self._append(made)
             if self.group is not None and func.namespace in _KERNELS:
                 self.group.nodes.append(made)
         return result
+
+    def _append(self, made: Node) -> None:
+        self._nodes.append(made)
+        self._made.update(_storage(tensor) for _, tensor in made.results)
+
+    def _is_on_host(self, tensor: torch.Tensor) -> bool:
+        return is_on_host is not None and _storage(tensor) not in self._made and is_on_host(tensor)
 
     def record_event(self, node: Wait | Reset) -> None:
         """Adds what is neither computed nor communicated."""
@@ -136,7 +147,7 @@ class _Recorder(TorchDispatchMode):
         """Runs a Python function as one node."""
         with torch.utils._python_dispatch._disable_current_modes():
             result = function(*args, **kwargs)
-        self._nodes.append(_make_node(function, args, kwargs, result))
+        self._append(_make_node(function, args, kwargs, result))
         return result
 
 

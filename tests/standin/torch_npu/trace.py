@@ -303,4 +303,5 @@ def install() -> None:
     streams.on_host_wait = _host_wait
     collectives.on_collective = _collective
     library.on_python_kernel = _python_kernel
+    graph.is_on_host = lambda tensor: _marks is not None and not on_npu(tensor) and not on_npu(tensor._base)
     torch.compile = _compile(torch.compile)  # type: ignore[assignment]
