@@ -51,7 +51,8 @@ class Defect:
         name: by which patches and tests call it: D1, D6a.
         title: what goes wrong, in one line.
         refuted: the tests of the pristine tree show that the claim is wrong.
-        absent: why the set's release does not have it; empty where it does.
+        absent: why the set's release does not have it; empty where it does. Where it has nothing of what the defect is
+            about, no test of the patched tree is left either.
     """
 
     name: str
@@ -65,7 +66,7 @@ class Defect:
     def proven(self) -> bool:
         """Shown and fixed, shown to be no defect, or not in the release and not brought in."""
         if self.absent:
-            return self.patched.passed
+            return self.patched.passed or not self.patched.tests
         return self.pristine.passed and (self.refuted or self.patched.passed)
 
     @property
@@ -78,7 +79,7 @@ class Defect:
 
     @property
     def fixed(self) -> str:
-        if self.refuted and self.pristine.passed:
+        if (self.refuted and self.pristine.passed) or (self.absent and not self.patched.tests):
             return "-"
         if self.absent:
             return "right" if self.patched.passed else "not"
@@ -180,7 +181,7 @@ def _strings(file: Path, *tables: str) -> dict[str, str]:
 def table(
     cases: Iterable[Case], titles: Mapping[str, str], resolved: Iterable[str], absent: Mapping[str, str] | None = None
 ) -> list[Defect]:
-    """One row for each defect that a test names, and for each that a patch resolves and no test does.
+    """One row for each defect that a test names, that a patch resolves, or that the release does not have.
 
     Args:
         cases: results; those without the property ``defect`` are left out.
@@ -193,8 +194,9 @@ def table(
         for name in case.properties.get("defect", "").split():
             of.setdefault(name, []).append(case)
     covered = {_number(name) for name in of}
-    names = sorted({*of, *(name for name in resolved if _number(name) not in covered)}, key=order)
-    return [_row(name, titles.get(name, ""), of.get(name, []), (absent or {}).get(name, "")) for name in names]
+    absent = absent or {}
+    names = sorted({*of, *absent, *(name for name in resolved if _number(name) not in covered)}, key=order)
+    return [_row(name, titles.get(name, ""), of.get(name, []), absent.get(name, "")) for name in names]
 
 
 def _row(name: str, title: str, cases: Sequence[Case], absent: str) -> Defect:

@@ -113,8 +113,9 @@ def make(documents: Mapping[str, Mapping[str, Any]]) -> Matrix:
     for name, document in documents.items():
         for row in document["rows"]:
             titles.setdefault(row["defect"], row["title"])
-            pristine, patched = row["pristine"], row["patched"]
-            proven = patched["passed"] if row["absent"] else pristine["passed"] and row["fixed"] in ("fixed", _NONE)
+            pristine = row["pristine"]
+            passes = (_NONE, "right") if row["absent"] else (_NONE, "fixed")
+            proven = row["fixed"] in passes and bool(row["absent"] or pristine["passed"])
             why = row["absent"] or "; ".join(pristine["seen"])
             cells[row["defect"], name] = Cell(row["shown"], row["fixed"], why, proven)
     return Matrix(tuple(documents), {name: titles[name] for name in sorted(titles, key=defects.order)}, cells)

@@ -139,6 +139,11 @@ def test_what_a_release_does_not_have(tmp_path: Path) -> None:
     assert not row.proven
 
 
+def test_a_release_that_has_nothing_of_what_a_defect_is_about() -> None:
+    (row,) = table([], TITLES, (), {"D1": "it has no graphs"})
+    assert (row.shown, row.fixed, row.absent, row.proven) == ("not in this release", "-", "it has no graphs", True)
+
+
 def test_what_the_real_sets_do_not_have_is_a_defect_or_a_test() -> None:
     import tomllib
 
