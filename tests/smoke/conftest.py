@@ -76,7 +76,8 @@ class Bench:
         """To run on ``tree``, or on another ``folder`` like it."""
         entries = [self.standin, folder or self.trees[tree], self.vllm]
         path = os.pathsep.join(str(entry) for entry in entries if entry is not None)
-        return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "STANDIN_TRACE": str(self.traces(tree))}
+        files = {"STANDIN_TRACE": str(self.traces(tree)), "TORCHAIR_CACHE_HOME": str(self.work / "torchair")}
+        return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"} | files
 
 
 @pytest.fixture(scope="session")
@@ -213,23 +214,28 @@ class Facts:
         absent: defects, or tests of one, that its pristine tree does not show.
         unreachable: defects that neither tree can show, because what they need fails by itself.
         lives: beginnings of the names of engine lives that are not for it.
+        tests: names of tests of other things that its vLLM cannot pass.
     """
 
     absent: frozenset[str]
     unreachable: frozenset[str]
     lives: frozenset[str]
+    tests: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, set_name: str) -> "Facts":
         with (Path(__file__).parent / "defects.toml").open("rb") as file:
             tables = tomllib.load(file)
-        names = ("absent", "unreachable", "lives")
+        names = ("absent", "unreachable", "lives", "tests")
         return cls(*(frozenset(tables.get(name, {}).get(set_name, ())) for name in names))
 
     def leave_out(self, item: pytest.Item) -> bool:
         """Whether the release has nothing for a test to show."""
         life = str(item.callspec.params.get("life", "")) if hasattr(item, "callspec") else ""
         if any(life.startswith(name) for name in self.lives):
+            return True
+        test = getattr(item, "originalname", item.name)
+        if test in self.tests:
             return True
         marks = list(item.iter_markers("defect"))
         names = {name for mark in marks for name in mark.args}
@@ -238,7 +244,6 @@ class Facts:
         unreachable = names <= self.unreachable
         if any(mark.kwargs.get("refuted") for mark in marks):
             return not unreachable
-        test = getattr(item, "originalname", item.name)
         absent = _tree(item) is Tree.PRISTINE and (names <= self.absent or test in self.absent)
         return unreachable or absent
 

@@ -119,6 +119,8 @@ def crew(life: Life, checkpoint: Path, work: Path, berths: Sequence[Berth]) -> I
     }
     if life.soc is not None:
         meeting["STANDIN_SOC"] = str(life.soc)
+    if life.all_to_all_seq:
+        meeting["VLLM_ASCEND_ENABLE_MOE_ALL2ALL_SEQ"] = "1"
     ranks: list[Rank] = []
     try:
         for rank, berth in enumerate(berths):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the ranks of one engine life are asked to do, and the names they answer with."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -46,6 +47,11 @@ class Round:
         """All that rank ``rank`` gets, early and late."""
         return self.prompts[rank] + (self.late[rank] if self.late else ())
 
+    def of(self, wanted: Callable[[int], bool]) -> "Round":
+        """The round with those prompts alone that ``wanted`` says yes to."""
+        prompts, late = (tuple(tuple(filter(wanted, own)) for own in of) for of in (self.prompts, self.late))
+        return Round(self.name, prompts, late)
+
 
 # First in a life: upstream decides by the lengths of the step before, and here there is none.
 ONE_TOKEN_ROUND = Round("one token", ((1,), ()))
@@ -85,6 +91,8 @@ class Life:
     expert_parallel: bool = False
     kv_both: bool = False
     moe_probe: bool = False
+    all_to_all_seq: bool = False
+    """With the all-to-all that vllm-ascend 0.10.0 has to opt in to."""
     new_tokens: int = TOKENS
     soc: int | None = None
     """Number of the chip that the stand-in plays, where it is not its default, an A2."""
@@ -101,7 +109,8 @@ class Life:
 
     def __str__(self) -> str:
         parts = [self.model.value, self.mode.value, f"DP={self.dp_size}"]
-        parts += ["EP"] * self.expert_parallel + ["kv_both"] * self.kv_both + ["310P"] * (self.soc == SOC_310P)
+        parts += ["EP"] * self.expert_parallel + ["sequential all-to-all"] * self.all_to_all_seq
+        parts += ["kv_both"] * self.kv_both + ["310P"] * (self.soc == SOC_310P)
         return f"{', '.join(parts)} on {self.tree.value}"
 
     def engine_arguments(self, checkpoint: str, storage: str) -> dict[str, Any]:

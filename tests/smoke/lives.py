@@ -3,6 +3,7 @@
 
 from checkpoints import Model
 from job import DP1_ROUNDS, DP2_ROUNDS, DP16_ROUNDS, ONE_TOKEN_ROUND, SOC_310P, Life, Mode, Tree
+from reference import PROMPTS
 
 EAGER = Life(Tree.PATCHED)
 EAGER_EP = Life(Tree.PATCHED, expert_parallel=True)
@@ -10,7 +11,9 @@ GRAPH = Life(Tree.PATCHED, mode=Mode.ACL_GRAPH, moe_probe=True)
 GRAPH_EP = Life(Tree.PATCHED, mode=Mode.ACL_GRAPH, expert_parallel=True)
 TORCHAIR = Life(Tree.PATCHED, mode=Mode.TORCHAIR)
 # Where the release has no TorchAir for Qwen3-MoE. The stand-in does not give its tokens, so only steps are looked at.
-TORCHAIR_DEEPSEEK = Life(Tree.PATCHED, Model.DEEPSEEK_V3, mode=Mode.TORCHAIR)
+# vllm-ascend 0.10.0 fails to prefill a single token there.
+_LONGER = tuple(turn.of(lambda index: len(PROMPTS[index]) > 1) for turn in DP2_ROUNDS[1:])
+TORCHAIR_DEEPSEEK = Life(Tree.PATCHED, Model.DEEPSEEK_V3, mode=Mode.TORCHAIR, rounds=_LONGER)
 DEEPSEEK = Life(Tree.PATCHED, Model.DEEPSEEK_V3)
 # One prompt is longer than a block, and asked for once: what vLLM's connector has stored it loads by .cuda().
 _STORED_ONCE = tuple(turn for turn in DP2_ROUNDS if not turn.name.startswith(("all", "spread")))
@@ -18,20 +21,25 @@ KV_BOTH = Life(Tree.PATCHED, kv_both=True, rounds=_STORED_ONCE)
 KV_BOTH_TORCHAIR = Life(Tree.PATCHED, mode=Mode.TORCHAIR, kv_both=True)
 SINGLE = Life(Tree.PATCHED, Model.QWEN3, rounds=DP1_ROUNDS)
 EP16 = Life(Tree.PATCHED, expert_parallel=True, moe_probe=True, rounds=DP16_ROUNDS)
+SEQ_EP = Life(Tree.PATCHED, expert_parallel=True, all_to_all_seq=True, moe_probe=True)
 SOC_310P_DENSE = Life(Tree.PATCHED, Model.QWEN3, soc=SOC_310P, rounds=DP1_ROUNDS)
 
 _ONE_REQUEST = tuple(turn for turn in DP2_ROUNDS if turn.name == "one prompt")
 PRISTINE_EAGER = Life(Tree.PRISTINE, rounds=_ONE_REQUEST)
+PRISTINE_GRAPH_EP = Life(Tree.PRISTINE, mode=Mode.ACL_GRAPH, expert_parallel=True, moe_probe=True)
 PRISTINE_GRAPH = Life(Tree.PRISTINE, mode=Mode.ACL_GRAPH, moe_probe=True)
+# One of them for each release: with experts in parallel where it does not start without.
+PRISTINE_GRAPHS = (PRISTINE_GRAPH, PRISTINE_GRAPH_EP)
 # Under TorchAir the pristine tree does synchronise, so what hangs there is the producer's own answer.
 PRISTINE_KV_BOTH = Life(Tree.PRISTINE, mode=Mode.TORCHAIR, kv_both=True, rounds=_ONE_REQUEST)
 # Under enforce_eager, where the release synchronises there too.
 PRISTINE_KV_BOTH_EAGER = Life(Tree.PRISTINE, kv_both=True, rounds=_ONE_REQUEST)
 PRISTINE_TORCHAIR = Life(Tree.PRISTINE, mode=Mode.TORCHAIR, rounds=(ONE_TOKEN_ROUND,))
 PRISTINE_EP16 = Life(Tree.PRISTINE, expert_parallel=True, moe_probe=True, rounds=DP16_ROUNDS[:1])
+PRISTINE_SEQ_EP = Life(Tree.PRISTINE, expert_parallel=True, all_to_all_seq=True, moe_probe=True, rounds=_ONE_REQUEST)
 PRISTINE_310P_DENSE = Life(Tree.PRISTINE, Model.QWEN3, soc=SOC_310P, rounds=DP1_ROUNDS)
 
 PATCHED_DP2 = (EAGER, EAGER_EP, GRAPH, GRAPH_EP, TORCHAIR, DEEPSEEK, KV_BOTH, KV_BOTH_TORCHAIR)
-PATCHED = (*PATCHED_DP2, SINGLE)
+PATCHED = (*PATCHED_DP2, SEQ_EP, SINGLE)
 TRACED_DP2 = (*PATCHED_DP2, TORCHAIR_DEEPSEEK)
 TRACED = (*TRACED_DP2, SINGLE)

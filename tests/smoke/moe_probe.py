@@ -8,7 +8,8 @@ One line a layer, outside of graph replays, which run no Python::
 
 A graph that is being captured holds its tensors: ``experts`` and ``kept`` are empty then. ``family`` is "generic" for
 vLLM's FusedMoE layers, which look up a communication object, and "custom" for vllm-ascend's own, which branch on a
-state. ``rows`` are those that the layer was given, before any communication.
+state. ``rows`` are those that the layer was given, before any communication. Generic layers of vllm-ascend 0.10.0 are
+vLLM's own, which broadcast their rows.
 """
 
 import functools
@@ -22,9 +23,10 @@ Report = Callable[..., None]
 
 def install(report: Report) -> None:
     """Wraps the two families of layers of the vllm_ascend on the import path; call before an engine is made."""
+    from vllm.model_executor.layers.fused_moe import FusedMoE
     from vllm_ascend.ops import common_fused_moe, fused_moe
 
-    generic, custom = common_fused_moe.AscendFusedMoE, fused_moe.AscendFusedMoE
+    generic, custom = getattr(common_fused_moe, "AscendFusedMoE", FusedMoE), fused_moe.AscendFusedMoE
     routings: list[_Routing] = []
     for module in (common_fused_moe, fused_moe):
         module.select_experts = _watched(module.select_experts, routings)
@@ -65,13 +67,15 @@ def _reported(forward: Any, family: str, routings: list[_Routing], report: Repor
     @functools.wraps(forward)
     def call(layer: Any, hidden_states: Any, *args: Any, **kwargs: Any) -> Any:
         import torch
+        from vllm.distributed import get_ep_group
         from vllm.forward_context import get_forward_context
 
         rows = hidden_states.shape[0]
         routings.clear()
         result = forward(layer, hidden_states, *args, **kwargs)
         context = get_forward_context()
-        method = type(context.moe_comm_method).__name__ if family == "generic" else context.fused_moe_state.name
+        exchange = getattr(context, "moe_comm_method", get_ep_group().device_communicator)
+        method = type(exchange).__name__ if family == "generic" else context.fused_moe_state.name
         capturing = torch.npu.is_current_stream_capturing()
         (routing,) = routings
         routings.clear()

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import tokenless
 from nursery import die_with_parent
 
 ANSWERED, WAITS = "answered", "waits"
@@ -56,6 +57,7 @@ def main(job_file: str) -> None:
     from vllm import LLM
 
     engine = LLM(**job["engine"], pipeline_parallel_size=2, distributed_executor_backend="mp").llm_engine
+    tokenless.accept(engine)
     answer: dict[str, Any] = {"before": _generate(engine, job["prompt"], job["new_tokens"], "before")}
     answer["stages"] = _empty_step(engine)
     works = answer["stages"] == [ANSWERED, ANSWERED]

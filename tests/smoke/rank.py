@@ -3,7 +3,8 @@
 
 Answers with JSON lines in the job's ``progress`` file:
 
-- ``{"ready": seconds, "mc2_mask": rows}`` once the engine has started, with the length of the MC2 mask;
+- ``{"ready": seconds, "mc2_mask": rows}`` once the engine has started, with the length of the MC2 mask; where each step
+  makes a mask of its own, the most rows that the runner lets MC2 run on, null where it does not say;
 - ``{"step": n, "at": monotonic seconds, "cpu": seconds}`` after each engine step, the sign of life that the driver
   watches; ``cpu`` is the CPU time of the process;
 - ``{"round": name, "begin": t}`` and ``{"round": name, "end": t, "tokens": {prompt: ids}}``;
@@ -22,6 +23,8 @@ import time
 from pathlib import Path
 from typing import Any, TextIO
 
+import tokenless
+
 # Long enough for a peer that waits in a collective to leave it by itself.
 _GRACE = 1.0
 
@@ -38,8 +41,8 @@ class Reporter:
 class ForwardProbe:
     """Reports, for every forward pass of the model, what the rank decided about it."""
 
-    def __init__(self, model: Any, report: Reporter) -> None:
-        self._report = report
+    def __init__(self, model: Any, graph_sizes: tuple[int, ...], report: Reporter) -> None:
+        self._report, self._graph_sizes = report, graph_sizes
         self._round = "start"
         model.register_forward_pre_hook(self._before, with_kwargs=True)
 
@@ -64,8 +67,28 @@ class ForwardProbe:
             attention=None if state is None else state.name,
             padded=context.padded_num_tokens,
             rows=named["positions"].shape[-1],
-            graph=context.cudagraph_runtime_mode.name,
+            graph=self._graph(context, named["positions"].shape[-1]),
         )
+
+    def _graph(self, context: Any, rows: int) -> str:
+        """The graph mode; vLLM 0.10.0 has none, and its graphs are found by their rows unless a step says otherwise."""
+        mode = getattr(context, "cudagraph_runtime_mode", None)
+        if mode is not None:
+            return str(mode.name)
+        return "PIECEWISE" if rows in self._graph_sizes and not context.skip_cuda_graphs else "NONE"
+
+
+def _graph_sizes(config: Any) -> tuple[int, ...]:
+    """Rows for which the engine captures graphs."""
+    from vllm.config import CompilationLevel
+
+    captures = config.compilation_config.level == CompilationLevel.PIECEWISE
+    return tuple(config.compilation_config.cudagraph_capture_sizes) if captures else ()
+
+
+def _mc2_rows(runner: Any) -> int | None:
+    mask = getattr(runner, "reserved_mc2_mask", None)
+    return getattr(runner, "mc2_tokens_capacity", None) if mask is None else len(mask)
 
 
 def _hand_drafts_over(core: Any) -> None:
@@ -125,10 +148,11 @@ def main(job_file: str) -> None:
 
             moe_probe.install(report)
         engine = LLM(**job["engine"]).llm_engine
+        tokenless.accept(engine)
         runner = engine.model_executor.driver_worker.worker.model_runner
         _hand_drafts_over(engine.engine_core.engine_core)
-        probe = ForwardProbe(runner.model, report)
-        report(ready=time.monotonic() - started, pid=os.getpid(), mc2_mask=len(runner.reserved_mc2_mask))
+        probe = ForwardProbe(runner.model, _graph_sizes(runner.vllm_config), report)
+        report(ready=time.monotonic() - started, pid=os.getpid(), mc2_mask=_mc2_rows(runner))
         for turn in job["rounds"]:
             probe.enter(turn["name"])
             _run_round(engine, turn, job["late_steps"], job["new_tokens"], report)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``vllm serve`` in this process: ``python server.py <job.json>``, or forked by the nursery.
 
-The job's ``arguments`` are those of the command line.
+The job's ``arguments`` are those of the command line. The server logs its requests.
 """
 
 import json
@@ -14,9 +14,12 @@ from nursery import die_with_parent
 
 def main(job_file: str) -> None:
     os.register_at_fork(after_in_child=die_with_parent)
+    from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.entrypoints.cli.main import main as vllm
 
-    sys.argv = ["vllm", "serve", *json.loads(Path(job_file).read_text())["arguments"]]
+    # vLLM 0.10.0 does so unless it is told not to.
+    logs = ["--enable-log-requests"] * hasattr(AsyncEngineArgs, "enable_log_requests")
+    sys.argv = ["vllm", "serve", *json.loads(Path(job_file).read_text())["arguments"], *logs]
     vllm()
 
 

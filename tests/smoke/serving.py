@@ -179,7 +179,7 @@ def _arguments(checkpoint: Path, tokenizer: Path, mode: Mode, dp_size: int, port
     }
     if mode is Mode.ACL_GRAPH:
         options["compilation-config"] = json.dumps({"cudagraph_capture_sizes": GRAPH_SIZES})
-    flags = ["--no-enable-prefix-caching", "--enable-log-requests"] + ["--enforce-eager"] * (mode is Mode.EAGER)
+    flags = ["--no-enable-prefix-caching"] + ["--enforce-eager"] * (mode is Mode.EAGER)
     return [str(checkpoint), *flags, *(f"--{name}={value}" for name, value in options.items())]
 
 

@@ -12,7 +12,12 @@ from job import Tree
 
 pytestmark = pytest.mark.shared
 
-FACTS = Facts(absent=frozenset({"D1", "test_a_part"}), unreachable=frozenset({"D5"}), lives=frozenset({"qwen3_moe, T"}))
+FACTS = Facts(
+    absent=frozenset({"D1", "test_a_part"}),
+    unreachable=frozenset({"D5"}),
+    lives=frozenset({"qwen3_moe, T"}),
+    tests=frozenset({"test_another_thing"}),
+)
 
 
 def item(*names: str, tree: Tree = Tree.PRISTINE, test: str = "test_it", life: str = "", **mark: bool) -> Any:
@@ -46,6 +51,7 @@ class _Life:
         (item("D2", refuted=True), True),
         (item(life="qwen3_moe, TorchAir, DP=2"), True),
         (item(life="qwen3, eager"), False),
+        (item(test="test_another_thing", tree=Tree.PATCHED), True),
         (item(), False),
     ],
 )
@@ -62,7 +68,7 @@ def test_every_fact_has_a_reason() -> None:
     tables = tomllib.loads((Path(__file__).parent / "defects.toml").read_text())
     reasons = [
         why
-        for name in ("absent", "unreachable", "lives")
+        for name in ("absent", "unreachable", "lives", "tests")
         for of_set in tables[name].values()
         for why in of_set.values()
     ]

@@ -90,7 +90,7 @@ def _busiest_share(report: Report) -> float:
 
 
 @pytest.mark.defect("D11")
-@pytest.mark.parametrize("life", [lives.PRISTINE_GRAPH], ids=str)
+@pytest.mark.parametrize("life", lives.PRISTINE_GRAPHS, ids=str)
 def test_pristine_profile_routes_every_row_alike(live: Live, life: Life, seen: Seen) -> None:
     """With two experts a token, all rows of equal tokens go to the same two."""
     share = _busiest_share(live(life))
@@ -111,6 +111,16 @@ def test_profile_spreads_its_rows(live: Live, life: Life, seen: Seen) -> None:
 @pytest.mark.parametrize("life", [lives.PRISTINE_GRAPH, lives.PRISTINE_EP16], ids=str)
 def test_pristine_keeps_tensors_of_a_layer(live: Live, life: Life, seen: Seen) -> None:
     """Held by a communication object after the layer's forward has returned."""
+    _outlive_their_layer(live, life, seen)
+
+
+@pytest.mark.defect("D12")
+@pytest.mark.parametrize("life", [lives.PRISTINE_SEQ_EP], ids=str)
+def test_pristine_sequential_all_to_all_keeps_tensors_of_a_layer(live: Live, life: Life, seen: Seen) -> None:
+    _outlive_their_layer(live, life, seen)
+
+
+def _outlive_their_layer(live: Live, life: Life, seen: Seen) -> None:
     layers = [layer for profile in (True, False) for rank in _layers(live(life), profile=profile) for layer in rank]
     assert layers
     kept = {name for layer in layers for name in layer["kept"]}
@@ -119,7 +129,7 @@ def test_pristine_keeps_tensors_of_a_layer(live: Live, life: Life, seen: Seen) -
 
 
 @pytest.mark.defect("D12")
-@pytest.mark.parametrize("life", [lives.GRAPH, lives.EP16], ids=str)
+@pytest.mark.parametrize("life", [lives.GRAPH, lives.EP16, lives.SEQ_EP], ids=str)
 def test_no_tensor_outlives_its_layer(live: Live, life: Life, seen: Seen) -> None:
     report = finished(live(life))
     layers = [layer for profile in (True, False) for rank in _layers(report, profile=profile) for layer in rank]
@@ -128,22 +138,26 @@ def test_no_tensor_outlives_its_layer(live: Live, life: Life, seen: Seen) -> Non
     seen("none")
 
 
-def _mask(report: Report) -> int:
+def _mask(report: Report) -> int | None:
     """Rows of the MC2 mask that the runner of the first rank has."""
-    ready: int = next(line["mc2_mask"] for line in report.ranks[0].lines if "ready" in line)
+    ready: int | None = next(line["mc2_mask"] for line in report.ranks[0].lines if "ready" in line)
     return ready
 
 
 @pytest.mark.defect("D7")
-@pytest.mark.parametrize("life", [lives.PRISTINE_GRAPH], ids=str)
+@pytest.mark.parametrize("life", lives.PRISTINE_GRAPHS, ids=str)
 def test_pristine_runs_mc2_beyond_its_mask(live: Live, ask: Ask, life: Life, seen: Seen) -> None:
     """And beyond the rows that its kernel takes, which are fewer still on an A2."""
     mask = _mask(live(life))
     (found,) = ask(Tree.PRISTINE, "forward_context", num_tokens=[600], mask=mask, expert_parallel=SIXTEEN)
     assert found["custom"] == "MC2"
-    assert found["rows"] == 600
-    assert found["mask"] == mask == 512 > KERNEL_ROWS
-    seen("MC2 for 600 rows with a mask of 512")
+    assert found["rows"] == 600 > KERNEL_ROWS
+    if mask is None:  # each step makes its own
+        assert found["mask"] == 600
+        seen("MC2 for 600 rows, where its kernel takes 256")
+    else:
+        assert found["mask"] == mask == 512 > KERNEL_ROWS
+        seen("MC2 for 600 rows with a mask of 512")
 
 
 @pytest.mark.defect("D7")
@@ -154,7 +168,8 @@ def test_mc2_ends_where_its_mask_and_kernel_do(live: Live, ask: Ask, life: Life,
     counts = list(range(1, 1101))
     found = ask(Tree.PATCHED, "forward_context", num_tokens=counts, mask=mask, expert_parallel=SIXTEEN)
     assert [count for count, one in zip(counts, found, strict=True) if one["custom"] == "MC2"][-1] == KERNEL_ROWS
-    assert [count for count, one in zip(counts, found, strict=True) if one["generic"] == "mc2"][-1] == KERNEL_ROWS
+    if found[0]["generic"] is not None:
+        assert [count for count, one in zip(counts, found, strict=True) if one["generic"] == "mc2"][-1] == KERNEL_ROWS
     assert mask == KERNEL_ROWS
     mc2 = [one for one in found if one["custom"] == "MC2" or one["generic"] == "mc2"]
     assert all(one["mask"] == one["rows"] for one in mc2)
@@ -195,6 +210,9 @@ def test_310p_gathers_for_experts(ask: Ask, tree: Tree, seen: Seen) -> None:
         assert large["generic"].startswith(refuses)
         assert small["generic"] == "mc2" or small["generic"].startswith(refuses)
         seen(f"experts: {'MC2' if small['generic'] == 'mc2' else 'ValueError'} for 8 rows, ValueError for 600")
+    elif small["generic"] is None:  # its layers have no choice
+        assert small["custom"] == large["custom"] == "All2All"
+        seen("experts: no MC2")
     else:
         assert small["generic"] == large["generic"] == "allgather"
         seen("experts: all-gather")

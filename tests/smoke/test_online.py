@@ -54,7 +54,7 @@ def test_eager_server_never_answers_its_first_request(serve: Serve, tree: Tree, 
     seen(f"the first request: {caught.value}")
 
 
-@pytest.mark.defect("D1")
+@pytest.mark.defect("D1", "D18")
 @pytest.mark.parametrize("tree", [Tree.PATCHED])
 @pytest.mark.parametrize(
     ("mode", "dp_size"),

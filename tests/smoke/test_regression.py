@@ -43,6 +43,24 @@ def test_eager_one_request_is_answered_with_them(live: Live, expected: Expected,
     seen("answers")
 
 
+@pytest.mark.defect("D18")
+@pytest.mark.parametrize("life", [lives.PRISTINE_GRAPH_EP], ids=str)
+def test_graphs_of_other_sizes_end_the_engines_without_the_patches(live: Live, life: Life, seen: Seen) -> None:
+    """A busy rank replays the graph that its prompt is padded to, an idle one that of a single row."""
+    report = live(life)
+    assert report.ready, f"the engine did not start, which shows nothing\n{report}"
+    assert report.outcome in (Outcome.HANG, Outcome.ABORT, Outcome.ERROR), str(report)
+    assert not report.tokens(ROUND), str(report)
+    seen(report.outcome.value)
+
+
+@pytest.mark.defect("D18")
+@pytest.mark.parametrize("life", [lives.GRAPH, lives.GRAPH_EP], ids=str)
+def test_graph_one_request_is_answered_with_them(live: Live, expected: Expected, life: Life, seen: Seen) -> None:
+    _answers(live(life), expected(life.model))
+    seen("answers")
+
+
 @pytest.mark.defect("D3")
 @pytest.mark.parametrize("life", [lives.PRISTINE_KV_BOTH, lives.PRISTINE_KV_BOTH_EAGER], ids=str)
 def test_kv_both_idle_rank_is_stuck_without_the_patches(live: Live, life: Life, seen: Seen) -> None:

@@ -54,7 +54,8 @@ def torchair_graph_sizes(
 def forward_context(num_tokens: list[int], mask: int, expert_parallel: int) -> list[dict[str, Any]]:
     """What a decode of each of ``num_tokens`` rows is told, given an MC2 mask of ``mask`` rows, at tp 1 and dp 1.
 
-    ``[{"rows": padded rows, "mask": rows of its MC2 mask, "custom": fused-MoE state, "generic": method}, ..]``
+    ``[{"rows": padded rows, "mask": rows of its MC2 mask, "custom": fused-MoE state, "generic": method}, ..]``;
+    ``generic`` is null in a release whose generic layers have no choice.
     """
     import inspect
 
@@ -73,17 +74,20 @@ def forward_context(num_tokens: list[int], mask: int, expert_parallel: int) -> l
     answers = []
     for count in num_tokens:
         arguments: dict[str, Any] = {"num_tokens": count, "with_prefill": False, "num_actual_tokens": count}
-        arguments["reserved_mc2_mask"] = torch.zeros(mask, dtype=torch.bool)
-        if "moe_comm_method" in inspect.signature(set_ascend_forward_context).parameters:
+        parameters = inspect.signature(set_ascend_forward_context).parameters
+        if "reserved_mc2_mask" in parameters:
+            arguments["reserved_mc2_mask"] = torch.zeros(mask, dtype=torch.bool)
+        if "moe_comm_method" in parameters:
             arguments["moe_comm_method"] = _runners_choice(count, mask, expert_parallel)
         with set_ascend_forward_context(None, config, **arguments):
             context = get_forward_context()
+            generic = getattr(context, "moe_comm_method_name", None)
             answers.append(
                 {
                     "rows": context.padded_num_tokens,
                     "mask": None if context.mc2_mask is None else len(context.mc2_mask),
                     "custom": context.fused_moe_state.name,
-                    "generic": context.moe_comm_method_name.removesuffix("commimpl"),
+                    "generic": generic and generic.removesuffix("commimpl"),
                 }
             )
     return answers
