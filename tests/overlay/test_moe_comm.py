@@ -20,6 +20,9 @@ configs = st.builds(
     layers_pad=st.booleans(),
     compiled_decode=st.booleans(),
     fused_all_gather_ep=st.booleans(),
+    generic_multicasts_prefill=st.booleans(),
+    generic_gathers_alone=st.booleans(),
+    generic_cannot_gather=st.booleans(),
 )
 tokens = st.integers(0, 10000)
 
@@ -56,7 +59,9 @@ def test_every_choice_has_the_names_that_upstream_looks_up(
     num_tokens: int, with_prefill: bool, config: MoECommConfig
 ) -> None:
     choice = select_moe_comm(num_tokens, with_prefill, config)
-    assert choice.comm_impl in {"allgathercommimpl", "alltoallcommimpl", "mc2commimpl"}
+    assert choice.comm_type in {"ALLGATHER", "ALLTOALL", "MC2", "NAIVE_MULTICAST"}
+    if not config.generic_multicasts_prefill:
+        assert choice.comm_impl in {"allgathercommimpl", "alltoallcommimpl", "mc2commimpl"}
     assert choice.fused_moe_state in {"AllGather", "All2All", "MC2", "NaiveMulticast", "AllGatherEP"}
     assert choice.token_dispatcher.startswith("TokenDispatcherWith")
 
@@ -72,15 +77,42 @@ def test_mc2_never_exceeds_its_mask_outside_compiled_decode(
     if config.ep_size < 16 or config.soc == "UNDEFINED":
         assert MoEComm.MC2 not in (choice.generic, choice.custom)
     if config.needs_uniform_size(choice):
-        assert choice.custom is MoEComm.MC2
+        assert MoEComm.MC2 in (choice.generic, choice.custom)
         assert not config.layers_pad
 
 
 @given(tokens, configs)
-def test_generic_layers_ignore_prefill_because_graphs_are_captured_by_size(
-    num_tokens: int, config: MoECommConfig
-) -> None:
-    assert select_moe_comm(num_tokens, True, config).generic is select_moe_comm(num_tokens, False, config).generic
+def test_of_generic_layers_a_prefill_changes_gathering_alone(num_tokens: int, config: MoECommConfig) -> None:
+    """Graphs are captured by size, as decodes, so a prefill that replays one gathers too."""
+    prefill, decode = (select_moe_comm(num_tokens, flag, config).generic for flag in (True, False))
+    if config.generic_multicasts_prefill and not config.generic_gathers_alone and decode is MoEComm.ALL_GATHER:
+        assert prefill is MoEComm.NAIVE_MULTICAST
+    else:
+        assert prefill is decode
+
+
+@pytest.mark.parametrize(
+    ("soc", "ep_size", "num_tokens", "with_prefill", "generic"),
+    [
+        ("A2", 1, 4, True, "NAIVE_MULTICAST"),
+        ("A2", 1, 4, False, "ALL_GATHER"),
+        ("A2", 16, 4, True, "MC2"),
+        ("A2", 16, CAPACITY + 1, True, "NAIVE_MULTICAST"),
+        ("A2", 16, CAPACITY + 1, False, "ALL_GATHER"),
+        ("A3", 2, CAPACITY + 1, True, "ALL_TO_ALL"),
+        ("UNDEFINED", 16, 4, True, "NAIVE_MULTICAST"),
+    ],
+)
+def test_generic_layers_of_0_11_0(soc: str, ep_size: int, num_tokens: int, with_prefill: bool, generic: str) -> None:
+    config = MoECommConfig(soc, ep_size, CAPACITY, generic_mc2_min_ep_size=2 if soc == "A3" else 16)
+    config = replace(config, generic_multicasts_prefill=True)
+    assert select_moe_comm(num_tokens, with_prefill, config).generic.name == generic
+    assert select_moe_comm(num_tokens, with_prefill, replace(config, generic_gathers_alone=True)).generic.name == (
+        "ALL_GATHER"
+    )
+    gathers = generic in ("ALL_GATHER", "NAIVE_MULTICAST") and ep_size > 1
+    exchanged = select_moe_comm(num_tokens, with_prefill, replace(config, generic_cannot_gather=True)).generic
+    assert exchanged.name == ("ALL_TO_ALL" if gathers else generic)
 
 
 def test_the_fused_all_gather_keeps_the_dispatcher_of_the_method_it_replaces() -> None:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import pytest
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from vllm_ascend.data_parallel import runner as runner_module
 from vllm_ascend.data_parallel import upstream
 from vllm_ascend.data_parallel.graphs import GRAPH, NO_GRAPH
-from vllm_ascend.data_parallel.metadata import BitFields, LocalBatch
+from vllm_ascend.data_parallel.metadata import BitFields, LocalBatch, StepMetadata
 from vllm_ascend.data_parallel.moe_comm import MoEComm, MoECommChoice, MoECommConfig, select_moe_comm
 from vllm_ascend.data_parallel.plan import StepPlan
 from vllm_ascend.data_parallel.runner import DataParallelStep, TorchairStep
@@ -36,6 +36,7 @@ class Deployment:
     kv_role: str = ""
     lmhead_tp: bool = False
     torchair: bool = False
+    decode_graphs_alone: bool = False
 
 
 class Rank(DataParallelStep):
@@ -47,11 +48,16 @@ class Rank(DataParallelStep):
         self.aclgraph_batch_sizes = GRAPH_SIZES
         self.aclgraph_dispatcher = SimpleNamespace(dispatch=lambda key: (GRAPH, key))
         self.vllm_config = SimpleNamespace(pad_for_cudagraph=padded)
+        self.decode_graphs_alone = deployment.decode_graphs_alone
         self.is_kv_producer = deployment.kv_role in ("kv_producer", "kv_both")
         self.is_kv_consumer = deployment.kv_role in ("kv_consumer", "kv_both")
         self.mc2_tokens_capacity = deployment.moe.mc2_capacity
         self.graphs_captured = True
         self.batch: LocalBatch | None = None
+
+    @property
+    def _graphs_are_of_decodes(self) -> bool:
+        return self.decode_graphs_alone
 
     def _issue_step(self, batch: LocalBatch) -> PendingStep:
         self.batch = batch
@@ -60,9 +66,9 @@ class Rank(DataParallelStep):
     def bring(self, work: Work) -> LocalBatch:
         """The batch that this rank tells the others about."""
         if work.idle:
-            self._dummy_step(1, False, None)
+            self._dummy_step(1, False, None, uniform_decode=True)
         else:
-            self._issue_real_step(work.num_tokens, work.with_prefill, False)
+            self._issue_real_step(work.num_tokens, work.with_prefill, False, not work.with_prefill)
         assert self.batch is not None
         return self.batch
 
@@ -87,7 +93,8 @@ def run_step(deployment: Deployment, schedule: list[Work]) -> list[Rank]:
     """Let every rank bring its work, reduce, and let every rank decide."""
     kind = TorchairRank if deployment.torchair else Rank
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner_module, "moe_comm_config", lambda *_: deployment.moe)
+        moe = replace(deployment.moe, compiled_decode=deployment.torchair)
+        patch.setattr(runner_module, "moe_comm_config", lambda *_: moe)
         patch.setattr(upstream, "lm_head_parallel", lambda: deployment.lmhead_tp)
         ranks = [kind(deployment, rank, len(schedule)) for rank in range(len(schedule))]
         fields = BitFields(len(ranks), MAX_NUM_TOKENS)
@@ -112,11 +119,15 @@ deployments = st.builds(
         ep_size=st.sampled_from([1, 2, 16]),
         mc2_capacity=st.sampled_from([8, 512]),
         layers_pad=st.booleans(),
+        generic_mc2_min_ep_size=st.sampled_from([2, 16]),
+        generic_multicasts_prefill=st.booleans(),
+        sequence_parallel=st.booleans(),
     ),
     use_aclgraph=st.booleans(),
     kv_role=st.sampled_from(["", "kv_producer", "kv_consumer", "kv_both"]),
     lmhead_tp=st.booleans(),
     torchair=st.booleans(),
+    decode_graphs_alone=st.booleans(),
 )
 
 
@@ -149,8 +160,9 @@ def test_ranks_are_padded_only_where_something_needs_it(deployment: Deployment, 
         return
     decode_graph = deployment.torchair and not plan.with_prefill
     lmhead = deployment.lmhead_tp and not plan.with_prefill
-    mc2 = not deployment.moe.layers_pad and comm(deployment, plan).custom is MoEComm.MC2
-    assert plan.use_graph or decode_graph or lmhead or mc2
+    choice = comm(deployment, plan)
+    mc2 = not deployment.moe.layers_pad and MoEComm.MC2 in (choice.generic, choice.custom)
+    assert plan.use_graph or decode_graph or lmhead or mc2 or deployment.moe.sequence_parallel
 
 
 def test_eager_ranks_keep_their_own_counts_while_one_prefills() -> None:
@@ -201,3 +213,30 @@ def test_warm_up_runs_eager_and_capture_runs_in_the_graph_it_captures() -> None:
         assert captured.use_graph
         assert captured.num_input_tokens == 8
         assert not rank._dummy_step(8, False, None).use_graph
+
+
+def test_where_graphs_are_of_decodes_alone_a_small_prefill_takes_every_rank_out_of_them() -> None:
+    """Upstream's 0.11.0 asks each rank's own batch, so that an idle one replays beside a prefill that runs eager."""
+    deployment = Deployment(MoECommConfig("A2", 1, 512), decode_graphs_alone=True)
+    ranks = run_step(deployment, [Work(3, with_prefill=True), Work(idle=True)])
+    assert [rank.step.num_input_tokens for rank in ranks] == [3, 1]
+    assert [rank._dispatch_graph(3)[0] for rank in ranks] == [NO_GRAPH] * 2
+    ranks = run_step(deployment, [Work(3), Work(idle=True)])
+    assert [rank._dispatch_graph(4)[0] for rank in ranks] == [GRAPH] * 2
+
+
+def test_torchair_s_runner_without_its_graphs_decides_like_the_other() -> None:
+    """Upstream has it run in shared-expert DP, where it does not synchronise at all."""
+    deployment = Deployment(MoECommConfig("A2", 2, 512))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner_module, "moe_comm_config", lambda *_: deployment.moe)
+        patch.setattr(upstream, "lm_head_parallel", lambda: False)
+        rank = TorchairRank(replace(deployment, torchair=True), 0, 2)
+        assert rank._uniform_size(StepMetadata((3, 1), False, False, True)) == 4
+        assert rank._uniform_size(StepMetadata((3, 1), False, False, False)) is None
+
+
+def test_sequence_parallel_ranks_compute_the_same_rows() -> None:
+    moe = MoECommConfig("A2", 2, 512, sequence_parallel=True)
+    ranks = run_step(Deployment(moe, use_aclgraph=False), [Work(150, with_prefill=True), Work(4)])
+    assert [rank.step.num_input_tokens for rank in ranks] == [150, 150]

@@ -48,4 +48,5 @@ def moe_comm_config(vllm_config: Any, capacity: Optional[int] = None) -> MoEComm
         all_to_all_seq=bool(getattr(envs_ascend, "VLLM_ASCEND_ENABLE_MOE_ALL2ALL_SEQ", False)),
         generic_layers_choose=upstream.GENERIC_LAYERS_CHOOSE,
         generic_mc2_min_ep_size=upstream.GENERIC_MC2_MIN_EP_SIZE.get(soc, MC2_MIN_EP_SIZE),
+        **upstream.generic_layers(vllm_config),
     )

@@ -2,8 +2,9 @@
 """Which MoE communication a step uses: one registry of methods and one pure selection over it.
 
 Upstream has two families of MoE layers, each with a chooser of its own: the generic ``FusedMoE`` layers look up a
-communication object by name, the custom ``AscendFusedMoE`` layers branch on a ``FusedMoEState`` and a token
-dispatcher. Both are answered here, from values that are equal on every DP rank, so that two ranks cannot differ.
+communication object by name or by a ``MoECommType`` (0.11.0), the custom ``AscendFusedMoE`` layers, in 0.11.0 those
+of TorchAir alone, branch on a ``FusedMoEState`` and a token dispatcher. Both are answered here, from values that are
+equal on every DP rank, so that two ranks cannot differ.
 """
 
 from __future__ import annotations
@@ -31,11 +32,13 @@ def mc2_capacity(soc: str, tp_size: int) -> int:
 class MoECommMethod:
     """Names under which upstream knows one way to exchange tokens between experts.
 
-    ``comm_impl`` is the attribute that generic layers hold it under, ``fused_moe_state`` the member that custom layers
-    branch on, ``token_dispatcher`` the dispatcher that goes with that member. None where a family has no such method.
+    ``comm_impl`` is the attribute that generic layers hold it under, ``comm_type`` the ``MoECommType`` member that they
+    ask for it by in 0.11.0, ``fused_moe_state`` the member that custom layers branch on, ``token_dispatcher`` the
+    dispatcher that goes with that member. None where a family has no such method.
     """
 
     comm_impl: Optional[str]
+    comm_type: Optional[str]
     fused_moe_state: Optional[str]
     token_dispatcher: Optional[str]
 
@@ -43,12 +46,12 @@ class MoECommMethod:
 class MoEComm(Enum):
     """The registry: every method that a step can use."""
 
-    ALL_GATHER = MoECommMethod("allgathercommimpl", "AllGather", "TokenDispatcherWithAllGather")
-    ALL_TO_ALL = MoECommMethod("alltoallcommimpl", "All2All", "TokenDispatcherWithAll2AllV")
-    ALL_TO_ALL_SEQ = MoECommMethod(None, "All2AllSeq", None)
-    MC2 = MoECommMethod("mc2commimpl", "MC2", "TokenDispatcherWithMC2")
-    NAIVE_MULTICAST = MoECommMethod(None, "NaiveMulticast", "TokenDispatcherWithAllGather")
-    FUSED_ALL_GATHER_EP = MoECommMethod(None, "AllGatherEP", None)
+    ALL_GATHER = MoECommMethod("allgathercommimpl", "ALLGATHER", "AllGather", "TokenDispatcherWithAllGather")
+    ALL_TO_ALL = MoECommMethod("alltoallcommimpl", "ALLTOALL", "All2All", "TokenDispatcherWithAll2AllV")
+    ALL_TO_ALL_SEQ = MoECommMethod(None, None, "All2AllSeq", None)
+    MC2 = MoECommMethod("mc2commimpl", "MC2", "MC2", "TokenDispatcherWithMC2")
+    NAIVE_MULTICAST = MoECommMethod(None, "NAIVE_MULTICAST", "NaiveMulticast", "TokenDispatcherWithAllGather")
+    FUSED_ALL_GATHER_EP = MoECommMethod(None, None, "AllGatherEP", None)
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,10 @@ class MoECommConfig:
     upstream's opt-in kernel for DeepSeek V3 and R1, ``all_gather_ep_has_dispatcher`` whether its layers exchange tokens
     through the all-gather dispatcher. ``all_to_all_seq`` is upstream's opt-in all-to-all of vllm-ascend 0.10.0.
     ``generic_layers_choose`` says that generic layers look the method up, and ``generic_mc2_min_ep_size`` is the fewest
-    expert-parallel ranks for which they run MC2.
+    expert-parallel ranks for which they run MC2. ``generic_multicasts_prefill`` says that they multicast the rows of a
+    prefill instead of gathering padded ones; ``generic_gathers_alone`` marks a model that only gathers,
+    ``generic_cannot_gather`` parallel experts that never do. ``sequence_parallel`` splits a rank's rows over its
+    tensor-parallel ranks.
     """
 
     soc: str
@@ -74,6 +80,10 @@ class MoECommConfig:
     all_to_all_seq: bool = False
     generic_layers_choose: bool = True
     generic_mc2_min_ep_size: int = MC2_MIN_EP_SIZE
+    generic_multicasts_prefill: bool = False
+    generic_gathers_alone: bool = False
+    generic_cannot_gather: bool = False
+    sequence_parallel: bool = False
 
     @property
     def mc2_available(self) -> bool:
@@ -86,8 +96,11 @@ class MoECommConfig:
         return self.soc in MC2_ROWS_PER_RANK and self.ep_size >= self.generic_mc2_min_ep_size
 
     def needs_uniform_size(self, choice: MoECommChoice) -> bool:
-        """MC2's kernels want the same number of rows on every rank, and the layers do not see to it."""
-        return choice.custom is MoEComm.MC2 and not self.layers_pad
+        """Something wants the same number of rows on every rank, and no layer sees to it.
+
+        MC2's kernels do; and with sequence parallelism a compiled graph cannot hold each rank's own padding.
+        """
+        return self.sequence_parallel or (MoEComm.MC2 in (choice.generic, choice.custom) and not self.layers_pad)
 
 
 @dataclass(frozen=True)
@@ -103,6 +116,12 @@ class MoECommChoice:
         """Attribute of a generic layer that holds its communication object."""
         assert self.generic.value.comm_impl is not None
         return self.generic.value.comm_impl
+
+    @property
+    def comm_type(self) -> str:
+        """Name of the ``MoECommType`` member for generic layers."""
+        assert self.generic.value.comm_type is not None
+        return self.generic.value.comm_type
 
     @property
     def fused_moe_state(self) -> str:
@@ -127,18 +146,23 @@ def select_moe_comm(max_num_tokens: int, with_prefill: bool, config: MoECommConf
         custom = MoEComm.FUSED_ALL_GATHER_EP
         if config.all_gather_ep_has_dispatcher:
             dispatcher = MoEComm.ALL_GATHER
-    return MoECommChoice(generic=_generic(max_num_tokens, config), custom=custom, dispatcher=dispatcher)
+    return MoECommChoice(generic=_generic(max_num_tokens, with_prefill, config), custom=custom, dispatcher=dispatcher)
 
 
-def _generic(max_num_tokens: int, config: MoECommConfig) -> MoEComm:
-    """Generic layers live inside ACL graphs, captured once per size: a choice that depends on size alone."""
+def _generic(max_num_tokens: int, with_prefill: bool, config: MoECommConfig) -> MoEComm:
+    """Generic layers live inside ACL graphs, captured once per size and as decodes; a replay runs what was captured."""
     if not config.generic_layers_choose:
         return MoEComm.NAIVE_MULTICAST
-    if not config.generic_mc2_available:
+    if config.generic_gathers_alone:
         return MoEComm.ALL_GATHER
-    if max_num_tokens <= config.mc2_capacity:
-        return MoEComm.MC2
-    return MoEComm.ALL_TO_ALL if config.soc == "A3" else MoEComm.ALL_GATHER
+    if config.generic_mc2_available:
+        if max_num_tokens <= config.mc2_capacity:
+            return MoEComm.MC2
+        if config.soc == "A3":
+            return MoEComm.ALL_TO_ALL
+    if config.generic_cannot_gather and config.ep_size > 1:
+        return MoEComm.ALL_TO_ALL
+    return MoEComm.NAIVE_MULTICAST if with_prefill and config.generic_multicasts_prefill else MoEComm.ALL_GATHER
 
 
 def _custom(max_num_tokens: int, with_prefill: bool, config: MoECommConfig) -> MoEComm:

@@ -83,11 +83,19 @@ class DataParallelStep(StepGraph):
         self.flight.decided(self.step)
         return self.step
 
-    def _issue_real_step(self, num_tokens: int, with_prefill: bool, enable_dbo: bool) -> PendingStep:
-        """Issue the step of a batch that the scheduler made."""
-        return self._issue_step(LocalBatch(num_tokens, with_prefill, enable_dbo, self._fits_graph(num_tokens)))
+    def _issue_real_step(
+        self, num_tokens: int, with_prefill: bool, enable_dbo: bool, uniform_decode: bool = False
+    ) -> PendingStep:
+        """Issue the step of a batch that the scheduler made.
 
-    def _dummy_step(self, num_tokens: int, with_prefill: bool, graph_mode: Any) -> StepPlan:
+        ``uniform_decode`` says that each request has as many tokens as a decode with all of its drafts.
+        """
+        graph_usable = self._fits_graph(num_tokens, uniform_decode)
+        return self._issue_step(LocalBatch(num_tokens, with_prefill, enable_dbo, graph_usable))
+
+    def _dummy_step(
+        self, num_tokens: int, with_prefill: bool, graph_mode: Any, uniform_decode: bool = False
+    ) -> StepPlan:
         """Decide an idle, profiling or capture step.
 
         ``graph_mode`` is the release's ``GRAPH`` or ``NO_GRAPH``; None is an idle or profiling step: it replays a graph
@@ -97,7 +105,7 @@ class DataParallelStep(StepGraph):
         if self.is_kv_producer and not self.is_kv_consumer:
             with_prefill = True
         if graph_mode is None:
-            graph_usable = self.graphs_captured and self._fits_graph(num_tokens)
+            graph_usable = self.graphs_captured and self._fits_graph(num_tokens, uniform_decode)
         else:
             graph_usable = graph_mode != NO_GRAPH
         batch = LocalBatch(num_tokens, with_prefill, graph_usable=graph_usable)
@@ -130,8 +138,10 @@ class DataParallelStep(StepGraph):
             )
         return hidden_states
 
-    def _fits_graph(self, num_tokens: int) -> bool:
-        return self.use_aclgraph and num_tokens <= self.aclgraph_batch_sizes[-1]
+    def _fits_graph(self, num_tokens: int, uniform_decode: bool) -> bool:
+        if not self.use_aclgraph or num_tokens > self.aclgraph_batch_sizes[-1]:
+            return False
+        return uniform_decode or not self._graphs_are_of_decodes
 
     def _uniform_size(self, metadata: StepMetadata) -> Optional[int]:
         """Rows that every rank must compute in this step; None where each may keep its own count."""
@@ -149,7 +159,10 @@ class DataParallelStep(StepGraph):
 
 
 class TorchairStep:
-    """Mixin of ``NPUTorchairModelRunner``: decode steps run in graphs of fixed sizes, the others as they are."""
+    """Mixin of ``NPUTorchairModelRunner``: decode steps run in graphs of fixed sizes, the others as they are.
+
+    With upstream's shared-expert DP the runner has no graphs of its own, and decides like ``NPUModelRunner``.
+    """
 
     vllm_config: Any
     max_num_reqs: int
@@ -158,6 +171,8 @@ class TorchairStep:
     select_torchair_padded_batch_size: Any
 
     def _uniform_size(self, metadata: StepMetadata) -> Optional[int]:
+        if not moe_comm_config(self.vllm_config, self.mc2_tokens_capacity).compiled_decode:
+            return super()._uniform_size(metadata)  # type: ignore[misc,no-any-return]
         if metadata.with_prefill:
             return None
         return self.select_torchair_padded_batch_size(metadata.max_num_tokens)  # type: ignore[no-any-return]

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from vllm_ascend.utils import lmhead_tp_enable
 
 # Fewest expert-parallel ranks for which generic MoE layers run MC2, by the name of the AscendSocVersion.
@@ -23,3 +25,9 @@ def lm_head_parallel() -> bool:
 def torchair_splits_rows(soc: str) -> bool:
     """Whether TorchAir's decode rows are split over the tensor-parallel ranks where experts are parallel (#2719)."""
     return soc == "A3"
+
+
+def generic_layers(vllm_config: Any) -> dict[str, bool]:
+    """What the choice for generic layers depends on beside SoC, ranks and sizes."""
+    del vllm_config  # nothing
+    return {}
