@@ -17,6 +17,7 @@ def _autoload() -> None:
 import torch
 
 from torch_npu import _C, atb, collectives, device, imports, library, npu, profiler, trace
+from torch_npu._C import _distributed_c10d
 from torch_npu.ops import native
 from torch_npu.ops.attention import (
     _npu_flash_attention,

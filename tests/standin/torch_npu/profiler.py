@@ -39,3 +39,11 @@ class _ExperimentalConfig:
 class profile(torch.profiler.profile):
     def __init__(self, *, activities: Any = None, experimental_config: Any = None, **kwargs: Any) -> None:
         super().__init__(activities=[torch.profiler.ProfilerActivity.CPU], **kwargs)
+
+
+class dynamic_profile:
+    """A module in torch_npu: what msMonitor's daemon may switch on, and does not here."""
+
+    @staticmethod
+    def step() -> None:
+        """Marks a step."""

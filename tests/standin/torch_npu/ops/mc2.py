@@ -27,12 +27,12 @@ _DISPATCH = (
     '*, Tensor? scales=None, Tensor? x_active_mask=None, str group_tp="", int tp_world_size=0, int tp_rank_id=0, '
     "int expert_shard_type=0, int shared_expert_num=1, int shared_expert_rank_num=0, int quant_mode=0, int "
     "global_bs=0, "
-    "int expert_token_nums_type=1) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
+    "int expert_token_nums_type=1) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
 )
 _COMBINE = (
     "npu_moe_distribute_combine(Tensor expand_x, Tensor expert_ids, Tensor expand_idx, Tensor ep_send_counts, "
     "Tensor expert_scales, str group_ep, int ep_world_size, int ep_rank_id, int moe_expert_num, *, Tensor? "
-    "tp_send_counts=None, "
+    "tp_send_counts=None, Tensor? expand_scales=None, "
     'Tensor? x_active_mask=None, str group_tp="", int tp_world_size=0, int tp_rank_id=0, int expert_shard_type=0, '
     "int shared_expert_num=1, int shared_expert_rank_num=0, int global_bs=0) -> Tensor"
 )
@@ -86,11 +86,11 @@ def npu_moe_distribute_dispatch(
     quant_mode: int = 0,
     global_bs: int = 0,
     expert_token_nums_type: int = 1,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Sends each token to the ranks that hold its experts: x [bs, h], expert_ids [bs, k] ->
     (token copies sorted by local expert [n, h], scales, source of each copy [n] int32, tokens per local expert int64,
-    and two vectors of counts that only `combine` of a device needs). n is ranks * bs * min(k, local experts); a
-    copy's source is (rank * bs + token) * k + place, and -1 marks rows that hold none.
+    and three vectors that only `combine` of a device needs). n is ranks * bs * min(k, local experts); a copy's source
+    is (rank * bs + token) * k + place, and -1 marks rows that hold none.
 
     Raises RuntimeError for more rows than the kernel of the SoC takes.
     """
@@ -121,6 +121,7 @@ def npu_moe_distribute_dispatch(
         per_expert,
         torch.zeros(moe_expert_num, dtype=torch.int32),
         torch.zeros(1),
+        torch.zeros(1),
     )
 
 
@@ -137,6 +138,7 @@ def npu_moe_distribute_combine(
     moe_expert_num: int,
     *,
     tp_send_counts: Tensor | None = None,
+    expand_scales: Tensor | None = None,
     x_active_mask: Tensor | None = None,
     group_tp: str = "",
     tp_world_size: int = 0,
