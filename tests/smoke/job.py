@@ -28,6 +28,7 @@ class Tree(Enum):
 class Mode(Enum):
     EAGER = "eager"
     ACL_GRAPH = "ACL graph"
+    FULL_DECODE = "full decode graph"
     TORCHAIR = "TorchAir"
 
 
@@ -90,6 +91,7 @@ class Life:
     mode: Mode = Mode.EAGER
     expert_parallel: bool = False
     kv_both: bool = False
+    shared_expert_dp: bool = False
     moe_probe: bool = False
     all_to_all_seq: bool = False
     """With the all-to-all that vllm-ascend 0.10.0 has to opt in to."""
@@ -111,6 +113,7 @@ class Life:
         parts = [self.model.value, self.mode.value, f"DP={self.dp_size}"]
         parts += ["EP"] * self.expert_parallel + ["sequential all-to-all"] * self.all_to_all_seq
         parts += ["kv_both"] * self.kv_both + ["310P"] * (self.soc == SOC_310P)
+        parts += ["shared-expert DP"] * self.shared_expert_dp
         return f"{', '.join(parts)} on {self.tree.value}"
 
     def engine_arguments(self, checkpoint: str, storage: str) -> dict[str, Any]:
@@ -120,6 +123,8 @@ class Life:
         extra: dict[str, Any] = {"ascend_scheduler_config": {"enabled": True}}
         if self.mode is Mode.TORCHAIR:
             extra["torchair_graph_config"] = {"enabled": True, "graph_batch_sizes": [MAX_SEQS]}
+        if self.shared_expert_dp:
+            extra["enable_shared_expert_dp"] = True
         arguments: dict[str, Any] = {
             "model": checkpoint,
             "dtype": "float16" if self.soc == SOC_310P else "float32",
@@ -134,8 +139,10 @@ class Life:
             "enable_expert_parallel": self.expert_parallel,
             "additional_config": extra,
         }
-        if self.mode is Mode.ACL_GRAPH:
+        if self.mode in (Mode.ACL_GRAPH, Mode.FULL_DECODE):
             arguments["compilation_config"] = {"cudagraph_capture_sizes": GRAPH_SIZES}
+        if self.mode is Mode.FULL_DECODE:
+            arguments["compilation_config"]["cudagraph_mode"] = "FULL_DECODE_ONLY"
         if self.kv_both:
             arguments["kv_transfer_config"] = {
                 "kv_connector": "SharedStorageConnector",

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The engine lives of the smoke run. Each is started once and serves several tests."""
 
+from dataclasses import replace
+
 from checkpoints import Model
 from job import DP1_ROUNDS, DP2_ROUNDS, DP16_ROUNDS, ONE_TOKEN_ROUND, SOC_310P, Life, Mode, Tree
 from reference import PROMPTS
@@ -9,6 +11,9 @@ EAGER = Life(Tree.PATCHED)
 EAGER_EP = Life(Tree.PATCHED, expert_parallel=True)
 GRAPH = Life(Tree.PATCHED, mode=Mode.ACL_GRAPH, moe_probe=True)
 GRAPH_EP = Life(Tree.PATCHED, mode=Mode.ACL_GRAPH, expert_parallel=True)
+# vLLM's FULL_DECODE_ONLY, and upstream's shared-expert DP: for releases that have them.
+FULL_DECODE = Life(Tree.PATCHED, mode=Mode.FULL_DECODE)
+SHARED_EXPERT_DP = Life(Tree.PATCHED, Model.DEEPSEEK_V3, expert_parallel=True, shared_expert_dp=True)
 TORCHAIR = Life(Tree.PATCHED, mode=Mode.TORCHAIR)
 # Where the release has no TorchAir for Qwen3-MoE. The stand-in does not give its tokens, so only steps are looked at.
 # vllm-ascend 0.10.0 fails to prefill a single token there.
@@ -35,11 +40,17 @@ PRISTINE_KV_BOTH = Life(Tree.PRISTINE, mode=Mode.TORCHAIR, kv_both=True, rounds=
 # Under enforce_eager, where the release synchronises there too.
 PRISTINE_KV_BOTH_EAGER = Life(Tree.PRISTINE, kv_both=True, rounds=_ONE_REQUEST)
 PRISTINE_TORCHAIR = Life(Tree.PRISTINE, mode=Mode.TORCHAIR, rounds=(ONE_TOKEN_ROUND,))
+PRISTINE_TORCHAIR_DEEPSEEK = replace(TORCHAIR_DEEPSEEK, tree=Tree.PRISTINE, rounds=_ONE_REQUEST)
 PRISTINE_EP16 = Life(Tree.PRISTINE, expert_parallel=True, moe_probe=True, rounds=DP16_ROUNDS[:1])
 PRISTINE_SEQ_EP = Life(Tree.PRISTINE, expert_parallel=True, all_to_all_seq=True, moe_probe=True, rounds=_ONE_REQUEST)
+PRISTINE_FULL_DECODE = Life(Tree.PRISTINE, mode=Mode.FULL_DECODE, rounds=_ONE_REQUEST)
+PRISTINE_SHARED_EXPERT_DP = replace(SHARED_EXPERT_DP, tree=Tree.PRISTINE, rounds=_ONE_REQUEST)
 PRISTINE_310P_DENSE = Life(Tree.PRISTINE, Model.QWEN3, soc=SOC_310P, rounds=DP1_ROUNDS)
 
-PATCHED_DP2 = (EAGER, EAGER_EP, GRAPH, GRAPH_EP, TORCHAIR, DEEPSEEK, KV_BOTH, KV_BOTH_TORCHAIR)
+PATCHED_DP2 = (
+    *(EAGER, EAGER_EP, GRAPH, GRAPH_EP, FULL_DECODE),
+    *(TORCHAIR, DEEPSEEK, SHARED_EXPERT_DP, KV_BOTH, KV_BOTH_TORCHAIR),
+)
 PATCHED = (*PATCHED_DP2, SEQ_EP, SINGLE)
 TRACED_DP2 = (*PATCHED_DP2, TORCHAIR_DEEPSEEK)
 TRACED = (*TRACED_DP2, SINGLE)

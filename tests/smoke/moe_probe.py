@@ -14,8 +14,10 @@ vLLM's own, which broadcast their rows.
 
 import functools
 import gc
+import importlib
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 Report = Callable[..., None]
@@ -24,28 +26,36 @@ Report = Callable[..., None]
 def install(report: Report) -> None:
     """Wraps the two families of layers of the vllm_ascend on the import path; call before an engine is made."""
     from vllm.model_executor.layers.fused_moe import FusedMoE
-    from vllm_ascend.ops import common_fused_moe, fused_moe
 
-    generic, custom = getattr(common_fused_moe, "AscendFusedMoE", FusedMoE), fused_moe.AscendFusedMoE
     routings: list[_Routing] = []
-    for module in (common_fused_moe, fused_moe):
-        module.select_experts = _watched(module.select_experts, routings)
-    generic.forward_impl = _reported(generic.forward_impl, "generic", routings, report)
-    custom.forward = _reported(custom.forward, "custom", routings, report)
+    for name, family, method in (("common_fused_moe", "generic", "forward_impl"), ("fused_moe", "custom", "forward")):
+        with suppress(ModuleNotFoundError):  # 0.11.0 has no custom family beside TorchAir's
+            module = importlib.import_module(f"vllm_ascend.ops.{name}")
+            module.select_experts = _watched(module.select_experts, routings)
+            layer = getattr(module, "AscendFusedMoE", FusedMoE)
+            setattr(layer, method, _reported(getattr(layer, method), family, routings, report))
+    with suppress(ModuleNotFoundError, AttributeError):
+        module = importlib.import_module("vllm_ascend.ops.moe.moe_comm_method")
+        module.MoECommMethod.fused_experts = _routed(module.MoECommMethod.fused_experts, routings)
 
 
 class _Routing:
     """Which experts a layer's rows go to, and whether the tensors that say so are still alive."""
 
     def __init__(self, weights: Any, experts: Any, num_experts: int) -> None:
+        self.histogram: list[int] = []
+        self._num_experts = num_experts
+        self._alive = {"topk_weights": weakref.ref(weights), "topk_ids": weakref.ref(experts)}
+        self.go_to(experts)
+
+    def go_to(self, experts: Any) -> None:
+        """Counts the rows by expert: those selected, or others that the layer sends them to instead."""
         import torch
 
-        self.histogram: list[int] = []
         if not torch.npu.is_current_stream_capturing():
             # Not to be seen by the stand-in's trace: this read is the test's, not the engine's.
             with torch._C.DisableTorchFunction():
-                self.histogram = torch.bincount(experts.flatten().long(), minlength=num_experts).tolist()
-        self._alive = {"topk_weights": weakref.ref(weights), "topk_ids": weakref.ref(experts)}
+                self.histogram = torch.bincount(experts.flatten().long(), minlength=self._num_experts).tolist()
 
     def kept(self) -> list[str]:
         if any(one() is not None for one in self._alive.values()):
@@ -63,6 +73,16 @@ def _watched(select_experts: Any, routings: list[_Routing]) -> Any:
     return call
 
 
+def _routed(fused_experts: Any, routings: list[_Routing]) -> Any:
+    @functools.wraps(fused_experts)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if routings:
+            routings[-1].go_to(kwargs["topk_ids"])
+        return fused_experts(*args, **kwargs)
+
+    return call
+
+
 def _reported(forward: Any, family: str, routings: list[_Routing], report: Report) -> Any:
     @functools.wraps(forward)
     def call(layer: Any, hidden_states: Any, *args: Any, **kwargs: Any) -> Any:
@@ -75,7 +95,7 @@ def _reported(forward: Any, family: str, routings: list[_Routing], report: Repor
         result = forward(layer, hidden_states, *args, **kwargs)
         context = get_forward_context()
         exchange = getattr(context, "moe_comm_method", get_ep_group().device_communicator)
-        method = type(exchange).__name__ if family == "generic" else context.fused_moe_state.name
+        generic = type(exchange).__name__.removesuffix("CommImpl") if family == "generic" else None
         capturing = torch.npu.is_current_stream_capturing()
         (routing,) = routings
         routings.clear()
@@ -84,7 +104,7 @@ def _reported(forward: Any, family: str, routings: list[_Routing], report: Repor
             profile=context.in_profile_run,
             capturing=capturing,
             with_prefill=context.with_prefill,
-            method=method,
+            method=generic or context.fused_moe_state.name,
             rows=rows,
             experts=routing.histogram,
             kept=[] if capturing else routing.kept(),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from conftest import Facts
-from job import Tree
+from job import Life, Tree
 
 pytestmark = pytest.mark.shared
 
@@ -16,7 +16,7 @@ FACTS = Facts(
     absent=frozenset({"D1", "test_a_part"}),
     unreachable=frozenset({"D5"}),
     lives=frozenset({"qwen3_moe, T"}),
-    tests=frozenset({"test_another_thing"}),
+    tests=frozenset({"test_of_others"}),
 )
 
 
@@ -28,12 +28,13 @@ def item(*names: str, tree: Tree = Tree.PRISTINE, test: str = "test_it", life: s
     )
 
 
-class _Life:
+class _Life(Life):
     def __init__(self, name: str, tree: Tree) -> None:
-        self.name, self.tree = name, tree
+        super().__init__(tree)
+        object.__setattr__(self, "name", name)
 
     def __str__(self) -> str:
-        return self.name
+        return str(vars(self)["name"])
 
 
 @pytest.mark.parametrize(
@@ -51,7 +52,8 @@ class _Life:
         (item("D2", refuted=True), True),
         (item(life="qwen3_moe, TorchAir, DP=2"), True),
         (item(life="qwen3, eager"), False),
-        (item(test="test_another_thing", tree=Tree.PATCHED), True),
+        (item("D2", test="test_of_others", tree=Tree.PATCHED), True),
+        (item(test="test_of_others"), True),
         (item(), False),
     ],
 )
@@ -73,3 +75,17 @@ def test_every_fact_has_a_reason() -> None:
         for why in of_set.values()
     ]
     assert reasons and all(isinstance(why, str) and len(why) > 10 for why in reasons)
+
+
+def test_the_prompts_that_a_release_gets_wrong_are_those_of_the_longest_name() -> None:
+    wrong = {"qwen3, eager": frozenset({1, 5}), "qwen3, eager, DP=2, MTP": frozenset({6})}
+    facts = Facts(frozenset(), frozenset(), frozenset(), wrong=wrong)
+    named = {name: facts.gets_wrong(_Life(name, Tree.PATCHED)) for name in ("qwen3, eager, DP=2", "qwen3, graph")}
+    assert named == {"qwen3, eager, DP=2": {1, 5}, "qwen3, graph": frozenset()}
+    assert facts.gets_wrong(_Life("qwen3, eager, DP=2, MTP on patched", Tree.PATCHED)) == {6}
+
+
+def test_every_wrong_prompt_has_a_reason() -> None:
+    tables = tomllib.loads((Path(__file__).parent / "defects.toml").read_text())
+    facts = [one for of_set in tables["wrong"].values() for one in of_set.values()]
+    assert facts and all(one["prompts"] and len(one["why"]) > 10 for one in facts)

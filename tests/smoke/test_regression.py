@@ -77,3 +77,25 @@ def test_kv_both_idle_rank_is_stuck_without_the_patches(live: Live, life: Life, 
 def test_kv_both_idle_rank_follows_with_them(live: Live, expected: Expected, life: Life, seen: Seen) -> None:
     _answers(live(life), expected(life.model))
     seen("answers")
+
+
+@pytest.mark.defect("D21")
+@pytest.mark.parametrize("life", [lives.PRISTINE_FULL_DECODE], ids=str)
+def test_full_decode_graph_beside_a_prefill_is_stuck_without_the_patches(live: Live, life: Life, seen: Seen) -> None:
+    """The idle rank takes its one row for a decode and replays (all_gather); the busy one prefills eagerly
+    (broadcast)."""
+    report = live(life)
+    _gets_stuck(report)
+    seen(report.outcome.value)
+
+
+@pytest.mark.defect("D21")
+@pytest.mark.parametrize("life", [lives.FULL_DECODE], ids=str)
+def test_full_decode_graph_waits_for_decodes_on_every_rank(
+    live: Live, expected: Expected, life: Life, seen: Seen
+) -> None:
+    report = finished(live(life))
+    _answers(report, expected(life.model))
+    modes = [[line["graph"] for line in rank.forwards(ROUND)] for rank in report.ranks]
+    assert modes[0] == modes[1] == ["NONE"] + ["FULL"] * (len(modes[0]) - 1)
+    seen("answers; both ranks eager for the prefill, then in the graph")

@@ -121,7 +121,9 @@ def _multicast_reads(report: Report) -> list[int]:
 
 @stands_in
 @pytest.mark.defect("D15")
-@pytest.mark.parametrize("life", [lives.PRISTINE_KV_BOTH, lives.PRISTINE_KV_BOTH_EAGER], ids=str)
+@pytest.mark.parametrize(
+    "life", [lives.PRISTINE_KV_BOTH, lives.PRISTINE_KV_BOTH_EAGER, lives.PRISTINE_TORCHAIR_DEEPSEEK], ids=str
+)
 def test_pristine_multicast_reads_the_device(live: Callable[[Life], Report], life: Life, seen: Seen) -> None:
     """Twice for each of its slices, in every layer of a prefill; this life's first step is one."""
     reads = _multicast_reads(live(life))
@@ -131,7 +133,7 @@ def test_pristine_multicast_reads_the_device(live: Callable[[Life], Report], lif
 
 @stands_in
 @pytest.mark.defect("D15")
-@pytest.mark.parametrize("life", [lives.TORCHAIR, lives.EAGER], ids=str)
+@pytest.mark.parametrize("life", [lives.TORCHAIR, lives.TORCHAIR_DEEPSEEK, lives.EAGER], ids=str)
 def test_multicast_reads_nothing(live: Callable[[Life], Report], life: Life, seen: Seen) -> None:
     assert _multicast_reads(live(life)) == [0, 0]
     seen("none")

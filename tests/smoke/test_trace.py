@@ -58,25 +58,49 @@ def test_ranks_issue_the_same_collectives(live: Live, life: Life) -> None:
         assert agreed[0] == agreed[1], f"step {number}: {one.what} against {other.what}"
 
 
+def _prefills(report: Report, turn: str) -> list[list[bool]]:
+    """By rank: with_prefill of each forward pass of a round."""
+    return [[line["with_prefill"] for line in rank.forwards(turn)] for rank in report.ranks]
+
+
 @pytest.mark.parametrize("life", lives.TRACED_DP2, ids=str)
 def test_ranks_decide_alike(live: Live, life: Life) -> None:
     """with_prefill is the same on both ranks in every forward pass."""
     report = finished(live(life))
     for turn in life.rounds:
-        first, second = ([line["with_prefill"] for line in rank.forwards(turn.name)] for rank in report.ranks)
+        first, second = _prefills(report, turn.name)
         assert first == second, turn.name
+
+
+@pytest.mark.defect("D19")
+@pytest.mark.parametrize("life", [lives.PRISTINE_SHARED_EXPERT_DP], ids=str)
+def test_pristine_shared_expert_dp_decides_by_rank(live: Live, life: Life, seen: Seen) -> None:
+    """Nothing is exchanged but the counts, by vLLM: a prefill on one rank is a decode on the other."""
+    (first, second), (steps, _) = _prefills(live(life), "one prompt"), map(_serving_steps, live(life).ranks)
+    assert first[0] and not second[0]
+    assert {one.shape for step in steps for one in step.metadata_collectives} == {(life.dp_size,)}
+    seen("a prefill on one rank, a decode on the other")
+
+
+@pytest.mark.defect("D19")
+@pytest.mark.parametrize("life", [lives.SHARED_EXPERT_DP], ids=str)
+def test_shared_expert_dp_decides_alike(live: Live, life: Life, seen: Seen) -> None:
+    first, second = _prefills(finished(live(life)), "one prompt")
+    assert first == second == [True] + [False] * (len(first) - 1)
+    seen("a prefill on both, then decodes")
 
 
 @pytest.mark.defect("D13")
 @pytest.mark.parametrize("life", [lives.PRISTINE_GRAPH], ids=str)
-def test_pristine_reads_the_device_five_times_per_step(live: Live, life: Life, seen: Seen) -> None:
-    """The baseline of the checks above, by the same counting."""
+def test_pristine_reads_the_device_several_times_per_step(live: Live, life: Life, seen: Seen) -> None:
+    """The baseline of the checks above, by the same counting: 5, and 3 where the counts come back on the host."""
     for rank in finished(live(life)).ranks:
         steps = _serving_steps(rank)
         assert steps
         assert {len(step.metadata_collectives) for step in steps} == {1}
-        assert {len(step.metadata_reads) for step in steps} == {5}
-    seen("5 reads a step")
+        (reads,) = {len(step.metadata_reads) for step in steps}
+        assert reads in (3, 5)
+    seen(f"{reads} reads a step")
 
 
 @pytest.mark.defect("D16")

@@ -6,9 +6,11 @@ function of upstream reads from its surroundings (process groups, configuration)
 what it does with them is upstream's, or the patches'.
 """
 
+import inspect
 import json
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -36,8 +38,12 @@ def torchair_graph_sizes(
     runner.max_num_reqs = max_num_seqs
     runner.decode_token_per_req = tokens_per_req
     runner.parallel_config, runner.scheduler_config, runner.speculative_config = parallel, scheduler, None
+    runner.is_kv_consumer = False
     runner.vllm_config = SimpleNamespace(
-        parallel_config=parallel, scheduler_config=scheduler, model_config=SimpleNamespace(hf_config=SimpleNamespace())
+        parallel_config=parallel,
+        scheduler_config=scheduler,
+        model_config=SimpleNamespace(hf_config=_experts()),
+        compilation_config=_compilation(),
     )
     runner.mc2_tokens_capacity = max_num_batched_tokens
     largest = min(max_num_seqs * tokens_per_req, max_num_batched_tokens // tokens_per_req * tokens_per_req)
@@ -57,8 +63,6 @@ def forward_context(num_tokens: list[int], mask: int, expert_parallel: int) -> l
     ``[{"rows": padded rows, "mask": rows of its MC2 mask, "custom": fused-MoE state, "generic": method}, ..]``;
     ``generic`` is null in a release whose generic layers have no choice.
     """
-    import inspect
-
     import torch
     from vllm.forward_context import get_forward_context
     from vllm_ascend.ascend_forward_context import set_ascend_forward_context
@@ -68,8 +72,9 @@ def forward_context(num_tokens: list[int], mask: int, expert_parallel: int) -> l
         parallel_config=SimpleNamespace(
             data_parallel_size=1, enable_expert_parallel=expert_parallel > 1, tensor_parallel_size=1
         ),
-        compilation_config=SimpleNamespace(static_forward_context={}),
-        model_config=SimpleNamespace(hf_config=SimpleNamespace()),
+        compilation_config=_compilation(),
+        quant_config=None,
+        model_config=SimpleNamespace(hf_config=_experts()),
     )
     answers = []
     for count in num_tokens:
@@ -77,17 +82,21 @@ def forward_context(num_tokens: list[int], mask: int, expert_parallel: int) -> l
         parameters = inspect.signature(set_ascend_forward_context).parameters
         if "reserved_mc2_mask" in parameters:
             arguments["reserved_mc2_mask"] = torch.zeros(mask, dtype=torch.bool)
-        if "moe_comm_method" in parameters:
-            arguments["moe_comm_method"] = _runners_choice(count, mask, expert_parallel)
+        refused = None
+        for name in parameters.keys() & {"moe_comm_method", "moe_comm_type"}:
+            choice = _runners_choice(count, mask, expert_parallel)
+            if name == "moe_comm_type" and isinstance(choice, str):
+                refused = choice  # the runner raises
+            else:
+                arguments[name] = choice
         with set_ascend_forward_context(None, config, **arguments):
             context = get_forward_context()
-            generic = getattr(context, "moe_comm_method_name", None)
             answers.append(
                 {
                     "rows": context.padded_num_tokens,
                     "mask": None if context.mc2_mask is None else len(context.mc2_mask),
                     "custom": context.fused_moe_state.name,
-                    "generic": generic and generic.removesuffix("commimpl"),
+                    "generic": refused or _generic(context),
                 }
             )
     return answers
@@ -98,8 +107,44 @@ def _method(owner: Any, *names: str) -> Any:
     return next(getattr(owner, name) for name in names if hasattr(owner, name))
 
 
-def _runners_choice(num_tokens: int, mc2_capacity: int, expert_parallel: int) -> str:
-    """What the pristine runner hands to the forward context."""
+def _generic(context: Any) -> str | None:
+    """The method that generic layers take, by the name that both of upstream's ways to say it have in common; None
+    where they have no choice."""
+    if hasattr(context, "moe_comm_type"):
+        return str(context.moe_comm_type.name.lower())
+    name = getattr(context, "moe_comm_method_name", None)
+    return name and str(name.removesuffix("commimpl"))
+
+
+def _compilation() -> Any:
+    """Of vLLM's compilation what is asked for."""
+    return SimpleNamespace(static_forward_context={}, pass_config=SimpleNamespace(enable_sequence_parallelism=False))
+
+
+def _experts() -> Any:
+    """Of a model's configuration what says that it has experts."""
+    return SimpleNamespace(model_type="qwen3_moe", to_dict=lambda: {"num_experts": 16})
+
+
+def mc2_rows(largest_graph: int, expert_parallel: int) -> int:
+    """The most rows of one rank for which a runner whose graphs hold up to ``largest_graph`` takes MC2, at tp 1."""
+    from vllm_ascend.worker.model_runner_v1 import NPUModelRunner
+
+    _surroundings(1, expert_parallel, torchair=False)
+    runner = NPUModelRunner.__new__(NPUModelRunner)
+    runner.compilation_config = SimpleNamespace(cudagraph_capture_sizes=[largest_graph, 1])
+    runner.parallel_config = SimpleNamespace(tensor_parallel_size=1)
+    runner.model_config = None
+    # What follows the capacity in the same method is about images.
+    with suppress(AttributeError):
+        runner._init_mc2_tokens_capacity()
+    counts = list(range(1, 2 * largest_graph))
+    found = forward_context(counts, runner.mc2_tokens_capacity, expert_parallel)
+    return max(count for count, one in zip(counts, found, strict=True) if one["generic"] == "mc2")
+
+
+def _runners_choice(num_tokens: int, mc2_capacity: int, expert_parallel: int) -> Any:
+    """What the pristine runner hands to the forward context; a text where it raises."""
     from vllm_ascend.worker.model_runner_v1 import NPUModelRunner
 
     runner = NPUModelRunner.__new__(NPUModelRunner)
@@ -107,8 +152,10 @@ def _runners_choice(num_tokens: int, mc2_capacity: int, expert_parallel: int) ->
     runner.parallel_config = SimpleNamespace(
         enable_expert_parallel=expert_parallel > 1, world_size_across_dp=expert_parallel
     )
+    runner.vllm_config = SimpleNamespace(model_config=SimpleNamespace(hf_config=_experts()))
+    decode = (False,) if "with_prefill" in inspect.signature(runner._select_moe_comm_method).parameters else ()
     try:
-        return str(runner._select_moe_comm_method(num_tokens))
+        return runner._select_moe_comm_method(num_tokens, *decode)
     except ValueError as error:
         return f"ValueError: {error}"
 

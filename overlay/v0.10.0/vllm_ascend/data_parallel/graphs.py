@@ -12,6 +12,7 @@ class StepGraph:
     """Mixin of the runner: what a forward pass is told of its graph."""
 
     step: StepPlan
+    _graphs_are_of_decodes = False
 
     def _dispatch_graph(self, num_tokens: int) -> tuple[bool, None]:
         """Whether the graph of ``num_tokens`` rows is replayed, or captured: eager unless every rank does."""

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 # Fewest expert-parallel ranks for which generic MoE layers run MC2, by the name of the AscendSocVersion: none does.
 GENERIC_MC2_MIN_EP_SIZE: dict[str, int] = {}
 
@@ -22,3 +24,9 @@ def torchair_splits_rows(soc: str) -> bool:
     """Whether TorchAir's decode rows are split over the tensor-parallel ranks where experts are parallel."""
     del soc  # on every one
     return True
+
+
+def generic_layers(vllm_config: Any) -> dict[str, bool]:
+    """What the choice for generic layers depends on beside SoC, ranks and sizes."""
+    del vllm_config  # nothing
+    return {}

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What vllm-ascend 0.11.0 does otherwise than the releases of other sets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vllm_ascend.utils import enable_sp, lmhead_tp_enable
+
+# Fewest expert-parallel ranks for which generic MoE layers run MC2, by the name of the AscendSocVersion.
+GENERIC_MC2_MIN_EP_SIZE = {"A2": 16, "A3": 2}
+
+# Whether layers whose state is AllGatherEP exchange their tokens through the all-gather dispatcher.
+ALL_GATHER_EP_HAS_DISPATCHER = False
+
+# Whether generic MoE layers look the step's communication up; otherwise each broadcasts its rows to all ranks.
+GENERIC_LAYERS_CHOOSE = True
+
+# The type of the model that knows no communication but all-gather, and the quantisation of experts that it cannot take.
+_GATHERS_ALONE = "PanguProMoE"
+_CANNOT_GATHER = "w4a8_dynamic"
+
+
+def generic_layers(vllm_config: Any) -> dict[str, bool]:
+    """What the choice for generic layers depends on beside SoC, ranks and sizes."""
+    hf_config = vllm_config.model_config.hf_config
+    sequence_parallel = bool(enable_sp(vllm_config))
+    return {
+        "sequence_parallel": sequence_parallel,
+        "generic_multicasts_prefill": not sequence_parallel,
+        "generic_gathers_alone": getattr(hf_config, "model_type", None) == _GATHERS_ALONE,
+        "generic_cannot_gather": getattr(hf_config, "moe_quantize", None) == _CANNOT_GATHER,
+    }
+
+
+def lm_head_parallel() -> bool:
+    """Whether the lm head is split over a group of its own."""
+    return bool(lmhead_tp_enable())
+
+
+def torchair_splits_rows(soc: str) -> bool:
+    """Whether TorchAir's decode rows are split over the tensor-parallel ranks where experts are parallel (#2719)."""
+    return soc == "A3"
