@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import json
+import re
+import tomllib
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from conftest import PACKAGE, SET, UPSTREAM, World, read_tree, sha256
@@ -292,6 +295,12 @@ def replacing(world: World) -> None:
     world.record()
 
 
+CHOOSE, SIZE = (f"{text.rstrip()}\n" for text in UPSTREAM[COMM].split("\n\n\n"))
+REWRITTEN = (
+    "def choose(batch):\n    return batch.kind\n\n\nclass Comm:\n    def size(self):\n        return len(self)\n"
+)
+
+
 @pytest.mark.parametrize(
     ("changes", "findings"),
     [
@@ -300,6 +309,11 @@ def replacing(world: World) -> None:
         ({COMM: UPSTREAM[COMM].partition("class")[0]}, ["gone", "same"]),
         ({COMM: None, f"{PACKAGE}/deep/comm.py": UPSTREAM[COMM]}, ["moved", "moved"]),
         ({COMM: UPSTREAM[COMM].replace("def choose", "def select")}, ["same", "gone"]),
+        ({COMM: CHOOSE, f"{PACKAGE}/sizes.py": SIZE}, ["moved", "same"]),
+        ({COMM: CHOOSE, f"{PACKAGE}/sizes.py": SIZE.replace(" 1", " 1  # one")}, ["changed", "same"]),
+        ({COMM: CHOOSE, f"{PACKAGE}/sizes.py": f"# size\n{SIZE}", f"{PACKAGE}/new.txt": "size"}, ["moved", "same"]),
+        ({COMM: CHOOSE, f"{PACKAGE}/sizes.py": "def size(:\n"}, ["gone", "same"]),
+        ({COMM: None, f"{PACKAGE}/deep.py": REWRITTEN, f"{PACKAGE}/odd.py": "def f(:\n"}, ["changed", "changed"]),
     ],
 )
 def test_what_becomes_of_replaced_code(
@@ -324,6 +338,102 @@ def test_replaced_code_that_differs_must_have_been_read(releases: Releases, caps
     text = (releases.world.root / "overlay" / NEW / "overlay.toml").read_text()
     assert sha256(b"    def size(self):\n        return 2\n") in text
     assert releases.world.run("apply", NEW, "--no-smoke", "--offline") == 0
+
+
+def test_what_the_overlay_declares_comes_along(releases: Releases) -> None:
+    world, old = releases.world, f"{PACKAGE}/old.py"
+    replacing(world)
+    own = world.root / "overlay" / SET
+    text = (own / "overlay.toml").read_text()
+    breaks = "".join(
+        f'[[breaks]]\npath = "{path}"\nsymbol = "{symbol}"\nwhy = "because"\n'
+        for path, symbol in ((COMM, "choose"), (COMM, "Comm.gone"), (old, ""))
+    )
+    (own / "overlay.toml").write_text(text + breaks)
+    (own / PACKAGE / "data_parallel").mkdir(parents=True)
+    (own / PACKAGE / "data_parallel" / "own.py").write_text("of = 'this set'\n")
+    world.record()
+    releases.offer({old: None})
+    assert releases.port() == 0
+    new = world.root / "overlay" / NEW
+    assert (new / PACKAGE / "data_parallel" / "own.py").read_text() == "of = 'this set'\n"
+    declared = tomllib.loads((new / "overlay.toml").read_text())
+    assert declared["breaks"] == [{"path": COMM, "symbol": "choose", "why": "because"}]
+    assert declared["module"] == tomllib.loads((own / "overlay.toml").read_text())["module"]
+
+
+def stopped_between_the_folders(releases: Releases, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """A port whose patches/<set> could not be put in place; where both its folders were made."""
+    releases.offer({RUNNER: SHIFTED})
+    rename = Path.rename
+
+    def full(self: Path, target: Path) -> Path:
+        if target == releases.new:
+            raise OSError(28, "No space left on device", str(target))
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", full)
+        assert releases.port() == 6
+    staging = releases.tree.parent / "set"
+    return staging / "overlay" / NEW, staging / "patches" / NEW
+
+
+def as_if_killed() -> None:
+    """The lock of a run that did not come to its end."""
+    work.folder(NEW).with_name(f".{NEW}.lock").write_text("1\n")
+
+
+def test_a_set_that_cannot_be_put_in_place_is_in_no_place(
+    releases: Releases, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = stopped_between_the_folders(releases, monkeypatch)
+    assert "No space left on device" in capsys.readouterr().err
+    assert releases.untouched() and all(folder.is_dir() for folder in made)
+    assert releases.world.run("port", "--continue") == 0
+    assert releases.world.run("apply", NEW, "--no-smoke", "--offline") == 0
+
+
+@pytest.mark.parametrize("step", ["--continue", "--abort"])
+def test_half_a_set_of_a_run_that_was_killed_is_taken_back(
+    releases: Releases, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    overlay, _ = stopped_between_the_folders(releases, monkeypatch)
+    overlay.rename(releases.world.root / "overlay" / NEW)
+    as_if_killed()
+    assert releases.world.run("port", step) == 0
+    assert releases.untouched() == (step == "--abort")
+    assert work.running() == []
+
+
+@pytest.mark.parametrize(("step", "code"), [("--continue", 0), ("--abort", 2)])
+def test_a_set_that_a_killed_run_has_written_stays(
+    releases: Releases, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], step: str, code: int
+) -> None:
+    overlay, patches = stopped_between_the_folders(releases, monkeypatch)
+    overlay.rename(releases.world.root / "overlay" / NEW)
+    patches.rename(releases.new)
+    as_if_killed()
+    capsys.readouterr()
+    assert releases.world.run("port", step) == code
+    assert ("is written already" in capsys.readouterr().err) == (step == "--abort")
+    assert work.running() == [] and not releases.tree.exists()
+    assert releases.world.run("apply", NEW, "--no-smoke", "--offline") == 0
+
+
+def test_an_index_without_digests(releases: Releases, capsys: pytest.CaptureFixture[str]) -> None:
+    releases.offer({})
+    page = releases.world.served / "simple" / "vllm-ascend" / "index.html"
+    page.write_text(re.sub("#sha256=[0-9a-f]*", "", page.read_text()))
+    assert releases.port() == 6
+    assert "gives no sha256 for" in capsys.readouterr().err
+    assert releases.untouched() and work.running() == []
+
+
+def test_a_vllm_that_no_release_is_named_after(releases: Releases, capsys: pytest.CaptureFixture[str]) -> None:
+    releases.offer({})
+    assert releases.world.run("port", "--from", SET, "--to", "v3.0.0") == 2
+    assert "no vllm-ascend is named after vLLM 3.0.0" in capsys.readouterr().err
 
 
 def test_outlook_looks_at_every_newer_final_release(releases: Releases, capsys: pytest.CaptureFixture[str]) -> None:

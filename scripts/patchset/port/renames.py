@@ -75,8 +75,12 @@ def _share_a_name(before: Path, after: Path) -> bool:
 
 def _names(file: Path) -> set[str]:
     """Names of the classes, their methods, and the functions of a module."""
-    found = set()
-    for node in ast.parse(file.read_bytes()).body:
+    found: set[str] = set()
+    try:
+        body = ast.parse(file.read_bytes()).body
+    except (SyntaxError, ValueError):  # of a newer Python than this one
+        return found
+    for node in body:
         if isinstance(node, ast.ClassDef):
             found.add(node.name)
             found |= {f"{node.name}.{one.name}" for one in node.body if isinstance(one, ast.FunctionDef)}

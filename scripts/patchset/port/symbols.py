@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -95,7 +96,8 @@ def _named(tree: Path, package: str, symbol: str) -> list[tuple[str, str]]:
         if last.encode() not in source:
             continue
         path = file.relative_to(tree).as_posix()
-        found += [(path, name) for name in _names(ast.parse(source).body) if name.rpartition(".")[2] == last]
+        with suppress(SyntaxError, ValueError):  # of a newer Python than this one
+            found += [(path, name) for name in _names(ast.parse(source).body) if name.rpartition(".")[2] == last]
     return found
 
 
