@@ -167,7 +167,7 @@ cluster-verify: $(READY) ## on a node: say what every node of the Ray cluster ha
 cluster-smoke: $(READY) ## on a node: verify, then run the synchronisation across the nodes' devices
 	@$(PATCHSET) cluster smoke $(VERSION) --dp $(DP) $(cluster) $(json)
 
-.PHONY: test test-set lint format test-unit test-browser test-overlay test-cluster test-wheels fuzz crash bench bench-review clean
+.PHONY: test test-set lint format test-unit test-browser test-overlay test-cluster test-wheels coverage fuzz crash mutate bench bench-review clean
 test: lint test-browser test-unit ## all checks and tests, of every set
 	@for set in $(SETS); do $(MAKE) --no-print-directory test-set VERSION=$$set || exit; done
 
@@ -211,6 +211,18 @@ fuzz: $(DEV) ## random trees, edits and lies: this tool against git apply and GN
 
 crash: $(DEV) ## kill the tool at every system call that changes the disk, and at 360 moments
 	PATCHSET_KILLS=all $(BIN)/pytest -n auto tests/unit/test_kill.py
+
+MEASURED := COVERAGE_PROCESS_START='$(CURDIR)/pyproject.toml' COVERAGE_FILE='$(CURDIR)/build/coverage/data'
+coverage: $(DEV) ## how much of the tool its tests run, by branch; fails below 95 %
+	@rm -rf build/coverage; mkdir -p build/coverage; export $(MEASURED); \
+	  for part in test-unit test-overlay test-wheels; do $(MAKE) --no-print-directory $$part || exit; done
+	@COVERAGE_FILE=build/coverage/data $(BIN)/coverage combine --quiet
+	@COVERAGE_FILE=build/coverage/data $(BIN)/coverage report
+
+mutate: $(DEV) ## change the patch reader and the wheel writer in small ways, one at a time; lists what no test notices
+	@rm -rf build/mutate; mkdir -p build/mutate/src build/mutate/tests
+	@cp -R scripts/patchset build/mutate/src; cp -R tests/unit build/mutate/tests; cp tests/mutate.toml build/mutate/pyproject.toml
+	@cd build/mutate; ../../$(BIN)/mutmut run; ../../$(BIN)/mutmut results
 
 test-wheels: $(DEV) ## the wheels: two builds alike, install, verify, a few smoke tests, uninstall; from source
 	$(BIN)/pytest tests/wheels --set $(VERSION)

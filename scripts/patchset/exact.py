@@ -51,7 +51,8 @@ def apply(patch: str, file: FilePatch, before: bytes | None) -> bytes | None:
     for number, hunk in enumerate(file.hunks, start=1):
         begin = hunk.old_start - 1 if hunk.old else hunk.old_start
         end = begin + len(hunk.old)
-        if begin < at or tuple(old[begin:end]) != hunk.old or (_reaches_end(hunk) and end != len(old)):
+        # A hunk without context at its end says that no line follows it; git refuses it elsewhere, too.
+        if begin < at or tuple(old[begin:end]) != hunk.old or (not hunk.trailing and end != len(old)):
             raise _mismatch(patch, file, number, old)
         new += old[at:begin]
         new += hunk.new
@@ -65,11 +66,6 @@ def apply(patch: str, file: FilePatch, before: bytes | None) -> bytes | None:
         )
     new += old[at:]
     return None if file.deletes else b"".join(new)
-
-
-def _reaches_end(hunk: Hunk) -> bool:
-    """Whether the hunk says that no line follows it: as git, which refuses it elsewhere."""
-    return not hunk.trailing or not hunk.new[-1].endswith(b"\n")
 
 
 def places(wanted: Sequence[bytes], lines: Sequence[bytes]) -> list[int]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -58,10 +59,15 @@ def end(python: Path, folder: Path) -> Covered:
         Findings: they measured nothing.
     """
     report = folder / "report.json"
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
     for command in (["combine", "--quiet"], ["json", "--quiet", "-o", str(report)]):
         settings = f"--rcfile={_settings(folder)}"
         done = subprocess.run(
-            [str(python), "-m", "coverage", *command, settings], capture_output=True, text=True, check=False
+            [str(python), "-m", "coverage", *command, settings],
+            env=environ,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode:
             raise Findings(

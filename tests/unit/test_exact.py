@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import HEADER, git_diff
 
-from patchset import exact, patchfile
+from patchset import exact, patchfile, textdiff
 from patchset.errors import PatchDoesNotApply
 from patchset.textdiff import FilePatch
 
@@ -74,5 +74,43 @@ def test_a_file_that_should_not_or_should_be_there(
     before: dict[str, str], after: dict[str, str], now: bytes | None, why: str, tmp_path: Path
 ) -> None:
     file = patch_of(before | {"keep": ""}, after | {"keep": ""}, tmp_path / "scratch").files[0]
-    with pytest.raises(PatchDoesNotApply, match=why):
+    with pytest.raises(PatchDoesNotApply, match=why) as caught:
         exact.apply("x.patch", file, now)
+    assert (caught.value.patch, caught.value.path) == ("x.patch", "a.py")
+    assert "release" in caught.value.hint
+
+
+def test_places_are_all_places_the_last_one_too() -> None:
+    lines = exact.split(b"a\nb\na\nb\n")
+    assert exact.places([b"a\n", b"b\n"], lines) == [1, 3]
+    assert exact.places(lines, lines) == [1]
+    assert exact.places([*lines, b"c\n"], lines) == []
+
+
+@pytest.mark.parametrize(
+    ("now", "where"),
+    [
+        ("x\n" * 2 + "line 7\nline 8\nline 9\nline 10\nx\nx\nx\n", "most alike is line 3, 4 of 7 lines"),
+        ("line 7\nline 8\nline 9\n" + "x\n" * 9, "nowhere in the file"),
+        (("line 7\nline 8\nline 9\nline 10\n" + "x\n" * 4) * 3, "most alike is line 9, 4 of 7 lines"),
+        ("x\n" * 3 + "line 7\nline 8\nline 9\nline 10\n", "nowhere in the file"),
+        ("line 7\nline 8\nline 9\nline 10\nline 11\nline 12\nx\n", "most alike is line 1, 6 of 7 lines"),
+    ],
+    ids=["more than half", "less than half", "the nearest of three", "cut off", "the whole file"],
+)
+def test_what_is_most_alike(now: str, where: str, tmp_path: Path) -> None:
+    file = single(LINES, LINES.replace("line 10\n", "line ten\n"), tmp_path)
+    with pytest.raises(PatchDoesNotApply, match=f"{where}$"):
+        exact.apply("x.patch", file, now.encode())
+
+
+def test_a_patch_file_is_read_up_to_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "x.patch"
+    file.write_bytes(b"0123456789")
+    monkeypatch.setattr(patchfile, "LIMIT", 10)
+    assert patchfile.read(file) == b"0123456789"
+    file.write_bytes(b"0123456789A")
+    with pytest.raises(textdiff.MalformedPatch, match=r"has 11 bytes; a patch has at most 10$") as caught:
+        patchfile.read(file)
+    assert (caught.value.patch, caught.value.fault) == ("x.patch", textdiff.Fault.SIZE)
+    assert caught.value.message.startswith("x.patch:1: malformed patch: ")
