@@ -123,3 +123,18 @@ def test_the_report_names_what_it_misses_and_the_picture_is_the_same_each_time(
     assert "target missed: slow thing: 2.00 instead of 1" in out
     assert "target missed: fast" not in out
     assert report.as_dict()["tables"][0]["rows"][0]["verdict"] == "misses 1"
+
+
+def test_engines_waits_and_tracing_have_rows_of_their_own() -> None:
+    times = {clock: {"pristine": 4.0, "untraced": 4.0, "patched": 2.0} for clock in ("wall", "cpu")}
+    ratios = {f"{clock} ratios": {"patched": [0.4, 0.5, 0.6]} for clock in ("wall", "cpu")}
+    engine = {**times, **ratios, "peak_rss_mib": {"pristine": 100.0, "untraced": 100.0, "patched": 110.0}}
+    found = {"modes": {"eager": engine}, "rows beside a prefill": {"pristine": 150, "patched": 1}, "tracing": engine}
+    elapsed, cpu, memory, rows = tables.token_rows(found)
+    assert (elapsed.ratio, elapsed.spread, elapsed.verdict) == (0.5, (0.4, 0.6), "meets 1")
+    assert cpu.baseline == 4.0 and memory.ratio == pytest.approx(1.1)
+    assert (rows.baseline, rows.ours, rows.limit) == (150, 1, None)
+    assert [row.verdict for row in tables.tracing_rows(found)] == ["meets 1.01", "meets 1.01", ""]
+    waits = {row.name: row.ratio for row in tables.blocked_rows(SYNC)}
+    assert waits["waiting for the others, DP 2, after preparing a decode (us)"] == 0.6
+    assert len(waits) == 2 * len(SYNC)
