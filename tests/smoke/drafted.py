@@ -17,11 +17,11 @@ ALIKE_ROUND = Round("alike", (_EVERY_PROMPT[:1], _EVERY_PROMPT[:1]))
 _ALL_BUT_ONE = _EVERY_PROMPT[:-1]
 # The same on both ranks, and the last prompt joins the others while they verify drafts: more logits than requests.
 MIXED_ROUND = Round("prefill among drafts", (_ALL_BUT_ONE, _ALL_BUT_ONE), late=(_EVERY_PROMPT[-1:], _EVERY_PROMPT[-1:]))
-# Rank 0 decodes as many requests as it may hold, each with a draft, when rank 1 begins to prefill.
 # Beside longer prompts, vllm-ascend 0.10.0's drafter takes one of a single token for a decode, and mixes up its rows.
 MTP_ROUNDS = tuple(
     turn if sum(map(len, turn.prompts)) == 1 else turn.of(lambda index: len(PROMPTS[index]) > 1) for turn in DP2_ROUNDS
 )
+# Rank 0 decodes as many requests as it may hold, each with a draft, when rank 1 begins to prefill.
 FULL_DECODE_ROUND = Round("full decode beside a prefill", (_EVERY_PROMPT, ()), late=((), (3,)))
 ONE_REQUEST_ROUNDS = tuple(turn for turn in DP2_ROUNDS if turn.name == "one prompt")
 
