@@ -170,6 +170,7 @@ cluster-smoke: $(READY) ## on a node: verify, then run the synchronisation acros
 .PHONY: test test-set lint format test-unit test-browser test-overlay test-cluster test-wheels coverage fuzz crash mutate bench bench-review clean
 test: lint test-browser test-unit ## all checks and tests, of every set
 	@for set in $(SETS); do $(MAKE) --no-print-directory test-set VERSION=$$set || exit; done
+	@$(PATCHSET) matrix $(offline)
 
 test-set: test-overlay test-wheels ## the tests of one set
 	@$(PATCHSET) smoke $(VERSION) --device $(DEVICE) $(if $(filter $(VERSION),$(PROVEN)),,--own) $(offline)

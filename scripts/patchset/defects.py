@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from patchset.setfile import PatchSet
+    from patchset.smoke import SmokeReport
     from patchset.terminal import Terminal
     from patchset.testrun import Case
 
@@ -134,15 +135,30 @@ def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) -> De
         Unavailable: the runtime could not be made.
         Findings: the tests did not come to an end.
     """
-    facts = smoke.tests_dir() / "defects.toml"
-    titles, absent = load_titles(facts), load_absent(facts, patch_set.name)
-    resolved = {name for patch in series.load(patch_set.folder) for name in patch.header.resolves}
     cases, log = smoke.run_tests(
         patch_set, device="cpu", terminal=terminal, select=["-m", "defect"], log_name="defects.log", offline=offline
     )
+    return record(patch_set, cases, str(log))
+
+
+def keep(patch_set: PatchSet, report: SmokeReport) -> None:
+    """Writes the table that a smoke run makes, where it had every test of defects."""
+    if report.cases:
+        record(patch_set, report.cases, report.log)
+
+
+def record(patch_set: PatchSet, cases: Sequence[Case], log: str) -> DefectReport:
+    """Writes the table that these results make.
+
+    Raises:
+        UsageError: the titles cannot be read.
+    """
+    facts = smoke.tests_dir() / "defects.toml"
+    titles, absent = load_titles(facts), load_absent(facts, patch_set.name)
+    resolved = {name for patch in series.load(patch_set.folder) for name in patch.header.resolves}
     rows = table(cases, titles, resolved, absent)
     seconds = sum(case.seconds for case in cases)
-    report = DefectReport(patch_set.name, tuple(rows), seconds, str(log), patch_set.tree)
+    report = DefectReport(patch_set.name, tuple(rows), seconds, log, patch_set.tree)
     folder = paths.build_dir(patch_set.name)
     (folder / "defects.json").write_text(json.dumps(report.as_dict(), indent=2) + "\n")
     (folder / "defects.md").write_text(markdown(report))

@@ -46,12 +46,17 @@ class Row:
 
 @dataclass(frozen=True)
 class SmokeReport:
-    """What `patchset smoke` found; also in build/<set>/smoke.json."""
+    """What `patchset smoke` found; also in build/<set>/smoke.json.
+
+    `cases` are what the table of defects can be made from: those of a whole run on the stand-in and the build tree;
+    empty for any other run.
+    """
 
     set_name: str
     device: str
     rows: tuple[Row, ...]
     log: str
+    cases: tuple[Case, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -108,7 +113,8 @@ def run(
         offline=offline,
         patched=patched,
     )
-    report = SmokeReport(patch_set.name, device, tuple(map(_row, cases)), str(log))
+    tell_defects = tuple(cases) if device == "cpu" and not only and patched is None else ()
+    report = SmokeReport(patch_set.name, device, tuple(map(_row, cases)), str(log), tell_defects)
     (paths.build_dir(patch_set.name) / "smoke.json").write_text(json.dumps(report.as_dict(), indent=2) + "\n")
     return report
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import SET, World
 
-from patchset import defects, matrix
+from patchset import defects, matrix, smoke
 from patchset.defects import DefectReport, table
 from patchset.setfile import load_set
 from patchset.terminal import Terminal
@@ -85,6 +86,27 @@ def test_a_run_of_the_same_tree_is_not_repeated(world: World, monkeypatch: pytes
     assert ran == [SET] * 3
     assert json.loads((world.root / "build" / "matrix.json").read_text())["sets"] == [SET]
     assert (world.root / "build" / "matrix.md").read_text().startswith(f"| defect | {SET} |")
+
+
+@pytest.mark.parametrize(
+    "options", [(), ("--only", "tokens"), ("--device", "npu")], ids=["whole", "some of it", "no stand-in"]
+)
+def test_a_whole_smoke_run_is_one_of_the_defects(
+    world: World, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    assert world.run("apply", SET, "--no-smoke", "--offline") == 0
+    facts = world.root / "tests" / "smoke" / "defects.toml"
+    facts.parent.mkdir(parents=True)
+    facts.write_text('[titles]\nD1 = "it raises"\nD3 = "it hangs"\n')
+    cases = [case(name, tree) for name in ("D1", "D3") for tree in ("pristine", "patched")]  # what the series resolves
+    monkeypatch.setattr(smoke, "run_tests", lambda *_, **__: (cases, Path("pytest.log")))
+    monkeypatch.setattr(defects, "run", lambda *_, **__: pytest.fail("the tests run once more"))
+    assert world.run("smoke", SET, *options) == 0
+    if options:
+        assert not (world.root / "build" / SET / "defects.json").exists()
+    else:
+        assert world.run("matrix") == 0
+        assert "| D3: it hangs | fixed |" in (world.root / "build" / "matrix.md").read_text()
 
 
 def test_bad_input(world: World, capsys: pytest.CaptureFixture[str]) -> None:

@@ -48,7 +48,7 @@ def add(menu: Menu) -> None:
 
 def smoke(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """`patchset smoke`."""
-    from patchset import smoke
+    from patchset import defects, smoke
 
     patched = None
     if arguments.installed:
@@ -69,6 +69,7 @@ def smoke(arguments: argparse.Namespace, terminal: Terminal) -> int:
         offline=arguments.offline,
         patched=patched,
     )
+    defects.keep(patch_set, report)
     smoke.show(report, terminal)
     terminal.document(report.as_dict())
     return 0 if report.ok else 1

@@ -48,9 +48,10 @@ def apply(arguments: argparse.Namespace, terminal: Terminal) -> int:
     )
     report = None
     if outcome.result == "applied" and outcome.target.kind is Kind.BUILD and not arguments.no_smoke:
-        from patchset import smoke
+        from patchset import defects, smoke
 
         report = smoke.run(patch_set, device=arguments.device, terminal=terminal, offline=arguments.offline)
+        defects.keep(patch_set, report)
     summary.applied(outcome, report, terminal)
     return 0 if report is None or report.ok else 1
 
