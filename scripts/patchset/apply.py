@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from patchset import change, disk, distinfo, history, lock, manifest, plan
 from patchset.assess import Report, State, assess
 from patchset.errors import PinMismatch, TargetModified, UsageError, first_of
-from patchset.git import Repository
 from patchset.source import Source
 from patchset.state import FileState, Installed, Store
 from patchset.target import Kind, Target, locate
@@ -75,8 +74,7 @@ def run(
                 hint = f"{_next('status', folder)} tells more"
                 raise UsageError("a run was cut off here; a dry run cannot tell what is found after it", hint=hint)
         else:
-            if stack.enter_context(store.session()) and target.kind is Kind.BUILD:
-                Repository(target.root).unlock()
+            stack.enter_context(change.session(target, store))
             if done := change.recover(target, store, "apply"):
                 terminal.step(done)
         source = Source(

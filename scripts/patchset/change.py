@@ -7,20 +7,34 @@ back.
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from patchset import disk, history, manifest
 from patchset.errors import PatchsetError, PinMismatch, TargetModified
+from patchset.git import Repository
 from patchset.state import FileState, Installed, Journal
 from patchset.target import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from patchset.state import Store
     from patchset.target import Target
+
+
+@contextmanager
+def session(target: Target, store: Store) -> Iterator[None]:
+    """Holds the target's lock, without what a git holds that was killed with the last run.
+
+    Raises:
+        Locked: another run holds it.
+    """
+    with store.session() as killed:
+        if killed and target.kind is Kind.BUILD:
+            Repository(target.root).unlock()
+        yield
 
 
 def differing(

@@ -15,8 +15,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import urlsplit, urlunsplit
 
+from patchset import paths
 from patchset.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def download(artifact: Artifact, destination: Path, terminal: Terminal | None) -
     """
     configured = settings()
     for folder in configured.get("find-links", []):
-        local = Path(unquote(urlsplit(folder).path)) if folder.startswith("file:") else Path(folder)
+        local = paths.of_url(folder) if folder.startswith("file:") else Path(folder)
         if (local / artifact.file).is_file():
             shutil.copyfile(local / artifact.file, destination)
             return
@@ -262,7 +263,7 @@ def _page(session: requests.Session, index: str, project: str) -> ProjectPage | 
     from pypi_simple import NoSuchProjectError, ProjectPage, PyPISimple, UnsupportedContentTypeError
 
     if index.startswith("file:"):
-        page_file = Path(unquote(urlsplit(index).path)) / project / "index.html"
+        page_file = paths.of_url(index) / project / "index.html"
         if not page_file.is_file():
             return None
         return ProjectPage.from_html(project, page_file.read_text(encoding="utf-8"), page_file.as_uri())
@@ -277,7 +278,7 @@ def _page(session: requests.Session, index: str, project: str) -> ProjectPage | 
 def _fetch(session: requests.Session, url: str, destination: Path, name: str, terminal: Terminal | None) -> None:
     url = url.partition("#")[0]
     if url.startswith("file:"):
-        shutil.copyfile(unquote(urlsplit(url).path), destination)
+        shutil.copyfile(paths.of_url(url), destination)
         return
     with ExitStack() as stack:
         response = stack.enter_context(session.get(url, stream=True, timeout=_TIMEOUT_S))

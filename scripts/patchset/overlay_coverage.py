@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from patchset import runtime
 from patchset.errors import Findings
 
 if TYPE_CHECKING:
@@ -59,12 +59,11 @@ def end(python: Path, folder: Path) -> Covered:
         Findings: they measured nothing.
     """
     report = folder / "report.json"
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
     for command in (["combine", "--quiet"], ["json", "--quiet", "-o", str(report)]):
         settings = f"--rcfile={_settings(folder)}"
         done = subprocess.run(
             [str(python), "-m", "coverage", *command, settings],
-            env=environ,
+            env=runtime.own_environment(),
             capture_output=True,
             text=True,
             check=False,

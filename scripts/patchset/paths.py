@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import platformdirs
 
@@ -25,6 +26,11 @@ def repo_root() -> Path:
             hint="run patchset from a checkout of the repository, or set PATCHSET_ROOT to one",
         )
     return root
+
+
+def of_url(url: str) -> Path:
+    """The path that a file: URL names."""
+    return Path(unquote(urlsplit(url).path))
 
 
 def sets() -> list[str]:

@@ -10,10 +10,9 @@ from patchset import change, distinfo
 from patchset.apply import refuse_modified
 from patchset.assess import State, assess
 from patchset.errors import PinMismatch
-from patchset.git import Repository
 from patchset.source import Source
 from patchset.state import Store
-from patchset.target import Kind, Target, locate
+from patchset.target import Target, locate
 from patchset.upstream import check_given
 
 if TYPE_CHECKING:
@@ -55,9 +54,7 @@ def run(
     store = Store(target.state)
     if not target.root.is_dir():
         return Outcome(target, "unchanged", (), "")
-    with store.session() as killed:
-        if killed and target.kind is Kind.BUILD:
-            Repository(target.root).unlock()
+    with change.session(target, store):
         if done := change.recover(target, store, "revert"):
             terminal.step(done)
         report = assess(patch_set, target, store)

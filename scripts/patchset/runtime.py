@@ -93,13 +93,13 @@ def ensure(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) ->
     return Runtime(python, vllm, _environment(root, patch_set.vllm.version))
 
 
-def _own_environment() -> dict[str, str]:
+def own_environment() -> dict[str, str]:
     """This process's, without what is meant for this Python alone."""
     return {key: value for key, value in os.environ.items() if key not in _DROPPED and not key.startswith("COVERAGE_")}
 
 
 def _environment(root: Path, vllm_version: str) -> dict[str, str]:
-    return {key: value for key, value in _own_environment().items() if not key.startswith("VLLM_")} | {
+    return {key: value for key, value in own_environment().items() if not key.startswith("VLLM_")} | {
         # vllm-ascend compares for equality, and vLLM without kernels calls itself <version>+empty.
         "VLLM_VERSION": vllm_version,
         # Both plugins of vllm-ascend: with the platform alone, vLLM's own model classes run.
@@ -207,7 +207,7 @@ class _Installer:
         """
         first, *rest = arguments
         command = [str(self.uv), first, *(["--offline"] if self.offline else []), *rest]
-        environ = _own_environment()
+        environ = own_environment()
         environ |= uv_settings(index.settings(), environ) | dict(extra or {})
         with self.log.open("ab") as log:
             start = log.tell()

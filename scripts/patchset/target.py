@@ -7,7 +7,6 @@ import json
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
 
 from patchset import paths
 from patchset.errors import PinMismatch, UsageError
@@ -114,5 +113,5 @@ def _editable_hint(infos: list[Path]) -> str:
         except (OSError, ValueError, KeyError, TypeError):
             continue
         if str(url).startswith("file:"):
-            return f"the installation is editable: TARGET={unquote(urlsplit(url).path)}"
+            return f"the installation is editable: TARGET={paths.of_url(url)}"
     return "TARGET is a checkout of vllm-ascend or a site-packages folder"

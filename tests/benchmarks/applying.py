@@ -22,6 +22,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from pairs import compared
+
 from patchset import cache, paths, series, upstream
 from patchset.git import blob_id
 from patchset.setfile import PatchSet, load_set
@@ -130,14 +132,6 @@ class Bench:
         return self.ours("apply", "--offline", "--no-smoke")
 
 
-def compared(pairs: list[tuple[float, float]]) -> dict[str, object]:
-    """Medians of (baseline, ours), and of their ratio."""
-    ratios = [ours / theirs for theirs, ours in pairs]
-    low, _, high = statistics.quantiles(ratios, n=4)
-    medians = {side: statistics.median(pair[at] for pair in pairs) for at, side in enumerate(("baseline", "ours"))}
-    return medians | {"ratio": statistics.median(ratios), "quartiles": [low, high]}
-
-
 def of_the_set(bench: Bench) -> dict[str, object]:
     """Each command on the set's own series and tree."""
     for warm in (bench.quilt, bench.git_am, bench.in_place, bench.by_hand, bench.build_tree):
@@ -228,8 +222,6 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
-    if shutil.which("quilt") is None:
-        raise SystemExit("quilt is not on PATH (Debian: apt-get install quilt)")
     patch_set = load_set(given.set)
     root = given.work / "applying"
     shutil.rmtree(root, ignore_errors=True)

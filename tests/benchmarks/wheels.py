@@ -11,12 +11,13 @@ import argparse
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import time
 from dataclasses import dataclass, fields
 from pathlib import Path
+
+from pairs import compared
 
 from patchset import cache, paths, series
 from patchset.setfile import PatchSet, load_set
@@ -79,14 +80,6 @@ def by_hand(patch_set: PatchSet, root: Path) -> Cost:
         cost += command([BIN / "wheel", "pack", "--local-version", "dp.1", tree], scratch)
         shutil.rmtree(tree)
     return cost
-
-
-def compared(pairs: list[tuple[float, float]]) -> dict[str, object]:
-    """Medians of (baseline, ours), and of their ratio."""
-    ratios = [mine / theirs for theirs, mine in pairs]
-    low, _, high = statistics.quantiles(ratios, n=4)
-    medians = {side: statistics.median(pair[at] for pair in pairs) for at, side in enumerate(("baseline", "ours"))}
-    return medians | {"ratio": statistics.median(ratios), "quartiles": [low, high]}
 
 
 def main() -> None:

@@ -140,6 +140,13 @@ def asked(
 
 
 @pytest.fixture(scope="session")
+def release(request: pytest.FixtureRequest) -> Mapping[str, Any]:
+    """What defects.toml says of the set's release under ``release``."""
+    found: Mapping[str, Any] = _tables()["release"][request.config.getoption("set")]
+    return found
+
+
+@pytest.fixture(scope="session")
 def live(
     bench: Bench, checkpoint: Callable[[Model], Path], launcher: Callable[[Tree], Launcher]
 ) -> Callable[[Life], Report]:
@@ -221,6 +228,11 @@ def mode(request: pytest.FixtureRequest, record_property: Callable[[str, object]
         record_property("mode", "the tests' driver, no engine")
 
 
+def _tables() -> dict[str, Any]:
+    with (Path(__file__).parent / "defects.toml").open("rb") as file:
+        return tomllib.load(file)
+
+
 @dataclass(frozen=True)
 class Facts:
     """What defects.toml says of a set's release.
@@ -241,8 +253,7 @@ class Facts:
 
     @classmethod
     def of(cls, set_name: str) -> "Facts":
-        with (Path(__file__).parent / "defects.toml").open("rb") as file:
-            tables = tomllib.load(file)
+        tables = _tables()
         names = ("absent", "unreachable", "lives", "tests")
         wrong = {life: frozenset(of["prompts"]) for life, of in tables["wrong"].get(set_name, {}).items()}
         return cls(*(frozenset(tables.get(name, {}).get(set_name, ())) for name in names), wrong)

@@ -37,11 +37,11 @@ def _methods(layers: Iterable[Mapping[str, Any]]) -> set[str]:
 
 @pytest.mark.defect("D1")
 @pytest.mark.parametrize("life", [lives.EP16], ids=str)
-def test_sixteen_ranks_choose_alike(live: Live, expected: Expected, life: Life) -> None:
+def test_sixteen_ranks_choose_alike(live: Live, expected: Expected, life: Life, release: Mapping[str, Any]) -> None:
     """One prefills, one decodes, fourteen idle: the same method in every layer, and the right tokens."""
     report = finished(live(life))
     first, *others = ([layer["method"] for layer in rank] for rank in _layers(report, profile=False))
-    assert len(set(first)) == 2 and "MC2" in first
+    assert set(first) == {release["prefill_over_16"], "MC2"}
     assert all(other == first for other in others)
     want = expected(life.model)
     for turn in life.rounds:
@@ -163,7 +163,9 @@ def test_pristine_runs_mc2_beyond_its_mask(live: Live, ask: Ask, life: Life, see
 
 @pytest.mark.defect("D7")
 @pytest.mark.parametrize("life", [lives.GRAPH], ids=str)
-def test_mc2_ends_where_its_mask_and_kernel_do(live: Live, ask: Ask, life: Life, seen: Seen) -> None:
+def test_mc2_ends_where_its_mask_and_kernel_do(
+    live: Live, ask: Ask, life: Life, release: Mapping[str, Any], seen: Seen
+) -> None:
     """One number: the rows of the mask, and the most for which either family takes MC2; at most those of the kernel."""
     mask = _mask(live(life))
     counts = list(range(1, 1101))
@@ -171,7 +173,7 @@ def test_mc2_ends_where_its_mask_and_kernel_do(live: Live, ask: Ask, life: Life,
     assert [count for count, one in zip(counts, found, strict=True) if one["custom"] == "MC2"][-1] == mask
     if found[0]["generic"] is not None:
         assert [count for count, one in zip(counts, found, strict=True) if one["generic"] == "mc2"][-1] == mask
-    assert mask is not None and mask <= KERNEL_ROWS
+    assert mask == release["mc2_rows"] <= KERNEL_ROWS
     mc2 = [one for one in found if one["custom"] == "MC2" or one["generic"] == "mc2"]
     assert all(one["mask"] == one["rows"] for one in mc2)
     seen(f"MC2 up to {mask} rows, as its mask and kernel")

@@ -6,7 +6,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from patchset import history
+from patchset import change, history
 from patchset.errors import TargetModified, UsageError, first_of
 from patchset.git import Repository
 from patchset.history import Underway
@@ -33,9 +33,7 @@ def session(patch_set: PatchSet) -> Iterator[Repository]:
     if not (target.root / ".git").is_dir():
         raise UsageError(f"{target.root} is not there", hint=f"make apply VERSION={patch_set.name} SMOKE=0")
     store = Store(target.state)
-    with store.session() as killed:
-        if killed:
-            Repository(target.root).unlock()
+    with change.session(target, store):
         if store.journal():
             raise UsageError(f"a run was cut off in {target.root}", hint=f"make apply VERSION={patch_set.name} SMOKE=0")
         repository = Repository(target.root)
