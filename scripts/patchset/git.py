@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from patchset.errors import Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from patchset.fastimport import FastImport
@@ -27,6 +27,17 @@ _CONFIG = {
     "core.quotePath": "false",
     "apply.whitespace": "nowarn",
     "gc.auto": "0",
+}
+_ENVIRONMENT = {
+    "LC_ALL": "C",
+    "TZ": "UTC",
+    "HOME": os.devnull,
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_ATTR_NOSYSTEM": "1",
+    "GIT_PAGER": "cat",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_OPTIONAL_LOCKS": "0",
 }
 
 
@@ -82,42 +93,12 @@ class Repository:
 
     def git_bytes(self, *arguments: str, stdin: bytes = b"", identity: Identity | None = None) -> bytes:
         """Runs git and returns what it prints; raises as `git` does."""
-        environment = self._environment() | (identity.environment() if identity else {})
-        config = [word for key, value in _CONFIG.items() for word in ("-c", f"{key}={value}")]
-        try:
-            done = subprocess.run(
-                ["git", *config, *arguments],
-                input=stdin,
-                capture_output=True,
-                cwd=self.root,
-                env=environment,
-                check=False,
-            )
-        except FileNotFoundError:
-            raise Unavailable("git is not on PATH", hint="install git") from None
-        if done.returncode:
-            said = done.stderr.decode(errors="replace").strip() or f"exit status {done.returncode}"
-            command = _command(arguments)
-            raise GitError(f"git {command}: {said}", hint="git 2.29 or newer is needed, and room on the disk")
-        return done.stdout
-
-    def _environment(self) -> dict[str, str]:
-        kept = {key: os.environ[key] for key in ("PATH", "TMPDIR", "LD_LIBRARY_PATH") if key in os.environ}
-        return kept | {
-            "LC_ALL": "C",
-            "TZ": "UTC",
-            "HOME": os.devnull,
-            "GIT_CONFIG_NOSYSTEM": "1",
-            "GIT_CONFIG_GLOBAL": os.devnull,
-            "GIT_ATTR_NOSYSTEM": "1",
-            "GIT_CEILING_DIRECTORIES": str(self.root.parent),
+        environment = {
             "GIT_DIR": str(self.folder),
             "GIT_WORK_TREE": str(self.root),
             "GIT_INDEX_FILE": str(self.folder / self.index),
-            "GIT_PAGER": "cat",
-            "GIT_TERMINAL_PROMPT": "0",
-            "GIT_OPTIONAL_LOCKS": "0",
         }
+        return _run(arguments, self.root, environment | (identity.environment() if identity else {}), stdin)
 
     def init(self, branch: str) -> None:
         """Makes the repository where there is none; upstream's attributes never change a byte."""
@@ -164,6 +145,33 @@ class Repository:
         """Makes commits whose blobs are there; returns the last one's id, the parent's where there is none."""
         said = self.git("fast-import", "--quiet", "--force", "--done", stdin=commits.stream).split()
         return said[-1] if said else commits.parent
+
+
+def apply_to_files(folder: Path, diff: bytes) -> None:
+    """Applies a diff to the files of a folder, whatever repository it may lie in; raises as `Repository.git` does."""
+    _run(("apply", "-"), folder, {}, diff)
+
+
+def _run(arguments: Sequence[str], folder: Path, environment: Mapping[str, str], stdin: bytes) -> bytes:
+    """Runs git in a folder with this environment alone; what it prints."""
+    kept = {key: os.environ[key] for key in ("PATH", "TMPDIR", "LD_LIBRARY_PATH") if key in os.environ}
+    config = [word for key, value in _CONFIG.items() for word in ("-c", f"{key}={value}")]
+    try:
+        done = subprocess.run(
+            ["git", *config, *arguments],
+            input=stdin,
+            capture_output=True,
+            cwd=folder,
+            env={**kept, **_ENVIRONMENT, "GIT_CEILING_DIRECTORIES": str(folder.parent), **environment},
+            check=False,
+        )
+    except FileNotFoundError:
+        raise Unavailable("git is not on PATH", hint="install git") from None
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip() or f"exit status {done.returncode}"
+        command = _command(arguments)
+        raise GitError(f"git {command}: {said}", hint="git 2.29 or newer is needed, and room on the disk")
+    return done.stdout
 
 
 def _command(arguments: Sequence[str]) -> str:

@@ -2,9 +2,9 @@
 """Applying a set: `patchset apply` against `quilt push -a` and `git am` on the same series and tree; and how it grows.
 
 ``python applying.py --set v0.10.1.1 --work DIR --out FILE`` with the tool's Python. Every side starts as a command from
-a shell would, on a tree that is ready and in the page cache; making it ready is not timed. The others only patch and
-copy the overlay: no digest is checked, nothing is read back, nothing could be taken up again after a crash. The sides
-alternate; each round gives one ratio.
+a shell would, on a tree that is ready, in the page cache and on the disk; making it ready is not timed. The others
+only patch and copy the overlay: no digest is checked, nothing is read back, nothing could be taken up again after a
+crash. The sides alternate; each round gives one ratio.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ How: so.
 
 
 def timed(*commands: tuple[str, ...], folder: Path) -> float:
-    """Seconds that commands take, one after the other."""
+    """Seconds that commands take, one after the other, once what was written before is on the disk."""
+    os.sync()
     begin = time.perf_counter()
     for command in commands:
         done = subprocess.run(command, cwd=folder, env=ENVIRON, capture_output=True, check=False)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import subprocess
 from pathlib import Path
 
@@ -63,3 +65,21 @@ def test_links_and_folders_are_no_files(tmp_path: Path) -> None:
     found = manifest.measure(tmp_path, ["file", "folder", "link", "nothing"])
     assert found == {"file": manifest.sha256(b"x"), "folder": manifest.NO_FILE, "link": manifest.NO_FILE}
     assert manifest.walk(tmp_path) == ["file", "inward", "link"]
+
+
+def test_what_cannot_be_read_as_a_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket"))
+        found = manifest.measure(tmp_path, ["pipe", "loop", "loop/x", "socket", "pipe/x"])
+    assert found == dict.fromkeys(["pipe", "loop", "loop/x", "socket"], manifest.NO_FILE)
+
+
+def test_a_folder_not_to_be_entered_is_not_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for path in ("a/.git/x", "a/b/x", "a/b/.git", "c"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text("")
+    monkeypatch.chdir(tmp_path)
+    assert manifest.walk(tmp_path) == manifest.walk(Path()) == ["a/b/.git", "a/b/x", "c"]
+    assert manifest.walk(tmp_path / "none") == []
