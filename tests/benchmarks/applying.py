@@ -14,7 +14,6 @@ import hashlib
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tarfile
@@ -137,12 +136,13 @@ def of_the_set(bench: Bench) -> dict[str, object]:
     """Each command on the set's own series and tree."""
     for warm in (bench.quilt, bench.git_am, bench.in_place, bench.by_hand, bench.build_tree):
         warm()
-    in_place = [(min(bench.quilt(), bench.git_am()), bench.in_place()) for _ in range(ROUNDS)]
+    rounds = [(bench.git_am(), bench.quilt(), bench.in_place()) for _ in range(ROUNDS)]
     build_tree = [(bench.by_hand(), bench.build_tree()) for _ in range(ROUNDS)]
     status = [(STATUS_S, bench.ours("status")) for _ in range(2 * ROUNDS)]
     return {
-        "in place": compared(in_place),
-        "in place, allowed": compared([(APPLY_S, ours) for _, ours in in_place]),
+        "in place, git am": compared([(git_am, ours) for git_am, _, ours in rounds]),
+        "in place, quilt": compared([(quilt, ours) for _, quilt, ours in rounds]),
+        "in place, allowed": compared([(APPLY_S, ours) for _, _, ours in rounds]),
         "build tree": compared(build_tree),
         "status, allowed": compared(status),
     }
@@ -155,9 +155,9 @@ def growth(work: Path) -> dict[str, object]:
     times = SIZES[-1][0] / SIZES[0][0]
     return {
         "linear": compared([(times * one[0][1], one[-1][1]) for one in rounds]),
-        "large, git am": compared([one[-1] for one in rounds]),
-        "seconds": {
-            f"{size[0]} on {size[1]}": statistics.median(one[at][1] for one in rounds) for at, size in enumerate(SIZES)
+        "sizes": {
+            f"{patches} patches on {files:,} files": compared([one[at] for one in rounds])
+            for at, (patches, files) in enumerate(SIZES)
         },
     }
 

@@ -93,15 +93,17 @@ def test_every_number_of_ranks_has_its_time_on_both_groups_and_counts_come_once(
 
 def test_the_tools_own_speed_has_a_target_for_each_promise() -> None:
     one = {"baseline": 2.0, "ours": 3.0, "ratio": 1.5, "quartiles": [1.4, 1.6]}
-    keys = ("in place", "in place, allowed", "build tree", "status, allowed", "linear", "large, git am")
-    rows = list(tables.applying_rows(dict.fromkeys(keys, one) | {"seconds": {}}))
+    keys = ("in place, git am", "in place, quilt", "in place, allowed", "build tree", "status, allowed", "linear")
+    rows = list(tables.applying_rows(dict.fromkeys(keys, one) | {"sizes": {"50 patches on 1,250 files": one}}))
     assert [row.name.partition(";")[0] for row in rows if row.verdict == "misses 1"] == [
+        "apply in place",
         "apply in place",
         "apply in place",
         "status",
         "apply 200 patches on 5,000 files",
+        "apply 50 patches on 1,250 files",
     ]
-    assert all((row.baseline, row.ours, row.spread) == (2.0, 3.0, (1.4, 1.6)) for row in rows) and len(rows) == 6
+    assert all((row.baseline, row.ours, row.spread) == (2.0, 3.0, (1.4, 1.6)) for row in rows) and len(rows) == 7
 
 
 def test_the_report_names_what_it_misses_and_the_picture_is_the_same_each_time(

@@ -68,7 +68,7 @@ def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) -> Be
             Table("at-once", "after-preparation", blocked),
             Table("untraced", "traced", tracing),
             Table("by-hand", "patchset", tuple(tables.wheel_rows(wheels))),
-            Table("other", "patchset", tuple(tables.applying_rows(applying))),
+            Table("git, quilt, cp", "patchset", tuple(tables.applying_rows(applying))),
         ),
         cost,
         scaling.predictions(cost),

@@ -76,15 +76,17 @@ def wheel_rows(found: Mapping[str, Any]) -> Iterator[Measure]:
 def applying_rows(found: Mapping[str, Any]) -> Iterator[Measure]:
     """Of applying.py: apply and status on the set's series and tree, and on made-up ones that grow."""
     names = {
-        "in place": ("apply in place; quilt push -a or git am, the faster (s)", 1.0),
+        "in place, git am": ("apply in place; git am (s)", 1.0),
+        "in place, quilt": ("apply in place; quilt push -a (s)", 1.0),
         "in place, allowed": ("apply in place; what it may take (s)", 1.0),
         "status, allowed": ("status; what it may take (s)", 1.0),
         "build tree": ("apply to a new build tree; cp, git init, commit, am (s)", None),
         "linear": ("apply 200 patches on 5,000 files; 4 times 50 on 1,250 (s)", 1.0),
-        "large, git am": ("apply 200 patches on 5,000 files; git am (s)", None),
     }
     for key, (name, limit) in names.items():
         yield _compared(name, found[key], limit)
+    for size, one in found["sizes"].items():
+        yield _compared(f"apply {size}; git am (s)", one, 1.0)
 
 
 def samples(found: Mapping[str, Any]) -> list[Sample]:
