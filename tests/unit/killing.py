@@ -19,7 +19,7 @@ from test_crash import Case, check_whole
 from wheel_world import dist, publish, tree
 
 from patchset import cli
-from patchset.port import work
+from patchset.port import progress
 
 Words = list[str]
 
@@ -157,7 +157,7 @@ class Port(Scenario):
 
     def check(self, what: str, *, onward: bool) -> None:
         self.run("status", SET)
-        under_way = NEW in work.running()
+        under_way = NEW in progress.running()
         if not under_way:
             assert self.read() in (self.before, self.after), what
         if onward and self.name != "abort":
@@ -169,7 +169,7 @@ class Port(Scenario):
                 assert code == 0, what
             else:  # it was written before the process was killed
                 assert (code, self.read()) == (2, self.after), what
-        assert work.running() == []
+        assert progress.running() == []
 
     def finish(self, under_way: bool, what: str) -> None:
         if not under_way:
@@ -177,7 +177,7 @@ class Port(Scenario):
                 assert self.name == "start", what
                 assert self.run(*self.begin) == 0, what
             return
-        stopped = work.load(NEW).stopped
+        stopped = progress.load(NEW).stopped
         step = "--skip" if self.name == "skip" and stopped else "--continue"
         assert self.run("port", step) == 0, what
 

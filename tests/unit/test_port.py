@@ -29,7 +29,7 @@ from port_world import (
 )  # fmt: skip
 
 from patchset import lock
-from patchset.port import work
+from patchset.port import progress
 
 
 @pytest.fixture
@@ -229,7 +229,7 @@ def test_bad_usage(releases: Releases, capsys: pytest.CaptureFixture[str]) -> No
     assert releases.port() == 3
     assert releases.port() == 2
     assert "is under way" in capsys.readouterr().err
-    with lock.hold(work.folder(NEW).with_name(f".{NEW}.lock")):
+    with lock.hold(progress.folder(NEW).with_name(f".{NEW}.lock")):
         assert releases.world.run("port", "--continue") == 7
 
 
@@ -237,7 +237,7 @@ def test_a_release_for_another_vllm_is_refused(releases: Releases, capsys: pytes
     releases.offer({"Dockerfile": METADATA["Dockerfile"].replace("v9.10.0", "v9.10.1")})
     assert releases.port() == 5
     assert "Dockerfile:2" in capsys.readouterr().err
-    assert releases.untouched() and work.running() == []
+    assert releases.untouched() and progress.running() == []
 
 
 @pytest.mark.parametrize(
@@ -381,7 +381,7 @@ def stopped_between_the_folders(releases: Releases, monkeypatch: pytest.MonkeyPa
 
 def as_if_killed() -> None:
     """The lock of a run that did not come to its end."""
-    work.folder(NEW).with_name(f".{NEW}.lock").write_text("1\n")
+    progress.folder(NEW).with_name(f".{NEW}.lock").write_text("1\n")
 
 
 def test_a_set_that_cannot_be_put_in_place_is_in_no_place(
@@ -403,7 +403,7 @@ def test_half_a_set_of_a_run_that_was_killed_is_taken_back(
     as_if_killed()
     assert releases.world.run("port", step) == 0
     assert releases.untouched() == (step == "--abort")
-    assert work.running() == []
+    assert progress.running() == []
 
 
 @pytest.mark.parametrize(("step", "code"), [("--continue", 0), ("--abort", 2)])
@@ -417,7 +417,7 @@ def test_a_set_that_a_killed_run_has_written_stays(
     capsys.readouterr()
     assert releases.world.run("port", step) == code
     assert ("is written already" in capsys.readouterr().err) == (step == "--abort")
-    assert work.running() == [] and not releases.tree.exists()
+    assert progress.running() == [] and not releases.tree.exists()
     assert releases.world.run("apply", NEW, "--no-smoke", "--offline") == 0
 
 
@@ -427,7 +427,7 @@ def test_an_index_without_digests(releases: Releases, capsys: pytest.CaptureFixt
     page.write_text(re.sub("#sha256=[0-9a-f]*", "", page.read_text()))
     assert releases.port() == 6
     assert "gives no sha256 for" in capsys.readouterr().err
-    assert releases.untouched() and work.running() == []
+    assert releases.untouched() and progress.running() == []
 
 
 def test_a_vllm_that_no_release_is_named_after(releases: Releases, capsys: pytest.CaptureFixture[str]) -> None:

@@ -44,13 +44,13 @@ def add(menu: Menu) -> None:
 
 def port(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """`patchset port`."""
-    from patchset.port import report, work
+    from patchset.port import progress, report, work
 
     if arguments.step:
         return _next_step(arguments, terminal)
     if not arguments.old or not arguments.new:
         raise UsageError("port needs --from SET and --to SET, or one of --continue, --skip, --abort")
-    with work.hold(arguments.new):
+    with progress.hold(arguments.new):
         found = work.start(
             arguments.old,
             arguments.new,
@@ -68,10 +68,10 @@ def port(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def _next_step(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    from patchset.port import work
+    from patchset.port import progress, work
 
-    name = work.choose(arguments.new)
-    with work.hold(name):
+    name = progress.choose(arguments.new)
+    with progress.hold(name):
         if arguments.step == "abort":
             work.abort(name)
             terminal.note(f"the port to {name} is forgotten; patches/ and overlay/ are as they were")
@@ -81,9 +81,9 @@ def _next_step(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def _go_on(name: str, arguments: argparse.Namespace, terminal: Terminal, *, skip: bool = False) -> int:
-    from patchset.port import work
+    from patchset.port import progress, work
 
-    begun = work.load(name)
+    begun = progress.load(name)
     done = work.go_on(begun, reviewed=arguments.reviewed, skip=skip, terminal=terminal, offline=arguments.offline)
     for patch, why in done.dropped:
         terminal.note(f"left out: {patch} ({why})")

@@ -9,7 +9,7 @@ from packaging.version import Version
 
 from patchset import index, lock, paths
 from patchset.errors import UsageError
-from patchset.port import release, report, work
+from patchset.port import release, report, study
 from patchset.port.carry import Outcome
 from patchset.port.symbols import Finding
 
@@ -54,7 +54,7 @@ def run(patch_set: PatchSet, versions: Sequence[str] | None, *, terminal: Termin
         reports = []
         for version in versions:
             new = release.find(release.ASCEND, version)
-            found = work.study(patch_set, new, place / version, patch_set.name, terminal=terminal, offline=offline)
+            found = study.make(patch_set, new, place / version, patch_set.name, terminal=terminal, offline=offline)
             reports.append(found.report)
         return reports
 

@@ -1,24 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A port from its start to the new set: build/port/<set>/ until it is whole, patches/<set> then.
-
-build/port/<set>/upstream     the new upstream, unpacked
-build/port/<set>/tree         the work tree (see `workshop`)
-build/port/<set>/port.json    what it is a port of, and how far it has come; written last
-build/port/<set>/report.*     what was found at the start
-"""
+"""A port from its start to the new set: build/port/<set>/ until it is whole, patches/<set> then (see `progress`)."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from patchset import archive, cache, disk, lock, manifest, paths, plan
+from patchset import disk, manifest, paths, plan
 from patchset.errors import Findings, PatchDoesNotApply, PinMismatch, UsageError
-from patchset.git import Repository
-from patchset.port import carry, newset, pins, release, report, symbols
+from patchset.port import newset, pins, release, report, study, symbols
+from patchset.port.progress import FILE, Port, folder, load, running
 from patchset.port.workshop import Workshop
 from patchset.setfile import load_set
 from patchset.source import Source
@@ -29,56 +22,8 @@ if TYPE_CHECKING:
 
     from patchset.port.report import Report
     from patchset.port.symbols import SymbolFate
-    from patchset.setfile import PatchSet, Release
+    from patchset.setfile import PatchSet
     from patchset.terminal import Terminal
-
-_FILE = "port.json"
-
-
-@dataclass(frozen=True)
-class Port:
-    """How far a port has come.
-
-    Attributes:
-        old: the set that is carried.
-        name: the new set's.
-        series: digest of the old set's patches; others need a new start. The overlay may change: a porter mends it.
-        set_toml: the new set's, without a result.
-        renames: new paths of the old upstream's files.
-        position: how many patches of the old series are done.
-        kept: patches of the new series so far, with the commit that each is.
-        dropped: patches that are not in it, with why.
-        stopped: whether the next patch lies in the work tree with conflicts.
-    """
-
-    old: str
-    name: str
-    series: str
-    set_toml: str
-    renames: tuple[tuple[str, str], ...]
-    position: int = 0
-    kept: tuple[tuple[str, str], ...] = ()
-    dropped: tuple[tuple[str, str], ...] = ()
-    stopped: tuple[str, ...] = field(default=())
-
-    @property
-    def folder(self) -> Path:
-        return folder(self.name)
-
-    @property
-    def upstream(self) -> Path:
-        return self.folder / "upstream"
-
-    @property
-    def tree(self) -> Path:
-        return self.folder / "tree"
-
-    @property
-    def staging(self) -> Path:
-        return self.folder / "set"
-
-    def save(self) -> None:
-        disk.write(self.folder / _FILE, (json.dumps(asdict(self), indent=2) + "\n").encode(), mode=0o644)
 
 
 @dataclass(frozen=True)
@@ -96,104 +41,6 @@ class Done:
     kept: tuple[str, ...]
     dropped: tuple[tuple[str, str], ...]
     report: Path
-
-
-@dataclass(frozen=True)
-class Study:
-    """Everything that carrying a set to a release starts from."""
-
-    plan: plan.Plan
-    old_tree: Path
-    new_tree: Path
-    files: manifest.Manifest
-    shop: Workshop
-    report: Report
-
-
-def folder(name: str) -> Path:
-    """build/port/<set>."""
-    return paths.repo_root() / "build" / "port" / name
-
-
-@contextmanager
-def hold(name: str) -> Iterator[None]:
-    """One run at a time works on a port."""
-    with lock.hold(folder(name).with_name(f".{name}.lock")) as killed:
-        if killed:
-            Repository(folder(name) / "tree").unlock()
-            newset.take_back(name, folder(name) / "set")
-        yield
-
-
-def running() -> list[str]:
-    """Names of the sets that are being made."""
-    return sorted(file.parent.name for file in (paths.repo_root() / "build" / "port").glob(f"*/{_FILE}"))
-
-
-def choose(name: str | None) -> str:
-    """The set that is being made; the only one where no name is given.
-
-    Raises:
-        UsageError: there is none, or more than one and no name.
-    """
-    found = running()
-    if name is None and len(found) == 1:
-        return found[0]
-    if name is None or name not in found:
-        what = f"no port to {name} is under way" if name else "which port?" if found else "no port is under way"
-        hint = f"name one with --to: {', '.join(found)}" if found else "patchset port --from SET --to SET begins one"
-        raise UsageError(what, hint=hint)
-    return name
-
-
-def load(name: str) -> Port:
-    """How far the port to a set has come.
-
-    Raises:
-        UsageError: its file cannot be read.
-    """
-    file = folder(name) / _FILE
-    try:
-        raw: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        pairs = {key: tuple((str(one), str(two)) for one, two in raw[key]) for key in ("renames", "kept", "dropped")}
-        return Port(**(raw | pairs | {"stopped": tuple(raw["stopped"])}))
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UsageError(f"{file} cannot be read: {error!r}", hint=f"patchset port --abort --to {name}") from error
-
-
-def study(old: PatchSet, new: Release, place: Path, name: str, *, terminal: Terminal, offline: bool) -> Study:
-    """Unpacks the release and carries the series there to see.
-
-    Args:
-        old: the set.
-        new: the vllm-ascend release.
-        place: a folder for the unpacked release and the work tree; what is there is replaced.
-        name: of the branch that the result is on.
-        terminal: where progress goes.
-        offline: use the cache alone.
-
-    Raises:
-        UsageError, PinMismatch, Unavailable, PatchDoesNotApply: as reading the set, the release and the cache do.
-    """
-    source = Source(old, given=None, offline=offline, terminal=terminal)
-    made = plan.make(old, source.read)
-    old_tree, new_tree = source.tree(), place / "upstream"
-    sdist = cache.fetch(new.sdist, offline=offline, terminal=terminal)
-    shutil.rmtree(place, ignore_errors=True)
-    archive.unpack(sdist, new_tree)
-    said = pins.read(new_tree, new.wheels)
-    files = manifest.measure(new_tree, manifest.walk(new_tree))
-    terminal.step(f"carrying {len(made.steps)} patches from vllm-ascend {old.ascend.version} to {new.version}")
-    shop = Workshop.make(place / "tree", name, made, old_tree, new_tree)
-    found = report.Report(
-        old=old,
-        release=new,
-        manifest=manifest.digest(files),
-        pins=said,
-        fates=carry.assess(shop, made),
-        symbols=symbols.look(made.overlay.replaces, old_tree, new_tree, shop.renames),
-    )
-    return Study(made, old_tree, new_tree, files, shop, found)
 
 
 def start(old_name: str, name: str, *, ascend: str, commit: str, terminal: Terminal, offline: bool) -> Report:
@@ -218,7 +65,7 @@ def start(old_name: str, name: str, *, ascend: str, commit: str, terminal: Termi
             raise UsageError(f"{there} is there already", hint="a port makes a new set; remove that one first")
     vllm = name.removeprefix("v")
     new = release.find(release.ASCEND, ascend or release.ascend_for(vllm), commit=commit)
-    found = study(old, new, folder(name), name, terminal=terminal, offline=offline)
+    found = study.make(old, new, folder(name), name, terminal=terminal, offline=offline)
     pins.check_vllm(found.report.pins, vllm, new.version)
     text = newset.set_toml(name, old, release.find(release.VLLM, vllm), new, found.report.pins, found.files)
     place = folder(name)
@@ -288,7 +135,7 @@ def abort(name: str) -> None:
     if newset.installed(name, folder(name) / "set"):
         _end(load(name), load_set(name))
         raise UsageError(f"{paths.set_dir(name)} is written already", hint="remove it and its overlay folder by hand")
-    disk.remove(folder(name) / _FILE)
+    disk.remove(folder(name) / FILE)
     shutil.rmtree(folder(name))
 
 
@@ -356,7 +203,7 @@ def _finish(port: Port, old: PatchSet, made: plan.Plan, shop: Workshop, fates: t
 
 
 def _end(port: Port, written: PatchSet) -> Done:
-    disk.remove(port.folder / _FILE)
+    disk.remove(port.folder / FILE)
     for leftover in (port.tree, port.upstream, port.staging):
         shutil.rmtree(leftover)
     return Done(written, tuple(name for name, _ in port.kept), port.dropped, port.folder / "report.html")
