@@ -56,7 +56,7 @@ smoke := $(if $(call on,$(SMOKE)),,--no-smoke)
 .PHONY: help
 help: ## list the targets
 	@echo 'make TARGET [VERSION=$(VERSION)] [VARIABLE=value ...]'; echo
-	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -nE -e 's/^##@ //p' -e 's/^([a-z-]+):[^#]*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 	@echo; sed -nE 's/^#:(.*)/ \1/p' $(MAKEFILE_LIST)
 
 # Variables:
@@ -88,7 +88,8 @@ help: ## list the targets
 #: ADDRESS=host:port  the head of the Ray cluster; by default the one of this machine (cluster-verify, cluster-smoke)
 #: DP=2               ranks over the cluster's devices (cluster-smoke)
 
-.PHONY: apply status revert smoke defects prove stats upstream-tests trace runtime record doctor
+##@ The patched tree
+.PHONY: apply status revert doctor
 apply: $(READY) ## patch vllm-ascend, check it and smoke-test it
 	@$(PATCHSET) apply $(VERSION) $(target) $(source) $(dry_run) $(smoke) --device $(DEVICE) $(json)
 
@@ -98,21 +99,31 @@ status: $(READY) ## say whether the tree is pristine, applied, partial or modifi
 revert: $(READY) ## give upstream's exact bytes back
 	@$(PATCHSET) revert $(VERSION) $(target) $(source) $(json)
 
+doctor: $(READY) ## say what this machine has and lacks, and what to do about it
+	@$(PATCHSET) doctor $(VERSION) $(offline) $(json)
+
+##@ Wheels
+.PHONY: wheels verify
+wheels: $(READY) ## make patched wheels from the published ones, with an index, in dist/
+	@$(PATCHSET) wheels $(VERSION) --local '$(LOCAL)' --from $(or $(FROM),wheels) $(source) $(sign) $(json)
+
+verify: $(READY) ## check dist/ as a cluster would: the signature, each file's digest, each wheel's files
+	@$(PATCHSET) verify --dist dist/$(VERSION) --set $(VERSION) $(if $(KEY),--key '$(KEY)') $(json)
+
+##@ Proof
+.PHONY: smoke defects matrix prove upstream-tests trace runtime
 smoke: $(READY) ## run the smoke tests on the patched tree
 	@$(PATCHSET) smoke $(VERSION) --device $(DEVICE) $(if $(INSTALLED),--installed '$(INSTALLED)') $(offline) $(json)
 
 defects: $(READY) ## show each upstream defect on the pristine tree, and its absence from the patched one
 	@$(PATCHSET) defects $(VERSION) $(offline) $(json)
 
-prove: $(READY) ## check the ranks' decisions over random schedules, and that the checker finds known defects
-	@$(PATCHSET) prove $(VERSION) --schedules $(SCHEDULES) --seed $(SEED) $(offline) $(json)
-
 matrix: $(READY) ## the tables of defects of all sets, side by side
 	@for set in $(SETS); do $(PATCHSET) apply $$set $(offline) --no-smoke >/dev/null || exit; done
 	@$(PATCHSET) matrix $(offline) $(json)
 
-stats: $(READY) ## count the lines that patches and overlay add and remove
-	@$(PATCHSET) stats $(VERSION) $(json)
+prove: $(READY) ## check the ranks' decisions over random schedules, and that the checker finds known defects
+	@$(PATCHSET) prove $(VERSION) --schedules $(SCHEDULES) --seed $(SEED) $(offline) $(json)
 
 upstream-tests: $(READY) ## run upstream's unit tests on the pristine and the patched tree
 	@$(PATCHSET) upstream-tests $(VERSION) $(offline) $(json)
@@ -123,41 +134,7 @@ trace: $(READY) ## line up the TRACES of the ranks, and name the first step wher
 runtime: $(READY) ## build the Python environment of the smoke tests
 	@$(PATCHSET) runtime $(VERSION) $(offline) $(json)
 
-record: $(READY) ## maintainers: write the set's digests into its set.toml
-	@$(PATCHSET) record $(VERSION) $(source) $(json)
-
-doctor: $(READY) ## say what this machine has and lacks, and what to do about it
-	@$(PATCHSET) doctor $(VERSION) $(offline) $(json)
-
-.PHONY: wheels verify
-wheels: $(READY) ## make patched wheels from the published ones, with an index, in dist/
-	@$(PATCHSET) wheels $(VERSION) --local '$(LOCAL)' --from $(or $(FROM),wheels) $(source) $(sign) $(json)
-
-verify: $(READY) ## check dist/ as a cluster would: the signature, each file's digest, each wheel's files
-	@$(PATCHSET) verify --dist dist/$(VERSION) --set $(VERSION) $(if $(KEY),--key '$(KEY)') $(json)
-
-.PHONY: port outlook
-port: $(READY) ## maintainers: carry a set to another upstream release
-	@$(PATCHSET) port $(if $(FROM),--from $(FROM)) $(if $(TO),--to $(TO)) $(if $(COMMIT),--commit $(COMMIT)) $(if $(STEP),--$(STEP)) \
-	  $(if $(call on,$(REVIEWED)),--reviewed) $(dry_run) $(offline) $(json)
-
-outlook: $(READY) ## maintainers: what newer upstream releases would make of the patches
-	@$(PATCHSET) outlook $(VERSION) $(if $(AGAINST),--against $(AGAINST)) $(offline) $(json)
-
-.PHONY: fmt export
-fmt: $(READY) ## authors: rewrite the patches in their canonical form
-	@$(PATCHSET) fmt $(VERSION) $(source) $(dry_run) $(json)
-
-export: $(READY) ## authors: write patches/ from the commits of the applied tree
-	@$(PATCHSET) export $(VERSION) $(source) $(dry_run) $(json)
-
-.PHONY: review screenshot
-review: $(READY) ## write the review page of the diff against upstream, and its Markdown
-	@$(PATCHSET) review $(VERSION) $(if $(AGAINST),--against '$(AGAINST)') $(source) $(json)
-
-screenshot: $(DEV) review ## maintainers: photograph the review page for the README
-	$(BIN)/python tests/browser/screenshot.py build/$(VERSION)/review/index.html docs
-
+##@ Ray clusters
 .PHONY: cluster-verify cluster-smoke
 cluster := --python '$(PYTHON_ENV)' $(if $(ADDRESS),--address '$(ADDRESS)')
 
@@ -167,6 +144,36 @@ cluster-verify: $(READY) ## on a node: say what every node of the Ray cluster ha
 cluster-smoke: $(READY) ## on a node: verify, then run the synchronisation across the nodes' devices
 	@$(PATCHSET) cluster smoke $(VERSION) --dp $(DP) $(cluster) $(json)
 
+##@ Authoring and review
+.PHONY: fmt export review stats
+fmt: $(READY) ## rewrite the patches in their canonical form
+	@$(PATCHSET) fmt $(VERSION) $(source) $(dry_run) $(json)
+
+export: $(READY) ## write patches/ from the commits of the applied tree
+	@$(PATCHSET) export $(VERSION) $(source) $(dry_run) $(json)
+
+review: $(READY) ## write the review page of the diff against upstream, and its Markdown
+	@$(PATCHSET) review $(VERSION) $(if $(AGAINST),--against '$(AGAINST)') $(source) $(json)
+
+stats: $(READY) ## count the lines that patches and overlay add and remove
+	@$(PATCHSET) stats $(VERSION) $(json)
+
+##@ Porting
+.PHONY: port outlook record screenshot
+port: $(READY) ## carry a set to another upstream release
+	@$(PATCHSET) port $(if $(FROM),--from $(FROM)) $(if $(TO),--to $(TO)) $(if $(COMMIT),--commit $(COMMIT)) $(if $(STEP),--$(STEP)) \
+	  $(if $(call on,$(REVIEWED)),--reviewed) $(dry_run) $(offline) $(json)
+
+outlook: $(READY) ## what newer upstream releases would make of the patches
+	@$(PATCHSET) outlook $(VERSION) $(if $(AGAINST),--against $(AGAINST)) $(offline) $(json)
+
+record: $(READY) ## write the set's digests into its set.toml
+	@$(PATCHSET) record $(VERSION) $(source) $(json)
+
+screenshot: $(DEV) review ## photograph the review page for the README
+	$(BIN)/python tests/browser/screenshot.py build/$(VERSION)/review/index.html docs
+
+##@ Tests and checks
 .PHONY: test test-set lint format test-unit test-browser test-overlay test-cluster test-wheels coverage fuzz crash mutate bench bench-review clean
 test: lint test-browser ## all checks and tests, of every set, and how much of the tool they run
 	@$(measured); $(MAKE) --no-print-directory test-unit; \
