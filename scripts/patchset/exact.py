@@ -49,14 +49,12 @@ def apply(patch: str, file: FilePatch, before: bytes | None) -> bytes | None:
     new: list[bytes] = []
     at = 0
     for number, hunk in enumerate(file.hunks, start=1):
-        begin = hunk.old_start - 1 if hunk.old else hunk.old_start
-        end = begin + len(hunk.old)
         # A hunk without context at its end says that no line follows it; git refuses it elsewhere, too.
-        if begin < at or tuple(old[begin:end]) != hunk.old or (not hunk.trailing and end != len(old)):
+        if tuple(old[hunk.begin : hunk.end]) != hunk.old or (hunk.ends and hunk.end != len(old)):
             raise _mismatch(patch, file, number, old)
-        new += old[at:begin]
+        new += old[at : hunk.begin]
         new += hunk.new
-        at = end
+        at = hunk.end
     if file.deletes and at != len(old):
         raise PatchDoesNotApply(
             f"{patch}: {file.path} is deleted by the patch, but has {len(old) - at} lines more than the patch knows",
@@ -71,16 +69,15 @@ def apply(patch: str, file: FilePatch, before: bytes | None) -> bytes | None:
 def places(wanted: Sequence[bytes], lines: Sequence[bytes]) -> list[int]:
     """Each line number, from 1, where the wanted lines stand."""
     size = len(wanted)
-    return [at + 1 for at in range(len(lines) - size + 1) if tuple(lines[at : at + size]) == tuple(wanted)]
+    return [at + 1 for at in range(len(lines) + 1) if tuple(lines[at : at + size]) == tuple(wanted)]
 
 
 def _mismatch(patch: str, file: FilePatch, number: int, lines: list[bytes]) -> PatchDoesNotApply:
     hunk = file.hunks[number - 1]
-    begin = max(hunk.old_start - 1, 0)
-    found = lines[begin : begin + len(hunk.old)]
+    found = lines[hunk.begin : hunk.end]
     first = next((i for i, line in enumerate(hunk.old) if i >= len(found) or found[i] != line), 0)
     fits = sorted(places(hunk.old, lines), key=lambda line: abs(line - hunk.old_start)) if hunk.old else []
-    more = len(lines) - begin - len(hunk.old)
+    more = len(lines) - hunk.end
     if tuple(found) == hunk.old and more > 0:
         where = f"here, but the hunk ends the file and {more} more line{'s' * (more > 1)} follow"
     elif fits:

@@ -42,7 +42,7 @@ class Patch:
 
     def lines(self) -> unidiff.PatchSet:
         """The diff as unidiff has it, line by line; `parse` has made sure that it reads the same."""
-        return unidiff.PatchSet(self.diff, encoding="utf-8")
+        return unidiff.PatchSet(self.diff)
 
     @property
     def added(self) -> int:
@@ -82,18 +82,17 @@ def parse(name: str, data: bytes) -> Patch:
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
+        line = data[: error.start].count(b"\n") + 1
         raise MalformedPatch(name, line, "is not UTF-8", Fault.ENCODING) from error
     lines = text.split("\n")
     if lines.pop():
         raise MalformedPatch(name, len(lines) + 1, "the file does not end with a newline", Fault.FORM)
     if "---" not in lines:
-        raise MalformedPatch(name, len(lines), "there is no `---` line between the header and the diff", Fault.FORM)
+        raise MalformedPatch(name, 1, "there is no `---` line between the header and the diff", Fault.FORM)
     rule = lines.index("---")
     parsed = header.parse("\n".join(lines[:rule]) + "\n", name)
     files = textdiff.read(name, lines, rule + 1)
-    first = next(at for at in range(rule + 1, len(lines)) if lines[at].startswith("diff --git "))
-    diff = "\n".join([*lines[first:], ""]).encode()
+    diff = "\n".join([*lines[files[0].line - 1 :], ""]).encode()
     patch = Patch(name, parsed, files, diff, sha256(data))
     _second_opinion(patch)
     return patch

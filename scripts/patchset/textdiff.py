@@ -77,7 +77,7 @@ class Hunk:
         old_start, new_start: where it begins in the file before and after, from 1; 0 in a file that is not there.
         old, new: the lines before and after, each with its newline unless it ends a file that has none.
         added, removed: how many lines are + and -.
-        trailing: how many lines of context come last; with none, the hunk reaches the end of the file.
+        ends: no context comes last, which says that the hunk reaches the end of the file.
     """
 
     line: int
@@ -87,7 +87,17 @@ class Hunk:
     new: tuple[bytes, ...]
     added: int
     removed: int
-    trailing: int
+    ends: bool
+
+    @property
+    def begin(self) -> int:
+        """How many lines the file before has in front of it."""
+        return self.old_start - bool(self.old)
+
+    @property
+    def end(self) -> int:
+        """How many it has up to its last one."""
+        return self.begin + len(self.old)
 
 
 @dataclass(frozen=True)
@@ -99,7 +109,7 @@ class FilePatch:
         creates, deletes: whether the file is new, or goes.
         executable: the mode of a new file.
         old_blob, new_blob: git's ids of the contents before and after; all zeros where there is none.
-        hunks: in the order of the file.
+        hunks: in the order of the file; none overlaps another.
         line: number of its `diff --git` line in the patch file, from 1.
     """
 
@@ -136,18 +146,24 @@ class _Reader:
     def refuse(self, why: str, at: int | None = None, fault: Fault = Fault.FORM) -> NoReturn:
         raise MalformedPatch(self.name, (self.at if at is None else at) + 1, why, fault)
 
-    def peek(self) -> str | None:
-        return self.lines[self.at] if self.at < len(self.lines) else None
+    @property
+    def ended(self) -> bool:
+        return self.at == len(self.lines)
+
+    @property
+    def line(self) -> str:
+        """Empty at the end, too."""
+        return "" if self.ended else self.lines[self.at]
 
     def files(self) -> Iterator[FilePatch]:
-        while self.peek() == "":
+        while not (self.ended or self.line):
             self.at += 1
         seen: set[str] = set()
-        while (line := self.peek()) is not None:
-            if line.rstrip() == "--":
+        while not self.ended:
+            if self.line.rstrip() == "--":
                 self.refuse("a signature; make patches with --no-signature")
-            if not line.startswith("diff --git "):
-                self.refuse(f"expected `diff --git`, found {line[:60]!r}")
+            if not self.line.startswith("diff --git "):
+                self.refuse(f"expected `diff --git`, found {self.line[:60]!r}")
             start = self.at
             file = self.file()
             if file.path in seen:
@@ -159,17 +175,16 @@ class _Reader:
 
     def file(self) -> FilePatch:
         start = self.at
-        path = self.git_line(self.lines[self.at])
+        path = self.git_line(self.line)
         self.at += 1
-        mode = _MODE.fullmatch(self.peek() or "")
+        mode = _MODE.fullmatch(self.line)
         if mode:
             self.at += 1
-        index = _INDEX.fullmatch(self.peek() or "")
+        index = _INDEX.fullmatch(self.line)
         if not index:
             self.refuse_extended()
         self.at += 1
-        kind = mode[1] if mode else ""
-        creates, deletes = kind == "new", kind == "deleted"
+        creates, deletes = bool(mode and mode[1] == "new"), bool(mode and mode[1] == "deleted")
         old_blob, new_blob = index[1], index[2]
         zero = "0" * 40
         if creates != (old_blob == zero) or deletes != (new_blob == zero):
@@ -177,10 +192,10 @@ class _Reader:
                 "the index line and the file mode line disagree on whether the file is new or deleted", self.at - 1
             )
         hunks: tuple[Hunk, ...] = ()
-        if (self.peek() or "").startswith("--- "):
+        if self.line.startswith("--- "):
             self.names(path, creates=creates, deletes=deletes)
-            hunks = tuple(self.hunks(creates=creates, deletes=deletes))
-        elif (self.peek() or "").startswith(("Binary files ", "GIT binary patch")):
+            hunks = self.hunks(creates=creates, deletes=deletes)
+        elif self.line.startswith(("Binary files ", "GIT binary patch")):
             self.refuse_extended()
         elif not (creates or deletes):
             self.refuse("the file has no hunk", start)
@@ -204,14 +219,13 @@ class _Reader:
         return path
 
     def refuse_extended(self) -> NoReturn:
-        line = self.peek() or ""
         for prefix, (what, fault) in _UNSUPPORTED.items():
-            if line.startswith(prefix):
-                self.refuse(f"{what} is not supported: {line[:80]!r}", fault=fault)
-        if line.startswith("index "):
+            if self.line.startswith(prefix):
+                self.refuse(f"{what} is not supported: {self.line[:80]!r}", fault=fault)
+        if self.line.startswith("index "):
             why = "the index line needs both full object ids (git diff --full-index), and no odd mode"
             self.refuse(why, fault=Fault.INDEX)
-        self.refuse(f"expected an index line, found {line[:80]!r}")
+        self.refuse(f"expected an index line, found {self.line[:80]!r}")
 
     def names(self, path: str, *, creates: bool, deletes: bool) -> None:
         """The --- and +++ lines, which must say what the `diff --git` line said."""
@@ -220,18 +234,19 @@ class _Reader:
             ("--- ", "/dev/null" if creates else f"a/{path}{tab}"),
             ("+++ ", "/dev/null" if deletes else f"b/{path}{tab}"),
         ):
-            if self.peek() != prefix + wanted:
-                self.refuse(f"expected {prefix + wanted!r}, found {(self.peek() or '')[:120]!r}", fault=Fault.PATH)
+            if self.line != prefix + wanted:
+                self.refuse(f"expected {prefix + wanted!r}, found {self.line[:120]!r}", fault=Fault.PATH)
             self.at += 1
 
     def miscounted(self, why: str, at: int | None = None) -> NoReturn:
         self.refuse(why, at, Fault.COUNT)
 
-    def hunks(self, *, creates: bool, deletes: bool) -> Iterator[Hunk]:
-        delta, old_end, count = 0, 0, 0
-        while (line := self.peek()) is not None and not line.startswith("diff --git "):
-            if not line.startswith("@@"):
-                self.miscounted(f"text after a complete hunk, which git and patch would drop: {line[:60]!r}")
+    def hunks(self, *, creates: bool, deletes: bool) -> tuple[Hunk, ...]:
+        hunks: list[Hunk] = []
+        delta, end = 0, 0
+        while not (self.ended or self.line.startswith("diff --git ")):
+            if not self.line.startswith("@@"):
+                self.miscounted(f"text after a complete hunk, which git and patch would drop: {self.line[:60]!r}")
             start = self.at
             hunk = self.hunk()
             expected = hunk.old_start + delta + (not hunk.old) - (not hunk.new)
@@ -239,60 +254,57 @@ class _Reader:
                 self.miscounted(
                     f"the hunk says that it begins at new line {hunk.new_start}; that must be {expected}", start
                 )
-            begin = hunk.old_start - bool(hunk.old)
-            if begin < old_end:
+            if hunk.begin < end:
                 self.miscounted("the hunk overlaps the one before it, or is out of order", start)
-            if creates and (hunk.old or hunk.old_start or count):
+            if creates and (hunk.old_start or hunks):
                 self.miscounted("a new file has one hunk, from -0,0", start)
-            if deletes and (hunk.new or hunk.new_start or count):
+            if deletes and (hunk.new_start or hunks):
                 self.miscounted("a deleted file has one hunk, to +0,0", start)
             delta += len(hunk.new) - len(hunk.old)
-            old_end = begin + len(hunk.old)
-            count += 1
-            yield hunk
-        if not count:
-            self.refuse("the file has no hunk")
+            end = hunk.end
+            hunks.append(hunk)
+        if not hunks:
+            self.refuse("the file has no hunk", self.at - 1)
+        return tuple(hunks)
 
     def hunk(self) -> Hunk:
         start = self.at
-        match = _HUNK.fullmatch(self.lines[start])
+        match = _HUNK.fullmatch(self.line)
         if not match:
-            self.refuse(f"not a hunk header: {self.lines[start][:80]!r}")
+            self.refuse(f"not a hunk header: {self.line[:80]!r}")
         old_start, new_start = int(match[1]), int(match[3])
         old_count = 1 if match[2] is None else int(match[2])
         new_count = 1 if match[4] is None else int(match[4])
         self.at += 1
         old: list[bytes] = []
         new: list[bytes] = []
-        added = removed = trailing = 0
+        tags: list[str] = []
         while len(old) < old_count or len(new) < new_count:
-            line = self.peek()
-            tag = (line or "")[:1]
-            if line is None or tag not in (" ", "+", "-"):
-                found = "the end" if line is None else "an empty line" if line == "" else repr(line[:60])
+            here, line, tag = self.at, self.line, self.line[:1]
+            if tag not in (" ", "+", "-"):
+                found = "the end" if self.ended else repr(line[:60]) if line else "an empty line"
                 self.miscounted(
                     f"hunk -{old_start} +{new_start} counts {old_count}/{new_count} lines, but ends early at {found}"
                 )
             self.at += 1
             newline = b"\n"
-            if self.peek() == _NO_NEWLINE:
+            if self.line == _NO_NEWLINE:
                 self.at += 1
                 newline = b""
             content = line[1:].encode() + newline
-            for side, wanted in ((old, " -"), (new, " +")):
-                if tag in wanted:
+            for side, other in ((old, "+"), (new, "-")):
+                if tag != other:
                     if side and not side[-1].endswith(b"\n"):
-                        self.miscounted("a line after one that has no newline at the end of the file")
+                        self.miscounted("a line after one that has no newline at the end of the file", here)
                     side.append(content)
-            added += tag == "+"
-            removed += tag == "-"
-            trailing = trailing + 1 if tag == " " else 0
+            tags.append(tag)
         if len(old) != old_count or len(new) != new_count:
             self.miscounted(
                 f"the hunk has {len(old)}/{len(new)} lines, but its header counts {old_count}/{new_count}", start
             )
+        added, removed = tags.count("+"), tags.count("-")
         if not added and not removed:
             self.miscounted("the hunk changes nothing", start)
         if (old and not old_start) or (new and not new_start):
             self.miscounted("a hunk with lines begins at line 1 or later", start)
-        return Hunk(start + 1, old_start, new_start, tuple(old), tuple(new), added, removed, trailing)
+        return Hunk(start + 1, old_start, new_start, tuple(old), tuple(new), added, removed, tags[-1] != " ")

@@ -127,4 +127,4 @@ def test_a_patch_that_lies_is_refused_or_means_the_same_to_git(scratch: Path, pa
 def ends(patch: patchfile.Patch, error: PatchDoesNotApply) -> bool:
     """Whether the hunk at fault ends its file: git and we hold it to that, GNU patch does not."""
     hunk = next(file for file in patch.files if file.path == error.path).hunks[error.hunk - 1]
-    return not hunk.trailing or not hunk.new[-1].endswith(b"\n")
+    return hunk.ends or not hunk.new[-1].endswith(b"\n")

@@ -12,6 +12,8 @@ from patchset import exact, patchfile, textdiff
 from patchset.errors import PatchDoesNotApply
 from patchset.textdiff import FilePatch
 
+NO_NEWLINE = "\\ No newline at end of file"
+SEVEN = "".join(f"line {n}\n" for n in range(7, 14))
 LINES = "".join(f"line {n}\n" for n in range(1, 21))
 
 
@@ -26,14 +28,25 @@ def single(before: str, after: str, tmp_path: Path) -> FilePatch:
 @pytest.mark.parametrize(
     ("now", "where"),
     [
-        ("new first\n" + LINES, r"they stand at line 8 \(offset \+1\)"),
-        (LINES.removeprefix("line 1\n"), r"they stand at line 6 \(offset -1\)"),
+        ("new first\n" + LINES, r"they stand at line 8 \(offset \+1\)$"),
+        (LINES.removeprefix("line 1\n"), r"they stand at line 6 \(offset -1\)$"),
         ("new first\n" + LINES + LINES, r"they stand at line 8 \(offset \+1\) and 1 other place$"),
+        (("7\n" * 7).join(["", SEVEN, SEVEN]), r"they stand at line 8 \(offset \+1\) and 1 other place$"),
+        ("x\n" + SEVEN * 3, r"they stand at line 9 \(offset \+2\) and 2 other places$"),
         (LINES.replace("line 8\n", "line eight\n"), "nowhere exactly; most alike is line 7, 6 of 7 lines"),
         ("something else\n", "nowhere in the file"),
         ("", "nowhere in the file"),
     ],
-    ids=["later", "earlier", "twice", "one line differs", "another file", "an empty file"],
+    ids=[
+        "later",
+        "earlier",
+        "twice",
+        "twice, far apart",
+        "three times",
+        "one line differs",
+        "another file",
+        "an empty file",
+    ],
 )
 def test_a_misfit_says_where_it_would_fit(now: str, where: str, tmp_path: Path) -> None:
     file = single(LINES, LINES.replace("line 10\n", "line ten\n"), tmp_path)
@@ -68,6 +81,8 @@ def test_a_missing_newline_at_the_end_is_a_difference(tmp_path: Path) -> None:
         ({"a.py": "x\n"}, {}, None, "a.py is not there"),
         ({"a.py": "x\n"}, {"a.py": "y\n"}, None, "a.py is not there"),
         ({"a.py": "x\n"}, {}, b"x\ny\n", "the hunk ends the file and 1 more line follow"),
+        ({"a.py": "x\n"}, {}, b"x\ny\nz\n", "the hunk ends the file and 2 more lines follow"),
+        ({"a.py": ""}, {}, b"x\ny\n", "a.py is deleted by the patch, but has 2 lines more than the patch knows"),
     ],
 )
 def test_a_file_that_should_not_or_should_be_there(
@@ -80,11 +95,92 @@ def test_a_file_that_should_not_or_should_be_there(
     assert "release" in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (LINES, LINES.replace("line 2\n", "").replace("line 10\n", "ten\n10\n").replace("line 18\n", "x\n")),
+        (LINES, "first\n" + LINES + "last\n"),
+        (LINES, LINES.removesuffix("\n")),
+        (LINES.removesuffix("\n"), LINES + "last\n"),
+        ("a\r\nb\r\n", "a\r\nc\nb\r\n"),
+        ("", "a\nb\n"),
+        ("a\nb\n", ""),
+        (None, "a\nb\n"),
+        (None, "a\nb"),
+        (None, ""),
+        ("a\nb\n", None),
+        ("a\nb", None),
+        ("", None),
+    ],
+)
+def test_the_edits_that_git_made_are_made_again(before: str | None, after: str | None, tmp_path: Path) -> None:
+    trees = [{"keep": ""} | ({} if text is None else {"a.py": text}) for text in (before, after)]
+    file = patch_of(*trees, tmp_path / "scratch").files[0]
+    made = exact.apply("x.patch", file, None if before is None else before.encode())
+    assert made == (None if after is None else after.encode())
+
+
+def hunks(*lines: str) -> FilePatch:
+    """An edit of a.py by these hunks, written as a person could: git makes none without context."""
+    names = ("diff --git a/a.py b/a.py", f"index {'1' * 40}..{'2' * 40} 100644", "--- a/a.py", "+++ b/a.py")
+    (file,) = textdiff.read("x.patch", [*names, *lines], 0)
+    return file
+
+
+def test_a_hunk_without_context_is_of_the_end_of_the_file() -> None:
+    file = hunks("@@ -3,0 +4 @@", "+d")
+    assert exact.apply("x.patch", file, b"a\nb\nc\n") == b"a\nb\nc\nd\n"
+    with pytest.raises(PatchDoesNotApply, match=r"fit: here, but the hunk ends the file and 1 more line follow$"):
+        exact.apply("x.patch", file, b"a\nb\nc\nx\n")
+    with pytest.raises(PatchDoesNotApply, match=r"fit: nowhere in the file$"):
+        exact.apply("x.patch", file, b"a\nb\n")
+
+
+def test_a_misfit_shows_the_lines_around_the_first_that_differs(tmp_path: Path) -> None:
+    before = "".join(f"line {n}\n" for n in range(1, 31))
+    removed = before.replace("".join(f"line {n}\n" for n in range(6, 25)), "")
+    file = single(before, removed, tmp_path)
+    now = before.replace("line 9\n", "l\u00efne\n").encode().replace("\u00ef".encode(), b"\xef")
+    with pytest.raises(PatchDoesNotApply) as caught:
+        exact.apply("x.patch", file, now)
+    around = [f"   {n:>5} | line {n}" for n in range(6, 18)]
+    assert caught.value.message.splitlines() == [
+        "x.patch does not apply: a.py, hunk 1 of 1, line 9",
+        "  expected:",
+        *(f" {line}" for line in around),
+        "  found:",
+        *(f" {line}".replace("line 9", "l\ufffdne") for line in around),
+        "  where the lines would fit: nowhere exactly; most alike is line 3, 24 of 25 lines",
+    ]
+
+
+def test_a_misfit_of_what_ends_the_file_shows_all_of_it() -> None:
+    file = hunks("@@ -2,2 +2 @@", "-b ", "-c", NO_NEWLINE, "+d")
+    with pytest.raises(PatchDoesNotApply) as caught:
+        exact.apply("x.patch", file, b"a\nb \nc\n")
+    assert caught.value.message.splitlines() == [
+        "x.patch does not apply: a.py, hunk 1 of 1, line 3",
+        "  expected:",
+        "        2 | b ",
+        "        3 | c  (no newline)",
+        "  found:",
+        "        2 | b ",
+        "        3 | c",
+        "  where the lines would fit: nowhere exactly; most alike is line 2, 1 of 2 lines",
+    ]
+    with pytest.raises(PatchDoesNotApply) as caught:
+        exact.apply("x.patch", hunks("@@ -2 +2 @@", "-b", "+d"), b"a\nb\nc\n")
+    assert caught.value.message.splitlines()[0] == "x.patch does not apply: a.py, hunk 1 of 1, line 2"
+    with pytest.raises(PatchDoesNotApply, match=r"(?s)line 2\n.*\(the file ends before\)"):
+        exact.apply("x.patch", hunks("@@ -2 +2 @@", "-b", "+d"), b"a\n")
+
+
 def test_places_are_all_places_the_last_one_too() -> None:
     lines = exact.split(b"a\nb\na\nb\n")
     assert exact.places([b"a\n", b"b\n"], lines) == [1, 3]
     assert exact.places(lines, lines) == [1]
     assert exact.places([*lines, b"c\n"], lines) == []
+    assert exact.places([], lines[:1]) == [1, 2]
 
 
 @pytest.mark.parametrize(
@@ -104,13 +200,19 @@ def test_what_is_most_alike(now: str, where: str, tmp_path: Path) -> None:
         exact.apply("x.patch", file, now.encode())
 
 
-def test_a_patch_file_is_read_up_to_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "x.patch"
-    file.write_bytes(b"0123456789")
-    monkeypatch.setattr(patchfile, "LIMIT", 10)
-    assert patchfile.read(file) == b"0123456789"
-    file.write_bytes(b"0123456789A")
-    with pytest.raises(textdiff.MalformedPatch, match=r"has 11 bytes; a patch has at most 10$") as caught:
-        patchfile.read(file)
-    assert (caught.value.patch, caught.value.fault) == ("x.patch", textdiff.Fault.SIZE)
-    assert caught.value.message.startswith("x.patch:1: malformed patch: ")
+@pytest.mark.parametrize(
+    ("now", "where"),
+    [
+        ("..a....a.", "most alike is line 3, 1 of 2 lines"),
+        (".a....a.", "most alike is line 7, 1 of 2 lines"),
+        ("..a...a.", "most alike is line 3, 1 of 2 lines"),
+        ("..........a.", "most alike is line 11, 1 of 2 lines"),
+        ("a", "nowhere in the file"),
+    ],
+    ids=["the first is nearer", "the second is nearer", "both are as near", "far away", "too short"],
+)
+def test_of_places_as_much_alike_the_nearest_is_told(now: str, where: str) -> None:
+    """The hunk is of line 5: `a`, then something that is nowhere."""
+    file = hunks("@@ -5,2 +5 @@", "-a", "-?", "+c")
+    with pytest.raises(PatchDoesNotApply, match=f"{where}$"):
+        exact.apply("x.patch", file, "".join(f"{line}\n" for line in now).encode())

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -104,14 +105,11 @@ def local_version(version: str, local: str) -> str:
     '0.10.1rc1+dp.1'
     """
     labelled = f"{version}+{local}"
-    try:
-        normal = str(Version(labelled)) == labelled
-    except InvalidVersion:
-        normal = False
-    if not normal:
-        hint = "use lower-case letters, numbers and dots, as in LOCAL=dp.1"
-        raise UsageError(f"{local!r} is no local version label in normal form", hint=hint)
-    return labelled
+    with suppress(InvalidVersion):
+        if str(Version(labelled)) == labelled:
+            return labelled
+    hint = "use lower-case letters, numbers and dots, as in LOCAL=dp.1"
+    raise UsageError(f"{local!r} is no local version label in normal form", hint=hint)
 
 
 def repack(source: Wheel, worked_out: Plan, upstream: Artifact, version: str) -> Draft:
@@ -159,10 +157,10 @@ def finish(
     build = Build(worked_out, upstream, version, file, digests)
     members = statements.members(build)
     packed += [entry.new(f"{info}/{path}", members[path]) for path in sorted(members)]
-    rows = [*wheel.record_rows((one for one in packed if not one.is_folder), record), [record, "", ""]]
     template = source.files[f"{source.dist_info}/RECORD"].renamed(record)
+    rows = wheel.record_rows([one for one in (*packed, template) if not one.is_folder], record)
     data = entry.write([*packed, template.holding(wheel.render_record(rows))])
-    return Made(build, members, manifest.sha256(data), len(data), source.metadata("Requires-Python")), data
+    return Made(build, members, manifest.sha256(data), len(data), source.requires_python), data
 
 
 def check_package(source: Wheel, expected: Mapping[str, str], name: str) -> None:

@@ -18,6 +18,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from patchset.archive import MAX_BYTES, MAX_MEMBERS
@@ -188,8 +189,11 @@ def read(data: bytes, source: str) -> tuple[Entry, ...]:
     _check_declared(infos, source)
     entries = tuple(_entry(data, info) for info in infos)
     if write(entries) != data:
-        why = "members that overlap, or that its directory describes falsely, or bytes that belong to none"
-        raise UsageError(f"{source} is no archive of its members alone: it has {why}", hint=_HINT)
+        raise UsageError(
+            f"{source} is no archive of its members alone: it has members that overlap, or that its directory "
+            "describes falsely, or bytes that belong to none",
+            hint=_HINT,
+        )
     for one in entries:
         try:
             _ = one.sha256
@@ -204,7 +208,7 @@ def _check_declared(infos: Iterable[zipfile.ZipInfo], source: str) -> None:
     folders: set[str] = set()
     total = 0
     for info in infos:
-        path = info.filename.rstrip("/")
+        path = info.filename.removesuffix("/")
         if info.orig_filename != info.filename:
             raise _refuse(source, info.filename, "has a NUL in its name")
         if reason := unsafe_reason(path):
@@ -222,8 +226,7 @@ def _check_declared(infos: Iterable[zipfile.ZipInfo], source: str) -> None:
         if folded in seen:
             raise _refuse(source, info.filename, "is there twice, or differs from another only in case")
         seen.add(folded)
-        above = folded.split("/")[: None if info.is_dir() else -1]
-        folders.update("/".join(above[:depth]) for depth in range(1, len(above) + 1))
+        folders |= {str(parent) for parent in PurePosixPath(folded).parents}
         total += info.file_size
         if info.file_size > MAX_RATIO * max(info.compress_size, 1) or total > MAX_BYTES:
             limit = f"{MAX_BYTES} bytes in all, {MAX_RATIO} to 1"

@@ -50,9 +50,25 @@ class Wheel:
         """Its files by path."""
         return {one.path: one for one in self.entries if not one.is_folder}
 
-    def metadata(self, name: str) -> str:
-        """One field of METADATA; empty where it is not there."""
-        return field(self.files[f"{self.dist_info}/METADATA"].data, name)
+    @property
+    def metadata(self) -> bytes:
+        """The bytes of METADATA."""
+        return self.files[f"{self.dist_info}/METADATA"].data
+
+    @property
+    def project(self) -> str:
+        """As METADATA spells it."""
+        return field(self.metadata, "Name")
+
+    @property
+    def version(self) -> str:
+        """As METADATA has it."""
+        return field(self.metadata, "Version")
+
+    @property
+    def requires_python(self) -> str:
+        """The version specifier; empty where any Python will do."""
+        return field(self.metadata, "Requires-Python")
 
 
 def field(metadata: bytes, name: str) -> str:
@@ -83,7 +99,8 @@ def parse(file: str, data: bytes, *, package: str, version: str) -> Wheel:
         PinMismatch: it is another version, or RECORD does not match its files.
     """
     entries = entry.read(data, file)
-    infos = sorted({one.path.partition("/")[0] for one in entries if one.path.partition("/")[0].endswith(".dist-info")})
+    tops = {one.path.partition("/")[0] for one in entries}
+    infos = sorted(top for top in tops if top.endswith(".dist-info"))
     if len(infos) != 1:
         found = f"{len(infos)} .dist-info folders" if infos else "no .dist-info folder"
         raise UsageError(f"{file} has {found}; a wheel has one", hint=_HINT)
@@ -94,10 +111,10 @@ def parse(file: str, data: bytes, *, package: str, version: str) -> Wheel:
     for path in wheel.files:
         if not path.startswith((f"{package}/", f"{wheel.dist_info}/")):
             raise UsageError(f"{file}: member {path!r} lies outside {package}/ and {wheel.dist_info}/", hint=_HINT)
-    if canonicalize_name(wheel.metadata("Name")) != canonicalize_name(package):
-        found = f"{wheel.metadata('Name')!r} in METADATA"
+    if canonicalize_name(wheel.project) != canonicalize_name(package):
+        found = f"{wheel.project!r} in METADATA"
         raise PinMismatch(file, expected=f"a wheel of {canonicalize_name(package)}", found=found, hint=_HINT)
-    names = {wheel.metadata("Version"), wheel.dist_info.removeprefix(f"{package}-").removesuffix(".dist-info")}
+    names = {wheel.version, wheel.dist_info.removeprefix(f"{package}-").removesuffix(".dist-info")}
     if names != {version}:
         raise PinMismatch(
             file,
@@ -117,8 +134,8 @@ def _check_record(wheel: Wheel) -> None:
         rows = list(csv.reader(io.StringIO(wheel.files[record].data.decode()), strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{where} is not a CSV file: {error}", hint=_HINT) from error
-    if bad := next((row for row in rows if len(row) != 3), None):
-        raise UsageError(f"{where} has a row that is not three fields: {bad!r}", hint=_HINT)
+    if bad := [row for row in rows if len(row) != 3]:
+        raise UsageError(f"{where} has a row that is not three fields: {bad[0]!r}", hint=_HINT)
     listed = {path: (digest, size) for path, digest, size in rows}
     if len(listed) != len(rows):
         raise UsageError(f"{where} lists a file twice", hint=_HINT)
