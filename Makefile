@@ -30,6 +30,7 @@ DP ?= 2
 LOCAL ?= dp.1
 SIGN ?=
 KEY ?=
+PART ?=
 CASES ?= 10000
 TRACES ?=
 HTML ?=
@@ -71,6 +72,7 @@ help: ## list the targets
 #: SIGN=key           sign SHA256SUMS with this minisign secret key (wheels)
 #: KEY=key.pub        the public key that must have signed SHA256SUMS (verify)
 #: CASES=10000        how many cases (fuzz)
+#: PART=reader       mutate the patch reader alone, or the wheel writer: PART=writer (mutate)
 #: INSTALLED=dir      a virtual environment or site-packages folder with the patched wheel (smoke)
 #: FROM=source        build the patched tree instead of repacking the published wheels (wheels)
 #: FROM=set TO=set    the set to carry and the one to make (port)
@@ -231,10 +233,8 @@ coverage: $(DEV) ## the same for one set, without smoke tests: how much of the t
 	@$(measured); for part in test-unit test-overlay test-wheels; do $(MAKE) --no-print-directory $$part; done
 	@$(covered)
 
-mutate: $(DEV) ## change the patch reader and the wheel writer in small ways, one at a time; lists what no test notices
-	@rm -rf build/mutate; mkdir -p build/mutate/src build/mutate/tests
-	@cp -R scripts/patchset build/mutate/src; cp -R tests/unit build/mutate/tests; cp tests/mutate.toml build/mutate/pyproject.toml
-	@cd build/mutate; ../../$(BIN)/mutmut run; ../../$(BIN)/mutmut results
+mutate: $(DEV) ## change the patch reader and the wheel writer in small ways, one at a time: the tests must notice
+	@PYTHONPATH=tests $(BIN)/python -m mutation $(PART)
 
 test-wheels: $(DEV) ## the wheels: two builds alike, install, verify, a few smoke tests, uninstall; from source
 	$(BIN)/pytest tests/wheels --set $(VERSION)

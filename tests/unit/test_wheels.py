@@ -7,11 +7,12 @@ import hashlib
 import json
 import stat
 import zipfile
+import zlib
 
 import pytest
 from conftest import PACKAGE, SET, World
 from installer.sources import WheelFile
-from wheel_world import DATE, INFO, PATCHED, PATCHED_INFO, TAGS, dist, name, publish, tree
+from wheel_world import DATE, INFO, PATCHED, PATCHED_INFO, TAGS, dist, members, name, pack, pin, publish, tree
 
 from patchset.wheels import entry
 
@@ -121,3 +122,17 @@ def test_the_manifest_names_what_each_wheel_was_made_from(
             "file": name(tag),
             "sha256": hashlib.sha256(published[name(tag)]).hexdigest(),
         }
+
+
+def test_no_library_packs_a_byte(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """zlib may be another on each machine, so nothing that is written went through it."""
+    data = pack(members(TAGS[0]))
+
+    def forbidden(*_: object, **__: object) -> None:
+        raise AssertionError("compressed")
+
+    for function in ("compress", "compressobj"):
+        monkeypatch.setattr(zlib, function, forbidden)
+    assert entry.write(entry.read(data, "w")) == data
+    pin(world, {name(TAGS[0]): data})
+    assert world.run("wheels", SET, "--offline") == 0

@@ -7,7 +7,8 @@ import io
 import os
 import stat
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from conftest import PACKAGE, SET, UPSTREAM, VERSION, World, sha256
@@ -63,6 +64,27 @@ def pack(raws: list[Raw]) -> bytes:
             info.compress_type = zipfile.ZIP_STORED if raw.path.endswith("/") else zipfile.ZIP_DEFLATED
             archive.writestr(info, raw.data)
     return out.getvalue()
+
+
+def edited(change: Callable[[list[Raw]], list[Raw]], *, true_record: bool = True) -> bytes:
+    """A wheel with other members, and a RECORD that is true for them, or the one that there was."""
+    raws = change(members(TAGS[0]))
+    return pack(with_record(raws) if true_record else raws)
+
+
+def replaced(path: str, data: bytes) -> Callable[[list[Raw]], list[Raw]]:
+    """A member with other data."""
+    return lambda raws: [replace(raw, data=data) if raw.path == path else raw for raw in raws]
+
+
+def without(path: str) -> Callable[[list[Raw]], list[Raw]]:
+    """One member less."""
+    return lambda raws: [raw for raw in raws if raw.path != path]
+
+
+def plus(*more: Raw) -> Callable[[list[Raw]], list[Raw]]:
+    """More members, among the first ones."""
+    return lambda raws: [*raws[:2], *more, *raws[2:]]
 
 
 def name(tag: str, version: str = VERSION) -> str:
