@@ -66,6 +66,7 @@ _UNSUPPORTED = {
     "GIT binary patch": ("a binary patch", Fault.BINARY),
     "Binary files": ("a binary patch", Fault.BINARY),
 }
+_BINARY = tuple(prefix for prefix, (_, fault) in _UNSUPPORTED.items() if fault is Fault.BINARY)
 
 
 @dataclass(frozen=True)
@@ -195,7 +196,7 @@ class _Reader:
         if self.line.startswith("--- "):
             self.names(path, creates=creates, deletes=deletes)
             hunks = self.hunks(creates=creates, deletes=deletes)
-        elif self.line.startswith(("Binary files ", "GIT binary patch")):
+        elif self.line.startswith(_BINARY):
             self.refuse_extended()
         elif not (creates or deletes):
             self.refuse("the file has no hunk", start)

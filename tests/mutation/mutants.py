@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import difflib
 import json
 import re
@@ -107,13 +108,8 @@ def is_wording(original: ast.FunctionDef, mutant: ast.FunctionDef) -> bool:
 
 
 def _without_prose(function: ast.FunctionDef) -> str:
-    return "\n".join(ast.dump(_Wording().visit(statement)) for statement in _copy(function).body)
-
-
-def _copy(function: ast.FunctionDef) -> ast.FunctionDef:
-    (copied,) = ast.parse(ast.unparse(function)).body
-    assert isinstance(copied, ast.FunctionDef)
-    return copied
+    parts = [function.args, *function.body]
+    return "\n".join(ast.dump(_Wording().visit(copy.deepcopy(part))) for part in parts)
 
 
 class _Wording(ast.NodeTransformer):
@@ -132,8 +128,9 @@ class _Wording(ast.NodeTransformer):
 
 
 def _source(lines: list[str], function: ast.FunctionDef) -> list[str]:
-    """The lines below the `def` line, which mutmut has renamed."""
-    return [line.strip() for line in lines[function.lineno : function.end_lineno]]
+    """The lines of a function, without the name that mutmut gave it."""
+    first, *rest = lines[function.lineno - 1 : function.end_lineno]
+    return [line.strip() for line in (first.replace(function.name, ""), *rest)]
 
 
 def _differing(before: list[str], after: list[str]) -> tuple[str, str]:

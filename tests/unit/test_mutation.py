@@ -15,8 +15,8 @@ from patchset.errors import Findings, UsageError
 from patchset.terminal import Terminal
 
 
-def function(text: str) -> ast.FunctionDef:
-    (parsed,) = ast.parse(f"def f():\n    {text}").body
+def function(text: str, parameters: str = "") -> ast.FunctionDef:
+    (parsed,) = ast.parse(f"def f({parameters}):\n    {text}").body
     assert isinstance(parsed, ast.FunctionDef)
     return parsed
 
@@ -53,6 +53,10 @@ def test_any_other_mutant_counts(original: str, mutant: str) -> None:
     assert not mutants.is_wording(function(original), function(mutant))
 
 
+def test_a_mutant_of_a_default_counts() -> None:
+    assert not mutants.is_wording(function("pass", "a=1"), function("pass", "a=2"))
+
+
 GENERATED = """\
 def x_half__mutmut_orig(
     value
@@ -72,6 +76,10 @@ def x_half__mutmut_2(
     if value < 0:
         raise ValueError("IS BELOW ZERO")
     return value // 2
+def x_twice__mutmut_orig(value, times=2):
+    return value * times
+def x_twice__mutmut_1(value, times=3):
+    return value * times
 class Sum:
     def x\u01c1Sum\u01c1_add__mutmut_orig(self, value):
         self.value += value
@@ -93,12 +101,17 @@ def left(folder: Path, codes: dict[str, int | None]) -> Path:
 
 
 def test_mutants_are_read_back_with_what_they_changed(tmp_path: Path) -> None:
-    codes = {"x_half__mutmut_1": 0, "x_half__mutmut_2": 0, "x\u01c1Sum\u01c1_add__mutmut_1": 36}
+    codes = {"x_half__mutmut_1": 0, "x_half__mutmut_2": 0, "x_twice__mutmut_1": 1, "x\u01c1Sum\u01c1_add__mutmut_1": 36}
     assert mutants.read(left(tmp_path, codes), "deep.sums") == [
         Mutant(
             "patchset.deep.sums.x_half__mutmut_1",
             Change("deep.sums.half", "if value < 0:", "if value <= 0:"),
             Fate.SURVIVED,
+        ),
+        Mutant(
+            "patchset.deep.sums.x_twice__mutmut_1",
+            Change("deep.sums.twice", "def (value, times=2):", "def (value, times=3):"),
+            Fate.KILLED,
         ),
         Mutant(
             "patchset.deep.sums.x\u01c1Sum\u01c1_add__mutmut_1",

@@ -206,6 +206,12 @@ def test_a_last_line_without_newline_is_read() -> None:
             Fault.BINARY,
             "a binary patch",
         ),
+        (
+            CREATE.partition("---")[0] + "GIT binary patch\nliteral 1\n",
+            4,
+            Fault.BINARY,
+            "a binary patch is not supported",
+        ),
         ("\n\n", 2, Fault.FORM, "there is no diff"),
         (DIFF.replace("a/pkg/a.py b", "x/pkg/a.py b"), 1, Fault.PATH, "expected `diff --git a/PATH b/PATH`"),
         (DIFF.replace("a/pkg/a.py b", "a/pkg/a.py c"), 1, Fault.PATH, "expected `diff --git a/PATH b/PATH`"),
