@@ -72,7 +72,7 @@ help: ## list the targets
 #: SIGN=key           sign SHA256SUMS with this minisign secret key (wheels)
 #: KEY=key.pub        the public key that must have signed SHA256SUMS (verify)
 #: CASES=10000        how many cases (fuzz)
-#: PART=reader       mutate the patch reader alone, or the wheel writer: PART=writer (mutate)
+#: PART=reader        mutate the patch reader alone, or the wheel writer: PART=writer (mutate)
 #: INSTALLED=dir      a virtual environment or site-packages folder with the patched wheel (smoke)
 #: FROM=source        build the patched tree instead of repacking the published wheels (wheels)
 #: FROM=set TO=set    the set to carry and the one to make (port)
