@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -240,3 +241,19 @@ def test_sequence_parallel_ranks_compute_the_same_rows() -> None:
     moe = MoECommConfig("A2", 2, 512, sequence_parallel=True)
     ranks = run_step(Deployment(moe, use_aclgraph=False), [Work(150, with_prefill=True), Work(4)])
     assert [rank.step.num_input_tokens for rank in ranks] == [150, 150]
+
+
+def test_drafters_hand_a_parallel_head_as_many_rows_on_every_rank() -> None:
+    """Their own first, zeros after them; an idle rank's are all zeros. A whole head takes each rank's own."""
+    deployment = Deployment(MoECommConfig("A2", 1, 512), lmhead_tp=True)
+    own = torch.ones((2, 3))
+    for schedule, rows in (([Work(5, with_prefill=True), Work(idle=True)], 8), ([Work(3), Work(idle=True)], 4)):
+        with pytest.MonkeyPatch.context() as patch:
+            ranks = run_step(deployment, schedule)
+            for rank in ranks:
+                rank.max_num_reqs, rank.decode_token_per_req = 4, 2
+            patch.setattr(upstream, "lm_head_parallel", lambda: False)
+            assert ranks[0].pad_lmhead(own) is own
+            patch.setattr(upstream, "lm_head_parallel", lambda: True)
+            assert torch.equal(ranks[0].pad_lmhead(own), torch.cat([own, torch.zeros((rows - 2, 3))]))
+            assert torch.equal(ranks[1].pad_lmhead(own[:0]), torch.zeros((rows, 3)))

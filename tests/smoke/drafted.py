@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Engine lives that decode speculatively, and the lm-head parallelism that goes wrong with it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ ALIKE_ROUND = Round("alike", (_EVERY_PROMPT[:1], _EVERY_PROMPT[:1]))
 _ALL_BUT_ONE = _EVERY_PROMPT[:-1]
 # The same on both ranks, and the last prompt joins the others while they verify drafts: more logits than requests.
 MIXED_ROUND = Round("prefill among drafts", (_ALL_BUT_ONE, _ALL_BUT_ONE), late=(_EVERY_PROMPT[-1:], _EVERY_PROMPT[-1:]))
+# Both ranks are busy from the first step to the last, and have different numbers of requests.
+UNEQUAL_ROUND = Round("two beside one", (_EVERY_PROMPT[:2], _EVERY_PROMPT[:1]))
 # Beside longer prompts, vllm-ascend 0.10.0's drafter takes one of a single token for a decode, and mixes up its rows.
 MTP_ROUNDS = tuple(
     turn if sum(map(len, turn.prompts)) == 1 else turn.of(lambda index: len(PROMPTS[index]) > 1) for turn in DP2_ROUNDS
@@ -89,7 +91,9 @@ def _lmhead(tree: Tree, *rounds: Round, **settings: bool) -> DraftedLife:
 LMHEAD = _lmhead(Tree.PATCHED, *DP2_ROUNDS, FULL_DECODE_ROUND)
 LMHEAD_KV_BOTH = _lmhead(Tree.PATCHED, *ONE_REQUEST_ROUNDS, kv_both=True)
 PRISTINE_LMHEAD = _lmhead(Tree.PRISTINE, ALIKE_ROUND)
+LMHEAD_EAGLE3 = DraftedLife(Tree.PATCHED, Model.LLAMA, drafter=Drafter.EAGLE3, lmhead_parallel=True)
 LMHEAD_MIXED = _lmhead(Tree.PATCHED, ALIKE_ROUND, MIXED_ROUND, chunked_prefill=True)
 PRISTINE_LMHEAD_MIXED = _lmhead(Tree.PRISTINE, ALIKE_ROUND, MIXED_ROUND, chunked_prefill=True, upstreams_logits=True)
 # A KV producer's idle rank calls its batch a prefill, so its lm-head rows are those of the rank that does prefill.
 PRISTINE_LMHEAD_KV_BOTH = _lmhead(Tree.PRISTINE, *ONE_REQUEST_ROUNDS, kv_both=True, upstreams_logits=True)
+PRISTINE_LMHEAD_EAGLE3 = replace(LMHEAD_EAGLE3, tree=Tree.PRISTINE, rounds=(UNEQUAL_ROUND,), upstreams_logits=True)

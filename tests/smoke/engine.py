@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 import pytest
+import steptrace
 from job import LATE_STEPS, Life
 from nursery import Launcher
 from reference import PROMPTS
@@ -61,6 +62,11 @@ class RankReport:
     def rounds(self) -> dict[str, Mapping[str, Any]]:
         """The closing line of each finished round, by its name."""
         return {line["round"]: line for line in self.lines if "tokens" in line}
+
+    def serving_steps(self) -> list[steptrace.Step]:
+        """Its steps since the first round began: those of profiling and capturing are before."""
+        begin = next(line["begin"] for line in self.lines if "begin" in line)
+        return steptrace.steps(self.trace, since=begin)
 
     def forwards(self, name: str) -> list[Mapping[str, Any]]:
         return [line for line in self.lines if line.get("forward") == name]

@@ -6,19 +6,13 @@ from collections.abc import Callable
 
 import drafted
 import pytest
-import steptrace
 from drafted import DraftedLife, Drafter
-from engine import Outcome, RankReport, Report, finished
+from engine import Outcome, Report, finished
 from job import Life, Round
 
 Live = Callable[[Life], Report]
 Asked = Callable[[Life, Round], dict[int, list[int]]]
 Seen = Callable[[str], None]
-
-
-def _serving_steps(rank: RankReport) -> list[steptrace.Step]:
-    begin = next(line["begin"] for line in rank.lines if "begin" in line)
-    return steptrace.steps(rank.trace, since=begin)
 
 
 PATCHED = [
@@ -43,7 +37,7 @@ def test_tokens_are_those_without_drafts(live: Live, asked: Asked, life: Drafted
 def test_step_and_drafts_share_one_collective(live: Live, life: DraftedLife) -> None:
     """Busy and idle: the step's own, on the device group; none of vLLM's on the hosts' network."""
     for number, rank in enumerate(finished(live(life)).ranks):
-        found = Counter(tuple(one.device for one in step.metadata_collectives) for step in _serving_steps(rank))
+        found = Counter(tuple(one.device for one in step.metadata_collectives) for step in rank.serving_steps())
         assert set(found) == {("npu",)}, f"rank {number}: {dict(found)}"
 
 
@@ -52,7 +46,7 @@ def test_step_and_drafts_share_one_collective(live: Live, life: DraftedLife) -> 
 @pytest.mark.parametrize("life", [drafted.PRISTINE_MTP_EP], ids=str)
 def test_pristine_mtp_reduces_counts_twice_a_step(live: Live, life: DraftedLife, seen: Seen) -> None:
     for number, rank in enumerate(finished(live(life)).ranks):
-        found = Counter(tuple(one.device for one in step.metadata_collectives) for step in _serving_steps(rank))
+        found = Counter(tuple(one.device for one in step.metadata_collectives) for step in rank.serving_steps())
         (devices,) = found
         assert devices in {("cpu", "cpu"), ("npu", "npu")}, f"rank {number}: {dict(found)}"
     seen("two gloo all-reduces a step" if "cpu" in devices else "two all-reduces a step")

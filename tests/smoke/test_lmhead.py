@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """An lm head that is split over the DP ranks, with a drafter that has one too."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import drafted
 import pytest
-import steptrace
 from checkpoints import VOCABULARY, Model
 from drafted import DraftedLife
 from engine import Outcome, RankReport, Report, finished
 from job import Life, Round
+from steptrace import Collective
 
 Live = Callable[[Life], Report]
 Expected = Callable[[Model], dict[int, list[int]]]
@@ -17,8 +17,19 @@ Asked = Callable[[Life, Round], dict[int, list[int]]]
 Seen = Callable[[str], None]
 
 
-@pytest.mark.defect("D9", "D9a", "D9b")
-@pytest.mark.parametrize("life", [drafted.LMHEAD, drafted.LMHEAD_KV_BOTH, drafted.LMHEAD_MIXED], ids=str)
+MTP_HEAD = ("D9", "D9a", "D9b")
+PATCHED = [
+    pytest.param(life, marks=pytest.mark.defect(*defects), id=str(life))
+    for life, defects in (
+        (drafted.LMHEAD, MTP_HEAD),
+        (drafted.LMHEAD_KV_BOTH, MTP_HEAD),
+        (drafted.LMHEAD_MIXED, MTP_HEAD),
+        (drafted.LMHEAD_EAGLE3, ("D9c",)),
+    )
+]
+
+
+@pytest.mark.parametrize("life", PATCHED)
 def test_tokens_are_those_of_a_whole_head(live: Live, asked: Asked, life: DraftedLife) -> None:
     report = finished(live(life))
     for turn in life.rounds:
@@ -49,10 +60,16 @@ def test_pristine_cuts_logits_of_drafts_beside_a_prefill(
     seen("index out of range")
 
 
-def _last_exchange(rank: RankReport) -> tuple[int, ...]:
-    """Shape of the logits in the last all-to-all of the lm-head group."""
-    collectives = [steptrace.Collective.of(event) for event in rank.trace if event["kind"] == "collective"]
-    return [one.shape for one in collectives if (one.op, one.group) == ("all_to_all", "lmheadtp")][-1]
+GATHER, EXCHANGE = "all_gather_into_tensor", "all_to_all"  # of all ranks' rows, then of their logits
+
+
+def _shapes(collectives: Iterable[Collective], op: str) -> list[tuple[int, ...]]:
+    """Of what these collectives of the lm-head group make."""
+    return [one.shape for one in collectives if (one.op, one.group) == (op, "lmheadtp")]
+
+
+def _all_shapes(rank: RankReport, op: str) -> list[tuple[int, ...]]:
+    return _shapes((Collective.of(event) for event in rank.trace if event["kind"] == "collective"), op)
 
 
 @pytest.mark.standin
@@ -62,8 +79,32 @@ def test_pristine_idle_rank_waits_for_the_drafters_head(live: Live, life: Drafte
     report = live(life)
     assert report.ready, str(report)
     assert report.outcome in (Outcome.HANG, Outcome.ABORT), str(report)
-    vocabularies = [_last_exchange(rank)[1] for rank in report.ranks]
+    vocabularies = [_all_shapes(rank, EXCHANGE)[-1][1] for rank in report.ranks]
     assert vocabularies == [VOCABULARY, VOCABULARY // life.dp_size], (
         "the busy rank's whole head, half of the idle one's"
     )
     seen(report.outcome.value)
+
+
+@pytest.mark.standin
+@pytest.mark.defect("D9c")
+@pytest.mark.parametrize("life", [drafted.PRISTINE_LMHEAD_EAGLE3], ids=str)
+def test_pristine_drafters_gather_their_own_numbers_of_rows(live: Live, life: DraftedLife, seen: Seen) -> None:
+    """Both ranks are busy, so that nothing else of Eagle's goes wrong (D5)."""
+    report = live(life)
+    assert report.ready and report.outcome is not Outcome.DONE, str(report)
+    rows = [_all_shapes(rank, GATHER)[-1][0] for rank in report.ranks]
+    assert rows == [2 * life.dp_size, 1 * life.dp_size], "each takes the other's number for its own"
+    seen(report.outcome.value)
+
+
+@pytest.mark.standin
+@pytest.mark.defect("D9c")
+@pytest.mark.parametrize("life", [drafted.LMHEAD_EAGLE3], ids=str)
+def test_every_rank_joins_each_draft_with_as_many_rows(live: Live, life: DraftedLife) -> None:
+    """Busy or idle: the target's logits and those of two drafts, in every step."""
+    first, second = (
+        [_shapes(step.collectives, GATHER) for step in rank.serving_steps()] for rank in finished(live(life)).ranks
+    )
+    assert first == second
+    assert {(len(shapes), len(set(shapes))) for shapes in first} == {(3, 1)}

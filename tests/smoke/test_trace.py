@@ -9,7 +9,7 @@ from typing import Any
 import lives
 import pytest
 import steptrace
-from engine import RankReport, Report, finished
+from engine import Report, finished
 from job import Life
 
 pytestmark = pytest.mark.standin
@@ -18,19 +18,13 @@ Live = Callable[[Life], Report]
 Seen = Callable[[str], None]
 
 
-def _serving_steps(rank: RankReport) -> list[steptrace.Step]:
-    """The steps of the rounds, without the start's profile run and graph capture."""
-    begin = next(line["begin"] for line in rank.lines if "begin" in line)
-    return steptrace.steps(rank.trace, since=begin)
-
-
 @pytest.mark.defect("D16")
 @pytest.mark.parametrize("life", lives.TRACED, ids=str)
 def test_one_metadata_collective_per_step(live: Live, life: Life, seen: Seen) -> None:
     """Exactly one over the DP ranks, on the device group; none with a single rank."""
     wanted = 1 if life.dp_size > 1 else 0
     for number, rank in enumerate(finished(live(life)).ranks):
-        steps = _serving_steps(rank)
+        steps = rank.serving_steps()
         assert steps
         counts = Counter(len(step.metadata_collectives) for step in steps)
         assert set(counts) == {wanted}, f"rank {number}: steps by number of collectives: {dict(counts)}"
@@ -44,7 +38,7 @@ def test_one_metadata_collective_per_step(live: Live, life: Life, seen: Seen) ->
 def test_at_most_one_blocking_read_for_metadata(live: Live, life: Life, seen: Seen) -> None:
     allowed = 1 if life.dp_size > 1 else 0
     for number, rank in enumerate(finished(live(life)).ranks):
-        for step in _serving_steps(rank):
+        for step in rank.serving_steps():
             assert len(step.metadata_reads) <= allowed, f"rank {number}, {step.what}: {step.metadata_reads}"
     seen("at most one" if allowed else "none with one rank")
 
@@ -52,7 +46,7 @@ def test_at_most_one_blocking_read_for_metadata(live: Live, life: Life, seen: Se
 @pytest.mark.parametrize("life", lives.TRACED_DP2, ids=str)
 def test_ranks_issue_the_same_collectives(live: Live, life: Life) -> None:
     """A busy, a prefilling, a decoding and an idle rank: one sequence, step by step."""
-    first, second = (_serving_steps(rank) for rank in finished(live(life)).ranks)
+    first, second = (rank.serving_steps() for rank in finished(live(life)).ranks)
     for number, (one, other) in enumerate(zip_longest(first, second)):
         assert one is not None and other is not None, f"a rank made {len(first)} steps, the other {len(second)}"
         agreed = [[each.agreed for each in step.collectives] for step in (one, other)]
@@ -77,7 +71,8 @@ def test_ranks_decide_alike(live: Live, life: Life) -> None:
 @pytest.mark.parametrize("life", [lives.PRISTINE_SHARED_EXPERT_DP], ids=str)
 def test_pristine_shared_expert_dp_decides_by_rank(live: Live, life: Life, seen: Seen) -> None:
     """Nothing is exchanged but the counts, by vLLM: a prefill on one rank is a decode on the other."""
-    (first, second), (steps, _) = _prefills(live(life), "one prompt"), map(_serving_steps, live(life).ranks)
+    report = live(life)
+    (first, second), steps = _prefills(report, "one prompt"), report.ranks[0].serving_steps()
     assert first[0] and not second[0]
     assert {one.shape for step in steps for one in step.metadata_collectives} == {(life.dp_size,)}
     seen("a prefill on one rank, a decode on the other")
@@ -98,7 +93,7 @@ def test_pristine_reads_the_device_several_times_per_step(
 ) -> None:
     """The baseline of the checks above, by the same counting: 5, and 3 where the counts come back on the host."""
     for rank in finished(live(life)).ranks:
-        steps = _serving_steps(rank)
+        steps = rank.serving_steps()
         assert steps
         assert {len(step.metadata_collectives) for step in steps} == {1}
         assert {len(step.metadata_reads) for step in steps} == {release["reads"]}

@@ -137,6 +137,10 @@ def _lmhead_of_own_tokens(original: Any) -> Any:
     return property(broken)
 
 
+def _unpadded(original: Any) -> Any:
+    return lambda self, hidden_states: hidden_states
+
+
 def _mc2_everywhere(original: Any) -> Any:
     return property(lambda config: config.ep_size >= moe_comm.MC2_MIN_EP_SIZE)
 
@@ -161,6 +165,7 @@ MUTANTS = (
     Mutant("an MTP drafter synchronises again (D16)", patched._Patched, "_draft", _drafter_synchronises),
     Mutant("lm-head rows of a prefill are max_num_seqs (D9)", _STEP, "lmhead_rows", _lmhead_of_requests),
     Mutant("lm-head rows of a decode are the rank's own", _STEP, "lmhead_rows", _lmhead_of_own_tokens),
+    Mutant("Eagle's lm-head rows are a rank's requests (D9)", _STEP, "pad_lmhead", _unpadded),
     Mutant("MC2 takes 512 rows on an A2 (D7)", moe_comm, "MC2_ROWS_PER_RANK", lambda _: {"A2": 512, "A3": 512}),
     Mutant("MC2 on every SoC", moe_comm.MoECommConfig, "mc2_available", _mc2_everywhere),
     Mutant("the largest decode graph is left out (D6)", runner, "decode_graph_sizes", _without_the_largest),

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from simulation import wire
-from simulation.runner import BASES, Rank
+from simulation.runner import BASES, Rank, hidden_rows
 from simulation.schedule import Drafter, Mode, Row
 from vllm_ascend.data_parallel.moe_comm import mc2_capacity
 
@@ -14,6 +14,7 @@ from vllm_ascend.data_parallel.moe_comm import mc2_capacity
 class _Patched(Rank):
     step: Any
     lmhead_rows: int
+    pad_lmhead: Any
     _issue_real_step: Any
     _await_step: Any
     _dispatch_graph: Any
@@ -71,6 +72,7 @@ class _Patched(Rank):
                     "with_prefill": self.step.with_prefill,
                 }
                 self.forward(self.drafter.model, rows, 0, **agreed)
+                self.gather_logits(requests, self.pad_lmhead(hidden_rows[:requests]).shape[0])
 
     def _eagle_rows(self, tokens: int) -> int:
         if self.use_aclgraph and tokens <= self.aclgraph_batch_sizes[-1]:

@@ -74,6 +74,7 @@ class _Pristine(Rank):
         elif self.deployment.drafter is Drafter.EAGLE:
             for rows in (kept, *[requests] * (self.deployment.drafts - 1)):
                 self.forward(self.drafter.model, self._padded(rows), 0, with_prefill=True)
+                self.gather_logits(requests, requests)
 
     def _padded(self, tokens: int) -> int:
         if self.use_aclgraph and tokens <= self.aclgraph_batch_sizes[-1]:

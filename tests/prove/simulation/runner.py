@@ -27,6 +27,7 @@ from simulation.schedule import Deployment, Drafter, KVRole, Layers, Mode, Row, 
 _MAX_ROWS = 16384
 # Shared by all ranks: their contents decide nothing.
 _ids = torch.zeros(_MAX_ROWS, dtype=torch.int32)
+hidden_rows = torch.zeros((_MAX_ROWS, 1))
 _DECODES = (AscendAttentionState.DecodeOnly, AscendAttentionState.SpecDecoding)
 _one = torch.zeros(1)
 _torchair_metadata = SimpleNamespace(
@@ -137,6 +138,7 @@ class Rank:
         if self.deployment.drafter is Drafter.EAGLE:
             drafter = EagleProposer.__new__(EagleProposer)
             drafter.model = Model(self, "drafter", Layers.DENSE)
+            drafter.num_speculative_tokens = self.deployment.drafts
         elif self.deployment.drafter is Drafter.MTP:
             drafter = MtpProposer.__new__(MtpProposer)
             drafter.model = Model(self, "drafter", self.deployment.layers)
@@ -144,7 +146,8 @@ class Rank:
             drafter._get_torchair_lazy_compiled_model = lambda rows: self._compiled(drafter.model, rows)
         if drafter is not None:
             drafter.runner, drafter.vllm_config = self, self.vllm_config
-            drafter.input_ids = drafter.positions = drafter.hidden_states = _ids
+            drafter.input_ids = drafter.positions = _ids
+            drafter.hidden_states = hidden_rows
         return drafter
 
     # What a tree's own class adds.
@@ -277,13 +280,14 @@ class Model:
                 network.issue(call)
         return Rows(rows)
 
-    def compute_logits(self, hidden: Rows, _: Any) -> Rows:
+    def compute_logits(self, hidden: Rows | torch.Tensor, _: Any) -> Rows:
         """The lm head: gathers over its group where it is parallel."""
         deployment = self.rank.deployment
+        rows = hidden.count if isinstance(hidden, Rows) else hidden.shape[0]
         if deployment.lmhead_parallel:
-            world.network().issue(Call("lm head", "all_gather", (hidden.count,)))
-            world.network().issue(Call("lm head", "all_to_all", (hidden.count * deployment.dp,)))
-        return hidden
+            world.network().issue(Call("lm head", "all_gather", (rows,)))
+            world.network().issue(Call("lm head", "all_to_all", (rows * deployment.dp,)))
+        return Rows(rows)
 
     def _method(self, context: Any) -> str:
         if self.layers is Layers.CUSTOM:

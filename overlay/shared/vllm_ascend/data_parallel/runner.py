@@ -122,6 +122,15 @@ class DataParallelStep(StepGraph):
             return self.max_num_reqs * self.decode_token_per_req
         return self.step.num_input_tokens
 
+    def pad_lmhead(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """A drafter's rows for a head that may be parallel: ``[n, width]``, zeros after them up to ``lmhead_rows``.
+
+        The ranks gather each other's rows, so that all must have as many. Of the logits the first n are the drafter's.
+        """
+        if not upstream.lm_head_parallel():
+            return hidden_states
+        return torch.nn.functional.pad(hidden_states, (0, 0, 0, self.lmhead_rows - hidden_states.shape[0]))
+
     def _profile_forward(self) -> torch.Tensor:
         """Run the largest batch of every communication that serving can choose; hidden states of the largest of all."""
         config = moe_comm_config(self.vllm_config, self.mc2_tokens_capacity)
