@@ -63,10 +63,14 @@ class RankReport:
         """The closing line of each finished round, by its name."""
         return {line["round"]: line for line in self.lines if "tokens" in line}
 
+    @property
+    def begin(self) -> float:
+        """When its first round began, by the trace's clock."""
+        return next(float(line["begin"]) for line in self.lines if "begin" in line)
+
     def serving_steps(self) -> list[steptrace.Step]:
         """Its steps since the first round began: those of profiling and capturing are before."""
-        begin = next(line["begin"] for line in self.lines if "begin" in line)
-        return steptrace.steps(self.trace, since=begin)
+        return steptrace.steps(self.trace, since=self.begin)
 
     def forwards(self, name: str) -> list[Mapping[str, Any]]:
         return [line for line in self.lines if line.get("forward") == name]
