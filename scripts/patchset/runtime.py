@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the smoke tests run on: torch and vLLM's requirements in one venv, and vLLM itself beside it.
 
-    build/runtime/venv             Python with requirements/runtime.txt, the same for every set
+    build/runtime/venv             Python with requirements/runtime.txt, the same for every set; torch is the build
+                                   without CUDA where a configured index has that (requirements/torch-cpu.txt)
     build/runtime/vllm-<version>   vLLM without kernels, for PYTHONPATH, and what it or its vllm-ascend
                                    requires at another version (requirements/runtime-<version>.txt)
 
@@ -14,6 +15,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -121,20 +124,47 @@ def _venv(installer: _Installer, lock: Path, terminal: Terminal) -> Path:
     """Makes the venv from the lock; its interpreter."""
     venv = installer.root / "venv"
     python = venv / "bin" / "python"
-    made_from = {"lock": sha256_file(lock), "python": PYTHON}
-    if _stamped(venv, made_from) and python.exists():
+    torch_cpu = lock.with_name("torch-cpu.txt")
+    builds = {"cuda": without_cuda(lock.read_text()), "cpu": without_cuda(lock.read_text(), torch_cpu.read_text())}
+    made_from = {build: {"lock": sha256(text.encode()), "python": PYTHON} for build, text in builds.items()}
+    if python.exists() and any(_stamped(venv, stamp) for stamp in made_from.values()):
         return python
     base = base_python()
-    size = sum(line[0].isalnum() for line in lock.read_text().splitlines() if line)
-    terminal.step(f"installing torch and vLLM's requirements ({size} packages) into {_shown(venv)}")
     shutil.rmtree(venv, ignore_errors=True)
     installer.run("make a venv", ["venv", "--python", base, str(venv)])
-    installer.run(
-        "install requirements/runtime.txt",
-        ["pip", "install", "--python", str(python), "--require-hashes", "-r", str(lock)],
+    install = ["pip", "install", "--python", str(python), "--no-deps", "--require-hashes"]
+    build = "cpu" if installer.can([*install, "--dry-run", "-r", str(torch_cpu)]) else "cuda"
+    chosen = installer.root / "requirements.txt"
+    chosen.write_text(builds[build])
+    size = sum(line[0].isalnum() for line in builds[build].splitlines() if line)
+    cuda = build == "cuda" and platform.machine() == "x86_64"
+    terminal.step(
+        f"installing torch and vLLM's requirements ({size} packages) into {_shown(venv)}"
+        + (", with CUDA's libraries, since no index has torch without them" if cuda else "")
     )
-    _stamp(venv, made_from)
+    installer.run("install requirements/runtime.txt", [*install, "-r", str(chosen)])
+    _stamp(venv, made_from[build])
     return python
+
+
+def without_cuda(lock: str, torch: str = "") -> str:
+    """A lock without what only CUDA needs.
+
+    torch's CUDA build does not load without NVIDIA's libraries, so that these stay unless ``torch`` takes its place.
+    Triton compiles for GPUs alone.
+
+    Args:
+        lock: requirements with hashes, one package a line, its hashes on the lines after.
+        torch: requirement and hashes of another build of torch; empty to keep the lock's.
+
+    >>> without_cuda("nvidia-nccl==2\\ntorch==2\\ntriton==3\\nvllm==1\\n", "torch==2+cpu\\n")
+    'vllm==1\\ntorch==2+cpu\\n'
+    >>> without_cuda("torch==2\\ntriton==3\\n")
+    'torch==2\\n'
+    """
+    unwanted = r"triton|torch|nvidia-.*" if torch else "triton"
+    blocks = re.split(r"^(?=\S)", lock, flags=re.MULTILINE)
+    return "".join([block for block in blocks if not re.match(rf"({unwanted})==", block)] + [torch])
 
 
 def _vllm(installer: _Installer, python: Path, patch_set: PatchSet, terminal: Terminal) -> Path:
@@ -199,21 +229,17 @@ class _Installer:
     def log(self) -> Path:
         return self.root / "install.log"
 
+    def can(self, arguments: Sequence[str]) -> bool:
+        """Whether uv ends well; what it says goes to the log."""
+        return self._call(arguments, {})[0] == 0
+
     def run(self, what: str, arguments: Sequence[str], extra: Mapping[str, str] | None = None) -> None:
         """Runs uv; its output goes to the log.
 
         Raises:
             Unavailable: uv failed; the message has the end of its output.
         """
-        first, *rest = arguments
-        command = [str(self.uv), first, *(["--offline"] if self.offline else []), *rest]
-        environ = own_environment()
-        environ |= uv_settings(index.settings(), environ) | dict(extra or {})
-        with self.log.open("ab") as log:
-            start = log.tell()
-            log.write(f"\n$ {' '.join(command)}\n".encode())
-            log.flush()
-            code = subprocess.run(command, stdout=log, stderr=log, env=environ, check=False).returncode
+        code, start = self._call(arguments, extra or {})
         if code:
             said = self.log.read_bytes()[start:].decode(errors="replace").strip().splitlines()
             tail = "\n  ".join(said[-_LOG_TAIL:])
@@ -222,6 +248,18 @@ class _Installer:
                 f"could not {what}\n  {tail}\n  log: {self.log}",
                 hint="run once without OFFLINE=1" if self.offline else hint,
             )
+
+    def _call(self, arguments: Sequence[str], extra: Mapping[str, str]) -> tuple[int, int]:
+        """uv's exit code, and where in the log its output begins."""
+        first, *rest = arguments
+        command = [str(self.uv), first, *(["--offline"] if self.offline else []), *rest]
+        environ = own_environment()
+        environ |= uv_settings(index.settings(), environ) | dict(extra)
+        with self.log.open("ab") as log:
+            start = log.tell()
+            log.write(f"\n$ {' '.join(command)}\n".encode())
+            log.flush()
+            return subprocess.run(command, stdout=log, stderr=log, env=environ, check=False).returncode, start
 
 
 def uv_settings(pip: Mapping[str, Sequence[str]], environ: Mapping[str, str]) -> dict[str, str]:

@@ -13,6 +13,9 @@ from patchset.errors import Unavailable
 from patchset.setfile import Artifact, PatchSet, Release
 from patchset.terminal import Terminal
 
+LOCK = "nvidia-nccl==2 \\\n    --hash=sha256:22\ntea==1 \\\n    --hash=sha256:00\ntorch==2\ntriton==3\n"
+TORCH_CPU = "torch==2+cpu \\\n    --hash=sha256:44\n"
+
 # A uv that does what the real one does to the file system, notes its arguments, and fails on demand.
 FAKE_UV = r"""#!/bin/sh
 echo "$*" >> "$FAKE_UV_CALLS"
@@ -21,6 +24,7 @@ case "$1" in
   venv) for last; do :; done; mkdir -p "$last/bin" && ln -s /bin/sh "$last/bin/python" ;;
   pip)
     case "$*" in
+      *--dry-run*) exit "${FAKE_UV_NO_CPU_BUILD:-0}" ;;
       *"$FAKE_UV_FAILS"*) [ -n "$FAKE_UV_FAILS" ] && { echo "no wheel for tea" >&2; exit 1; } ;;
     esac
     while [ $# -gt 0 ]; do
@@ -30,6 +34,9 @@ case "$1" in
 esac
 exit 0
 """
+
+
+MADE = ["python", "venv", "pip", "pip", "pip"]
 
 
 @dataclass
@@ -54,7 +61,8 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     root = tmp_path / "repo"
     for folder in ("patches", "requirements", "bin"):
         (root / folder).mkdir(parents=True)
-    (root / "requirements" / "runtime.txt").write_text("tea==1 \\\n    --hash=sha256:00\n")
+    (root / "requirements" / "runtime.txt").write_text(LOCK)
+    (root / "requirements" / "torch-cpu.txt").write_text(TORCH_CPU)
     uv = root / "bin" / "uv"
     uv.write_text(FAKE_UV)
     uv.chmod(uv.stat().st_mode | stat.S_IXUSR)
@@ -87,9 +95,10 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
 def test_made_once(bench: Bench) -> None:
     made = bench.ensure()
     first = bench.calls()
-    assert [call.split()[0] for call in first] == ["python", "venv", "pip", "pip"]
-    assert "--require-hashes" in first[2]
-    assert "--no-deps" in first[3] and "--no-build-isolation" in first[3]
+    assert [call.split()[0] for call in first] == MADE
+    assert "--dry-run" in first[2] and first[2].endswith("torch-cpu.txt")
+    assert "--require-hashes" in first[3] and "--no-deps" in first[3]
+    assert "--no-deps" in first[4] and "--no-build-isolation" in first[4]
     assert (made.vllm / "vllm" / "device").read_text().strip() == "empty"
     assert bench.ensure() == made
     assert bench.calls() == []
@@ -100,7 +109,24 @@ def test_another_lock_makes_it_again(bench: Bench) -> None:
     bench.calls()
     (bench.root / "requirements" / "runtime.txt").write_text("tea==2 \\\n    --hash=sha256:11\n")
     bench.ensure()
-    assert [call.split()[0] for call in bench.calls()] == ["python", "venv", "pip", "pip"]
+    assert [call.split()[0] for call in bench.calls()] == MADE
+
+
+@pytest.mark.parametrize(
+    ("lacks", "installed"),
+    [("0", "tea==1 \\\n    --hash=sha256:00\n" + TORCH_CPU), ("1", LOCK.removesuffix("triton==3\n"))],
+    ids=["an index has torch without CUDA", "none has"],
+)
+def test_no_cuda_where_torch_can_be_had_without(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, lacks: str, installed: str
+) -> None:
+    monkeypatch.setenv("FAKE_UV_NO_CPU_BUILD", lacks)
+    bench.ensure()
+    asked = bench.calls()[3].split()[-1]
+    assert Path(asked).read_text() == installed
+    monkeypatch.setenv("FAKE_UV_NO_CPU_BUILD", "0")
+    bench.ensure()
+    assert bench.calls() == []  # what is there stays
 
 
 def test_a_killed_install_is_redone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,7 +136,7 @@ def test_a_killed_install_is_redone(bench: Bench, monkeypatch: pytest.MonkeyPatc
     bench.calls()
     monkeypatch.setenv("FAKE_UV_FAILS", "")
     bench.ensure()
-    assert [call.split()[0] for call in bench.calls()] == ["python", "venv", "pip", "pip"]
+    assert [call.split()[0] for call in bench.calls()] == MADE
 
 
 def test_a_half_built_vllm_is_redone_alone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
