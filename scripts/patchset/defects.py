@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from patchset import paths, series, smoke
 from patchset.errors import UsageError
+from patchset.gate import Tier
 from patchset.testrun import Result
 
 if TYPE_CHECKING:
@@ -142,8 +143,8 @@ def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) -> De
 
 
 def keep(patch_set: PatchSet, report: SmokeReport) -> None:
-    """Writes the table that a smoke run makes, where it had every test of defects."""
-    if report.cases:
+    """Writes the table that a smoke run of the build tree makes, where it had every test of defects."""
+    if report.tier is Tier.WHOLE and report.device == "cpu":
         record(patch_set, report.cases, report.log)
 
 
@@ -153,16 +154,24 @@ def record(patch_set: PatchSet, cases: Sequence[Case], log: str) -> DefectReport
     Raises:
         UsageError: the titles cannot be read.
     """
-    facts = smoke.tests_dir() / "defects.toml"
-    titles, absent = load_titles(facts), load_absent(facts, patch_set.name)
-    resolved = {name for patch in series.load(patch_set.folder) for name in patch.header.resolves}
-    rows = table(cases, titles, resolved, absent)
-    seconds = sum(case.seconds for case in cases)
-    report = DefectReport(patch_set.name, tuple(rows), seconds, log, patch_set.tree)
+    report = of_cases(patch_set, cases, log)
     folder = paths.build_dir(patch_set.name)
     (folder / "defects.json").write_text(json.dumps(report.as_dict(), indent=2) + "\n")
     (folder / "defects.md").write_text(markdown(report))
     return report
+
+
+def of_cases(patch_set: PatchSet, cases: Sequence[Case], log: str) -> DefectReport:
+    """The table that these results of the set's own tree make.
+
+    Raises:
+        UsageError: the titles cannot be read.
+    """
+    facts = smoke.tests_dir() / "defects.toml"
+    titles, absent = load_titles(facts), load_absent(facts, patch_set.name)
+    resolved = {name for patch in series.load(patch_set.folder) for name in patch.header.resolves}
+    rows = table(cases, titles, resolved, absent)
+    return DefectReport(patch_set.name, tuple(rows), sum(case.seconds for case in cases), log, patch_set.tree)
 
 
 def load_titles(file: Path) -> dict[str, str]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sets by defects: the tables of defects of all sets side by side, made from their runs alone."""
+"""Sets by defects: the tables of defects of all sets side by side, made from their evidence or runs alone."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from patchset import defects, paths
+from patchset import defects, evidence, paths
 from patchset.errors import UsageError
 
 if TYPE_CHECKING:
@@ -81,17 +81,23 @@ def gather(sets: Sequence[PatchSet], terminal: Terminal, *, offline: bool = Fals
         sets: whose build trees must be applied.
         terminal: where progress goes.
         offline: use the caches alone.
-        again: run the tests of defects also where the last run was of the very tree that the set makes.
+        again: run the tests of defects also where evidence or the last run is of the very tree that the set makes.
     """
     documents = {}
     for patch_set in sets:
-        known = None if again else _last(patch_set)
+        known = None if again else _evidence(patch_set) or _last(patch_set)
         documents[patch_set.name] = known or defects.run(patch_set, terminal, offline=offline).as_dict()
     matrix = make(documents)
     folder = paths.repo_root() / "build"
     (folder / "matrix.json").write_text(json.dumps(matrix.as_dict(), indent=2) + "\n", encoding="utf-8")
     (folder / "matrix.md").write_text(markdown(matrix), encoding="utf-8")
     return matrix
+
+
+def _evidence(patch_set: PatchSet) -> dict[str, Any] | None:
+    """The table that a set's evidence makes, where that is of its tree and of today's tests."""
+    cases = evidence.cases(patch_set)
+    return defects.of_cases(patch_set, cases, evidence.NAME).as_dict() if cases else None
 
 
 def _last(patch_set: PatchSet) -> dict[str, Any] | None:

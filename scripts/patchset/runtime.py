@@ -53,11 +53,13 @@ class Runtime:
         python: the interpreter.
         vllm: folder that holds the vllm package.
         env: the environment to run it in; PYTHONPATH is left to `environment`.
+        stamp: what it was made from.
     """
 
     python: Path
     vllm: Path
     env: Mapping[str, str]
+    stamp: str
 
     def environment(self, tree: Path, standin: Path | None = None) -> dict[str, str]:
         """The environment in which a vllm-ascend tree is the plugin that vLLM finds.
@@ -93,7 +95,7 @@ def ensure(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) ->
     with _alone(root / ".lock"):
         python = _venv(installer, paths.repo_root() / "requirements" / "runtime.txt", terminal)
         vllm = _vllm(installer, python, patch_set, terminal)
-    return Runtime(python, vllm, _environment(root, patch_set.vllm.version))
+    return Runtime(python, vllm, _environment(root, patch_set.vllm.version), (vllm / _STAMP).read_text())
 
 
 def own_environment() -> dict[str, str]:

@@ -4,25 +4,45 @@
 from __future__ import annotations
 
 import json
+import platform
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from patchset import paths, testrun, trees
+from patchset import gate, paths, testrun, trees
+from patchset.gate import Tier
+from patchset.manifest import sha256
 from patchset.testrun import Result
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from patchset.runtime import Runtime
     from patchset.setfile import PatchSet
     from patchset.terminal import Terminal
     from patchset.testrun import Case
+
+# What all sets have alike is tested on this one.
+SHARED_ON = "v0.10.1.1"
 
 # More than three times what the suite takes on two cores.
 LIMIT_S = 1500.0
 
 _OUTCOME = re.compile(r"(?P<test>\S+::.+?) (?P<outcome>PASSED|FAILED|ERROR|SKIPPED)\b")
+
+
+@dataclass(frozen=True)
+class Patched:
+    """A patched package outside of the build tree.
+
+    Attributes:
+        folder: holds the package and its metadata.
+        tree: digest of the tree that it lies in.
+    """
+
+    folder: Path
+    tree: str
 
 
 @dataclass(frozen=True)
@@ -46,17 +66,25 @@ class Row:
 
 @dataclass(frozen=True)
 class SmokeReport:
-    """What `patchset smoke` found; also in build/<set>/smoke.json.
+    """What a run of the smoke tests found; also in build/<set>/smoke.json.
 
-    `cases` are what the table of defects can be made from: those of a whole run on the stand-in and the build tree;
-    empty for any other run.
+    Attributes:
+        set_name: the set.
+        device: cpu for the stand-in, or npu.
+        cases: the results.
+        log: the file with pytest's output.
+        tier: what was run; None for a part that the caller has chosen.
     """
 
     set_name: str
     device: str
-    rows: tuple[Row, ...]
+    cases: tuple[Case, ...]
     log: str
-    cases: tuple[Case, ...] = ()
+    tier: Tier | None = Tier.WHOLE
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        return tuple(map(_row, self.cases))
 
     @property
     def ok(self) -> bool:
@@ -72,6 +100,7 @@ class SmokeReport:
         return {
             "set": self.set_name,
             "device": self.device,
+            "tier": self.tier.value if self.tier else None,
             "ok": self.ok,
             "seconds": round(self.seconds, 1),
             "log": self.log,
@@ -84,37 +113,47 @@ def run(
     *,
     device: str,
     terminal: Terminal,
+    tier: Tier = Tier.WHOLE,
     only: str | None = None,
-    own: bool = False,
+    tests: tuple[str, ...] = (),
     offline: bool = False,
-    patched: Path | None = None,
+    patched: Patched | None = None,
 ) -> SmokeReport:
-    """Runs tests/smoke on the set's trees.
+    """Runs tests/smoke on the set's trees, and writes down whether the tree has passed.
 
     Args:
         patch_set: whose trees; the patched one must have been applied, the pristine one is made.
         device: "cpu" for the NPU's stand-in, "npu" for real ones.
         terminal: where progress goes.
-        only: a pytest -k expression.
-        own: leave out the tests of what all sets have alike.
+        tier: how much.
+        only: a pytest -k expression, for a part of the whole.
+        tests: or a part by its tests' names.
         offline: use the caches alone.
-        patched: a folder that holds the patched package, to test in the place of the build tree.
+        patched: another patched package, to test in the place of the build tree.
 
     Raises:
         UsageError, Unavailable, Findings: as `run_tests`.
     """
-    select = (["-k", only] if only else []) + (["-m", "not shared"] if own else [])
+    part = bool(only or tests)
+    select = ["--quick"] if tier is Tier.QUICK and not part else []
+    if patch_set.name != SHARED_ON and not part:
+        select += ["-m", "not shared"]
+    about = gate.subject(patched.tree if patched else patch_set.tree, device)
+    if not part:
+        gate.note(patch_set.name, about, tier, ok=False)  # until it has passed, also where this run is cut off
     cases, log = run_tests(
         patch_set,
         device=device,
         terminal=terminal,
-        select=select,
+        select=[*select, *(["-k", only] if only else [])],
+        tests=tests,
         log_name="pytest.log",
         offline=offline,
-        patched=patched,
+        patched=patched.folder if patched else None,
     )
-    tell_defects = tuple(cases) if device == "cpu" and not only and patched is None else ()
-    report = SmokeReport(patch_set.name, device, tuple(map(_row, cases)), str(log), tell_defects)
+    report = SmokeReport(patch_set.name, device, tuple(cases), str(log), None if part else tier)
+    if report.tier:
+        gate.note(patch_set.name, about, tier, ok=report.ok)
     (paths.build_dir(patch_set.name) / "smoke.json").write_text(json.dumps(report.as_dict(), indent=2) + "\n")
     return report
 
@@ -131,10 +170,13 @@ def run_tests(
     terminal: Terminal,
     select: Sequence[str],
     log_name: str,
+    tests: Sequence[str] = (),
     offline: bool = False,
     patched: Path | None = None,
 ) -> tuple[list[Case], Path]:
     """Runs the smoke tests that pytest's arguments ``select`` choose; their results, and where the log is.
+
+    ``tests`` are the names of the tests to run, from tests/smoke on; all of them where it is empty.
 
     Raises:
         UsageError: the set has not been applied.
@@ -146,17 +188,26 @@ def run_tests(
     work = paths.build_dir(patch_set.name) / "smoke"
     work.mkdir(parents=True, exist_ok=True)
     log = work / log_name
-    tests = tests_dir()
-    command = [str(made.python), "-m", "pytest", "-v", "-c", str(tests / "pytest.ini"), str(tests)]
+    folder = tests_dir()
+    command = [str(made.python), "-m", "pytest", "-v", "-c", str(folder / "pytest.ini"), f"--rootdir={folder}"]
+    command += [str(folder / test) for test in tests] or [str(folder)]
     command += [f"--pristine={both.pristine}", f"--patched={both.patched}", f"--vllm={made.vllm}"]
     command += [f"--work={work}", f"--device={device}", f"--set={patch_set.name}", *select]
+    if device == "cpu":
+        command += [f"--kept={_kept(patch_set, made)}"]
     terminal.step(
         "smoke tests: real vLLM, data parallel, " + ("on NPUs" if device == "npu" else "on the NPU's stand-in")
     )
     cases = testrun.run(
-        command, environ=made.env, folder=tests, log=log, limit=LIMIT_S, each_line=lambda line: _tell(line, terminal)
+        command, environ=made.env, folder=folder, log=log, limit=LIMIT_S, each_line=lambda line: _tell(line, terminal)
     )
     return cases, log
+
+
+def _kept(patch_set: PatchSet, made: Runtime) -> Path:
+    """Where the cache keeps what upstream's release does under these tests, on this runtime and kind of machine."""
+    parts = (patch_set.manifest_sha256, patch_set.vllm.version, made.stamp, gate.tests_digest(), platform.machine())
+    return paths.cache_dir() / "pristine" / sha256(" ".join(parts).encode())
 
 
 def show(report: SmokeReport, terminal: Terminal) -> None:

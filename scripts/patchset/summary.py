@@ -9,10 +9,13 @@ from patchset.assess import State
 from patchset.errors import first_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from patchset import apply, revert
     from patchset.assess import Report
+    from patchset.gate import Tier
+    from patchset.proof import Tested
     from patchset.setfile import PatchSet
-    from patchset.smoke import SmokeReport
     from patchset.target import Target
     from patchset.terminal import Terminal
 
@@ -26,8 +29,8 @@ _WORDS = {
 }
 
 
-def applied(outcome: apply.Outcome, report: SmokeReport | None, terminal: Terminal) -> None:
-    """What `apply` did."""
+def applied(outcome: apply.Outcome, tested: Tested | None, terminal: Terminal) -> None:
+    """What `apply` did; `tested` is None after a dry run."""
     made = outcome.plan
     verdict = {"applied": "applied", "unchanged": "applied already", "would apply": "would apply"}[outcome.result]
     rows = [
@@ -45,10 +48,10 @@ def applied(outcome: apply.Outcome, report: SmokeReport | None, terminal: Termin
     rows.append(["overlay", str(len(overlay.files)), f"+{overlay.lines}", "", "", verdict])
     title = f"{made.patch_set.name}: vllm-ascend {made.patch_set.ascend.version} for vLLM {made.patch_set.vllm.version}"
     terminal.table(title, ["patch", "files", "+", "-", "resolves", "result"], rows, right="files + -")
-    if report:
+    if tested and tested.report:
         from patchset import smoke
 
-        smoke.show(report, terminal)
+        smoke.show(tested.report, terminal)
     terminal.note(f"tree:   {outcome.tree}")
     if outcome.commit:
         terminal.note(f"commit: {outcome.commit}")
@@ -59,6 +62,8 @@ def applied(outcome: apply.Outcome, report: SmokeReport | None, terminal: Termin
         "would apply": f"dry run, nothing was changed: {count} files would be in {root}",
     }
     terminal.note(verdicts[outcome.result])
+    if tested:
+        terminal.note(tested.said)
     if outcome.result == "would apply":
         for path in outcome.changed:
             terminal.note(f"  {path}")
@@ -74,7 +79,7 @@ def applied(outcome: apply.Outcome, report: SmokeReport | None, terminal: Termin
             "commit": outcome.commit or None,
             "patches": [_patch(step.patch) for step in made.steps],
             "overlay": {"files": sorted(overlay.files), "lines": overlay.lines},
-            "smoke": report.as_dict() if report else None,
+            "smoke": tested.as_dict() if tested else None,
         }
     )
 
@@ -91,8 +96,10 @@ def _patch(patch: Any) -> dict[str, Any]:
     }
 
 
-def assessed(report: Report, target: Target, patch_set: PatchSet, terminal: Terminal) -> None:
-    """What `status` found."""
+def assessed(
+    report: Report, target: Target, patch_set: PatchSet, tested: Mapping[str, Tier], terminal: Terminal
+) -> None:
+    """What `status` found; `tested` are the smoke tests that the tree has passed, by device."""
     terminal.note(f"{report.state.value}: {target.root} {_WORDS[report.state]}")
     if report.journal:
         terminal.note(f"  a run of {report.journal.command} was cut off here; run apply or revert to end it")
@@ -102,6 +109,8 @@ def assessed(report: Report, target: Target, patch_set: PatchSet, terminal: Term
         terminal.note(f"  {row.path}: {row.found.value} (differs from {row.differs_from})")
     if report.state is State.APPLIED:
         terminal.note(f"  {len(report.files)} files patched or added; tree {report.digest}")
+        tiers = [f"{tier.value} on {device}" for device, tier in tested.items()]
+        terminal.note(f"  smoke tests passed: {', '.join(tiers)}" if tiers else "  not smoke-tested (next: make apply)")
     for path in first_of(report.untracked, _SHOWN):
         terminal.note(f"  untracked: {path}")
     terminal.document(
@@ -120,6 +129,7 @@ def assessed(report: Report, target: Target, patch_set: PatchSet, terminal: Term
             ],
             "untracked": list(report.untracked),
             "digest": report.digest,
+            "tested": {device: tier.value for device, tier in tested.items()},
             "authored": report.authored.what if report.authored else None,
         }
     )
@@ -131,6 +141,10 @@ def reverted(outcome: revert.Outcome, terminal: Terminal) -> None:
         terminal.note(
             f"reverted: {outcome.target.root} is upstream's again, {len(outcome.changed)} files given back or removed"
         )
+    elif outcome.result == "would revert":
+        terminal.note(f"dry run, nothing was changed: {len(outcome.changed)} files would be in {outcome.target.root}")
+        for path in outcome.changed:
+            terminal.note(f"  {path}")
     else:
         terminal.note(f"nothing to do: nothing is applied to {outcome.target.root}")
     if outcome.tree:

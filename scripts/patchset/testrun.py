@@ -46,6 +46,11 @@ class Case:
     properties: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def node(self) -> str:
+        """File and name, as pytest takes them on its command line; of a test in no class."""
+        return f"{self.id.partition('::')[0]}::{self.name}"
+
+    @property
     def function(self) -> str:
         """The name without parameters."""
         return self.name.partition("[")[0]

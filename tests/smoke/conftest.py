@@ -17,6 +17,8 @@ from typing import Any
 import checkpoints
 import drafters
 import engine
+import kept
+import lives
 import pytest
 import reference
 from checkpoints import Model
@@ -25,6 +27,7 @@ from job import SOC_310P, Life, Round, Tree
 from nursery import Launcher, Nursery, Spawner
 
 CALL_LIMIT = 60.0
+REPORTS = pytest.StashKey[dict[Life, Report]]()
 STANDIN = Path(__file__).resolve().parent.parent / "standin"
 
 
@@ -36,6 +39,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--work", type=Path, help="folder for checkpoints and engine lives")
     group.addoption("--device", choices=("cpu", "npu"), default="cpu")
     group.addoption("--set", default="", help="the set, for what its release does not show (defects.toml)")
+    group.addoption("--quick", action="store_true", help="the quick tier alone: tests marked so, of lives.QUICK")
+    group.addoption("--kept", type=Path, help="where reports of lives on the pristine tree are kept (kept.py)")
 
 
 @dataclass(frozen=True)
@@ -94,18 +99,25 @@ def bench(request: pytest.FixtureRequest) -> Bench:
 
 
 @pytest.fixture(scope="session")
-def launcher(bench: Bench) -> Iterator[Callable[[Tree], Launcher]]:
-    """Starts ranks on a tree: forked from one process with the stand-in, each by itself on NPUs."""
+def launcher(request: pytest.FixtureRequest, bench: Bench) -> Iterator[Callable[[Tree], Launcher]]:
+    """Starts ranks on a tree: forked from one process with the stand-in, each by itself on NPUs.
+
+    The processes of both trees import at the same time, where both will be needed.
+    """
     nurseries: dict[Tree, Nursery] = {}
+
+    def begin(tree: Tree) -> None:
+        shutil.rmtree(bench.traces(tree), ignore_errors=True)
+        architectures = [*(model.architecture for model in Model), *drafters.ARCHITECTURES]
+        log = bench.work / f"nursery-{tree.value}.log"
+        nurseries[tree] = Nursery(architectures, bench.environment(tree), log)
 
     def launcher(tree: Tree) -> Launcher:
         if bench.standin is None:
             return Spawner(engine.RANK, bench.environment(tree))
-        if tree not in nurseries:
-            shutil.rmtree(bench.traces(tree), ignore_errors=True)
-            architectures = [*(model.architecture for model in Model), *drafters.ARCHITECTURES]
-            log = bench.work / f"nursery-{tree.value}.log"
-            nurseries[tree] = Nursery(architectures, bench.environment(tree), log)
+        for each in {tree} | _trees_to_run(request.session, request.config.getoption("kept")):
+            if each not in nurseries:
+                begin(each)
         return nurseries[tree]
 
     yield launcher
@@ -148,20 +160,27 @@ def release(request: pytest.FixtureRequest) -> Mapping[str, Any]:
 
 @pytest.fixture(scope="session")
 def live(
-    bench: Bench, checkpoint: Callable[[Model], Path], launcher: Callable[[Tree], Launcher]
+    request: pytest.FixtureRequest,
+    bench: Bench,
+    checkpoint: Callable[[Model], Path],
+    launcher: Callable[[Tree], Launcher],
 ) -> Callable[[Life], Report]:
-    """Runs a life the first time that a test asks for it; later tests get the same report."""
-    reports: dict[Life, Report] = {}
+    """Runs a life the first time that a test asks for it, unless it is on the pristine tree and its report is kept;
+    later tests get the same report."""
+    reports: dict[Life, Report] = request.config.stash[REPORTS]
+    folder: Path | None = request.config.getoption("kept")
 
     def live(life: Life) -> Report:
+        if life not in reports and folder and life.tree is Tree.PRISTINE and (report := kept.load(life, folder)):
+            reports[life] = report
         chip = bench.chip(life.tree)
         if chip and life.soc == SOC_310P and not chip.upper().startswith("ASCEND310P"):
             pytest.skip(f"the installed wheel is built for {chip}; a 310P needs a wheel of its own")
         if life not in reports:
-            folder = bench.work / f"life{len(reports)}"
+            work = bench.work / f"life{len(reports)}"
             ranks, traces = launcher(life.tree), bench.traces(life.tree)
-            reports[life] = report = engine.run(life, checkpoint(life.model), folder, ranks, traces)
-            (folder / "report.txt").write_text(f"{report}\n")
+            reports[life] = report = engine.run(life, checkpoint(life.model), work, ranks, traces)
+            (work / "report.txt").write_text(f"{report}\n")
         return reports[life]
 
     return live
@@ -211,6 +230,8 @@ def _tree(item: pytest.Item) -> Tree | None:
 def defect(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> None:
     """Hands the defects that a test is about, and the tree that it looks at, to the table of defects."""
     names = [name for mark in request.node.iter_markers("defect") for name in mark.args]
+    if _is_quick(request.node):
+        record_property("quick", "yes")
     if names:
         record_property("defect", " ".join(dict.fromkeys(names)))
         record_property("tree", _tree(request.node).value)
@@ -226,6 +247,20 @@ def mode(request: pytest.FixtureRequest, record_property: Callable[[str, object]
         record_property("mode", str(callspec.params["life"]))
     elif request.module.__name__ == "test_driver":
         record_property("mode", "the tests' driver, no engine")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Keeps the report of a pristine life when a test that looked at it has passed; drops it when one failed."""
+    report = yield
+    folder: Path | None = item.config.getoption("kept")
+    life = item.callspec.params.get("life") if hasattr(item, "callspec") else None
+    if folder and call.when == "call" and life in item.config.stash[REPORTS] and life.tree is Tree.PRISTINE:
+        if report.failed:
+            kept.drop(life, folder)
+        elif report.passed and not kept.file_of(life, folder).is_file():
+            kept.store(item.config.stash[REPORTS][life], folder)
+    return report
 
 
 def _tables() -> dict[str, Any]:
@@ -280,9 +315,25 @@ class Facts:
         return unreachable or absent
 
 
+def _trees_to_run(session: pytest.Session, folder: Path | None) -> set[Tree]:
+    """The trees of the lives of this session's tests, but those whose reports are kept."""
+    found = (item.callspec.params.get("life") for item in session.items if hasattr(item, "callspec"))
+    return {life.tree for life in found if life and not (folder and kept.file_of(life, folder).is_file())}
+
+
+def _is_quick(item: pytest.Item) -> bool:
+    """Whether a test is in the quick tier: it is marked so, and its life is one of those."""
+    marked = item.get_closest_marker("quick") is not None
+    return marked and hasattr(item, "callspec") and item.callspec.params.get("life") in lives.QUICK
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[REPORTS] = {}
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    facts = Facts.of(config.getoption("set"))
-    left_out = [item for item in items if facts.leave_out(item)]
+    facts, quick = Facts.of(config.getoption("set")), config.getoption("quick")
+    left_out = [item for item in items if facts.leave_out(item) or (quick and not _is_quick(item))]
     if left_out:
         shown = [item for item in items if item not in left_out]
         config.hook.pytest_deselected(items=left_out)

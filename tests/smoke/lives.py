@@ -54,3 +54,9 @@ PATCHED_DP2 = (
 PATCHED = (*PATCHED_DP2, SEQ_EP, SINGLE)
 TRACED_DP2 = (*PATCHED_DP2, TORCHAIR_DEEPSEEK)
 TRACED = (*TRACED_DP2, SINGLE)
+
+# What `make apply` runs: every mode of the patched tree, and what the release's own engine does with one request.
+QUICK = {
+    *(EAGER, EAGER_EP, GRAPH, FULL_DECODE, TORCHAIR, TORCHAIR_DEEPSEEK),
+    *(PRISTINE_EAGER, PRISTINE_GRAPH_EP, PRISTINE_KV_BOTH_EAGER, PRISTINE_FULL_DECODE),
+}

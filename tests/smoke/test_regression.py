@@ -26,6 +26,7 @@ def _answers(report: Report, expected: dict[int, list[int]]) -> None:
     assert finished(report).tokens(ROUND) == {0: expected[0]}
 
 
+@pytest.mark.quick
 @pytest.mark.defect("D1")
 @pytest.mark.parametrize("life", [lives.PRISTINE_EAGER, lives.PRISTINE_EP16], ids=str)
 def test_eager_one_request_is_stuck_without_the_patches(live: Live, life: Life, seen: Seen) -> None:
@@ -36,6 +37,7 @@ def test_eager_one_request_is_stuck_without_the_patches(live: Live, life: Life, 
     seen(report.outcome.value)
 
 
+@pytest.mark.quick
 @pytest.mark.defect("D1")
 @pytest.mark.parametrize("life", [lives.EAGER, lives.EP16], ids=str)
 def test_eager_one_request_is_answered_with_them(live: Live, expected: Expected, life: Life, seen: Seen) -> None:
@@ -43,6 +45,7 @@ def test_eager_one_request_is_answered_with_them(live: Live, expected: Expected,
     seen("answers")
 
 
+@pytest.mark.quick
 @pytest.mark.defect("D18")
 @pytest.mark.parametrize("life", [lives.PRISTINE_GRAPH_EP], ids=str)
 def test_graphs_of_other_sizes_end_the_engines_without_the_patches(live: Live, life: Life, seen: Seen) -> None:
@@ -54,6 +57,7 @@ def test_graphs_of_other_sizes_end_the_engines_without_the_patches(live: Live, l
     seen(report.outcome.value)
 
 
+@pytest.mark.quick
 @pytest.mark.defect("D18")
 @pytest.mark.parametrize("life", [lives.GRAPH, lives.GRAPH_EP], ids=str)
 def test_graph_one_request_is_answered_with_them(live: Live, expected: Expected, life: Life, seen: Seen) -> None:
@@ -61,6 +65,7 @@ def test_graph_one_request_is_answered_with_them(live: Live, expected: Expected,
     seen("answers")
 
 
+@pytest.mark.quick
 @pytest.mark.defect("D3")
 @pytest.mark.parametrize("life", [lives.PRISTINE_KV_BOTH, lives.PRISTINE_KV_BOTH_EAGER], ids=str)
 def test_kv_both_idle_rank_is_stuck_without_the_patches(live: Live, life: Life, seen: Seen) -> None:
@@ -72,6 +77,7 @@ def test_kv_both_idle_rank_is_stuck_without_the_patches(live: Live, life: Life, 
     assert all(any("step" in line for line in rank.lines) for rank in report.ranks), str(report)
 
 
+@pytest.mark.quick
 @pytest.mark.defect("D3")
 @pytest.mark.parametrize("life", [lives.KV_BOTH_TORCHAIR, lives.KV_BOTH], ids=str)
 def test_kv_both_idle_rank_follows_with_them(live: Live, expected: Expected, life: Life, seen: Seen) -> None:
@@ -79,6 +85,7 @@ def test_kv_both_idle_rank_follows_with_them(live: Live, expected: Expected, lif
     seen("answers")
 
 
+@pytest.mark.quick
 @pytest.mark.defect("D21")
 @pytest.mark.parametrize("life", [lives.PRISTINE_FULL_DECODE], ids=str)
 def test_full_decode_graph_beside_a_prefill_is_stuck_without_the_patches(live: Live, life: Life, seen: Seen) -> None:
@@ -89,6 +96,7 @@ def test_full_decode_graph_beside_a_prefill_is_stuck_without_the_patches(live: L
     seen(report.outcome.value)
 
 
+@pytest.mark.quick
 @pytest.mark.defect("D21")
 @pytest.mark.parametrize("life", [lives.FULL_DECODE], ids=str)
 def test_full_decode_graph_waits_for_decodes_on_every_rank(

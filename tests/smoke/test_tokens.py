@@ -10,6 +10,7 @@ from engine import Report, finished
 from job import Life
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("life", lives.PATCHED, ids=str)
 def test_tokens_equal_reference(
     live: Callable[[Life], Report], expected: Callable[[Model], dict[int, list[int]]], life: Life

@@ -43,6 +43,7 @@ def test_at_most_one_blocking_read_for_metadata(live: Live, life: Life, seen: Se
     seen("at most one" if allowed else "none with one rank")
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("life", lives.TRACED_DP2, ids=str)
 def test_ranks_issue_the_same_collectives(live: Live, life: Life) -> None:
     """A busy, a prefilling, a decoding and an idle rank: one sequence, step by step."""

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from patchset import cli, distinfo
+from patchset import cli, distinfo, gate
 
 SET = "v9.9.9"
 PACKAGE = "tiny_ascend"
@@ -89,6 +89,13 @@ def isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
         connect(self, address)  # type: ignore[arg-type]
 
     monkeypatch.setattr(socket.socket, "connect", loopback_only)
+
+
+@pytest.fixture(autouse=True)
+def smoke_tested(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every tree counts as one that has passed the smoke tests, which unit tests cannot run; not with ``untested``."""
+    if request.node.get_closest_marker("untested") is None:
+        monkeypatch.setattr(gate, "passed", lambda *_: gate.Tier.QUICK)
 
 
 def sha256(data: bytes) -> str:

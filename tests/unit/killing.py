@@ -30,10 +30,12 @@ class Scenario:
     Attributes:
         place: what the command changes.
         words: the command.
+        code: its exit code where nothing kills it.
     """
 
     place: Path
     words: Words
+    code: int = 0
 
     def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
         self.capsys = capsys
@@ -74,6 +76,7 @@ class OnTarget(Scenario):
     def __init__(self, folder: Path, kind: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
         super().__init__(capsys)
         self.case, self.name = Case(folder, kind), name
+        self.code = 1 if name == "apply" else 0  # the child's tree has passed no smoke test
         self.place = self.case.place
         self.place.mkdir(parents=True, exist_ok=True)
         self.words = self.case.command(name)

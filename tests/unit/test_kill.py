@@ -64,7 +64,7 @@ def test_killed_before_every_call_that_changes_the_disk(killing: Scenario, tmp_p
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed (Debian: apt-get install strace)")
     log = tmp_path / "calls"
-    assert killing.start("strace", "-qq", "-o", str(log), "-e", f"trace={CALLS}").wait() == 0
+    assert killing.start("strace", "-qq", "-o", str(log), "-e", f"trace={CALLS}").wait() == killing.code
     killing.check("not killed", onward=True)
     names = Counter(re.findall(r"(?m)^(\w+)\(", log.read_text()))
     points = [(name, number) for name, count in sorted(names.items()) for number in range(1, count + 1)]
@@ -81,7 +81,7 @@ def test_killed_before_every_call_that_changes_the_disk(killing: Scenario, tmp_p
 @each_scenario
 def test_killed_at_any_moment(killing: Scenario) -> None:
     begin = time.monotonic()
-    assert killing.start().wait() == 0
+    assert killing.start().wait() == killing.code
     whole = time.monotonic() - begin
     killing.check("not killed", onward=True)
     moments = random.Random(0)

@@ -110,8 +110,6 @@ def test_a_whole_smoke_run_is_one_of_the_defects(
 
 
 def test_bad_input(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    assert world.run("matrix") == 1
-    assert "not applied" in capsys.readouterr().err
     assert world.run("matrix", "v0") == 2
     assert world.run("apply", SET, "--no-smoke", "--offline") == 0
     (world.root / "build" / SET / "defects.json").write_text("{")

@@ -6,7 +6,8 @@ from patchset.testrun import Case, Result
 
 
 def report(*results: str) -> SmokeReport:
-    return SmokeReport("v1", "cpu", tuple(Row("check", "eager", result, 1.25) for result in results), "pytest.log")
+    cases = (Case(f"t.py::t::test_{n}", f"test_{n}", Result(result), 1.5) for n, result in enumerate(results))
+    return SmokeReport("v1", "cpu", tuple(cases), "pytest.log")
 
 
 def test_ok_needs_a_pass_and_no_failure() -> None:
@@ -24,5 +25,5 @@ def test_a_row_is_named_for_people() -> None:
 def test_the_document_has_every_row() -> None:
     document = report("passed", "failed").as_dict()
     assert document["ok"] is False
-    assert document["seconds"] == 2.5
+    assert document["seconds"] == 3.0
     assert [row["result"] for row in document["rows"]] == ["passed", "failed"]

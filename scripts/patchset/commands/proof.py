@@ -22,13 +22,16 @@ def add(menu: Menu) -> None:
     menu.device(one)
     menu.offline(one)
     one.add_argument("--only", metavar="EXPRESSION", help="run the tests that pytest -k EXPRESSION selects")
-    one.add_argument("--own", action="store_true", help="leave out the tests of what all sets have alike")
     one.add_argument(
         "--installed",
         type=Path,
         metavar="DIR",
         help="test the wheel that is installed in this virtual environment or site-packages folder",
     )
+    one = menu.command("evidence", "run all smoke tests of a set, and keep what each said beside its patches", evidence)
+    one.add_argument("--check", action="store_true", help="hold what is kept against the quick tier and a sample of it")
+    one.add_argument("--seed", help="what the sample is drawn from (default: the commit)")
+    menu.offline(one)
     for name, summary, handler in (
         ("upstream-tests", "run upstream's unit tests on the pristine and the patched tree", upstream_tests),
         ("defects", "show each upstream defect on the pristine tree, and that the patched one is rid of it", defects),
@@ -52,24 +55,22 @@ def smoke(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
     patched = None
     if arguments.installed:
-        from patchset import paths
-        from patchset.wheels import installed
+        from patchset import proof
 
         patch_set = load_set(arguments.set)
-        folder = installed.site_packages(patch_set, arguments.installed)
-        patched = installed.alone(patch_set, folder, paths.build_dir(patch_set.name) / "installed")
+        patched = proof.of_installation(patch_set, arguments.installed)
     else:
-        patch_set = applied(arguments.set)
+        patch_set = applied(arguments.set, terminal, offline=arguments.offline)
     report = smoke.run(
         patch_set,
         device=arguments.device,
         terminal=terminal,
         only=arguments.only,
-        own=arguments.own,
         offline=arguments.offline,
         patched=patched,
     )
-    defects.keep(patch_set, report)
+    if patched is None:
+        defects.keep(patch_set, report)
     smoke.show(report, terminal)
     terminal.document(report.as_dict())
     return 0 if report.ok else 1
@@ -79,7 +80,9 @@ def upstream_tests(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """`patchset upstream-tests`."""
     from patchset import upstream_tests
 
-    report = upstream_tests.run(applied(arguments.set), terminal, offline=arguments.offline)
+    report = upstream_tests.run(
+        applied(arguments.set, terminal, offline=arguments.offline), terminal, offline=arguments.offline
+    )
     upstream_tests.show(report, terminal)
     terminal.document(report.as_dict())
     return 0 if report.ok else 1
@@ -90,7 +93,12 @@ def overlay_tests(arguments: argparse.Namespace, terminal: Terminal) -> int:
     from patchset import overlay_tests
     from patchset.testrun import Result
 
-    outcome = overlay_tests.run(applied(arguments.set), terminal, offline=arguments.offline, slow=arguments.slow)
+    outcome = overlay_tests.run(
+        applied(arguments.set, terminal, offline=arguments.offline),
+        terminal,
+        offline=arguments.offline,
+        slow=arguments.slow,
+    )
     by_result = {result.value: [case for case in outcome.cases if case.result is result] for result in Result}
     for case in by_result["failed"]:
         terminal.note(f"failed: {case.id}: {case.why}")
@@ -114,7 +122,9 @@ def defects(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """`patchset defects`."""
     from patchset import defects
 
-    report = defects.run(applied(arguments.set), terminal, offline=arguments.offline)
+    report = defects.run(
+        applied(arguments.set, terminal, offline=arguments.offline), terminal, offline=arguments.offline
+    )
     defects.show(report, terminal)
     terminal.document(report.as_dict())
     return 0 if report.ok else 1
@@ -124,7 +134,7 @@ def matrix(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """`patchset matrix`."""
     from patchset import matrix, paths
 
-    sets = [applied(name) for name in arguments.sets or paths.sets()]
+    sets = [applied(name, terminal, offline=arguments.offline) for name in arguments.sets or paths.sets()]
     found = matrix.gather(sets, terminal, offline=arguments.offline, again=arguments.again)
     matrix.show(found, terminal)
     terminal.document(found.as_dict())
@@ -146,7 +156,7 @@ def bench(arguments: argparse.Namespace, terminal: Terminal) -> int:
     from patchset.bench import report
     from patchset.bench.run import run
 
-    found = run(applied(arguments.set), terminal, offline=arguments.offline)
+    found = run(applied(arguments.set, terminal, offline=arguments.offline), terminal, offline=arguments.offline)
     report.show(found, terminal)
     terminal.document(found.as_dict())
     return 0
@@ -162,12 +172,44 @@ def runtime(arguments: argparse.Namespace, terminal: Terminal) -> int:
     return 0
 
 
-def applied(name: str) -> PatchSet:
-    """The set, whose build tree must be applied.
+def evidence(arguments: argparse.Namespace, terminal: Terminal) -> int:
+    """`patchset evidence`."""
+    from patchset import defects, evidence, paths, smoke
+    from patchset.git import Repository
+
+    patch_set = applied(arguments.set, terminal, offline=arguments.offline)
+    if not arguments.check:
+        report = evidence.make(patch_set, terminal, offline=arguments.offline)
+        defects.keep(patch_set, report)
+        smoke.show(report, terminal)
+        if report.ok:
+            terminal.note(f"wrote {evidence.file_of(patch_set)}: {len(report.rows)} rows")
+        terminal.document(report.as_dict())
+        return 0 if report.ok else 1
+    seed = arguments.seed or Repository(paths.repo_root()).ref("HEAD") or patch_set.tree
+    found = evidence.check(patch_set, terminal, seed=seed, offline=arguments.offline)
+    defects.keep(patch_set, found.report)
+    smoke.show(found.report, terminal)
+    for row in found.differing:
+        terminal.note(f"differs: {row}")
+    if found.foreign:
+        terminal.note(
+            f"evidence: {found.foreign}; the whole suite ran. `make evidence VERSION={patch_set.name}` keeps it"
+        )
+    else:
+        terminal.note(f"evidence: {len(found.report.rows)} rows run again, {len(found.differing)} differ")
+    terminal.document(found.as_dict())
+    return 0 if found.ok else 1
+
+
+def applied(name: str, terminal: Terminal, *, offline: bool = False) -> PatchSet:
+    """The set, whose build tree is applied where it is not there or upstream's.
 
     Raises:
-        Findings: the build tree is not what the set makes.
+        Findings: the build tree is partly applied or modified.
+        PatchsetError: as `apply`.
     """
+    from patchset import apply
     from patchset.assess import State, assess
     from patchset.errors import Findings
     from patchset.state import Store
@@ -175,7 +217,10 @@ def applied(name: str) -> PatchSet:
 
     patch_set = load_set(name)
     target = build_tree(patch_set)
-    state = assess(patch_set, target, Store(target.state)).state
-    if state is not State.APPLIED:
-        raise Findings(f"{target.root} is {state.value}, not applied", hint=f"make apply VERSION={name} SMOKE=0")
+    report = assess(patch_set, target, Store(target.state))
+    if report.state is State.APPLIED:
+        return patch_set
+    if report.state is State.MODIFIED or report.authored:
+        raise Findings(f"{target.root} is {report.state.value}, not applied", hint=f"make status VERSION={name}")
+    apply.run(patch_set, folder=None, upstream=None, offline=offline, dry_run=False, terminal=terminal)
     return patch_set

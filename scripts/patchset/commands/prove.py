@@ -39,7 +39,7 @@ def prove(arguments: argparse.Namespace, terminal: Terminal) -> int:
     from patchset.prove.run import Model, run
 
     found = run(
-        applied(arguments.set),
+        applied(arguments.set, terminal, offline=arguments.offline),
         terminal,
         schedules=arguments.schedules,
         seed=arguments.seed,

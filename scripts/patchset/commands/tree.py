@@ -20,7 +20,7 @@ def add(menu: Menu) -> None:
     menu.target(one)
     menu.source(one)
     menu.device(one)
-    one.add_argument("--dry-run", action="store_true", help="say what would change, and change nothing")
+    menu.dry_run(one)
     one.add_argument("--no-smoke", action="store_true", help="leave the smoke tests out")
     one = menu.command(
         "status", "say whether a tree is pristine, applied, partial or modified", status, optional_set=True
@@ -29,13 +29,16 @@ def add(menu: Menu) -> None:
     one = menu.command("revert", "give upstream's exact bytes back", revert, optional_set=True)
     menu.target(one)
     menu.source(one)
+    menu.dry_run(one)
+    one = menu.bare("sets", "list the sets, or say which one a name or version means", sets)
+    one.add_argument("name", metavar="NAME", nargs="?", help="a set's name, vLLM version or vllm-ascend version")
+    menu.bare("unsaved", "refuse where build/ or dist/ holds work that is nowhere else", unsaved)
     menu.source(menu.command("record", "maintainers: write the set's digests into its set.toml", record))
 
 
 def apply(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """`patchset apply`."""
-    from patchset import apply, summary
-    from patchset.target import Kind
+    from patchset import apply, proof, summary
 
     patch_set = load_set(arguments.set)
     outcome = apply.run(
@@ -46,19 +49,23 @@ def apply(arguments: argparse.Namespace, terminal: Terminal) -> int:
         dry_run=arguments.dry_run,
         terminal=terminal,
     )
-    report = None
-    if outcome.result == "applied" and outcome.target.kind is Kind.BUILD and not arguments.no_smoke:
-        from patchset import defects, smoke
-
-        report = smoke.run(patch_set, device=arguments.device, terminal=terminal, offline=arguments.offline)
-        defects.keep(patch_set, report)
-    summary.applied(outcome, report, terminal)
-    return 0 if report is None or report.ok else 1
+    tested = None
+    if not arguments.dry_run:
+        tested = proof.settle(
+            patch_set,
+            outcome.target,
+            device=arguments.device,
+            wanted=not arguments.no_smoke,
+            offline=arguments.offline,
+            terminal=terminal,
+        )
+    summary.applied(outcome, tested, terminal)
+    return 0 if tested is None or tested.passed else 1
 
 
 def status(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """`patchset status`."""
-    from patchset import assess, lock, summary
+    from patchset import assess, gate, lock, summary
     from patchset.state import Store
     from patchset.target import locate
 
@@ -67,7 +74,8 @@ def status(arguments: argparse.Namespace, terminal: Terminal) -> int:
     store = Store(target.state)
     lock.refuse_if_held(store.lock)
     report = assess.assess(patch_set, target, store)
-    summary.assessed(report, target, patch_set, terminal)
+    tested = {device: gate.passed(patch_set.name, gate.subject(report.digest, device)) for device in ("cpu", "npu")}
+    summary.assessed(report, target, patch_set, {device: tier for device, tier in tested.items() if tier}, terminal)
     return 0 if report.clean else 1
 
 
@@ -81,8 +89,32 @@ def revert(arguments: argparse.Namespace, terminal: Terminal) -> int:
         upstream=arguments.upstream,
         offline=arguments.offline,
         terminal=terminal,
+        dry_run=arguments.dry_run,
     )
     summary.reverted(outcome, terminal)
+    return 0
+
+
+def sets(arguments: argparse.Namespace, terminal: Terminal) -> int:
+    """`patchset sets`."""
+    from patchset import paths
+
+    found = [load_set(name) for name in ([arguments.name] if arguments.name else paths.sets())]
+    for one in found:
+        terminal.note(
+            one.name if arguments.name else f"{one.name}: vLLM {one.vllm.version}, vllm-ascend {one.ascend.version}"
+        )
+    listed = [{"set": one.name, "vllm": one.vllm.version, "vllm_ascend": one.ascend.version} for one in found]
+    terminal.document({"command": "sets", "sets": listed})
+    return 0
+
+
+def unsaved(_: argparse.Namespace, terminal: Terminal) -> int:
+    """`patchset unsaved`."""
+    from patchset import unsaved
+
+    unsaved.refuse()
+    terminal.document({"command": "unsaved", "found": []})
     return 0
 
 

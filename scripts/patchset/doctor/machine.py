@@ -25,9 +25,11 @@ if TYPE_CHECKING:
 
 TOOL_PYTHON = ">=3.11"
 GIT = ">=2.29"
-# Measured on set v0.10.1.1: a patched and a pristine tree; the runtime with torch and vLLM, and uv's cache of both.
+# Measured on set v0.10.1.1, x86_64: a patched and a pristine tree; the runtime in build/, which shares its files with
+# uv's cache where both lie on one disk, and what the runtime downloads.
 TREES_BYTES = 100_000_000
-RUNTIME_BYTES = 12_000_000_000
+RUNTIME_BYTES = 5_900_000_000
+RUNTIME_DOWNLOADS_BYTES = 3_200_000_000
 
 
 def look(patch_set: PatchSet, *, offline: bool) -> Iterator[Finding]:
@@ -41,6 +43,7 @@ def look(patch_set: PatchSet, *, offline: bool) -> Iterator[Finding]:
     yield git()
     yield smoke_python()
     yield disk(paths.build_dir(patch_set.name))
+    yield smoke_runtime()
     yield download_cache(patch_set)
     if not offline:
         yield package_index(patch_set.ascend.sdist)
@@ -81,6 +84,18 @@ def disk(build: Path) -> Finding:
             advice = f"free {(size - free) / 1e9:.1f} GB more" + (", or use SMOKE=0" if need != "apply" else "")
             return Finding("disk", Verdict.LACKS, found, need, advice)
     return Finding("disk", Verdict.OK, found, "everything")
+
+
+def smoke_runtime() -> Finding:
+    """What the runtime of the smoke tests takes on disk, or will."""
+    folder, need = paths.repo_root() / "build" / "runtime", "smoke, defects, upstream-tests, bench"
+    if not (folder / "venv").is_dir():
+        room, downloads = RUNTIME_BYTES / 1e9, RUNTIME_DOWNLOADS_BYTES / 1e9
+        found = f"not made: {room:.1f} GB in build/ and {downloads:.1f} GB of downloads"
+        advice = "2.0 and 0.6 GB where pip's index or find-links has torch without CUDA (requirements/torch-cpu.txt)"
+        return Finding("smoke runtime", Verdict.ABSENT, found, need, advice)
+    size = sum(file.lstat().st_size for file in folder.rglob("*") if not file.is_dir())
+    return Finding("smoke runtime", Verdict.OK, f"{size / 1e9:.1f} GB in {folder}", need)
 
 
 def download_cache(patch_set: PatchSet) -> Finding:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table of defects that `make defects` left in build/<set>/, if it was run."""
+"""The table of defects: of the set's evidence, or else what `make defects` left in build/<set>/."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from patchset import defects, paths, smoke
+from patchset import defects, evidence, paths, smoke
 from patchset.defects import Defect, Evidence
 from patchset.errors import UsageError
 
@@ -37,12 +37,14 @@ class Proof:
 
 
 def load(plan: Plan) -> Proof:
-    """Reads build/<set>/defects.json.
+    """Reads patches/<set>/evidence.json or, where that is of another tree or of other tests, build/<set>/defects.json.
 
     Raises:
-        UsageError: the file is not what `make defects` writes.
+        UsageError: a file is not what `make evidence` or `make defects` writes.
     """
     name = plan.patch_set.name
+    if plan.tree == plan.patch_set.tree and (cases := evidence.cases(plan.patch_set)):
+        return Proof(defects.of_cases(plan.patch_set, cases, evidence.NAME).rows, "")
     file = paths.build_dir(name) / "defects.json"
     command = f"make defects VERSION={name}"
     if not file.is_file():

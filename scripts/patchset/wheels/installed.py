@@ -10,6 +10,7 @@ from patchset import fingerprint, plan
 from patchset.errors import PinMismatch, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from patchset.setfile import PatchSet
@@ -51,8 +52,13 @@ def alone(patch_set: PatchSet, folder: Path, place: Path) -> Path:
 
     The environment that it was installed into may have its own torch and vLLM; the smoke tests bring theirs.
     """
+    return linked(place, (folder / patch_set.package, *folder.glob(f"{patch_set.package}-*.dist-info")))
+
+
+def linked(place: Path, entries: Iterable[Path]) -> Path:
+    """``place``, made anew with a link to each entry."""
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
-    for entry in (folder / patch_set.package, *folder.glob(f"{patch_set.package}-*.dist-info")):
+    for entry in entries:
         (place / entry.name).symlink_to(entry)
     return place

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which trees have passed the smoke tests: build/<set>/passed.json.
+
+A pass belongs to what was tested, by what and where, not to the run: with another digest of tree or tests, on
+another device or after a failure, the tests are due again.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from patchset import manifest, paths
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_KEPT = 20
+
+
+class Tier(Enum):
+    """How much of the smoke tests is run."""
+
+    QUICK = "quick"
+    WHOLE = "whole"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a run of the smoke tests is about.
+
+    Attributes:
+        tree: digest of the patched tree.
+        tests: digest of the tests and the stand-in.
+        device: cpu for the stand-in, or npu.
+    """
+
+    tree: str
+    tests: str
+    device: str
+
+
+def subject(tree: str, device: str) -> Subject:
+    """The subject of a run of today's tests on a tree."""
+    return Subject(tree, tests_digest(), device)
+
+
+def tests_digest() -> str:
+    """Digest of tests/smoke and tests/standin, bytecode and caches left out."""
+    root = paths.repo_root() / "tests"
+    files = [
+        f"{part}/{path}"
+        for part in ("smoke", "standin")
+        for path in manifest.walk(root / part, skip=("__pycache__", ".pytest_cache"))
+        if not path.endswith(".pyc")
+    ]
+    return manifest.digest(manifest.measure(root, files))
+
+
+def passed(set_name: str, asked: Subject) -> Tier | None:
+    """The larger tier that a subject has passed; None where it has passed none since it last failed one."""
+    tiers = {tier for about, tier in _load(set_name) if about == asked}
+    return Tier.WHOLE if Tier.WHOLE in tiers else Tier.QUICK if tiers else None
+
+
+def note(set_name: str, about: Subject, tier: Tier, *, ok: bool) -> None:
+    """Writes down that a subject has passed a tier; one that fails has passed none any more."""
+    known = [row for row in _load(set_name) if row[0] != about or (ok and row[1] is not tier)]
+    rows = [*known, *([(about, tier)] if ok else [])]
+    file = _file(set_name)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(".partial")
+    document = [asdict(of) | {"tier": passed_tier.value} for of, passed_tier in rows[-_KEPT:]]
+    partial.write_text(json.dumps(document, indent=2) + "\n")
+    partial.replace(file)
+
+
+def _file(set_name: str) -> Path:
+    return paths.build_dir(set_name) / "passed.json"
+
+
+def _load(set_name: str) -> list[tuple[Subject, Tier]]:
+    """What is written down; nothing where the file is not there or not ours: the tests are due then."""
+    try:
+        rows = json.loads(_file(set_name).read_bytes())
+        return [(Subject(row["tree"], row["tests"], row["device"]), Tier(row["tier"])) for row in rows]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
