@@ -41,7 +41,7 @@ READY := .venv/.ready
 DEV := .venv/.dev
 
 SETS := $(notdir $(patsubst %/,%,$(dir $(wildcard patches/*/set.toml))))
-# The set on which what all sets have alike is tested (patchset.prove.SETS).
+# The set on which what all sets have alike is tested (patchset.smoke.SHARED_ON, patchset.prove.SETS).
 PROVEN := v0.10.1.1
 
 # A variable counts as set unless it is empty, 0, no or false.
@@ -53,6 +53,8 @@ sign := $(if $(SIGN),--sign '$(SIGN)')
 source := $(if $(UPSTREAM),--upstream '$(UPSTREAM)') $(offline)
 dry_run := $(if $(call on,$(DRY_RUN)),--dry-run)
 smoke := $(if $(call on,$(SMOKE)),,--no-smoke)
+# The set's own name, where VERSION is one of its versions.
+set = $(if $(wildcard patches/$(VERSION)/set.toml),$(VERSION),$(or $(shell $(PATCHSET) sets $(VERSION)),unknown))
 
 .PHONY: help
 help: ## list the targets
@@ -60,46 +62,56 @@ help: ## list the targets
 	@sed -nE -e 's/^##@ //p' -e 's/^([a-z-]+):[^#]*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 	@echo; sed -nE 's/^#:(.*)/ \1/p' $(MAKEFILE_LIST)
 
-# Variables:
-#: VERSION=v0.10.1.1  the patch set; a folder of patches/
-#: UPSTREAM=path      take upstream from an sdist, a directory or a git checkout (apply), or a wheelhouse (wheels)
+# Variables, and the targets that take them; others refuse them.
+#: VERSION=v0.10.1.1  the set, by its name, its vLLM version or its vllm-ascend version (any but lint, test, matrix, trace, port, fuzz, crash, mutate, clean)
+#: UPSTREAM=path      take upstream from an sdist, a directory or a git checkout, or from a wheelhouse (apply, revert, wheels, fmt, export, review, record)
 #: TARGET=path        work in place on a checkout or a site-packages folder (apply, status, revert)
-#: OFFLINE=1          use the download cache alone
-#: SMOKE=0            leave the smoke tests out (apply)
-#: DRY_RUN=1          say what would change, and change nothing (apply, fmt, export, port)
-#: DEVICE=cpu|npu     where the smoke tests run
+#: OFFLINE=1          use the caches alone (any but status, verify, trace, stats, cluster-verify, cluster-smoke, clean)
+#: SMOKE=0            leave the smoke tests out; a tree that has not passed them is said, with exit 1 (apply)
+#: DRY_RUN=1          say what would change, and change nothing (apply, revert, fmt, export, port)
+#: DEVICE=cpu|npu     where the smoke tests run (apply, smoke)
+#: INSTALLED=dir      a virtual environment or site-packages folder with the patched wheel (smoke)
 #: LOCAL=dp.1         the wheels' local version label (wheels)
 #: SIGN=key           sign SHA256SUMS with this minisign secret key (wheels)
 #: KEY=key.pub        the public key that must have signed SHA256SUMS (verify)
-#: CASES=10000        how many cases (fuzz)
-#: PART=reader        mutate the patch reader alone, or the wheel writer: PART=writer (mutate)
-#: INSTALLED=dir      a virtual environment or site-packages folder with the patched wheel (smoke)
-#: FROM=source        build the patched tree instead of repacking the published wheels (wheels)
-#: FROM=set TO=set    the set to carry and the one to make (port)
+#: FROM=source        build the patched tree instead of repacking the published wheels (wheels, port)
+#: FROM=set           the set to carry (wheels, port)
+#: TO=set             the set to make, by its vLLM version (port)
 #: COMMIT=id          the full git commit of the release's tag, where it is known (port)
 #: STEP=continue|skip|abort  go on with a port that has stopped at a conflict (port)
 #: REVIEWED=1         upstream's changes to code that the overlay replaces have been read (port)
-#: AGAINST=version    one release of vllm-ascend, not every newer one (outlook)
+#: AGAINST=series     show what became of this one: a set, a set's folder, or a git ref; or one release (review, outlook)
 #: SCHEDULES=100000   how many random schedules the patched tree is checked with (prove)
 #: SEED=0             what they are drawn from (prove)
-#: AGAINST=series     show what became of this one: a set, a set's folder, or a git ref (review)
+#: CASES=10000        how many cases (fuzz)
+#: PART=reader        mutate the patch reader alone, or the wheel writer: PART=writer (mutate)
 #: TRACES='a b c'     the trace files of the ranks (trace)
 #: HTML=file          where the timeline goes (trace)
-#: JSON=1             print one JSON document
+#: JSON=1             print one JSON document (any but lint, test, test-set, test-unit, test-browser, test-overlay, test-cluster, test-wheels, format, fuzz, crash, mutate, coverage, screenshot, clean)
 #: PYTHON_ENV=python3 the Python that vLLM runs on (cluster-verify, cluster-smoke)
 #: ADDRESS=host:port  the head of the Ray cluster; by default the one of this machine (cluster-verify, cluster-smoke)
 #: DP=2               ranks over the cluster's devices (cluster-smoke)
+#: CHROMIUM=path      the browser of the tests (test, test-browser, screenshot)
+#: PYTHON=python3     what .venv is made with (any)
+
+# What was given on make's own command line, held against the list above; a make that another calls is not asked again.
+takes = $(shell sed -nE 's/^\#: $(1)=.*\((any but |any|)([a-z, -]*)\)$$/\1 \2/p' Makefile | tr -d ,)
+unfit = $(if $(filter any,$(2)),$(if $(filter but,$(2)),$(filter $(2),$(MAKECMDGOALS))),$(if $(filter $(2),$(MAKECMDGOALS)),,$(MAKECMDGOALS)))
+check = $(if $(2),$(if $(call unfit,$(1),$(2)),$(error $(1) is not for `make $(MAKECMDGOALS)`; next: `make help` says which targets take it)),$(error no variable $(1); next: `make help` lists them))
+ifeq ($(MAKELEVEL),0)
+$(foreach v,$(.VARIABLES),$(if $(findstring command line,$(origin $(v))),$(call check,$(v),$(call takes,$(v)))))
+endif
 
 ##@ The patched tree
 .PHONY: apply status revert doctor
-apply: $(READY) ## patch vllm-ascend, check it and smoke-test it
+apply: $(READY) ## patch vllm-ascend, check it and run the quick smoke tests
 	@$(PATCHSET) apply $(VERSION) $(target) $(source) $(dry_run) $(smoke) --device $(DEVICE) $(json)
 
 status: $(READY) ## say whether the tree is pristine, applied, partial or modified
 	@$(PATCHSET) status $(VERSION) $(target) $(json)
 
 revert: $(READY) ## give upstream's exact bytes back
-	@$(PATCHSET) revert $(VERSION) $(target) $(source) $(json)
+	@$(PATCHSET) revert $(VERSION) $(target) $(source) $(dry_run) $(json)
 
 doctor: $(READY) ## say what this machine has and lacks, and what to do about it
 	@$(PATCHSET) doctor $(VERSION) $(offline) $(json)
@@ -110,18 +122,20 @@ wheels: $(READY) ## make patched wheels from the published ones, with an index, 
 	@$(PATCHSET) wheels $(VERSION) --local '$(LOCAL)' --from $(or $(FROM),wheels) $(source) $(sign) $(json)
 
 verify: $(READY) ## check dist/ as a cluster would: the signature, each file's digest, each wheel's files
-	@$(PATCHSET) verify --dist dist/$(VERSION) --set $(VERSION) $(if $(KEY),--key '$(KEY)') $(json)
+	@$(PATCHSET) verify --dist dist/$(set) --set $(set) $(if $(KEY),--key '$(KEY)') $(json)
 
 ##@ Proof
-.PHONY: smoke defects matrix prove upstream-tests trace runtime
-smoke: $(READY) ## run the smoke tests on the patched tree
+.PHONY: smoke evidence defects matrix prove upstream-tests trace runtime
+smoke: $(READY) ## run all smoke tests on the patched tree
 	@$(PATCHSET) smoke $(VERSION) --device $(DEVICE) $(if $(INSTALLED),--installed '$(INSTALLED)') $(offline) $(json)
+
+evidence: $(READY) ## run all smoke tests of a set, and keep what each said in patches/<set>/evidence.json
+	@$(PATCHSET) evidence $(VERSION) $(offline) $(json)
 
 defects: $(READY) ## show each upstream defect on the pristine tree, and its absence from the patched one
 	@$(PATCHSET) defects $(VERSION) $(offline) $(json)
 
 matrix: $(READY) ## the tables of defects of all sets, side by side
-	@for set in $(SETS); do $(PATCHSET) apply $$set $(offline) --no-smoke >/dev/null || exit; done
 	@$(PATCHSET) matrix $(offline) $(json)
 
 prove: $(READY) ## check the ranks' decisions over random schedules, and that the checker finds known defects
@@ -173,10 +187,10 @@ record: $(READY) ## write the set's digests into its set.toml
 	@$(PATCHSET) record $(VERSION) $(source) $(json)
 
 screenshot: $(DEV) review ## photograph the review page for the README
-	$(BIN)/python tests/browser/screenshot.py build/$(VERSION)/review/index.html docs
+	$(BIN)/python tests/browser/screenshot.py build/$(set)/review/index.html docs
 
 ##@ Tests and checks
-.PHONY: test test-set lint format test-unit test-browser test-overlay test-cluster test-wheels coverage fuzz crash mutate bench bench-review clean
+.PHONY: test test-set lint format test-unit test-browser test-overlay test-cluster test-wheels coverage fuzz crash mutate bench bench-review clean clean-all
 test: lint test-browser ## all checks and tests, of every set, and how much of the tool they run
 	@$(measured); $(MAKE) --no-print-directory test-unit; \
 	  for set in $(SETS); do $(MAKE) --no-print-directory test-set VERSION=$$set; done
@@ -184,7 +198,7 @@ test: lint test-browser ## all checks and tests, of every set, and how much of t
 	@$(covered)
 
 test-set: test-overlay test-wheels ## the tests of one set
-	@$(PATCHSET) smoke $(VERSION) --device $(DEVICE) $(if $(filter $(VERSION),$(PROVEN)),,--own) $(offline)
+	@$(PATCHSET) evidence $(VERSION) --check $(offline)
 
 lint: $(DEV) ## ruff, mypy --strict, codespell; patches, series, overlay and pins
 	$(BIN)/ruff check .
@@ -209,13 +223,11 @@ test-browser: $(DEV) ## tests of the review page in Chromium; CHROMIUM=path name
 	$(BIN)/pytest tests/browser
 
 test-overlay: $(READY) ## tests of the overlay, the stand-in and the cluster checks, with torch, gloo and Ray
-	@$(PATCHSET) apply $(VERSION) $(source) --no-smoke
-	@$(PATCHSET) export $(VERSION) $(source) --check
 	@$(PATCHSET) overlay-tests $(VERSION) $(offline)
-	@$(if $(filter $(VERSION),$(PROVEN)),$(PATCHSET) prove $(VERSION) --schedules 2000 $(offline))
+	@$(PATCHSET) export $(VERSION) $(source) --check
+	@$(if $(filter $(set),$(PROVEN)),$(PATCHSET) prove $(VERSION) --schedules 2000 $(offline))
 
 test-cluster: $(READY) ## the same, with nodes and ranks that hang or die: some minutes more
-	@$(PATCHSET) apply $(VERSION) $(source) --no-smoke
 	@$(PATCHSET) overlay-tests $(VERSION) --slow $(offline)
 
 fuzz: $(DEV) ## random trees, edits and lies: this tool against git apply and GNU patch, CASES times each
@@ -237,7 +249,7 @@ mutate: $(DEV) ## change the patch reader and the wheel writer in small ways, on
 	@PYTHONPATH=tests $(BIN)/python -m mutation $(PART)
 
 test-wheels: $(DEV) ## the wheels: two builds alike, install, verify, a few smoke tests, uninstall; from source
-	$(BIN)/pytest tests/wheels --set $(VERSION)
+	$(BIN)/pytest tests/wheels --set $(set)
 
 bench: $(DEV) ## measure the patched tree against the pristine one, in the same run
 	@$(PATCHSET) bench $(VERSION) $(offline) $(json)
@@ -245,32 +257,21 @@ bench: $(DEV) ## measure the patched tree against the pristine one, in the same 
 bench-review: $(DEV) ## measure the review page with a diff of 2,000 lines in Chromium
 	@$(BIN)/python tests/benchmarks/review_page.py
 
-clean: ## remove build/, dist/ and .venv
+clean: ## remove build/, dist/ and .venv, unless there is work in them that is nowhere else
+	@if [ -e build ] || [ -e dist ]; then $(MAKE) --no-print-directory $(READY) && $(PATCHSET) unsaved; fi
 	rm -rf build dist .venv
 
-# uv asks the index that pip is configured with.
-UV = export UV_SYSTEM_CERTS=1 VIRTUAL_ENV="$$PWD/.venv"; \
-	index="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(BIN)/python -m pip config get global.index-url 2>/dev/null || true)}}"; \
-	if [ -n "$$index" ]; then export UV_DEFAULT_INDEX="$$index"; fi; \
-	$(BIN)/uv --quiet
+clean-all: ## the same, whatever is lost
+	rm -rf build dist .venv
 
-# .venv: pip brings uv, uv the rest; both check hashes.
+# .venv, compared by content: see scripts/bootstrap.py.
 $(READY): requirements/bootstrap.txt requirements/tool.txt pyproject.toml
 	@{ \
 	for program in git $(PYTHON); do command -v $$program >/dev/null || { echo "error: $$program is needed and not on PATH" >&2; exit 2; }; done; \
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) -V 2>&1)" >&2; echo "next: make PYTHON=python3.11 ..." >&2; exit 2; }; \
-	$(PYTHON) -m venv --clear .venv || { echo "error: $(PYTHON) cannot make a virtual environment" >&2; echo "next: install its venv module (Debian: apt-get install python3-venv)" >&2; exit 2; }; \
-	echo '* installing the tool into .venv'; \
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.txt; \
-	$(UV) pip install --require-hashes -r requirements/tool.txt; \
-	$(UV) pip install --no-deps --no-build-isolation --editable .; \
-	touch $@; \
-	} >&2
+	$(PYTHON) scripts/bootstrap.py tool $(offline); \
+	}
 
 $(DEV): $(READY) requirements/dev.txt
-	@{ \
-	echo '* installing the tools of tests and checks into .venv'; \
-	$(UV) pip install --require-hashes -r requirements/dev.txt; \
-	touch $@; \
-	} >&2
+	@$(PYTHON) scripts/bootstrap.py dev $(offline)

@@ -163,7 +163,8 @@ def _replace(target: Target, store: Store, path: str, row: FileState) -> None:
     else:
         owner = target.root.stat()
         disk.make_folder(file.parent, owner)
-        disk.write(file, data, mode=0o755 if row.executable else 0o644, owner=owner)
+        allowed = file.parent.stat().st_mode & (0o777 if row.executable else 0o666)
+        disk.write(file, data, mode=allowed, owner=owner)
 
 
 def _read_back(target: Target, journal: Journal) -> None:

@@ -66,13 +66,20 @@ def remove(path: Path) -> None:
 
 
 def make_folder(path: Path, owner: os.stat_result | None = None) -> None:
-    """Makes a folder, and those above it, that may be there already."""
+    """Makes a folder, and those above it, that may be there already.
+
+    Args:
+        path: the folder.
+        owner: whose it becomes where it is part of somebody's installation. Each folder then gets the mode of the one
+            that it lies in, whatever the umask, so that whoever reads there reads here.
+    """
     if path.is_dir():
         return
     make_folder(path.parent, owner)
     step(f"make folder {path.name}")
     path.mkdir(exist_ok=True)
     if owner:
+        path.chmod(path.parent.stat().st_mode & 0o7777)
         with suppress(PermissionError):
             os.chown(path, owner.st_uid, owner.st_gid)
 

@@ -58,7 +58,10 @@ class Menu:
         """A command that works on a set."""
         sub = self.bare(name, summary, handler)
         sub.add_argument(
-            "set", metavar="SET", nargs="?" if optional_set else None, help="a folder of patches/: v0.10.1.1"
+            "set",
+            metavar="SET",
+            nargs="?" if optional_set else None,
+            help="a set's name, vLLM version or vllm-ascend version: v0.10.1.1, 0.10.1rc1",
         )
         return sub
 

@@ -6,10 +6,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from patchset import change, distinfo
+from patchset import change, distinfo, lock
 from patchset.apply import refuse_modified
-from patchset.assess import State, assess
-from patchset.errors import PinMismatch
+from patchset.assess import Found, State, assess
+from patchset.errors import PinMismatch, UsageError
 from patchset.source import Source
 from patchset.state import Store
 from patchset.target import Target, locate
@@ -29,8 +29,8 @@ class Outcome:
 
     Attributes:
         target: what it worked on.
-        result: reverted, or unchanged (there was nothing to take back).
-        changed: the files that were given back or removed.
+        result: reverted, unchanged (there was nothing to take back), or would revert (a dry run).
+        changed: the files that were, or would be, given back or removed.
         tree: digest of upstream's files in the target.
     """
 
@@ -41,7 +41,13 @@ class Outcome:
 
 
 def run(
-    patch_set: PatchSet, *, folder: Path | None, upstream: Path | None, offline: bool, terminal: Terminal
+    patch_set: PatchSet,
+    *,
+    folder: Path | None,
+    upstream: Path | None,
+    offline: bool,
+    terminal: Terminal,
+    dry_run: bool = False,
 ) -> Outcome:
     """Takes a set back from the build tree, or from `folder`.
 
@@ -54,6 +60,8 @@ def run(
     store = Store(target.state)
     if not target.root.is_dir():
         return Outcome(target, "unchanged", (), "")
+    if dry_run:
+        return _forecast(patch_set, target, store, folder)
     with change.session(target, store):
         if done := change.recover(target, store, "revert"):
             terminal.step(done)
@@ -68,6 +76,19 @@ def run(
             report = assess(patch_set, target, store)
         _prove(report, target)
         return Outcome(target, "reverted" if desired else "unchanged", tuple(sorted(desired)), report.digest)
+
+
+def _forecast(patch_set: PatchSet, target: Target, store: Store, folder: Path | None) -> Outcome:
+    """What a revert would do, from what lies there alone."""
+    lock.refuse_if_held(store.lock)
+    if store.journal():
+        raise UsageError("a run was cut off here; a dry run cannot tell what is found after it", hint="patchset status")
+    report = assess(patch_set, target, store)
+    refuse_modified(report, target, folder)
+    if report.state is State.PRISTINE:
+        return Outcome(target, "unchanged", (), report.digest)
+    changed = [path for path, found in report.files.items() if found is not Found.UPSTREAM]
+    return Outcome(target, "would revert", tuple(sorted({*changed, *([target.record] if target.record else [])})), "")
 
 
 def _desired(

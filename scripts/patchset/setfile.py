@@ -170,15 +170,28 @@ def read_toml(file: Path, text: str) -> Table:
         raise UsageError(f"{file}: {error}") from error
 
 
-def load_set(name: str) -> PatchSet:
-    """Reads patches/<name>/set.toml.
+def load_set(asked: str) -> PatchSet:
+    """Reads a set's set.toml.
+
+    Args:
+        asked: the set's name, its vLLM version or its vllm-ascend version, with a v or without.
 
     Raises:
-        UsageError: no such set, or the file is malformed; the message names the file and the key.
+        UsageError: no such set, or more than one, or the file is malformed; the message names the file and the key.
     """
-    known = paths.sets()
-    if name not in known:
-        raise UsageError(f"no patch set {name!r}", hint=f"known sets: {', '.join(known) or 'none'}")
+    if asked in paths.sets():
+        return _read(asked)
+    sets = [_read(name) for name in paths.sets()]
+    plain = asked.removeprefix("v")
+    found = [one for one in sets if plain == one.vllm.version] or [one for one in sets if plain == one.ascend.version]
+    if len(found) == 1:
+        return found[0]
+    listed = [f"{one.name} (vLLM {one.vllm.version}, vllm-ascend {one.ascend.version})" for one in found or sets]
+    what = f"{asked!r} is of more than one set" if found else f"no patch set {asked!r}"
+    raise UsageError(what, hint=f"name one of: {', '.join(listed)}" if listed else "there are no sets in patches/")
+
+
+def _read(name: str) -> PatchSet:
     folder = paths.set_dir(name)
     file = folder / "set.toml"
     try:

@@ -129,7 +129,7 @@ def test_what_cannot_be_reviewed_is_named_and_nothing_is_written(
 
 def test_an_unknown_set(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     assert world.run("review", "v0.0.1") == 2
-    assert "known sets: v9.9.9" in capsys.readouterr().err
+    assert "name one of: v9.9.9 (vLLM 9.9.9" in capsys.readouterr().err
 
 
 def test_the_wheel_of_the_tool_has_the_templates(tmp_path: Path) -> None:

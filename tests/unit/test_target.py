@@ -314,3 +314,42 @@ def test_record_rows(record: str, changes: dict[str, bytes | None], expected: li
 def test_a_record_that_is_not_utf8_is_refused() -> None:
     with pytest.raises(UsageError, match="RECORD: not UTF-8"):
         distinfo.update(b"\xff,,\n", {}, "RECORD")
+
+
+def test_whoever_reads_the_package_reads_what_is_added(world: World, tmp_path: Path) -> None:
+    """A umask of 077 is the administrator's, the service that imports the package another user."""
+    site = world.site_packages(tmp_path / "site")
+    (site / PACKAGE).chmod(0o755)
+    before = os.umask(0o077)
+    try:
+        assert world.run("apply", SET, "--no-smoke", "--offline", "--target", str(site)) == 0
+    finally:
+        os.umask(before)
+    added = site / PACKAGE / "data_parallel"
+    assert added.stat().st_mode & 0o777 == 0o755
+    assert (added / "plan.py").stat().st_mode & 0o777 == 0o644
+    assert world.run("revert", SET, "--offline", "--target", str(site)) == 0
+    (site / PACKAGE).chmod(0o750)
+    assert world.run("apply", SET, "--no-smoke", "--offline", "--target", str(site)) == 0
+    assert (added.stat().st_mode & 0o777, (added / "plan.py").stat().st_mode & 0o777) == (0o750, 0o640)
+
+
+@pytest.mark.parametrize("kind", ["build", "checkout", "site-packages"])
+def test_a_dry_run_of_revert_changes_nothing(
+    world: World, tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = {"checkout": world.checkout, "site-packages": world.site_packages}.get(kind, lambda _: world.tree)(
+        tmp_path / "target"
+    )
+    words = [] if kind == "build" else ["--target", str(folder)]
+    assert world.run("apply", SET, "--no-smoke", "--offline", *words) == 0
+    before = read_tree(folder)
+    capsys.readouterr()
+    assert world.run("revert", SET, "--dry-run", "--offline", *words, "--json") == 0
+    forecast = json.loads(capsys.readouterr().out)
+    assert forecast["result"] == "would revert"
+    assert read_tree(folder) == before
+    assert world.run("revert", SET, "--offline", *words, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["changed"] == forecast["changed"]
+    assert world.run("revert", SET, "--dry-run", "--offline", *words, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["result"] == "unchanged"

@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from packaging.version import InvalidVersion, Version
 
 from patchset.errors import UsageError
 
 if TYPE_CHECKING:
-    import argparse
-
     from patchset.menu import Menu
     from patchset.terminal import Terminal
 
@@ -19,7 +20,9 @@ def add(menu: Menu) -> None:
     """Adds these commands."""
     one = menu.bare("port", "carry a set to another upstream release; stops at conflicts, writes the set whole", port)
     one.add_argument("--from", dest="old", metavar="SET", help="the set to carry")
-    one.add_argument("--to", dest="new", metavar="SET", help="the set to make: v and a vLLM version")
+    one.add_argument(
+        "--to", dest="new", metavar="SET", type=_name_of_set, help="the set to make, by its vLLM version: v0.10.2"
+    )
     one.add_argument(
         "--ascend", metavar="VERSION", default="", help="vllm-ascend's release (default: by vLLM's version)"
     )
@@ -42,14 +45,23 @@ def add(menu: Menu) -> None:
     menu.offline(one)
 
 
+def _name_of_set(text: str) -> str:
+    """The type of a set's name, which may lack its v."""
+    try:
+        return f"v{Version(text.removeprefix('v'))}"
+    except InvalidVersion as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no vLLM version") from error
+
+
 def port(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """`patchset port`."""
-    from patchset.port import progress, report, work
+    from patchset.port import progress, release, report, work
 
     if arguments.step:
         return _next_step(arguments, terminal)
     if not arguments.old or not arguments.new:
         raise UsageError("port needs --from SET and --to SET, or one of --continue, --skip, --abort")
+    release.check_commit(arguments.commit)
     with progress.hold(arguments.new):
         found = work.start(
             arguments.old,

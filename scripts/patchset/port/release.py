@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from packaging.utils import parse_wheel_filename
@@ -42,6 +43,12 @@ def find(project: str, version: str, *, commit: str = "") -> Release:
         wheels=tuple(_artifact(project, row) for row in wheels),
         released=sdist.uploaded,
     )
+
+
+def check_commit(commit: str) -> None:
+    """Raises UsageError where a commit is given and is no full id."""
+    if commit and not re.fullmatch(r"[0-9a-f]{40}", commit):
+        raise UsageError(f"{commit!r} is no git commit of 40 hex digits", hint="leave COMMIT out where it is not known")
 
 
 def newest_first(files: Iterable[Listed]) -> list[Version]:

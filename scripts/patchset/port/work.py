@@ -71,7 +71,7 @@ def start(old_name: str, name: str, *, ascend: str, commit: str, terminal: Termi
     place = folder(name)
     (place / "report.json").write_text(json.dumps(found.report.as_dict(), indent=2) + "\n", encoding="utf-8")
     (place / "report.html").write_text(report.page(found.report), encoding="utf-8")
-    Port(old_name, name, _series(found.plan), text, tuple(found.shop.renames.items())).save()
+    Port(old.name, name, _series(found.plan), text, tuple(found.shop.renames.items())).save()
     return found.report
 
 

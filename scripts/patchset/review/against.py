@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,8 +60,9 @@ def opened(asked: str, patch_set: PatchSet, source: Source, terminal: Terminal, 
 
 
 def _find(asked: str, patch_set: PatchSet, scratch: Path) -> tuple[str, PatchSet]:
-    if asked in paths.sets():
-        return f"set {asked}", setfile.load_set(asked)
+    with suppress(UsageError):
+        found = setfile.load_set(asked)
+        return f"set {found.name}", found
     folder = Path(asked).expanduser()
     if (folder / "set.toml").is_file():
         folder = folder.resolve()

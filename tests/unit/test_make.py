@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""make: which variables it takes, how .venv comes about, and what clean may remove."""
+
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+from conftest import SET, World
+
+from patchset import unsaved
+from patchset.errors import TargetModified
+from patchset.terminal import Terminal
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# In the place of uv: writes down how it was called, and fails on demand.
+UV = """#!/bin/sh
+echo "$*" >> "$UV_CALLS"
+[ -e "$UV_CALLS.fails" ] && { echo "no route to the index"; exit 1; }
+exit 0
+"""
+
+
+def make(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(["make", *words], cwd=folder, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["status", "VERSON=v1"], "no variable VERSON; next: `make help` lists them"),
+        (["apply", "TRAGET=/x"], "no variable TRAGET"),
+        (["apply", "DRYRUN=1"], "no variable DRYRUN"),
+        (["clean", "DRY_RUN=1"], "DRY_RUN is not for `make clean`"),
+        (["wheels", "DRY_RUN=1"], "DRY_RUN is not for `make wheels`"),
+        (["record", "DRY_RUN=1"], "DRY_RUN is not for `make record`"),
+        (["wheels", "TARGET=/x"], "TARGET is not for `make wheels`"),
+        (["lint", "VERSION=v1"], "VERSION is not for `make lint`"),
+        (["status", "OFFLINE=1"], "OFFLINE is not for `make status`"),
+    ],
+)
+def test_a_variable_that_would_be_ignored_is_refused(words: list[str], said: str) -> None:
+    done = make(ROOT, "-n", *words)
+    assert done.returncode == 2 and said in done.stderr
+    assert "rm" not in done.stdout and "patchset" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [
+            "apply",
+            "VERSION=v1",
+            "TARGET=/x",
+            "UPSTREAM=/y",
+            "OFFLINE=1",
+            "DRY_RUN=1",
+            "SMOKE=0",
+            "DEVICE=npu",
+            "JSON=1",
+        ],
+        ["revert", "DRY_RUN=1"],
+        ["port", "FROM=v1", "TO=v2", "COMMIT=a", "STEP=skip", "REVIEWED=1"],
+        ["wheels", "FROM=source", "SIGN=key", "LOCAL=dp.2"],
+        ["test", "OFFLINE=1", "PYTHON=python3"],
+        ["help", "VERSION=v1"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_variable_of_the_target_is_taken(words: list[str]) -> None:
+    done = make(ROOT, "-n", "-o", ".venv/.ready", "-o", ".venv/.dev", *words)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_environment_is_not_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TARGET", "/x")
+    assert make(ROOT, "-n", "-o", ".venv/.ready", "stats").returncode == 0
+
+
+def test_each_target_that_the_list_names_is_there() -> None:
+    text = (ROOT / "Makefile").read_text()
+    targets = {
+        line.partition(":")[0] for line in text.splitlines() if "##" in line and not line.startswith(("#", "\t"))
+    }
+    for line in text.splitlines():
+        if line.startswith("#: "):
+            named = line[line.rindex("(") + 1 : line.rindex(")")].removeprefix("any").removeprefix(" but ")
+            assert {name for name in named.split(", ") if name} <= targets, line
+
+
+class Checkout:
+    """A folder in which `bootstrap.py` works, with a .venv whose uv is not one."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.venv = root, root / ".venv"
+        (root / "scripts").mkdir(parents=True)
+        (root / "scripts" / "bootstrap.py").write_bytes((ROOT / "scripts" / "bootstrap.py").read_bytes())
+        (root / "pyproject.toml").write_text('[build-system]\nrequires = []\n[project]\nname = "x"\nversion = "1"\n')
+        (root / "requirements").mkdir()
+        for name in ("bootstrap.txt", "tool.txt", "dev.txt"):
+            (root / "requirements" / name).write_text("")
+        venv.create(self.venv, with_pip=True)
+        (self.venv / "bin" / "uv").write_text(UV)
+        (self.venv / "bin" / "uv").chmod(0o755)
+        (self.venv / "bin" / "patchset").write_text("")
+
+    def start(self, *words: str) -> "subprocess.Popen[str]":
+        command = [sys.executable, str(self.root / "scripts" / "bootstrap.py"), *words]
+        environ = os.environ | {"UV_CALLS": str(self.root / "calls"), "PIP_NO_INDEX": "1"}
+        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environ)
+
+    def run(self, *words: str) -> tuple[int, str]:
+        process = self.start(*words)
+        said = process.communicate()[1]
+        return process.returncode, said
+
+    def calls(self) -> list[str]:
+        """How uv was called since the last time."""
+        file = self.root / "calls"
+        found = file.read_text().splitlines() if file.is_file() else []
+        file.unlink(missing_ok=True)
+        return found
+
+
+@pytest.fixture(scope="module")
+def prototype(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    return Checkout(tmp_path_factory.mktemp("checkout") / "repo")
+
+
+@pytest.fixture
+def checkout(prototype: Checkout) -> Checkout:
+    """As after a first run."""
+    (prototype.root / "requirements" / "tool.txt").write_text("")
+    (prototype.root / "calls.fails").unlink(missing_ok=True)
+    (prototype.venv / ".ready").unlink(missing_ok=True)
+    assert prototype.run("tool")[0] == 0
+    prototype.calls()
+    return prototype
+
+
+def test_a_touched_file_costs_nothing(checkout: Checkout) -> None:
+    """A change to the settings of tools in pyproject.toml neither, and the stamp is newer than the file afterwards."""
+    project = checkout.root / "pyproject.toml"
+    project.write_text(project.read_text() + "[tool.x]\ny = 1\n")
+    os.utime(checkout.venv / ".ready", (0, 0))
+    assert checkout.run("tool")[0] == 0
+    assert checkout.calls() == []
+    assert (checkout.venv / ".ready").stat().st_mtime > project.stat().st_mtime - 1
+
+
+def test_another_lock_is_installed(checkout: Checkout) -> None:
+    (checkout.root / "requirements" / "tool.txt").write_text("# other\n")
+    assert checkout.run("tool")[0] == 0
+    assert len(checkout.calls()) == 2
+    assert checkout.run("dev", "--offline")[0] == 0
+    (only,) = checkout.calls()
+    assert only.startswith("--quiet --offline pip install --require-hashes") and only.endswith("dev.txt")
+
+
+def test_without_a_network_the_tool_stays(checkout: Checkout) -> None:
+    (checkout.root / "requirements" / "tool.txt").write_text("# other\n")
+    (checkout.root / "calls.fails").write_text("")
+    files = sorted(checkout.venv.rglob("*"))
+    code, said = checkout.run("tool")
+    assert code == 6
+    assert "no route to the index" in said and "PIP_FIND_LINKS=DIR" in said and "bin/patchset still runs" in said
+    assert sorted(checkout.venv.rglob("*")) == files
+    (checkout.root / "calls.fails").unlink()
+    assert checkout.run("tool")[0] == 0  # taken up again
+
+
+def test_two_first_runs_at_once(checkout: Checkout) -> None:
+    (checkout.venv / ".ready").unlink()
+    runs = [checkout.start("tool") for _ in range(2)]
+    said = [run.communicate()[1] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], said
+    assert len(checkout.calls()) == 2  # the tool's packages and the tool itself, once
+
+
+def test_clean_keeps_work(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    assert world.run("unsaved") == 0
+    assert world.run("apply", SET, "--no-smoke", "--offline") == 0
+    assert world.run("unsaved") == 0
+    (world.tree / "tiny_ascend" / "comm.py").write_text("mine = True\n")
+    dist = world.root / "dist" / SET
+    dist.mkdir(parents=True)
+    (dist / "SHA256SUMS.minisig").write_text("")
+    port = world.root / "build" / "port" / "v9.9.10"
+    port.mkdir(parents=True)
+    (port / "port.json").write_text("{}")
+    assert world.run("unsaved") == 4
+    said = capsys.readouterr().err
+    assert "files changed by hand" in said and "a port is under way" in said and "signed wheels" in said
+    assert "make clean-all" in said
+    with pytest.raises(TargetModified):
+        unsaved.refuse()
+    assert Terminal() is not None
+
+
+def test_clean_keeps_commits(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    assert world.run("apply", SET, "--no-smoke", "--offline") == 0
+    (world.tree / "tiny_ascend" / "comm.py").write_text("mine = True\n")
+    commit = ["git", "-c", "user.name=t", "-c", "user.email=t@example.invalid", "commit", "-qam", "Mine"]
+    subprocess.run(commit, cwd=world.tree, check=True)
+    assert world.run("unsaved") == 4
+    assert "a commit is not in patches/; keep them with patchset export" in capsys.readouterr().err
