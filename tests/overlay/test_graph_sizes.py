@@ -16,6 +16,7 @@ limits = st.builds(
     max_num_batched_tokens=st.integers(1, 2048),
     multiple_of=st.sampled_from([1, 2, 3, 4, 8, 16]),
     mc2_capacity=st.sampled_from([None, 256, 512]),
+    pads_requests=st.booleans(),
 )
 
 
@@ -31,7 +32,7 @@ def test_sizes_cover_every_decode_batch_within_the_buffers_or_are_refused(
     assert sizes == sorted(set(sizes))
     assert all(size > 0 and size % limit.multiple_of == 0 and size % limit.tokens_per_req == 0 for size in sizes)
     assert sizes[-1] <= limit.max_num_batched_tokens
-    assert sizes[-1] <= limit.max_num_seqs * limit.tokens_per_req
+    assert limit.pads_requests or sizes[-1] <= limit.max_num_seqs * limit.tokens_per_req
     assert sizes[-1] >= limit.largest_batch
     assert limit.mc2_capacity is None or sizes[-1] <= limit.mc2_capacity
 
@@ -57,6 +58,13 @@ def test_settings_that_divide_evenly_are_never_refused(limit: DecodeLimits) -> N
 def test_a_refusal_names_the_option_to_change(limit: DecodeLimits, change: str) -> None:
     with pytest.raises(ValueError, match=change):
         decode_graph_sizes([], limit)
+
+
+def test_a_graph_of_more_requests_stays_where_the_release_pads_them() -> None:
+    """Four requests of one token, over eight tensor-parallel ranks: upstream serves them on an A3 since #2719."""
+    assert decode_graph_sizes([], DecodeLimits(4, 1, 1024, multiple_of=8, pads_requests=True)) == [8]
+    with pytest.raises(ValueError, match="set max_num_seqs to 8"):
+        decode_graph_sizes([], DecodeLimits(4, 1, 1024, multiple_of=8))
 
 
 def test_requested_sizes_are_kept_and_the_largest_batch_is_added() -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from vllm import forward_context
 
+from vllm_ascend.data_parallel import layer_state
 from vllm_ascend.data_parallel.layer_state import released, releases_comm_tensors
 
 
@@ -23,6 +24,10 @@ class Holder:
         self.topk_ids: torch.Tensor | None = None
         self.splits: list[int] | None = None
         self.token_dispatcher: Holder | None = None
+
+    def hold(self, kept: torch.Tensor, parts: list[torch.Tensor]) -> None:
+        """As upstream's do, on attributes that ``__init__`` does not know."""
+        self.topk_ids, self.split_hidden_states, self.splits = kept, tuple(parts), [1, 2]
 
 
 class Layer:
@@ -39,7 +44,7 @@ class Layer:
         for owner in (self.allgathercommimpl, self.allgathercommimpl.token_dispatcher, self.dispatcher):
             kept, parts = x + 1, [x + 2, x + 3]
             self.seen += [weakref.ref(one) for one in (kept, *parts)]
-            owner.topk_ids, owner.split_hidden_states, owner.splits = kept, tuple(parts), [1, 2]
+            owner.hold(kept, parts)
         if fail:
             raise ArithmeticError
         return x
@@ -71,6 +76,24 @@ def test_what_was_there_before_stays(layer: Layer) -> None:
     assert owner.expert_ids is ids
     assert owner.topk_ids is None
     assert owner.splits == [1, 2]
+
+
+def test_only_what_the_step_uses_is_looked_at(layer: Layer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the methods that a layer has, one runs: 94 layers must not pay for the others."""
+    looked: list[Any] = []
+    monkeypatch.setattr(layer_state, "_drop", looked.append)
+    context = SimpleNamespace(token_dispatcher=layer.dispatcher, moe_comm_method_name="allgathercommimpl")
+    monkeypatch.setattr(forward_context, "_forward_context", context)
+    layer.mc2commimpl = Holder()  # type: ignore[attr-defined]
+    layer.forward(torch.ones(3))
+    used = (layer.allgathercommimpl, layer.allgathercommimpl.token_dispatcher, layer.dispatcher)
+    assert list(map(id, looked)) == list(map(id, used))
+
+
+def test_names_are_found_once(layer: Layer, monkeypatch: pytest.MonkeyPatch) -> None:
+    layer.forward(torch.ones(3))
+    monkeypatch.setattr(layer_state, "_remember", lambda owner: pytest.fail(f"{owner} is scanned again"))
+    layer.forward(torch.ones(3))
 
 
 def test_one_object_alone() -> None:

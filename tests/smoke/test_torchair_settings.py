@@ -66,6 +66,14 @@ def test_pristine_graph_exceeds_the_token_buffers(ask: Ask, seen: Seen) -> None:
 
 
 @stands_in
+@pytest.mark.parametrize("tree", Tree, ids=lambda tree: tree.value)
+def test_a_graph_of_more_requests_is_served_where_upstream_pads_them(ask: Ask, tree: Tree) -> None:
+    """Since #2719: the sizes, and the requests of a dummy batch, are upstream's."""
+    found = ask(tree, "torchair_graph_sizes", SOC_A3, **ROUNDED_OVER_REQUESTS)
+    assert (found["error"], found["padded"], found["requests"]) == (None, 16, [16, 16])
+
+
+@stands_in
 @pytest.mark.defect("D6c", tree=Tree.PRISTINE)
 def test_pristine_graph_exceeds_the_request_buffers(ask: Ask, seen: Seen) -> None:
     found = ask(Tree.PRISTINE, "torchair_graph_sizes", SOC_A3, **ROUNDED_OVER_REQUESTS)
@@ -73,22 +81,26 @@ def test_pristine_graph_exceeds_the_request_buffers(ask: Ask, seen: Seen) -> Non
     seen("a graph of 16 requests for buffers of 13")
 
 
-@stands_in
-@pytest.mark.parametrize(
-    ("settings", "option"),
-    [
-        pytest.param(ROUNDED_OVER_TOKENS, "max_num_batched_tokens", marks=pytest.mark.defect("D6a", tree=Tree.PATCHED)),
-        pytest.param(ROUNDED_OVER_REQUESTS, "max_num_seqs", marks=pytest.mark.defect("D6c", tree=Tree.PATCHED)),
-    ],
-    ids=["tokens", "requests"],
-)
-def test_impossible_settings_are_refused_at_start(ask: Ask, seen: Seen, settings: Any, option: str) -> None:
+def _refused(ask: Ask, option: str, settings: dict[str, Any]) -> None:
     """The message names the option to change."""
     found = ask(Tree.PATCHED, "torchair_graph_sizes", SOC_A3, **settings)
     assert found["sizes"] is None
     assert found["error"].startswith("ValueError: ")
     assert f"{option} to " in found["error"]
-    seen(f"refused at start, naming {option}")
+
+
+@stands_in
+@pytest.mark.defect("D6a", tree=Tree.PATCHED)
+def test_more_tokens_than_the_buffers_hold_are_refused_at_start(ask: Ask, seen: Seen) -> None:
+    _refused(ask, "max_num_batched_tokens", ROUNDED_OVER_TOKENS)
+    seen("refused at start, naming max_num_batched_tokens")
+
+
+@stands_in
+@pytest.mark.defect("D6c", tree=Tree.PATCHED)
+def test_more_requests_than_the_buffers_hold_are_refused_at_start(ask: Ask, seen: Seen) -> None:
+    _refused(ask, "max_num_seqs", ROUNDED_OVER_REQUESTS)
+    seen("refused at start, naming max_num_seqs")
 
 
 @stands_in

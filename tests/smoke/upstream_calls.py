@@ -25,8 +25,8 @@ def torchair_graph_sizes(
 ) -> dict[str, Any]:
     """The sizes that the TorchAir runner derives, and what it pads its largest decode batch to.
 
-    ``{"sizes": [..], "largest": n, "padded": n or null, "error": message or null}``; ``sizes`` is null where the runner
-    refuses the settings before it serves.
+    ``{"sizes": [..], "largest": n, "padded": n or null, "requests": [runner's, scheduler's], "error": message or
+    null}``; ``sizes`` is null where the runner refuses the settings before it serves.
     """
     from vllm_ascend.torchair.torchair_model_runner import NPUTorchairModelRunner
 
@@ -47,10 +47,11 @@ def torchair_graph_sizes(
     )
     runner.mc2_tokens_capacity = max_num_batched_tokens
     largest = min(max_num_seqs * tokens_per_req, max_num_batched_tokens // tokens_per_req * tokens_per_req)
-    answer = {"sizes": None, "largest": largest, "padded": None, "error": None}
+    answer = {"sizes": None, "largest": largest, "padded": None, "requests": None, "error": None}
     try:
         _method(runner, "check_torchair_graph_batch_sizes", "update_torchair_graph_batch_sizes")()
         answer["sizes"] = list(runner.torchair_graph_batch_sizes)
+        answer["requests"] = [runner.max_num_reqs, scheduler.max_num_seqs]
         answer["padded"] = runner.select_torchair_padded_batch_size(largest)
     except (ValueError, IndexError) as error:
         answer["error"] = f"{type(error).__name__}: {error}"

@@ -13,9 +13,10 @@ class DecodeLimits:
     """What a decode batch may reach, all per DP rank.
 
     ``max_num_seqs`` requests of ``tokens_per_req`` tokens each and ``max_num_batched_tokens`` tokens are vLLM's
-    limits and the sizes of the runner's buffers. ``multiple_of`` is the tensor-parallel size where experts are
-    parallel, since the rows of a graph are then split over it. ``mc2_capacity`` is in tokens, None where MC2 is not
-    used.
+    limits and the sizes of the runner's buffers. ``pads_requests`` says that the release pads the requests of a graph
+    outside of those buffers, so that a graph may hold more than ``max_num_seqs``. ``multiple_of`` is the
+    tensor-parallel size where experts are parallel, since the rows of a graph are then split over it. ``mc2_capacity``
+    is in tokens, None where MC2 is not used.
     """
 
     max_num_seqs: int
@@ -23,6 +24,7 @@ class DecodeLimits:
     max_num_batched_tokens: int
     multiple_of: int = 1
     mc2_capacity: Optional[int] = None
+    pads_requests: bool = False
 
     @property
     def unit(self) -> int:
@@ -41,8 +43,9 @@ class DecodeLimits:
 def decode_graph_sizes(requested: Sequence[int], limits: DecodeLimits) -> list[int]:
     """Ascending graph sizes in tokens, for ``requested`` sizes in requests (none requested: 1 and the maximum).
 
-    The last one holds the largest decode batch, and none exceeds a buffer. Requested sizes beyond ``max_num_seqs`` are
-    left out, as upstream does. Raises ``ValueError`` naming the option to change where no such size exists.
+    The last one holds the largest decode batch, and none exceeds a buffer that it fills. Requested sizes beyond
+    ``max_num_seqs`` are left out, as upstream does. Raises ``ValueError`` naming the option to change where no such
+    size exists.
     """
     largest = _round_up(limits.largest_batch, limits.unit)
     if largest > limits.max_num_batched_tokens:
@@ -50,7 +53,7 @@ def decode_graph_sizes(requested: Sequence[int], limits: DecodeLimits) -> list[i
             f"the largest TorchAir decode graph needs {largest} tokens (a multiple of {limits.unit}), more than "
             f"max_num_batched_tokens={limits.max_num_batched_tokens}; raise max_num_batched_tokens to {largest}"
         )
-    if largest > limits.max_num_seqs * limits.tokens_per_req:
+    if largest > limits.max_num_seqs * limits.tokens_per_req and not limits.pads_requests:
         fits = limits.max_num_seqs * limits.tokens_per_req // limits.unit * limits.unit // limits.tokens_per_req
         raise ValueError(
             f"the largest TorchAir decode graph needs {largest // limits.tokens_per_req} requests (a multiple of "

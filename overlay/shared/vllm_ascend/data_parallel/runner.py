@@ -177,6 +177,7 @@ class TorchairStep:
     max_num_reqs: int
     decode_token_per_req: int
     mc2_tokens_capacity: int
+    is_kv_consumer: bool
     select_torchair_padded_batch_size: Any
 
     def _uniform_size(self, metadata: StepMetadata) -> Optional[int]:
@@ -187,7 +188,11 @@ class TorchairStep:
         return self.select_torchair_padded_batch_size(metadata.max_num_tokens)  # type: ignore[no-any-return]
 
     def _decode_graph_sizes(self, requested: list[int]) -> list[int]:
-        """Graph sizes in tokens for sizes requested in requests; refuses settings that none can satisfy."""
+        """Graph sizes in tokens for sizes requested in requests; refuses settings that none can satisfy.
+
+        Where rounding makes the largest graph hold more requests than vLLM schedules, and the release pads for that,
+        dummy batches take as many too, as upstream's do.
+        """
         config = moe_comm_config(self.vllm_config, self.mc2_tokens_capacity)
         parallel = self.vllm_config.parallel_config
         splits = parallel.enable_expert_parallel and upstream.torchair_splits_rows(config.soc)
@@ -197,5 +202,12 @@ class TorchairStep:
             max_num_batched_tokens=self.vllm_config.scheduler_config.max_num_batched_tokens,
             multiple_of=parallel.tensor_parallel_size if splits else 1,
             mc2_capacity=self.mc2_tokens_capacity if config.mc2_available else None,
+            pads_requests=upstream.TORCHAIR_PADS_REQUESTS,
         )
-        return decode_graph_sizes(requested, limits)
+        sizes = decode_graph_sizes(requested, limits)
+        if (requests := -(-sizes[-1] // self.decode_token_per_req)) > self.max_num_reqs:
+            self.max_num_reqs = requests
+            # A KV consumer that drafts has set rows of its own aside, which vLLM must not schedule.
+            if self.decode_token_per_req == 1 or not self.is_kv_consumer:
+                self.vllm_config.scheduler_config.max_num_seqs = requests
+        return sizes

@@ -16,6 +16,9 @@ ALL_GATHER_EP_HAS_DISPATCHER = False
 # Whether generic MoE layers look the step's communication up; otherwise each broadcasts its rows to all ranks.
 GENERIC_LAYERS_CHOOSE = True
 
+# Whether TorchAir's attention pads a graph's requests beyond the runner's buffers.
+TORCHAIR_PADS_REQUESTS = False
+
 
 def lm_head_parallel() -> bool:
     """Whether the lm head is split over a group of its own."""

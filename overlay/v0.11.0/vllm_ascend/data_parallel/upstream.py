@@ -16,6 +16,9 @@ ALL_GATHER_EP_HAS_DISPATCHER = False
 # Whether generic MoE layers look the step's communication up; otherwise each broadcasts its rows to all ranks.
 GENERIC_LAYERS_CHOOSE = True
 
+# Whether TorchAir's attention pads a graph's requests beyond the runner's buffers (#2719).
+TORCHAIR_PADS_REQUESTS = True
+
 # The type of the model that knows no communication but all-gather, and the quantisation of experts that it cannot take.
 _GATHERS_ALONE = "PanguProMoE"
 _CANNOT_GATHER = "w4a8_dynamic"
