@@ -4,17 +4,32 @@
 vLLM's own ``load_format=dummy`` is too weak to test a mixture of experts: its weights are so small
 that every expert answers alike and the tokens merely alternate. These have a standard deviation
 of 2/sqrt(fan_in), so a token that lands on a wrong expert changes the output.
+
+They are made so that no rounding changes a greedy token: weights are values that float16 and bfloat16 have, attention
+is not sharp, a router reads dimensions that only the embedding writes, and the first logit leads by far (lead.py).
 """
 
-import json
+import hashlib
 import math
 import shutil
+import sys
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
+import lead
+import reference
+
 VOCABULARY = 256
 SEED = 1
+_SEEDS = 8
+# Parameters by the ends of their names: those that attention scores are made of, and those that write to the residual
+# stream.
+_ATTENTION_SCORES = ("q_proj.weight", "k_proj.weight", "q_b_proj.weight")
+_WRITERS = ("o_proj.weight", "down_proj.weight")
+# What a token says of its first and second expert, and what a router makes of it.
+_SIGNS = (2.0, 1.5)
+_GATE = 2.0
 
 _COMMON: dict[str, Any] = {
     "vocab_size": VOCABULARY,
@@ -105,8 +120,8 @@ def make(model: Model, directory: Path) -> Path:
 
     Its folder is named by the recipe, so an edited recipe makes a new checkpoint.
     """
-    recipe = {"model_type": model.value, "seed": SEED, **model.config}
-    dest = directory / f"{model.value}-{_digest(recipe, Path(__file__).read_bytes())}"
+    code = b"".join(Path(str(module.__file__)).read_bytes() for module in (sys.modules[__name__], lead, reference))
+    dest = directory / f"{model.value}-{hashlib.sha256(model.value.encode() + code).hexdigest()[:12]}"
     if dest.is_dir():
         return dest
     partial = dest.with_suffix(".partial")
@@ -116,26 +131,59 @@ def make(model: Model, directory: Path) -> Path:
     return dest
 
 
-def _digest(recipe: dict[str, Any], code: bytes) -> str:
-    import hashlib
-
-    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode() + code).hexdigest()[:12]
-
-
 def _random_model(model: Model) -> Any:
+    """Of the first seed from ``SEED`` on with a head that can be given its lead."""
+    for seed in range(SEED, SEED + _SEEDS):
+        try:
+            return _of_seed(model, seed)
+        except reference.AmbiguousReferenceError as error:
+            failed = error
+    raise failed
+
+
+def _of_seed(model: Model, seed: int) -> Any:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
     config = AutoConfig.for_model(model.value, **model.config, torch_dtype=torch.float32)
     net = AutoModelForCausalLM.from_config(config)
-    generator = torch.Generator().manual_seed(SEED)
+    generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, tensor in net.named_parameters():
             if tensor.ndim == 2:
                 # An embedding is looked up, not multiplied: its rows have no fan-in.
                 fan_in = 4 if "embed" in name else tensor.shape[1]
-                tensor.normal_(0.0, 2.0 / math.sqrt(fan_in), generator=generator)
+                # Scores of attention are products of two such, and a softmax of large ones enlarges what rounding does.
+                scale = 1.0 if name.endswith(_ATTENTION_SCORES) else 2.0
+                tensor.normal_(0.0, scale / math.sqrt(fan_in), generator=generator)
         for name, tensor in net.named_buffers():
             if name.endswith("e_score_correction_bias"):
                 tensor.normal_(0.0, 0.05, generator=generator)
+                tensor.copy_(lead.representable(tensor))
+        if experts := model.config.get("num_experts") or model.config.get("n_routed_experts"):
+            _route_by_token(net, experts, generator)
+        for tensor in net.parameters():
+            tensor.copy_(lead.representable(tensor))
+        lead.widen(net)
     return net
+
+
+def _route_by_token(net: Any, experts: int, generator: Any) -> None:
+    """Has the token decide which two experts a layer takes, in an order of each layer's own, beyond doubt.
+
+    The first ``experts`` dimensions of the residual stream carry a token's own two experts, and no layer writes there.
+    With a random router the second and third best experts of some token are always near, and a rounding would choose.
+    """
+    import torch
+
+    table = net.model.embed_tokens.weight
+    order = torch.rand(table.shape[0], experts, generator=generator).argsort(dim=1)
+    table[:, :experts] = torch.zeros(table.shape[0], experts).scatter(
+        1, order[:, :2], torch.tensor(_SIGNS).expand(len(order), 2)
+    )
+    for name, tensor in net.named_parameters():
+        if name.endswith(_WRITERS):
+            tensor[:experts] = 0.0
+        elif name.endswith("mlp.gate.weight"):
+            tensor.zero_()
+            tensor[torch.arange(experts), torch.randperm(experts, generator=generator)] = _GATE
