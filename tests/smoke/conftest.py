@@ -82,7 +82,7 @@ class Bench:
         entries = [self.standin, folder or self.trees[tree], self.vllm]
         path = os.pathsep.join(str(entry) for entry in entries if entry is not None)
         files = {"STANDIN_TRACE": str(self.traces(tree)), "TORCHAIR_CACHE_HOME": str(self.work / "torchair")}
-        return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"} | files
+        return {"OMP_NUM_THREADS": "1"} | os.environ | {"PYTHONPATH": path} | files
 
 
 @pytest.fixture(scope="session")

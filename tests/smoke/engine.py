@@ -15,23 +15,15 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import steptrace
 from job import LATE_STEPS, Life
 from nursery import Launcher
 from reference import PROMPTS
+from vigil import POLL, STILL_LOOKS, STILL_LOOKS_AT_START, Vigil
 
 RANK = Path(__file__).with_name("rank.py")
 
-# A start imports torch and vLLM on every rank and may capture graphs.
-START_LIMIT = 180.0
-ROUNDS_LIMIT = 120.0
-# A rank that neither ends a step nor uses the CPU waits for a peer that will not come. A waiting
-# gloo rank all but sleeps; below this share of one CPU for each rank, nothing is being computed.
-SILENCE_LIMIT = 12.0
-IDLE_SHARE = 0.05
-_POLL = 0.1
 _PORTS = 10
 _PORT_RANGE = (12000, 32000)
 _TAIL_LINES = 25
@@ -165,7 +157,6 @@ class Rank:
         self.exit_code: int | None = None
         self._launcher = launcher
         self.pid = launcher.start(folder, environment)
-        self._family = psutil.Process(self.pid)
 
     def poll(self) -> int | None:
         if self.exit_code is None:
@@ -179,15 +170,6 @@ class Rank:
         """Bytes reported so far: grows with every step."""
         progress = self.folder / "progress"
         return progress.stat().st_size if progress.exists() else 0
-
-    def cpu_seconds(self) -> float:
-        """CPU time of the process and its living children, in seconds."""
-        total = 0.0
-        with contextlib.suppress(psutil.Error):
-            for process in (self._family, *self._family.children(recursive=True)):
-                times = process.cpu_times()
-                total += times.user + times.system
-        return total
 
     def kill(self) -> None:
         """Ends the whole process group and waits until its leader is gone."""
@@ -210,44 +192,37 @@ class Rank:
 
 def _watch(ranks: Sequence[Rank]) -> tuple[Outcome, str]:
     """Waits until every rank is done, one has failed, or none makes progress."""
-    deadline = time.monotonic() + START_LIMIT
     started = False
-    silence = _Silence(ranks)
+    vigil = _vigil(ranks, STILL_LOOKS_AT_START)
     while True:
-        time.sleep(_POLL)
+        time.sleep(POLL)
         codes = [rank.poll() for rank in ranks]
         if all(code == 0 for code in codes):
             return Outcome.DONE, "every round finished"
         if not started and all(any("ready" in line for line in rank.lines()) for rank in ranks):
-            started, deadline = True, time.monotonic() + ROUNDS_LIMIT
+            started, vigil = True, _vigil(ranks, STILL_LOOKS)
         failed = [f"rank {i} exited with {code}" for i, code in enumerate(codes) if code not in (None, 0)]
         if failed:
-            time.sleep(1.0)  # for the peer's own message
+            _until_the_others_have_spoken(ranks)
             mismatch = started and any(word in rank.log() for rank in ranks for word in _MISMATCH_WORDS)
             return (Outcome.ABORT if mismatch else Outcome.ERROR), ", ".join(failed)
-        if started and silence.lasts() > SILENCE_LIMIT:
-            return Outcome.HANG, f"no step and no CPU use for {SILENCE_LIMIT:.0f} s"
-        if time.monotonic() > deadline:
-            if started:
-                return Outcome.HANG, f"the rounds took more than {ROUNDS_LIMIT:.0f} s"
-            return Outcome.ERROR, f"not started after {START_LIMIT:.0f} s"
+        if why := vigil.look(_signs_of_life(ranks)):
+            return (Outcome.HANG if started else Outcome.ERROR), why if started else f"not started: {why}"
 
 
-class _Silence:
-    """For how long the ranks have neither reported a step nor used the CPU."""
+def _until_the_others_have_spoken(ranks: Sequence[Rank]) -> None:
+    """Waits until the ranks that are left have failed too, or have nothing to say."""
+    vigil = _vigil(ranks, STILL_LOOKS)
+    while any(rank.poll() is None for rank in ranks) and not vigil.look(_signs_of_life(ranks)):
+        time.sleep(POLL)
 
-    def __init__(self, ranks: Sequence[Rank]) -> None:
-        self._ranks = ranks
-        self._since = time.monotonic()
-        self._heard = self._cpu = -1.0
 
-    def lasts(self) -> float:
-        now = time.monotonic()
-        heard = float(sum(rank.signs_of_life() for rank in self._ranks))
-        cpu = sum(rank.cpu_seconds() for rank in self._ranks)
-        if heard != self._heard or cpu - self._cpu > IDLE_SHARE * len(self._ranks) * (now - self._since) + 0.2:
-            self._since, self._heard, self._cpu = now, heard, cpu
-        return now - self._since
+def _vigil(ranks: Sequence[Rank], still_looks: int) -> Vigil:
+    return Vigil([rank.pid for rank in ranks], still_looks)
+
+
+def _signs_of_life(ranks: Sequence[Rank]) -> float:
+    return float(sum(rank.signs_of_life() for rank in ranks))
 
 
 def _job(life: Life, rank: int, checkpoint: Path, folder: Path) -> dict[str, Any]:
@@ -258,6 +233,7 @@ def _job(life: Life, rank: int, checkpoint: Path, folder: Path) -> dict[str, Any
         "new_tokens": life.new_tokens,
         "moe_probe": life.moe_probe,
         "late_steps": LATE_STEPS,
+        "everyone": [str(folder.with_name(f"rank{other}") / "progress") for other in range(life.dp_size)],
         "rounds": [
             {
                 "name": turn.name,

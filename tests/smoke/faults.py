@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 from engine import Rank
 from job import MAX_TOKENS, Life, Round, Tree
+from vigil import POLL, STILL_LOOKS_AT_START, Vigil
 
 # So many steps that none is done by itself. One rank is idle.
 STEPS = MAX_TOKENS // 2
@@ -74,8 +75,10 @@ def _steps(rank: Rank) -> int:
 
 
 def _until(holds: Callable[[], bool], ranks: Sequence[Rank]) -> None:
-    deadline = time.monotonic() + START_LIMIT
+    vigil = Vigil([rank.pid for rank in ranks], STILL_LOOKS_AT_START)
     while not holds():
-        if time.monotonic() > deadline or any(rank.poll() is not None for rank in ranks):
-            raise RuntimeError("\n".join(f"--- rank {i}\n{rank.log()[-3000:]}" for i, rank in enumerate(ranks)))
-        time.sleep(_POLL)
+        why = vigil.look(sum(rank.signs_of_life() for rank in ranks))
+        if why or any(rank.poll() is not None for rank in ranks):
+            logs = (f"--- rank {i}\n{rank.log()[-3000:]}" for i, rank in enumerate(ranks))
+            raise RuntimeError("\n".join((why or "a rank has ended", *logs)))
+        time.sleep(POLL)

@@ -25,8 +25,7 @@ from typing import Any, TextIO
 
 import tokenless
 
-# Long enough for a peer that waits in a collective to leave it by itself.
-_GRACE = 1.0
+_POLL = 0.02
 
 
 class Reporter:
@@ -136,6 +135,13 @@ def _run_round(engine: Any, turn: dict[str, Any], late_steps: int, limit: int, r
     report(round=name, end=time.time(), end_monotonic=time.monotonic(), steps=steps, tokens=tokens)
 
 
+def _wait_for_everyone(progress: list[str]) -> None:
+    """A peer that still waits in a collective would fail with the end of this process. The driver ends all that is left
+    where one of them has failed."""
+    while not all('"done"' in Path(file).read_text() for file in progress):
+        time.sleep(_POLL)
+
+
 def main(job_file: str) -> None:
     job = json.loads(Path(job_file).read_text())
     with Path(job["progress"]).open("w") as stream:
@@ -157,7 +163,7 @@ def main(job_file: str) -> None:
             probe.enter(turn["name"])
             _run_round(engine, turn, job["late_steps"], job["new_tokens"], report)
         report(done=True, peak_rss_kib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-        time.sleep(_GRACE)
+        _wait_for_everyone(job["everyone"])
     # Tearing down process groups is not what is tested, and may wait for a peer that has gone.
     sys.stdout.flush()
     sys.stderr.flush()

@@ -19,10 +19,10 @@ from typing import Any
 from job import GRAPH_SIZES, MAX_SEQS, MAX_TOKENS, Mode
 from nursery import Launcher
 from reference import PROMPTS, TOKENS
+from vigil import POLL, STILL_LOOKS_AT_START, Vigil
 
 SCRIPT = Path(__file__).with_name("server.py")
-START_LIMIT = 120.0
-ANSWER_LIMIT = 30.0
+ANSWER_LIMIT = 120.0
 _POLL = 0.1
 _WORD = re.compile(r"t(\d+)")
 _ENGINE = re.compile(r"\(EngineCore_(?:DP)?(\d+) pid=(\d+)\)")
@@ -152,12 +152,12 @@ def serving(
 
 
 def _until_healthy(port: int, pid: int, launcher: Launcher, log: Path) -> None:
-    deadline = time.monotonic() + START_LIMIT
-    while time.monotonic() < deadline and launcher.poll(pid) is None:
+    vigil = Vigil([pid], STILL_LOOKS_AT_START)
+    while launcher.poll(pid) is None and not vigil.look(log.stat().st_size):
         with contextlib.suppress(OSError), _request(port, "GET", "/health", None, ANSWER_LIMIT) as response:
             if response.status == http.client.OK:
                 return
-        time.sleep(_POLL)
+        time.sleep(POLL)
     raise RuntimeError(f"the server did not start\n{log.read_text(errors='replace')[-4000:]}")
 
 
