@@ -26,6 +26,9 @@ from engine import Report
 from job import SOC_310P, Life, Round, Tree
 from nursery import Launcher, Nursery, Spawner
 
+# Threads that spin for each other stand still on a busy machine. Of the ranks too; before anything imports torch.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 CALL_LIMIT = 60.0
 REPORTS = pytest.StashKey[dict[Life, Report]]()
 STANDIN = Path(__file__).resolve().parent.parent / "standin"
@@ -82,7 +85,7 @@ class Bench:
         entries = [self.standin, folder or self.trees[tree], self.vllm]
         path = os.pathsep.join(str(entry) for entry in entries if entry is not None)
         files = {"STANDIN_TRACE": str(self.traces(tree)), "TORCHAIR_CACHE_HOME": str(self.work / "torchair")}
-        return {"OMP_NUM_THREADS": "1"} | os.environ | {"PYTHONPATH": path} | files
+        return os.environ | {"PYTHONPATH": path} | files
 
 
 @pytest.fixture(scope="session")
