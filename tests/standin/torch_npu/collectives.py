@@ -49,13 +49,14 @@ class ProcessGroupHCCL(dist.ProcessGroupGloo):
     """Gloo, with the two things that vllm-ascend asks of an HCCL group."""
 
     class Options:
-        """Options of a group; only the time limit means something here."""
+        """Options of a group; only the time limit means something here. The group keeps those that it was given."""
 
         def __init__(self) -> None:
             self._timeout = c10d.default_pg_timeout
             self.hccl_config: dict[str, Any] = {}
 
     def __init__(self, store: dist.Store, rank: int, size: int, options: Any = None) -> None:
+        self.hccl_options = options
         timeout = getattr(options, "_timeout", options)
         super().__init__(store, rank, size, timeout if isinstance(timeout, timedelta) else c10d.default_pg_timeout)
         self._comm_name = f"standin_{len(_groups_by_name)}"
@@ -71,8 +72,11 @@ def group_by_name(name: str) -> Any:
     return _groups_by_name[name]
 
 
-def _create_hccl(store: dist.Store, rank: int, size: int, timeout: timedelta) -> ProcessGroupHCCL:
-    return ProcessGroupHCCL(store, rank, size, timeout)
+def _create_hccl(made_by: Any, options: ProcessGroupHCCL.Options | None) -> ProcessGroupHCCL:
+    if options is None:
+        options = ProcessGroupHCCL.Options()
+    options._timeout = made_by.timeout
+    return ProcessGroupHCCL(made_by.store, made_by.group_rank, made_by.group_size, options)
 
 
 def _all_to_all(
@@ -137,7 +141,7 @@ def install() -> None:
     """Registers the backend and wraps torch.distributed. Idempotent."""
     if "HCCL" in dist.Backend._plugins:
         return
-    dist.Backend.register_backend("hccl", _create_hccl, devices=["cpu"])
+    dist.Backend.register_backend("hccl", _create_hccl, extended_api=True, devices=["cpu"])
     dist.is_hccl_available = lambda: True  # type: ignore[attr-defined]
     for name in _WATCHED:
         _unwatched[name] = getattr(dist, name)

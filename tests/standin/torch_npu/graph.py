@@ -8,7 +8,8 @@ What is one node:
 - an aten operation, or an operation of torch_npu (``npu::*``, ``atb::*``): its inside is not looked at, so an
 operation that
   reads a group list on the host when it runs reads the current one at each replay;
-- a collective, recorded by collectives.py through ``node`` as one call.
+- a collective, recorded by collectives.py through ``node`` as one call; one that Dynamo has made functional
+(``_c10d_functional::*``) is waited for at once, because before that it has no result to copy.
 The Python custom operations of vLLM (``vllm::*``) are opened, for the kernels they launch are what a device captures.
 A read of device memory by the host during a capture is an error, as on a device.
 
@@ -38,6 +39,7 @@ _HOST_READS = frozenset(
 )
 _OPENED = "vllm"
 _KERNELS = frozenset({"npu", "atb"})
+_ASYNCHRONOUS = "_c10d_functional"
 
 # Whether a tensor that no node has made is in the host's memory; set by trace.py, which marks those of the device.
 is_on_host: Callable[[torch.Tensor], bool] | None = None
@@ -72,6 +74,8 @@ class Node:
         Raises RuntimeError if a result changed its shape: no device could have captured such a call.
         """
         values = _tensors(self.function(*self.args, **self.kwargs))
+        if getattr(self.function, "namespace", "") == _ASYNCHRONOUS:
+            values = [torch.ops._c10d_functional.wait_tensor(value) for value in values]
         for index, held in self.results:
             if values[index].shape != held.shape:
                 raise RuntimeError(

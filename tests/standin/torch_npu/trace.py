@@ -293,8 +293,13 @@ def _group_name(group: Any) -> tuple[str, str]:
         if group is coordinator.cpu_group:
             return name.partition(":")[0], "cpu"
     with contextlib.suppress(Exception):
-        return "world" if group is None else "other", "npu" if dist.get_backend(group) == "hccl" else "cpu"
+        return "world" if group is None else _described(group), "npu" if dist.get_backend(group) == "hccl" else "cpu"
     return "other", "cpu"
+
+
+def _described(group: Any) -> str:
+    """The name that whoever made a group outside of vLLM's gave it."""
+    return str(group.group_desc) if group.group_desc != "undefined" else "other"
 
 
 def install() -> None:
