@@ -10,16 +10,17 @@ from hypothesis import strategies as st
 from vllm_ascend.data_parallel.metadata import BitFields, LocalBatch, StepMetadata
 
 
-def batches(max_num_tokens: int) -> st.SearchStrategy[LocalBatch]:
+def batches(max_num_tokens: int, max_prompt_rounds: int = 0) -> st.SearchStrategy[LocalBatch]:
     flag = st.booleans()
-    return st.builds(LocalBatch, st.integers(1, max_num_tokens), flag, flag, flag)
+    return st.builds(LocalBatch, st.integers(1, max_num_tokens), flag, flag, flag, st.integers(0, max_prompt_rounds))
 
 
 @st.composite
 def ranks_of_a_step(draw: st.DrawFn) -> tuple[BitFields, list[LocalBatch]]:
     max_num_tokens = draw(st.integers(1, 2**20))
-    ranks = draw(st.lists(batches(max_num_tokens), min_size=1, max_size=64))
-    return BitFields(len(ranks), max_num_tokens), ranks
+    max_prompt_rounds = draw(st.sampled_from([0, 1, 9, 320]))
+    ranks = draw(st.lists(batches(max_num_tokens, max_prompt_rounds), min_size=1, max_size=64))
+    return BitFields(len(ranks), max_num_tokens, max_prompt_rounds), ranks
 
 
 def reduce_sum(fields: BitFields, ranks: list[LocalBatch], word_bits: int) -> int:
@@ -44,6 +45,7 @@ def test_every_rank_learns_counts_any_prefill_all_dbo_all_graph(
         with_prefill=any(batch.with_prefill for batch in ranks),
         enable_dbo=all(batch.enable_dbo for batch in ranks),
         graph_usable=all(batch.graph_usable for batch in ranks),
+        prompt_rounds=max(batch.prompt_rounds for batch in ranks),
     )
 
 
@@ -67,6 +69,11 @@ def test_a_field_is_as_wide_as_the_largest_batch_needs(max_num_tokens: int, widt
 def test_a_batch_that_its_field_cannot_hold_is_refused_before_it_spoils_another_s(num_tokens: int) -> None:
     with pytest.raises(ValueError, match=rf"a batch of {num_tokens} tokens; from 1 to 64 can be told"):
         BitFields(2, 64).pack(LocalBatch(num_tokens, False), 0)
+
+
+def test_more_prompt_rounds_than_can_be_told_are_refused() -> None:
+    with pytest.raises(ValueError, match="5 prompt rounds; up to 4 can be told"):
+        BitFields(2, 64, 4).pack(LocalBatch(1, False, prompt_rounds=5), 0)
 
 
 def test_a_thousand_ranks_with_the_largest_batches_fill_every_bit_and_none_twice() -> None:

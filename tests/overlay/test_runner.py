@@ -17,6 +17,7 @@ from vllm_ascend.data_parallel.graphs import GRAPH, NO_GRAPH
 from vllm_ascend.data_parallel.metadata import BitFields, LocalBatch, StepMetadata
 from vllm_ascend.data_parallel.moe_comm import MoEComm, MoECommChoice, MoECommConfig, select_moe_comm
 from vllm_ascend.data_parallel.plan import StepPlan
+from vllm_ascend.data_parallel.row_groups import RowGroup
 from vllm_ascend.data_parallel.runner import DataParallelStep, TorchairStep
 from vllm_ascend.data_parallel.synchronizer import PendingStep
 
@@ -36,8 +37,14 @@ class Deployment:
     use_aclgraph: bool = True
     kv_role: str = ""
     lmhead_tp: bool = False
+    mlp_tp: bool = False
     torchair: bool = False
     decode_graphs_alone: bool = False
+
+    def group_sizes(self, ranks: int) -> dict[RowGroup, int]:
+        """What upstream splits over all of its DP ranks."""
+        split = {RowGroup.LM_HEAD: self.lmhead_tp, RowGroup.MLP: self.mlp_tp}
+        return {group: ranks for group, on in split.items() if on}
 
 
 class Rank(DataParallelStep):
@@ -48,7 +55,8 @@ class Rank(DataParallelStep):
         self.use_aclgraph = deployment.use_aclgraph and not deployment.torchair
         self.aclgraph_batch_sizes = GRAPH_SIZES
         self.aclgraph_dispatcher = SimpleNamespace(dispatch=lambda key: (GRAPH, key))
-        self.vllm_config = SimpleNamespace(pad_for_cudagraph=padded)
+        parallel = SimpleNamespace(tensor_parallel_size=1, pipeline_parallel_size=1)
+        self.vllm_config = SimpleNamespace(pad_for_cudagraph=padded, parallel_config=parallel)
         self.decode_graphs_alone = deployment.decode_graphs_alone
         self.is_kv_producer = deployment.kv_role in ("kv_producer", "kv_both")
         self.is_kv_consumer = deployment.kv_role in ("kv_consumer", "kv_both")
@@ -97,6 +105,7 @@ def run_step(deployment: Deployment, schedule: list[Work]) -> list[Rank]:
         moe = replace(deployment.moe, compiled_decode=deployment.torchair)
         patch.setattr(runner_module, "moe_comm_config", lambda *_: moe)
         patch.setattr(upstream, "lm_head_parallel", lambda: deployment.lmhead_tp)
+        patch.setattr(upstream, "row_group_sizes", lambda _: deployment.group_sizes(len(schedule)))
         ranks = [kind(deployment, rank, len(schedule)) for rank in range(len(schedule))]
         fields = BitFields(len(ranks), MAX_NUM_TOKENS)
         packed = [fields.pack(rank.bring(work), rank.dp_rank) for rank, work in zip(ranks, schedule)]
@@ -127,6 +136,7 @@ deployments = st.builds(
     use_aclgraph=st.booleans(),
     kv_role=st.sampled_from(["", "kv_producer", "kv_consumer", "kv_both"]),
     lmhead_tp=st.booleans(),
+    mlp_tp=st.booleans(),
     torchair=st.booleans(),
     decode_graphs_alone=st.booleans(),
 )
@@ -154,6 +164,12 @@ def test_every_rank_has_rows_for_its_tokens(deployment: Deployment, schedule: li
 
 
 @given(deployments, schedules)
+def test_every_rank_has_as_many_rows_where_the_mlp_gathers_them(deployment: Deployment, schedule: list[Work]) -> None:
+    ranks = run_step(replace(deployment, mlp_tp=True, torchair=False), schedule)
+    assert len({rank.step.num_input_tokens for rank in ranks}) == 1
+
+
+@given(deployments, schedules)
 def test_ranks_are_padded_only_where_something_needs_it(deployment: Deployment, schedule: list[Work]) -> None:
     plan = run_step(deployment, schedule)[0].step
     if plan.uniform_size is None:
@@ -163,7 +179,7 @@ def test_ranks_are_padded_only_where_something_needs_it(deployment: Deployment, 
     lmhead = deployment.lmhead_tp and not plan.with_prefill
     choice = comm(deployment, plan)
     mc2 = not deployment.moe.layers_pad and MoEComm.MC2 in (choice.generic, choice.custom)
-    assert plan.use_graph or decode_graph or lmhead or mc2 or deployment.moe.sequence_parallel
+    assert plan.use_graph or decode_graph or lmhead or mc2 or deployment.mlp_tp or deployment.moe.sequence_parallel
 
 
 def test_eager_ranks_keep_their_own_counts_while_one_prefills() -> None:
@@ -205,7 +221,7 @@ def test_only_a_pure_producer_calls_its_idle_step_a_prefill_and_all_ranks_know(
 def test_warm_up_runs_eager_and_capture_runs_in_the_graph_it_captures() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runner_module, "moe_comm_config", lambda *_: MoECommConfig("A2", 1, 512))
-        patch.setattr(upstream, "lm_head_parallel", lambda: False)
+        patch.setattr(upstream, "row_group_sizes", lambda _: {})
         rank = Rank(Deployment(MoECommConfig("A2", 1, 512)), 0, 1)
         rank.graphs_captured = False
         assert not rank._dummy_step(2048, True, None).use_graph
@@ -231,7 +247,7 @@ def test_torchair_s_runner_without_its_graphs_decides_like_the_other() -> None:
     deployment = Deployment(MoECommConfig("A2", 2, 512))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runner_module, "moe_comm_config", lambda *_: deployment.moe)
-        patch.setattr(upstream, "lm_head_parallel", lambda: False)
+        patch.setattr(upstream, "row_group_sizes", lambda _: {})
         rank = TorchairRank(replace(deployment, torchair=True), 0, 2)
         assert rank._uniform_size(StepMetadata((3, 1), False, False, True)) == 4
         assert rank._uniform_size(StepMetadata((3, 1), False, False, False)) is None

@@ -31,12 +31,24 @@ def batch_of(rank: int, step: int) -> LocalBatch:
     )
 
 
-def run_rank(rank: int, dp_size: int, rendezvous: str, device: str | None) -> None:
+def as_on_a_310p() -> None:
+    """Let upstream replace torch.distributed's collectives as it does there."""
+    try:
+        from vllm_ascend.patch.platform.patch_common import patch_distributed
+    except ImportError:
+        from vllm_ascend.patch.platform import patch_distributed
+    patch_distributed.communication_adaptation_310p()
+
+
+def run_rank(rank: int, dp_size: int, rendezvous: str, device: str | None, is_310p: bool) -> None:
     """Run the steps on one rank, and hold each against what all ranks brought."""
+    if is_310p:
+        as_on_a_310p()
     dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=dp_size)
     group = dist.group.WORLD
     assert group is not None
-    sync = MetadataSynchronizer(rank, dp_size, MAX_NUM_TOKENS, group, torch.device(device) if device else None)
+    where = torch.device(device) if device else None
+    sync = MetadataSynchronizer(rank, dp_size, MAX_NUM_TOKENS, group, where, is_310p=is_310p)
     buffers = {sync._reduced.data_ptr(), sync._host.data_ptr()}
     for step in range(STEPS):
         with patch.object(synchronizer.dist, "all_reduce", wraps=dist.all_reduce) as all_reduce:
@@ -55,11 +67,13 @@ def run_rank(rank: int, dp_size: int, rendezvous: str, device: str | None) -> No
 
 
 @pytest.mark.parametrize("device", [None, "npu"], ids=["cpu-group", "device-group"])
-@pytest.mark.parametrize("dp_size", [2, 4])
-def test_all_ranks_agree_with_one_all_reduce_a_step(tmp_path: Path, dp_size: int, device: str | None) -> None:
+@pytest.mark.parametrize(("dp_size", "is_310p"), [(2, False), (4, False), (2, True)])
+def test_all_ranks_agree_with_one_all_reduce_a_step(
+    tmp_path: Path, dp_size: int, is_310p: bool, device: str | None
+) -> None:
     mp.start_processes(
         run_rank,
-        args=(dp_size, str(tmp_path / "rendezvous"), device),
+        args=(dp_size, str(tmp_path / "rendezvous"), device, is_310p),
         nprocs=dp_size,
         start_method="fork",
     )

@@ -3,7 +3,9 @@
 
 Packed, a step is a string of bits in which every rank owns a field; rank r's begins at bit ``r * width``::
 
-    [tokens - 1 : as many bits as the largest batch needs | prefill : 1 | DBO : 1 | graph usable : 1]
+    [prompt rounds | tokens - 1 | prefill : 1 | DBO : 1 | graph usable : 1]
+
+with as many bits for the first two as their largest value needs; none for prompt rounds where there can be none.
 
 A rank fills its own field in a string of zeros. No bit is ever set twice, so that a SUM all-reduce, over words of any
 size, is an OR: nothing carries from one word into the next, and a field may lie across two.
@@ -25,27 +27,35 @@ class LocalBatch:
     """What one rank brings to a step.
 
     ``num_tokens`` counts scheduled tokens, without any padding. ``graph_usable`` says that this rank could replay a
-    captured ACL graph for a batch of that many tokens.
+    captured ACL graph for a batch of that many tokens. ``prompt_rounds`` is how many times this rank runs a parallel lm
+    head for the logprobs of prompts.
     """
 
     num_tokens: int
     with_prefill: bool
     enable_dbo: bool = False
     graph_usable: bool = False
+    prompt_rounds: int = 0
 
     def alone(self) -> StepMetadata:
         """The metadata of a step in which this rank is the only one."""
-        return StepMetadata((self.num_tokens,), self.with_prefill, self.enable_dbo, self.graph_usable)
+        return StepMetadata(
+            (self.num_tokens,), self.with_prefill, self.enable_dbo, self.graph_usable, self.prompt_rounds
+        )
 
 
 @dataclass(frozen=True)
 class StepMetadata:
-    """What every rank knows of a step after its one collective; equal on all ranks by construction."""
+    """What every rank knows of a step after its one collective; equal on all ranks by construction.
+
+    ``prompt_rounds`` is the largest over the ranks.
+    """
 
     tokens_per_rank: tuple[int, ...]
     with_prefill: bool
     enable_dbo: bool
     graph_usable: bool
+    prompt_rounds: int = 0
 
     @property
     def max_num_tokens(self) -> int:
@@ -56,12 +66,16 @@ class StepMetadata:
 class BitFields:
     """The layout of the packed form: ``num_bits`` bits, ``width`` of them for each rank.
 
-    ``max_num_tokens`` is the largest batch that a rank can bring; it must be the same on every rank.
+    ``max_num_tokens`` is the largest batch that a rank can bring, ``max_prompt_rounds`` the most rounds for prompts'
+    logprobs, 0 where no lm head is parallel; both must be the same on every rank.
     """
 
-    def __init__(self, dp_size: int, max_num_tokens: int) -> None:
-        self.max_num_tokens = max_num_tokens
-        self.width = FLAG_BITS + (max_num_tokens - 1).bit_length()
+    def __init__(self, dp_size: int, max_num_tokens: int, max_prompt_rounds: int = 0) -> None:
+        self.max_num_tokens, self.max_prompt_rounds = max_num_tokens, max_prompt_rounds
+        token_bits = (max_num_tokens - 1).bit_length()
+        self.width = FLAG_BITS + token_bits + max_prompt_rounds.bit_length()
+        self._token_mask = (1 << token_bits) - 1
+        self._rounds_shift = FLAG_BITS + token_bits
         self.num_bits = dp_size * self.width
         self._shifts = tuple(range(0, self.num_bits, self.width))
         self._field = (1 << self.width) - 1
@@ -71,8 +85,11 @@ class BitFields:
         """A rank's summand. Raises ``ValueError`` for a batch that its field cannot hold."""
         if not 1 <= batch.num_tokens <= self.max_num_tokens:
             raise ValueError(f"a batch of {batch.num_tokens} tokens; from 1 to {self.max_num_tokens} can be told")
+        if batch.prompt_rounds > self.max_prompt_rounds:
+            raise ValueError(f"{batch.prompt_rounds} prompt rounds; up to {self.max_prompt_rounds} can be told")
         field = (
-            (batch.num_tokens - 1) << FLAG_BITS
+            batch.prompt_rounds << self._rounds_shift
+            | (batch.num_tokens - 1) << FLAG_BITS
             | PREFILL * batch.with_prefill
             | DBO * batch.enable_dbo
             | GRAPH * batch.graph_usable
@@ -81,10 +98,16 @@ class BitFields:
 
     def unpack(self, packed: int) -> StepMetadata:
         """Read the sum over the ranks: any of them has a prefill, all of them DBO, all of them a graph."""
-        field, of_all = self._field, self._of_all
+        mask, of_all = self._token_mask << FLAG_BITS, self._of_all
         return StepMetadata(
-            tokens_per_rank=tuple([((packed >> shift & field) >> FLAG_BITS) + 1 for shift in self._shifts]),
+            tokens_per_rank=tuple([((packed >> shift & mask) >> FLAG_BITS) + 1 for shift in self._shifts]),
             with_prefill=packed & of_all[PREFILL] != 0,
             enable_dbo=packed & of_all[DBO] == of_all[DBO],
             graph_usable=packed & of_all[GRAPH] == of_all[GRAPH],
+            prompt_rounds=self._most_prompt_rounds(packed),
         )
+
+    def _most_prompt_rounds(self, packed: int) -> int:
+        if not self.max_prompt_rounds:
+            return 0
+        return max([(packed >> shift & self._field) >> self._rounds_shift for shift in self._shifts])

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Optional
+from typing import Any, Optional
 
 # Fewest expert-parallel ranks for which upstream runs the MC2 kernels.
 MC2_MIN_EP_SIZE = 16
@@ -26,6 +26,18 @@ def mc2_capacity(soc: str, tp_size: int) -> int:
     also sizes a mask that must exist.
     """
     return MC2_ROWS_PER_RANK.get(soc, MC2_ROWS_PER_RANK["A3"]) * tp_size
+
+
+def has_experts(hf_config: Any) -> bool:
+    """Whether a model has MoE layers, told from its Hugging Face configuration and those nested in it."""
+    return _names_experts(hf_config.to_dict())
+
+
+def _names_experts(entries: dict[str, Any]) -> bool:
+    return any(
+        "experts" in name.lower() or (isinstance(value, dict) and _names_experts(value))
+        for name, value in entries.items()
+    )
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ from typing import Any, Iterator, Optional, Sequence
 
 import torch
 
+METADATA_GROUP = "dp_metadata"
+"""What torch.distributed calls the group that is for the metadata alone."""
 _C10D = "torch.distributed.distributed_c10d"
 # The layers that ask for a collective, and what lies between them and it.
 _CALLERS = ("vllm_ascend.", "vllm.")
@@ -116,4 +118,6 @@ def _group(group: Any) -> str:
                 return f"{name} (device)"
             if group is coordinator.cpu_group:
                 return f"{name} (cpu)"
-    return getattr(group, "group_name", "world")
+    return (
+        METADATA_GROUP if getattr(group, "group_desc", "") == METADATA_GROUP else getattr(group, "group_name", "world")
+    )

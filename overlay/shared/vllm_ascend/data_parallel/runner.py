@@ -3,15 +3,13 @@
 
 from __future__ import annotations
 
-import os
 from functools import cached_property
 from typing import Any, Optional
 
 import torch
 import torch_npu
-import vllm_ascend.envs as envs_ascend
-from vllm.distributed.parallel_state import get_dp_group
 from vllm.logger import logger
+from vllm_ascend.utils import is_310p
 
 from vllm_ascend.data_parallel import upstream
 from vllm_ascend.data_parallel.flight import NO_FLIGHT, Flight
@@ -19,15 +17,17 @@ from vllm_ascend.data_parallel.forward_context import moe_comm_config
 from vllm_ascend.data_parallel.graph_sizes import DecodeLimits, decode_graph_sizes
 from vllm_ascend.data_parallel.graphs import NO_GRAPH, StepGraph
 from vllm_ascend.data_parallel.metadata import LocalBatch, StepMetadata
-from vllm_ascend.data_parallel.moe_comm import select_moe_comm
+from vllm_ascend.data_parallel.metadata_group import metadata_group, settings_of
 from vllm_ascend.data_parallel.plan import StepPlan
 from vllm_ascend.data_parallel.profiling import profile_passes
-from vllm_ascend.data_parallel.settings import MetadataGroup, Settings
+from vllm_ascend.data_parallel.prompt_logits import PromptLogits, most_rounds
+from vllm_ascend.data_parallel.row_groups import RowGroup, needs_equal_rows, spanning_groups
+from vllm_ascend.data_parallel.settings import MetadataGroup
 from vllm_ascend.data_parallel.synchronizer import MetadataSynchronizer, PendingStep
 from vllm_ascend.data_parallel.watching import join
 
 
-class DataParallelStep(StepGraph):
+class DataParallelStep(StepGraph, PromptLogits):
     """Mixin of ``NPUModelRunner``: one synchronisation and one plan for every real, idle, profiling or capture step.
 
     ``step`` is the plan of the step in hand; drafters read it instead of synchronising again.
@@ -57,12 +57,16 @@ class DataParallelStep(StepGraph):
 
     @cached_property
     def _synchronizer(self) -> MetadataSynchronizer:
-        dp_group = get_dp_group()
-        ranks = self.dp_rank, self.dp_size, self.max_num_tokens
-        settings = Settings.read(os.environ, envs_ascend.env_variables)
-        if settings.metadata_group is MetadataGroup.CPU:
-            return MetadataSynchronizer(*ranks, dp_group.cpu_group, None)
-        return MetadataSynchronizer(*ranks, dp_group.device_group, self.device)
+        settings = settings_of(self.vllm_config)
+        return MetadataSynchronizer(
+            self.dp_rank,
+            self.dp_size,
+            self.max_num_tokens,
+            metadata_group(self.vllm_config, settings),
+            None if settings.metadata_group is MetadataGroup.CPU else self.device,
+            most_rounds(self.max_num_tokens, self.max_num_reqs) if upstream.lm_head_parallel() else 0,
+            is_310p(),
+        )
 
     def _issue_step(self, batch: LocalBatch) -> PendingStep:
         """Tell the other ranks about this rank's batch, without waiting for theirs."""
@@ -84,14 +88,20 @@ class DataParallelStep(StepGraph):
         return self.step
 
     def _issue_real_step(
-        self, num_tokens: int, with_prefill: bool, enable_dbo: bool, uniform_decode: bool = False
+        self,
+        num_tokens: int,
+        with_prefill: bool,
+        enable_dbo: bool,
+        uniform_decode: bool = False,
+        prompt_rounds: int = 0,
     ) -> PendingStep:
         """Issue the step of a batch that the scheduler made.
 
-        ``uniform_decode`` says that each request has as many tokens as a decode with all of its drafts.
+        ``uniform_decode`` says that each request has as many tokens as a decode with all of its drafts;
+        ``prompt_rounds`` is that of `LocalBatch`.
         """
         graph_usable = self._fits_graph(num_tokens, uniform_decode)
-        return self._issue_step(LocalBatch(num_tokens, with_prefill, enable_dbo, graph_usable))
+        return self._issue_step(LocalBatch(num_tokens, with_prefill, enable_dbo, graph_usable, prompt_rounds))
 
     def _dummy_step(
         self, num_tokens: int, with_prefill: bool, graph_mode: Any, uniform_decode: bool = False
@@ -147,6 +157,11 @@ class DataParallelStep(StepGraph):
             )
         return hidden_states
 
+    @cached_property
+    def _row_groups(self) -> frozenset[RowGroup]:
+        """The groups that span DP ranks and exchange rows."""
+        return spanning_groups(upstream.row_group_sizes(self.vllm_config), self.vllm_config.parallel_config)
+
     def _fits_graph(self, num_tokens: int, uniform_decode: bool) -> bool:
         if not self.use_aclgraph or num_tokens > self.aclgraph_batch_sizes[-1]:
             return False
@@ -159,12 +174,8 @@ class DataParallelStep(StepGraph):
             return self.vllm_config.pad_for_cudagraph(largest)  # type: ignore[no-any-return]
         if self.dp_size == 1:
             return None
-        # lm-head parallelism gathers one row a request, and a decode step has as many rows as the largest rank.
-        if upstream.lm_head_parallel() and not metadata.with_prefill:
-            return largest
         config = moe_comm_config(self.vllm_config, self.mc2_tokens_capacity)
-        choice = select_moe_comm(largest, metadata.with_prefill, config)
-        return largest if config.needs_uniform_size(choice) else None
+        return largest if needs_equal_rows(metadata, self._row_groups, config) else None
 
 
 class TorchairStep:
@@ -183,7 +194,7 @@ class TorchairStep:
     def _uniform_size(self, metadata: StepMetadata) -> Optional[int]:
         if not moe_comm_config(self.vllm_config, self.mc2_tokens_capacity).compiled_decode:
             return super()._uniform_size(metadata)  # type: ignore[misc,no-any-return]
-        if metadata.with_prefill:
+        if metadata.with_prefill:  # without a graph, and upstream's attention takes no padding there
             return None
         return self.select_torchair_padded_batch_size(metadata.max_num_tokens)  # type: ignore[no-any-return]
 

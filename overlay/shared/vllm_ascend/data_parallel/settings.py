@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any, Callable, Collection, Mapping, Optional
@@ -76,7 +76,7 @@ class Setting:
 
 _SECONDS = f"a number of seconds above 0, {OFF}"
 
-GROUP = Setting(PREFIX + "METADATA_GROUP", "device", "device, cpu", _group)
+GROUP = Setting(PREFIX + "METADATA_GROUP", MetadataGroup.DEVICE.value, "device, cpu", _group)
 TIMEOUT = Setting(PREFIX + "TIMEOUT", "60", _SECONDS, _seconds)
 START_TIMEOUT = Setting(PREFIX + "START_TIMEOUT", "1800", _SECONDS, _seconds)
 TRACE_STEPS = Setting(PREFIX + "TRACE_STEPS", "256", f"a whole number from 1 to {MOST_TRACE_STEPS}, {OFF}", _steps)
@@ -100,18 +100,24 @@ class Settings:
     trace_dir: Path
 
     @classmethod
-    def read(cls, environ: Mapping[str, str], foreign: Collection[str] = ()) -> Settings:
+    def read(
+        cls,
+        environ: Mapping[str, str],
+        foreign: Collection[str] = (),
+        metadata_group: MetadataGroup = MetadataGroup.DEVICE,
+    ) -> Settings:
         """Read every setting of ``environ``.
 
-        ``foreign`` names variables that start like ours and are upstream's. Raises ``ValueError`` for a value that is
-        not allowed, and for a variable of our prefix that the table does not have.
+        ``metadata_group`` is the default of that setting. ``foreign`` names variables that start like ours and are
+        upstream's. Raises ``ValueError`` for a value that is not allowed, and for a variable of our prefix that the
+        table does not have.
         """
         names = [setting.name for setting in TABLE]
         for name in sorted(environ):
             if name.startswith(PREFIX) and name not in names and name not in foreign:
                 raise ValueError(f"{name} is no setting; these are: {', '.join(names)}")
         return cls(
-            metadata_group=GROUP.value(environ),
+            metadata_group=replace(GROUP, default=metadata_group.value).value(environ),
             timeout=TIMEOUT.value(environ),
             start_timeout=START_TIMEOUT.value(environ),
             trace_steps=TRACE_STEPS.value(environ),

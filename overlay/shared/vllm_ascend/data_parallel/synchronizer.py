@@ -48,11 +48,20 @@ class PendingStep:
             raise TimeoutError(f"the other data-parallel ranks' batches did not come within {seconds:g} s") from error
 
 
+def word_for(device: Optional[torch.device], is_310p: bool) -> torch.dtype:
+    """The widest word that an all-reduce on ``device`` takes in place; gloo's cost grows with the number of words.
+
+    HCCL's has no int64 on every SoC. On a 310P upstream puts a function of its own in the place of
+    torch.distributed.all_reduce (patch_distributed.py): of int64 tensors it returns a new one, and no work to wait for.
+    """
+    return torch.int64 if device is None and not is_310p else torch.int32
+
+
 class MetadataSynchronizer:
     """Issues the one metadata all-reduce of a step, from buffers that are allocated once.
 
-    ``process_group`` is one of the DP group's two backends; ``device`` is where its tensors live, None for the host.
-    ``max_num_tokens`` is the largest batch that a rank can bring.
+    ``process_group`` reduces tensors on ``device``, None for the host. ``max_num_tokens`` and ``max_prompt_rounds`` are
+    the most that a rank can bring. On a 310P int64 has no all-reduce in place: see `word_for`.
     """
 
     def __init__(
@@ -62,12 +71,13 @@ class MetadataSynchronizer:
         max_num_tokens: int,
         process_group: dist.ProcessGroup,
         device: Optional[torch.device],
+        max_prompt_rounds: int = 0,
+        is_310p: bool = False,
     ) -> None:
         self.dp_rank = dp_rank
         self.process_group = process_group
-        self.fields = BitFields(dp_size, max_num_tokens)
-        # gloo's cost grows with the number of words, HCCL's all-reduce has no int64 on every SoC.
-        word = torch.int64 if device is None else torch.int32
+        self.fields = BitFields(dp_size, max_num_tokens, max_prompt_rounds)
+        word = word_for(device, is_310p)
         words = -(-self.fields.num_bits // (8 * word.itemsize))
         # Filled and read on the host, reduced where the group's backend wants it.
         self._host = torch.zeros(words, dtype=word, device="cpu", pin_memory=device is not None)

@@ -12,7 +12,6 @@ import socket
 from pathlib import Path
 from typing import Any, Callable, Optional, TypeVar
 
-import vllm_ascend.envs as envs_ascend
 from torch.distributed import distributed_c10d
 from vllm.distributed.parallel_state import get_world_group
 from vllm.logger import logger
@@ -22,10 +21,11 @@ from vllm_ascend.data_parallel.agreement import Members, agree
 from vllm_ascend.data_parallel.facts import facts
 from vllm_ascend.data_parallel.fingerprint import Fingerprint, build_digest, digests
 from vllm_ascend.data_parallel.flight import NO_FLIGHT, Flight, Limit
+from vllm_ascend.data_parallel.metadata_group import settings_of
 from vllm_ascend.data_parallel.moe_comm import MoECommChoice, MoECommConfig, select_moe_comm
 from vllm_ascend.data_parallel.plan import StepPlan
 from vllm_ascend.data_parallel.rollcall import RollCall
-from vllm_ascend.data_parallel.settings import START_TIMEOUT, TIMEOUT, MetadataGroup, Setting, Settings
+from vllm_ascend.data_parallel.settings import START_TIMEOUT, TIMEOUT, MetadataGroup, Setting
 from vllm_ascend.data_parallel.tracefile import Identity
 from vllm_ascend.data_parallel.watchdog import GRACE_S, Reporter, Watchdog
 
@@ -79,7 +79,7 @@ def join(vllm_config: Any, moe: MoECommConfig) -> Flight:
     DP rank only the settings are read.
     """
     global _flight
-    settings = Settings.read(os.environ, envs_ascend.env_variables)
+    settings = settings_of(vllm_config)
     parallel = vllm_config.parallel_config
     if parallel.data_parallel_size == 1:
         return NO_FLIGHT

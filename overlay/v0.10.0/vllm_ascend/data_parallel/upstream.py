@@ -5,6 +5,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+from vllm_ascend.ascend_config import get_ascend_config
+
+from vllm_ascend.data_parallel.moe_comm import has_experts
+from vllm_ascend.data_parallel.row_groups import RowGroup
+
 # Fewest expert-parallel ranks for which generic MoE layers run MC2, by the name of the AscendSocVersion: none does.
 GENERIC_MC2_MIN_EP_SIZE: dict[str, int] = {}
 
@@ -23,6 +29,12 @@ def lm_head_parallel() -> bool:
     return False
 
 
+def row_group_sizes(vllm_config: Any) -> dict[RowGroup, int]:
+    """Ranks of each group that exchanges rows between consecutive ranks; this release has none."""
+    del vllm_config
+    return {}
+
+
 def torchair_splits_rows(soc: str) -> bool:
     """Whether TorchAir's decode rows are split over the tensor-parallel ranks where experts are parallel."""
     del soc  # on every one
@@ -33,3 +45,19 @@ def generic_layers(vllm_config: Any) -> dict[str, bool]:
     """What the choice for generic layers depends on beside SoC, ranks and sizes."""
     del vllm_config  # nothing
     return {}
+
+
+def compute_logits(model: Any, hidden_states: torch.Tensor) -> torch.Tensor:
+    """The model's logits of ``hidden_states``."""
+    return model.compute_logits(hidden_states, None)  # type: ignore[no-any-return]
+
+
+def has_dp_communicator(vllm_config: Any) -> bool:
+    """Whether the release itself communicates over the DP group's device backend.
+
+    It synchronises on the CPU, so only layers do: those with experts, but for custom ones with experts in parallel,
+    which it runs outside of ACL graphs.
+    """
+    in_acl_graph = not (vllm_config.model_config.enforce_eager or get_ascend_config().torchair_graph_config.enabled)
+    parallel = vllm_config.parallel_config.enable_expert_parallel
+    return has_experts(vllm_config.model_config.hf_config) and (in_acl_graph or not parallel)

@@ -5,7 +5,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+import vllm_ascend.envs as envs_ascend
+from vllm_ascend.ascend_config import get_ascend_config
 from vllm_ascend.utils import lmhead_tp_enable
+
+from vllm_ascend.data_parallel.moe_comm import has_experts
+from vllm_ascend.data_parallel.row_groups import RowGroup
 
 # Fewest expert-parallel ranks for which generic MoE layers run MC2, by the name of the AscendSocVersion.
 GENERIC_MC2_MIN_EP_SIZE = {"A2": 16, "A3": 16}
@@ -25,6 +31,16 @@ def lm_head_parallel() -> bool:
     return bool(lmhead_tp_enable())
 
 
+def row_group_sizes(vllm_config: Any) -> dict[RowGroup, int]:
+    """Ranks of each group that exchanges rows between consecutive ranks."""
+    sizes = {}
+    if envs_ascend.VLLM_ASCEND_ENABLE_MLP_OPTIMIZE:
+        sizes[RowGroup.MLP] = vllm_config.parallel_config.data_parallel_size
+    if lm_head_parallel():
+        sizes[RowGroup.LM_HEAD] = get_ascend_config().lmhead_tensor_parallel_size
+    return sizes
+
+
 def torchair_splits_rows(soc: str) -> bool:
     """Whether TorchAir's decode rows are split over the tensor-parallel ranks where experts are parallel."""
     del soc  # on every one
@@ -35,3 +51,18 @@ def generic_layers(vllm_config: Any) -> dict[str, bool]:
     """What the choice for generic layers depends on beside SoC, ranks and sizes."""
     del vllm_config  # nothing
     return {}
+
+
+def compute_logits(model: Any, hidden_states: torch.Tensor) -> torch.Tensor:
+    """The model's logits of ``hidden_states``."""
+    return model.compute_logits(hidden_states, None)  # type: ignore[no-any-return]
+
+
+def has_dp_communicator(vllm_config: Any) -> bool:
+    """Whether the release itself communicates over the DP group's device backend.
+
+    Under enforce_eager it does not synchronise there, so only layers do: those with experts that are not in parallel.
+    """
+    eager = vllm_config.model_config.enforce_eager and not get_ascend_config().torchair_graph_config.enabled
+    parallel = vllm_config.parallel_config.enable_expert_parallel
+    return not eager or (has_experts(vllm_config.model_config.hf_config) and not parallel)

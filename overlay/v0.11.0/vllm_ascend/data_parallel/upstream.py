@@ -5,7 +5,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from vllm_ascend.utils import enable_sp, lmhead_tp_enable
+import torch
+from vllm_ascend.ascend_config import get_ascend_config
+from vllm_ascend.utils import enable_sp, lmhead_tp_enable, mlp_tp_enable, oproj_tp_enable
+
+from vllm_ascend.data_parallel.row_groups import RowGroup
 
 # Fewest expert-parallel ranks for which generic MoE layers run MC2, by the name of the AscendSocVersion.
 GENERIC_MC2_MIN_EP_SIZE = {"A2": 16, "A3": 2}
@@ -41,6 +45,29 @@ def lm_head_parallel() -> bool:
     return bool(lmhead_tp_enable())
 
 
+def row_group_sizes(vllm_config: Any) -> dict[RowGroup, int]:
+    """Ranks of each group that exchanges rows between consecutive ranks."""
+    sizes = {}
+    if mlp_tp_enable():
+        sizes[RowGroup.MLP] = vllm_config.parallel_config.data_parallel_size
+    if oproj_tp_enable():
+        sizes[RowGroup.O_PROJ] = get_ascend_config().oproj_tensor_parallel_size
+    if lm_head_parallel():
+        sizes[RowGroup.LM_HEAD] = get_ascend_config().lmhead_tensor_parallel_size
+    return sizes
+
+
 def torchair_splits_rows(soc: str) -> bool:
     """Whether TorchAir's decode rows are split over the tensor-parallel ranks where experts are parallel (#2719)."""
     return soc == "A3"
+
+
+def compute_logits(model: Any, hidden_states: torch.Tensor) -> torch.Tensor:
+    """The model's logits of ``hidden_states``."""
+    return model.compute_logits(hidden_states)  # type: ignore[no-any-return]
+
+
+def has_dp_communicator(vllm_config: Any) -> bool:
+    """Whether the release itself communicates over the DP group's device backend."""
+    del vllm_config  # it synchronises there, always
+    return True

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The group of the metadata: which it is, what its communicator takes, and that no rank uses it before all are here."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from vllm_ascend.data_parallel import metadata_group as module
+from vllm_ascend.data_parallel import upstream
+from vllm_ascend.data_parallel.agreement import key
+from vllm_ascend.data_parallel.metadata_group import BUFFER_MB, line_up, metadata_group, settings_of
+from vllm_ascend.data_parallel.settings import MetadataGroup, Settings
+
+RANKS = (0, 1, 2)
+
+
+@pytest.fixture
+def store() -> dist.Store:
+    return dist.HashStore()
+
+
+def test_no_rank_goes_on_before_the_last_has_come(store: dist.Store) -> None:
+    left = [threading.Event() for _ in RANKS]
+
+    def come(rank: int) -> None:
+        line_up(store, RANKS, rank, None)
+        left[rank].set()
+
+    early = [threading.Thread(target=come, args=(rank,), daemon=True) for rank in RANKS[:-1]]
+    for thread in early:
+        thread.start()
+    store.wait([key("line-up", 0) + f"/{rank}" for rank in RANKS[:-1]], timedelta(seconds=60))
+    assert not any(event.is_set() for event in left)
+    come(RANKS[-1])  # as late as it likes: the others wait for this, and for no time
+    for thread in early:
+        thread.join(60)
+    assert all(event.is_set() for event in left)
+
+
+def test_a_rank_that_does_not_come_is_named_with_the_setting(store: dist.Store) -> None:
+    store.set(key("line-up", 0) + "/1", "")
+    with pytest.raises(TimeoutError, match=r"world ranks 2 have not begun .* VLLM_ASCEND_DP_START_TIMEOUT"):
+        line_up(store, RANKS, 0, 0.05)
+
+
+@pytest.mark.parametrize(("asynchronous", "group"), [(False, MetadataGroup.DEVICE), (True, MetadataGroup.CPU)])
+def test_async_scheduling_reads_no_device_unless_it_is_told_to(
+    monkeypatch: pytest.MonkeyPatch, asynchronous: bool, group: MetadataGroup
+) -> None:
+    config = SimpleNamespace(scheduler_config=SimpleNamespace(async_scheduling=asynchronous))
+    monkeypatch.delenv("VLLM_ASCEND_DP_METADATA_GROUP", raising=False)
+    assert settings_of(config).metadata_group is group
+    for told in MetadataGroup:
+        monkeypatch.setenv("VLLM_ASCEND_DP_METADATA_GROUP", told.value)
+        assert settings_of(config).metadata_group is told
+
+
+def on_one_rank(rank: int, rendezvous: str, has_communicator: bool) -> None:
+    """The group that a rank gets, beside one that carries the DP group's own collectives."""
+    dist.init_process_group("hccl", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
+    own, cpu = dist.new_group([0, 1], backend="hccl"), dist.new_group([0, 1], backend="gloo")
+    dp_group = SimpleNamespace(device_group=own, cpu_group=cpu, ranks=[0, 1], rank=rank)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "get_dp_group", lambda: dp_group)
+        patch.setattr(module, "get_world_group", lambda: SimpleNamespace(cpu_group=cpu))
+        patch.setattr(upstream, "has_dp_communicator", lambda _: has_communicator)
+        assert metadata_group(None, Settings.read({"VLLM_ASCEND_DP_METADATA_GROUP": "cpu"})) is cpu
+        group = metadata_group(None, Settings.read({}))
+    assert (group is own) == has_communicator
+    options: Any = group._get_backend(torch.device("cpu")).hccl_options
+    assert options.hccl_config == ({} if has_communicator else {"hccl_buffer_size": BUFFER_MB})
+    summed = torch.tensor([rank + 1])
+    dist.all_reduce(summed, group=group)
+    assert summed.item() == 3
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("has_communicator", [True, False])
+def test_only_a_communicator_that_the_release_lacks_is_made_and_it_is_small(
+    tmp_path: Path, has_communicator: bool
+) -> None:
+    mp.start_processes(
+        on_one_rank, args=(str(tmp_path / "rendezvous"), has_communicator), nprocs=2, start_method="fork"
+    )
+
+
+def _config(eager: bool, experts: bool, parallel: bool) -> Any:
+    hf_config = SimpleNamespace(to_dict=lambda: {"text_config": {"num_experts": 8}} if experts else {"layers": 2})
+    return SimpleNamespace(
+        model_config=SimpleNamespace(enforce_eager=eager, hf_config=hf_config),
+        parallel_config=SimpleNamespace(enable_expert_parallel=parallel),
+    )
+
+
+def test_the_release_says_where_it_communicates_over_the_dp_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eager: a dense model, one with its experts in parallel, one without."""
+    from vllm_ascend import ascend_config
+
+    compiler = SimpleNamespace(enabled=False)
+    monkeypatch.setattr(ascend_config, "_ASCEND_CONFIG", SimpleNamespace(torchair_graph_config=compiler))
+    found = [
+        upstream.has_dp_communicator(_config(True, experts, parallel))
+        for experts, parallel in ((False, False), (True, True), (True, False))
+    ]
+    assert found in ([False, False, True], [True, True, True])
+    assert upstream.has_dp_communicator(_config(False, True, True)), "generic layers, or the release's metadata"
