@@ -84,6 +84,11 @@ class Report:
                 found |= {int(index): ids for index, ids in line["tokens"].items()}
         return found
 
+    def prompt_logprobs(self, name: str) -> dict[int, list[float]]:
+        """The logprob of each token of a prompt but its first, by prompt index, of the round ``name``."""
+        lines = (rank.rounds().get(name, {}) for rank in self.ranks)
+        return {int(index): found for line in lines for index, found in line.get("prompt_logprobs", {}).items()}
+
     @property
     def ready(self) -> bool:
         """Every rank's engine had started."""
@@ -119,10 +124,7 @@ def crew(life: Life, checkpoint: Path, work: Path, berths: Sequence[Berth]) -> I
         "VLLM_DP_MASTER_IP": "127.0.0.1",
         "VLLM_DP_MASTER_PORT": str(_free_ports()),
     }
-    if life.soc is not None:
-        meeting["STANDIN_SOC"] = str(life.soc)
-    if life.all_to_all_seq:
-        meeting["VLLM_ASCEND_ENABLE_MOE_ALL2ALL_SEQ"] = "1"
+    meeting |= life.environment
     ranks: list[Rank] = []
     try:
         for rank, berth in enumerate(berths):
@@ -232,6 +234,7 @@ def _job(life: Life, rank: int, checkpoint: Path, folder: Path) -> dict[str, Any
         "progress": str(folder / "progress"),
         "new_tokens": life.new_tokens,
         "moe_probe": life.moe_probe,
+        "prompt_logprobs": life.prompt_logprobs,
         "late_steps": LATE_STEPS,
         "everyone": [str(folder.with_name(f"rank{other}") / "progress") for other in range(life.dp_size)],
         "rounds": [

@@ -95,6 +95,8 @@ class Life:
     moe_probe: bool = False
     all_to_all_seq: bool = False
     """With the all-to-all that vllm-ascend 0.10.0 has to opt in to."""
+    prompt_logprobs: bool = False
+    """Each request asks for the logprobs of its prompt, too."""
     new_tokens: int = TOKENS
     soc: int | None = None
     """Number of the chip that the stand-in plays, where it is not its default, an A2."""
@@ -113,8 +115,14 @@ class Life:
         parts = [self.model.value, self.mode.value, f"DP={self.dp_size}"]
         parts += ["EP"] * self.expert_parallel + ["sequential all-to-all"] * self.all_to_all_seq
         parts += ["kv_both"] * self.kv_both + ["310P"] * (self.soc == SOC_310P)
-        parts += ["shared-expert DP"] * self.shared_expert_dp
+        parts += ["shared-expert DP"] * self.shared_expert_dp + ["prompt logprobs"] * self.prompt_logprobs
         return f"{', '.join(parts)} on {self.tree.value}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables that the ranks of this life have beside those of the run."""
+        found = {} if self.soc is None else {"STANDIN_SOC": str(self.soc)}
+        return found | ({"VLLM_ASCEND_ENABLE_MOE_ALL2ALL_SEQ": "1"} if self.all_to_all_seq else {})
 
     def engine_arguments(self, checkpoint: str, storage: str) -> dict[str, Any]:
         """Keyword arguments of ``vllm.LLM``; ``storage`` is a folder for the KV connector."""

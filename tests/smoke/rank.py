@@ -7,7 +7,8 @@ Answers with JSON lines in the job's ``progress`` file:
   makes a mask of its own, the most rows that the runner lets MC2 run on, null where it does not say;
 - ``{"step": n, "at": monotonic seconds, "cpu": seconds}`` after each engine step, the sign of life that the driver
   watches; ``cpu`` is the CPU time of the process;
-- ``{"round": name, "begin": t}`` and ``{"round": name, "end": t, "tokens": {prompt: ids}}``;
+- ``{"round": name, "begin": t}`` and ``{"round": name, "end": t, "tokens": {prompt: ids}}``, where the job asks for
+  them with the ``prompt_logprobs`` of each prompt's tokens but the first;
 - ``{"forward": round, "with_prefill": bool, "attention": state, "padded": tokens, "rows": n, "graph": mode}`` for each
   forward pass of the model; ``attention`` is null where a dummy batch builds no metadata, ``padded`` is the largest
   number of rows of any rank, ``rows`` this one's;
@@ -109,10 +110,17 @@ def _hand_drafts_over(core: Any) -> None:
             setattr(core, name, handing_over(getattr(core, name)))
 
 
-def _run_round(engine: Any, turn: dict[str, Any], late_steps: int, limit: int, report: Reporter) -> None:
+def _prompt_logprobs(output: Any) -> list[float]:
+    """The logprob of each token of a finished request's prompt, but of the first, which nothing predicts."""
+    ids = output.prompt_token_ids[1:]
+    return [float(found[token].logprob) for token, found in zip(ids, output.prompt_logprobs[1:], strict=True)]
+
+
+def _run_round(engine: Any, turn: dict[str, Any], job: dict[str, Any], report: Reporter) -> None:
     from vllm import SamplingParams
 
-    sampling = SamplingParams(temperature=0.0, max_tokens=limit, ignore_eos=True, detokenize=False)
+    asked = {"prompt_logprobs": 0} if job["prompt_logprobs"] else {}
+    sampling = SamplingParams(temperature=0.0, max_tokens=job["new_tokens"], ignore_eos=True, detokenize=False, **asked)
     name = turn["name"]
 
     def add(prompts: dict[str, list[int]]) -> None:
@@ -122,17 +130,22 @@ def _run_round(engine: Any, turn: dict[str, Any], late_steps: int, limit: int, r
     report(round=name, begin=time.time(), begin_monotonic=time.monotonic())
     add(turn["prompts"])
     tokens: dict[int, list[int]] = {}
+    logprobs: dict[int, list[float]] = {}
     steps = 0
     # Agreed by all ranks at each turn: a rank that has finished goes on with dummy batches.
     while engine.has_unfinished_requests():
         for output in engine.step():
             if output.finished:
-                tokens[int(output.request_id.rpartition("/")[2])] = list(output.outputs[0].token_ids)
+                index = int(output.request_id.rpartition("/")[2])
+                tokens[index] = list(output.outputs[0].token_ids)
+                if asked:
+                    logprobs[index] = _prompt_logprobs(output)
         steps += 1
-        if steps == late_steps:
+        if steps == job["late_steps"]:
             add(turn["late"])
         report(step=steps, at=time.monotonic(), cpu=time.process_time())
-    report(round=name, end=time.time(), end_monotonic=time.monotonic(), steps=steps, tokens=tokens)
+    of_prompts = {"prompt_logprobs": logprobs} if asked else {}
+    report(round=name, end=time.time(), end_monotonic=time.monotonic(), steps=steps, tokens=tokens, **of_prompts)
 
 
 def _wait_for_everyone(progress: list[str]) -> None:
@@ -161,7 +174,7 @@ def main(job_file: str) -> None:
         report(ready=time.monotonic() - started, pid=os.getpid(), mc2_mask=_mc2_rows(runner))
         for turn in job["rounds"]:
             probe.enter(turn["name"])
-            _run_round(engine, turn, job["late_steps"], job["new_tokens"], report)
+            _run_round(engine, turn, job, report)
         report(done=True, peak_rss_kib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
         _wait_for_everyone(job["everyone"])
     # Tearing down process groups is not what is tested, and may wait for a peer that has gone.

@@ -39,9 +39,10 @@ class Collective:
 
     @property
     def is_metadata(self) -> bool:
-        """Whether it carries token counts and flags, not activations: one vector of integers over the DP ranks."""
+        """Whether it carries token counts and flags, not activations: one vector of integers over the DP ranks, on
+        vLLM's group of them or on one that is for this alone."""
         integers = self.dtype in ("int32", "int64")
-        return self.op == "all_reduce" and self.group == "dp" and integers and len(self.shape) == 1
+        return self.op == "all_reduce" and self.group in ("dp", "dp_metadata") and integers and len(self.shape) == 1
 
 
 @dataclass(frozen=True)

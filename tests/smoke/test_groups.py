@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Groups over the DP ranks that layers or logprobs of prompts need, and metadata on a 310P: tokens, and no hang."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grouped
+import pytest
+from checkpoints import Model
+from engine import Outcome, Report, finished
+from job import Life, Round
+from reference import PROMPTS
+
+Live = Callable[[Life], Report]
+Asked = Callable[[Life, Round], dict[int, list[int]]]
+
+# Several times what float16 changes, and a fraction of what another half of the vocabulary does.
+_TOLERANCE = 0.05
+
+PATCHED = (
+    *(grouped.MLP_EAGER, grouped.MLP_GRAPH, grouped.MLP_EXPERTS),
+    *(grouped.PROMPTED, grouped.PROMPTED_GRAPH, grouped.PROMPTED_CHUNKED, grouped.PROMPTED_MTP),
+    *(grouped.SOC_310P_CPU, grouped.SOC_310P_DEVICE),
+)
+PROMPTED = tuple(life for life in PATCHED if life.prompt_logprobs)
+
+
+@pytest.mark.parametrize("life", PATCHED, ids=str)
+def test_tokens_are_those_of_the_model(live: Live, asked: Asked, life: Life) -> None:
+    report = finished(live(life))
+    for turn in life.rounds:
+        want = asked(life, turn)
+        assert {index: report.tokens(turn.name)[index] for index in want} == want, turn.name
+
+
+def _holds_its_tokens(report: Report, asked: Asked) -> None:
+    for turn in finished(report).life.rounds:
+        assert report.tokens(turn.name) == asked(report.life, turn), turn.name
+
+
+@pytest.mark.parametrize("life", [grouped.PRISTINE_MLP_GRAPH], ids=str)
+def test_pristine_serves_a_parallel_mlp_in_graphs(live: Live, asked: Asked, life: Life) -> None:
+    """So that the patched tree must, too: it is held to the same rounds."""
+    assert life.rounds == grouped.MLP_GRAPH.rounds
+    _holds_its_tokens(live(life), asked)
+
+
+@pytest.mark.parametrize("life", [grouped.PRISTINE_MLP_EAGER], ids=str)
+def test_pristine_serves_a_parallel_mlp_eager(live: Live, asked: Asked, life: Life) -> None:
+    """Where the release synchronises under enforce_eager."""
+    _holds_its_tokens(live(life), asked)
+
+
+@pytest.fixture(scope="session")
+def logprobs(checkpoint: Callable[[Model], Path]) -> Callable[[Model], dict[int, list[float]]]:
+    """Hugging Face's logprob of each token of a prompt but its first, by prompt index."""
+
+    def logprobs(model: Model) -> dict[int, list[float]]:
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        net: Any = AutoModelForCausalLM.from_pretrained(checkpoint(model), torch_dtype=torch.float32).eval()
+        found = {}
+        for index, prompt in enumerate(PROMPTS):
+            ids = torch.tensor([prompt])
+            with torch.no_grad():
+                of_vocabulary = net(ids).logits[0].log_softmax(-1)
+            found[index] = of_vocabulary[:-1].gather(1, ids[0, 1:, None])[:, 0].tolist()
+        return found
+
+    return logprobs
+
+
+@pytest.mark.parametrize("life", PROMPTED, ids=str)
+def test_logprobs_of_prompts_are_those_of_a_whole_head(
+    live: Live, logprobs: Callable[[Model], dict[int, list[float]]], life: Life
+) -> None:
+    report, want = finished(live(life)), logprobs(life.model)
+    for turn in life.rounds:
+        found = report.prompt_logprobs(turn.name)
+        asked = {index for rank in range(life.dp_size) for index in turn.asked(rank)}
+        assert found.keys() == asked
+        for index in asked:
+            assert found[index] == pytest.approx(want[index], abs=_TOLERANCE), (turn.name, index)
+
+
+@pytest.mark.defect("D1")
+@pytest.mark.parametrize("life", [grouped.PRISTINE_MLP_EAGER], ids=str)
+def test_pristine_ranks_hand_a_parallel_mlp_their_own_rows(live: Live, life: Life, seen: Callable[[str], None]) -> None:
+    report = live(life)
+    assert report.ready and report.outcome in (Outcome.HANG, Outcome.ABORT), str(report)
+    seen(f"a parallel MLP: {report.outcome.value}")
