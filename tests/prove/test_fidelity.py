@@ -96,6 +96,7 @@ class _InputBatch:
         self.num_reqs = len(rows)
         self.req_ids = [str(number) for number in range(len(rows))]
         self.req_id_to_index = {name: number for number, name in enumerate(self.req_ids)}
+        self.num_prompt_logprobs: dict[str, int] = {}
         self.num_computed_tokens_cpu = np.array([row.computed for row in rows], dtype=np.int32)
         self.token_ids_cpu_tensor = torch.zeros((len(rows), 16384), dtype=torch.int32)
         self.token_ids_cpu = self.token_ids_cpu_tensor.numpy()

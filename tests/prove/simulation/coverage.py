@@ -37,7 +37,7 @@ class Coverage:
             ("drafter", one.drafter.value),
         ):
             self._count(group, name)
-        for name in ("lmhead_parallel", "shared_expert_dp", "dbo", "cpu_group"):
+        for name in ("lmhead_parallel", "mlp_parallel", "shared_expert_dp", "dbo", "cpu_group"):
             if getattr(one, name):
                 self._count("switches", name)
         self._count("simulated", "steps", len(schedule.steps))
@@ -46,6 +46,8 @@ class Coverage:
         for works in schedule.steps:
             for work in works:
                 self._count("events", work.kind.value)
+                if work.logprobs and one.lmhead_parallel:
+                    self._count("events", "prompt logprobs over a parallel lm head")
             if len({work.kind.busy for work in works}) > 1:
                 self._count("uneven steps", "idle ranks beside busy ones")
             if any(work.kind.prefills for work in works) and not all(work.kind.prefills for work in works):

@@ -10,7 +10,7 @@ from typing import Any
 from unittest.mock import patch
 
 from simulation import patched
-from vllm_ascend.data_parallel import moe_comm, runner
+from vllm_ascend.data_parallel import moe_comm, runner, upstream
 from vllm_ascend.data_parallel.metadata import GRAPH, BitFields, LocalBatch, StepMetadata
 from vllm_ascend.data_parallel.plan import StepPlan
 from vllm_ascend.data_parallel.runner import DataParallelStep
@@ -20,7 +20,7 @@ Break = Callable[[Any], Any]
 """Gets the original function, returns the broken one."""
 
 
-def _without(**flags: bool) -> Break:
+def _without(**flags: int) -> Break:
     """A batch that says ``flags`` whatever it is."""
     return lambda pack: lambda fields, batch, rank: pack(fields, dataclasses.replace(batch, **flags), rank)
 
@@ -141,6 +141,10 @@ def _unpadded(original: Any) -> Any:
     return lambda self, hidden_states: hidden_states
 
 
+def _joins_nothing(original: Any) -> Any:
+    return lambda self, hidden_states: None
+
+
 def _mc2_everywhere(original: Any) -> Any:
     return property(lambda config: config.ep_size >= moe_comm.MC2_MIN_EP_SIZE)
 
@@ -166,6 +170,9 @@ MUTANTS = (
     Mutant("lm-head rows of a prefill are max_num_seqs (D9)", _STEP, "lmhead_rows", _lmhead_of_requests),
     Mutant("lm-head rows of a decode are the rank's own", _STEP, "lmhead_rows", _lmhead_of_own_tokens),
     Mutant("Eagle's lm-head rows are a rank's requests (D9)", _STEP, "pad_lmhead", _unpadded),
+    Mutant("the pack leaves the rounds for prompts out", BitFields, "pack", _without(prompt_rounds=0)),
+    Mutant("an idle rank joins no round for prompts", _STEP, "join_prompt_logits", _joins_nothing),
+    Mutant("groups across the DP ranks are forgotten", upstream, "row_group_sizes", lambda _: lambda config: {}),
     Mutant("MC2 takes 512 rows on an A2 (D7)", moe_comm, "MC2_ROWS_PER_RANK", lambda _: {"A2": 512, "A3": 512}),
     Mutant("MC2 on every SoC", moe_comm.MoECommConfig, "mc2_available", _mc2_everywhere),
     Mutant("the largest decode graph is left out (D6)", runner, "decode_graph_sizes", _without_the_largest),

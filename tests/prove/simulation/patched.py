@@ -3,12 +3,24 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 from simulation import wire
-from simulation.runner import BASES, Rank, hidden_rows
+from simulation.runner import BASES, Rank, Rows, hidden_rows
 from simulation.schedule import Drafter, Mode, Row
+from vllm_ascend.data_parallel import runner
 from vllm_ascend.data_parallel.moe_comm import mc2_capacity
+from vllm_ascend.data_parallel.prompt_logits import ROWS_PER_ROUND, prompt_rows
+from vllm_ascend.data_parallel.settings import MetadataGroup, Settings
+
+
+def _metadata_group(_: Any, settings: Settings) -> str:
+    """The group's name in the simulated network, where no rank has to wait for another's start."""
+    return "dp cpu" if settings.metadata_group is MetadataGroup.CPU else "dp device"
+
+
+runner.metadata_group = _metadata_group
 
 
 class _Patched(Rank):
@@ -17,6 +29,9 @@ class _Patched(Rank):
     pad_lmhead: Any
     _issue_real_step: Any
     _await_step: Any
+    _prompt_rounds: Any
+    prompt_logits: Any
+    join_prompt_logits: Any
     _dispatch_graph: Any
 
     def mc2_capacity(self) -> int:
@@ -25,12 +40,25 @@ class _Patched(Rank):
     def generic_method(self, context: Any) -> str:
         return wire.of_implementation(context.moe_comm_method_name)
 
+    def _round(self, rows: Any) -> Any:
+        """One round of the lm head for prompts, in which only the number of rows matters."""
+        self.model.compute_logits(Rows(ROWS_PER_ROUND), None)
+        return hidden_rows[: rows.shape[0]]
+
     def before_attention_state(self, rows: tuple[Row, ...], scheduled: Any) -> None:
         self.fill_seq_lens(rows, scheduled)
 
     def execute(self, rows: tuple[Row, ...], rejected: int) -> None:
         tokens, with_prefill, enable_dbo = self.describe(rows)
-        step = self._await_step(self._issue_real_step(tokens, with_prefill, enable_dbo))
+        asked = {str(number): row for number, row in enumerate(rows) if row.prompt}
+        self.requests = {
+            name: SimpleNamespace(prompt_token_ids=range(row.prompt), num_computed_tokens=row.computed)
+            for name, row in asked.items()
+        }
+        self.input_batch = SimpleNamespace(num_prompt_logprobs=asked)
+        scheduled = SimpleNamespace(num_scheduled_tokens={name: row.scheduled for name, row in asked.items()})
+        rounds = self._prompt_rounds(scheduled)
+        step = self._await_step(self._issue_real_step(tokens, with_prefill, enable_dbo, prompt_rounds=rounds))
         self.with_prefill, self.num_tokens_across_dp = step.with_prefill, step.num_tokens_across_dp
         if not step.with_prefill:
             self.graph_pad_size = step.num_input_tokens
@@ -48,6 +76,10 @@ class _Patched(Rank):
         )
         logits = sum(1 + row.drafts for row in rows)
         self.gather_logits(logits, self.lmhead_rows if self.deployment.lmhead_parallel else logits)
+        for row in asked.values():
+            if self.deployment.lmhead_parallel and (count := prompt_rows(row.prompt, row.computed, row.scheduled)):
+                self.prompt_logits(hidden_rows[:count])
+        self.join_prompt_logits(Rows(tokens))
         self._draft(len(rows), tokens - rejected, tokens, agreed)
 
     def _draft(self, requests: int, kept: int, tokens: int, agreed: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from vllm.forward_context import BatchDescriptor
 
 from simulation import wire
-from simulation.runner import BASES, Rank
+from simulation.runner import BASES, Rank, Rows
 from simulation.schedule import Drafter, Mode, Row
 
 MC2_ROWS_OF_MASK = 512
@@ -52,6 +52,9 @@ class _Pristine(Rank):
         )
         logits = sum(1 + row.drafts for row in rows)
         self.gather_logits(logits, self._lmhead_rows(padded, logits))
+        for row in rows:
+            if (prompted := min(row.scheduled, row.prompt - row.computed - 1)) > 0 and self.deployment.lmhead_parallel:
+                self.model.compute_logits(Rows(prompted), None)
         self._draft(len(rows), tokens - rejected, tokens)
 
     def _draft(self, requests: int, kept: int, tokens: int) -> None:

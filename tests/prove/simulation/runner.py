@@ -41,8 +41,12 @@ class Rows:
     def __init__(self, count: int) -> None:
         self.count = count
 
+    @property
+    def shape(self) -> tuple[int]:
+        return (self.count,)
+
     def __getitem__(self, index: Any) -> Rows:
-        return Rows(len(index))
+        return Rows(len(range(self.count)[index] if isinstance(index, slice) else index))
 
 
 class Rank:
@@ -71,6 +75,7 @@ class Rank:
             data_parallel_size=deployment.dp,
             data_parallel_rank=rank,
             tensor_parallel_size=deployment.tp,
+            pipeline_parallel_size=1,
             enable_expert_parallel=deployment.expert_parallel,
         )
         self.is_kv_producer = deployment.kv_role in (KVRole.PRODUCER, KVRole.BOTH)
@@ -270,11 +275,14 @@ class Model:
                     moe=moe,
                     with_prefill=context.with_prefill,
                     rows=rows,
-                    uniform=bool(graph) or (moe == wire.MC2 and not pads),
+                    uniform=bool(graph) or deployment.mlp_parallel or (moe == wire.MC2 and not pads),
                     exchanged=any(rank.said()),
                 )
             )
         self._check_buffers(rows, moe, context)
+        if deployment.mlp_parallel:
+            for call in wire.mlp(rows, deployment.dp):
+                network.issue(call)
         if moe:
             for call in wire.layer(moe, context, rows, deployment.dp, pads):
                 network.issue(call)

@@ -73,6 +73,7 @@ class Deployment:
     expert_parallel: bool = False
     shared_expert_dp: bool = False
     lmhead_parallel: bool = False
+    mlp_parallel: bool = False
     dbo: bool = False
     cpu_group: bool = False
     kv_role: KVRole = KVRole.NONE
@@ -104,6 +105,7 @@ class Deployment:
         flags = {
             "shared-expert DP": self.shared_expert_dp,
             "lm-head parallel": self.lmhead_parallel,
+            "MLP parallel": self.mlp_parallel,
             "DBO": self.dbo,
             "CPU group": self.cpu_group,
         }
@@ -115,33 +117,40 @@ class Deployment:
 
 @dataclass(frozen=True)
 class Row:
-    """One request in a batch: tokens computed before, tokens scheduled now, how many of those are drafts."""
+    """One request in a batch: tokens computed before, tokens scheduled now, how many of those are drafts; and tokens of
+    its prompt where their logprobs are asked for, else 0."""
 
     computed: int
     scheduled: int
     drafts: int = 0
+    prompt: int = 0
 
 
 @dataclass(frozen=True)
 class Work:
-    """What one rank has in one step: ``requests`` decodes, ``tokens`` of a prompt; ``rejected`` drafts of the step."""
+    """What one rank has in one step: ``requests`` decodes, ``tokens`` of a prompt; ``rejected`` drafts of the step.
+
+    ``logprobs`` says that those of the prompt are asked for.
+    """
 
     kind: Kind = Kind.IDLE
     requests: int = 1
     tokens: int = 1
     rejected: int = 0
+    logprobs: bool = False
 
     def rows(self, deployment: Deployment) -> tuple[Row, ...]:
         """The batch, cut to what the scheduler may hand out."""
         if not self.kind.busy:
             return ()
         budget, seqs = deployment.max_num_batched_tokens, deployment.max_num_seqs
+        count = min(self.tokens, budget)
         if self.kind is Kind.PREFILL:
-            return (Row(0, min(self.tokens, budget)),)
-        if self.kind is Kind.CHUNKED:
-            return (Row(16, min(self.tokens, budget)),)
+            return (Row(0, count, prompt=count * self.logprobs),)
+        if self.kind is Kind.CHUNKED:  # neither the first tokens of the prompt nor its last
+            return (Row(16, count, prompt=(16 + count + 1) * self.logprobs),)
         drafts = deployment.drafts if self.kind is not Kind.DECODE else 0
-        prompt = () if self.kind is not Kind.MIXED or seqs < 2 else (Row(0, min(self.tokens, budget)),)
+        prompt = () if self.kind is not Kind.MIXED or seqs < 2 else (Row(0, count, prompt=count * self.logprobs),)
         budget -= sum(row.scheduled for row in prompt)
         decodes = min(self.requests, seqs - len(prompt), budget // (1 + drafts))
         return (Row(16, 1 + drafts, drafts),) * decodes + prompt
@@ -154,7 +163,7 @@ class Work:
             Kind.CHUNKED: f" of {self.tokens} tokens",
             Kind.MIXED: f": {self.tokens} tokens, {self.requests} decodes",
         }
-        return self.kind.value + words.get(self.kind, "")
+        return self.kind.value + words.get(self.kind, "") + ", prompt logprobs" * self.logprobs
 
 
 @dataclass(frozen=True)

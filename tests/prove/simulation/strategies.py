@@ -32,6 +32,8 @@ _WORKS = (
     *(Work(Kind.CHUNKED, tokens=count) for count in _COUNTS),
     *(Work(Kind.SPECULATIVE, requests=count, rejected=rejected) for count in _COUNTS[:15] for rejected in (0, 1)),
     *(Work(Kind.MIXED, requests=few, tokens=count) for few in (1, 3, 17) for count in _COUNTS[::2]),
+    *(Work(kind, tokens=count, logprobs=True) for kind in (Kind.PREFILL, Kind.CHUNKED) for count in _COUNTS),
+    *(Work(Kind.MIXED, requests=3, tokens=count, logprobs=True) for count in _COUNTS[::2]),
     *((Work(Kind.ABORTED),) * 10),
     *((Work(Kind.WAITING),) * 10),
     *((Work(Kind.IDLE),) * 25),
@@ -57,6 +59,15 @@ def normal(one: Deployment) -> Deployment:
     # One MTP layer drafts one token; Eagle drafts up to two (eagle_proposer_v1.py).
     change["drafts"] = {Drafter.NONE: 0, Drafter.MTP: 1}.get(drafter, max(1, one.drafts))  # type: ignore[call-overload]
     change["lmhead_parallel"] = one.lmhead_parallel and one.tp == 1 and one.dp > 1
+    # With TP the groups of an MLP lie within a DP rank, or across a few. No release makes equal the rows of Eagle's own
+    # MLP, or those of a prefill under TorchAir.
+    change["mlp_parallel"] = (
+        one.mlp_parallel
+        and one.tp == 1
+        and one.dp > 1
+        and drafter is not Drafter.EAGLE
+        and one.mode is not Mode.TORCHAIR
+    )
     change["expert_parallel"] = one.expert_parallel and layers is not Layers.DENSE
     change["shared_expert_dp"] = (
         one.shared_expert_dp
@@ -78,7 +89,7 @@ def deployments(draw: st.DrawFn) -> Deployment:
     (tp, soc), (mode, layers) = draw(st.sampled_from(_HARDWARE)), draw(st.sampled_from(_MODELS))
     kv_role, (drafter, drafts) = draw(st.sampled_from(_ROLES))
     (max_num_seqs, max_num_batched_tokens), graph_sizes = draw(st.sampled_from(_SIZES))
-    switches = draw(st.integers(0, 2**5 - 1))
+    switches = draw(st.integers(0, 2**6 - 1))
     return normal(
         Deployment(
             dp=draw(st.sampled_from(_DP_SIZES)),
@@ -91,6 +102,7 @@ def deployments(draw: st.DrawFn) -> Deployment:
             shared_expert_dp=bool(switches & 4),
             dbo=bool(switches & 8),
             cpu_group=bool(switches & 16),
+            mlp_parallel=bool(switches & 32),
             kv_role=kv_role,
             drafter=drafter,
             drafts=drafts,

@@ -24,6 +24,12 @@ def of_implementation(name: str) -> str:
     return _OF_IMPL[name]
 
 
+def mlp(rows: int, dp: int) -> Iterator[Call]:
+    """What an MLP that is split over the DP ranks issues for ``rows`` rows (ops/linear.py)."""
+    yield Call("mlp", "all_gather", (rows,))
+    yield Call("mlp", "reduce_scatter", (rows * dp,))
+
+
 def layer(method: str, context: Any, rows: int, dp: int, pads: bool = True) -> Iterator[Call]:
     """What one layer issues for ``rows`` rows.
 

@@ -67,6 +67,7 @@ def enter(deployment: Deployment) -> Network:
         enable_shared_expert_dp=deployment.shared_expert_dp,
         lmhead_tensor_parallel_size=deployment.dp if deployment.lmhead_parallel else None,
     )
+    os.environ["VLLM_ASCEND_ENABLE_MLP_OPTIMIZE"] = str(int(deployment.mlp_parallel))
     os.environ["VLLM_ASCEND_DP_METADATA_GROUP"] = "cpu" if deployment.cpu_group else "device"
     vllm_context._forward_context = None
     dist.all_reduce = all_reduce  # type: ignore[assignment]
