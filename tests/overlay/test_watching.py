@@ -86,7 +86,9 @@ def test_without_a_flight_nothing_is_added() -> None:
 
 
 def test_one_rank_reads_its_settings_and_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    alone = SimpleNamespace(parallel_config=SimpleNamespace(data_parallel_size=1))
+    alone = SimpleNamespace(
+        parallel_config=SimpleNamespace(data_parallel_size=1), scheduler_config=SimpleNamespace(async_scheduling=False)
+    )
     assert join(alone, MoECommConfig("A2", 1, 256)) is NO_FLIGHT
     monkeypatch.setenv("VLLM_ASCEND_DP_TIMEOUT", "0")
     with pytest.raises(ValueError, match="VLLM_ASCEND_DP_TIMEOUT='0' is not one of"):
@@ -128,7 +130,7 @@ def config(dp_rank: int, dp_size: int) -> Any:
             pipeline_parallel_size=1,
             enable_expert_parallel=False,
         ),
-        scheduler_config=SimpleNamespace(max_num_seqs=8, max_num_batched_tokens=1024),
+        scheduler_config=SimpleNamespace(max_num_seqs=8, max_num_batched_tokens=1024, async_scheduling=False),
         model_config=model,
         speculative_config=None,
         compilation_config=SimpleNamespace(cudagraph_capture_sizes=[1, 2]),

@@ -28,6 +28,14 @@ def _rank(rank: int, port: int, queue: Any) -> None:
     mine.add_(5)
     graph.replay()
     found["replayed"] = out.tolist()
+    functional = torch.npu.NPUGraph()
+    operations = torch.ops._c10d_functional
+    with torch.npu.graph(functional):  # as Dynamo writes it
+        gathered = operations.all_gather_into_tensor(mine, 2, dist.group.WORLD.group_name)
+        doubled = operations.wait_tensor(gathered) * 2
+    mine.add_(5)
+    functional.replay()
+    found["functional"] = doubled.tolist()
     queue.put((rank, found))
     dist.destroy_process_group()
 
@@ -47,6 +55,7 @@ def test_two_ranks() -> None:
         assert process.exitcode == 0
     assert found[0] == {
         "backend": "hccl", "sum": 3, "exchanged": [[0.0], [1.0]], "named": True, "replayed": [5.0, 6.0],
+        "functional": [20.0, 22.0],
     }  # fmt: skip
     assert found[1]["exchanged"] == [[10.0, 10.0], [11.0, 11.0]]
     assert found[1]["replayed"] == [5.0, 6.0]

@@ -35,7 +35,7 @@ def settings_of(vllm_config: Any) -> Settings:
     With async scheduling the host prepares a step while the device runs the one before; a read of the device would
     wait for that one, so that there the CPU group is the default. Raises ``ValueError`` for one that is not allowed.
     """
-    asynchronous = getattr(vllm_config.scheduler_config, "async_scheduling", False)
+    asynchronous = vllm_config.scheduler_config.async_scheduling
     default = MetadataGroup.CPU if asynchronous else MetadataGroup.DEVICE
     return Settings.read(os.environ, envs_ascend.env_variables, default)
 
