@@ -47,14 +47,14 @@ def metadata_group(vllm_config: Any, settings: Settings) -> dist.ProcessGroup:
     """
     dp_group = get_dp_group()
     if settings.metadata_group is MetadataGroup.CPU:
-        return dp_group.cpu_group  # type: ignore[no-any-return]
+        return dp_group.cpu_group
     store = distributed_c10d._get_process_group_store(get_world_group().cpu_group)
     line_up(store, dp_group.ranks, dp_group.rank, settings.start_timeout)
     if upstream.has_dp_communicator(vllm_config):
-        return dp_group.device_group  # type: ignore[no-any-return]
+        return dp_group.device_group
     options = torch_npu._C._distributed_c10d.ProcessGroupHCCL.Options()
     options.hccl_config = {"hccl_buffer_size": BUFFER_MB}
-    return dist.new_group(  # type: ignore[no-any-return]
+    return dist.new_group(
         dp_group.ranks,
         backend=dist.get_backend(dp_group.device_group),
         pg_options=options,

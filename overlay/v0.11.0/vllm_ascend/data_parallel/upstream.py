@@ -64,7 +64,7 @@ def torchair_splits_rows(soc: str) -> bool:
 
 def compute_logits(model: Any, hidden_states: torch.Tensor) -> torch.Tensor:
     """The model's logits of ``hidden_states``."""
-    return model.compute_logits(hidden_states)  # type: ignore[no-any-return]
+    return model.compute_logits(hidden_states)
 
 
 def has_dp_communicator(vllm_config: Any) -> bool:
