@@ -245,7 +245,7 @@ def _job(life: Life, rank: int, checkpoint: Path, folder: Path) -> dict[str, Any
             }
             for turn in life.rounds
         ],
-    }
+    } | life.more(rank, checkpoint)
 
 
 def _free_ports() -> int:

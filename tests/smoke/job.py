@@ -4,6 +4,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 from checkpoints import Model
@@ -106,6 +107,11 @@ class Life:
     def script(self) -> str:
         """The module that a rank of this life runs."""
         return "rank"
+
+    def more(self, rank: int, checkpoint: Path) -> dict[str, Any]:
+        """What rank ``rank``'s job says beside what every job does."""
+        del rank, checkpoint  # nothing
+        return {}
 
     @property
     def dp_size(self) -> int:

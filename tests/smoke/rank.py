@@ -12,6 +12,7 @@ Answers with JSON lines in the job's ``progress`` file:
 - ``{"forward": round, "with_prefill": bool, "attention": state, "padded": tokens, "rows": n, "graph": mode}`` for each
   forward pass of the model; ``attention`` is null where a dummy batch builds no metadata, ``padded`` is the largest
   number of rows of any rank, ``rows`` this one's;
+- ``{"dummy": round, "changed": n}`` for each step that stands for no request: see kv_probe.py;
 - ``{"moe": .., ..}`` for each mixture-of-experts layer where the job asks for it: see moe_probe.py;
 - ``{"done": true, "peak_rss_kib": n}``.
 """
@@ -21,10 +22,12 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
 import tokenless
+from kv_probe import KvProbe
 
 _POLL = 0.02
 
@@ -116,19 +119,20 @@ def _prompt_logprobs(output: Any) -> list[float]:
     return [float(found[token].logprob) for token, found in zip(ids, output.prompt_logprobs[1:], strict=True)]
 
 
-def _run_round(engine: Any, turn: dict[str, Any], job: dict[str, Any], report: Reporter) -> None:
+def ask(engine: Any, name: str, prompts: dict[Any, list[int]], limit: int, **more: Any) -> None:
+    """Send the engine requests of the round ``name``, each for ``limit`` greedy tokens, with ``more`` sampling parameters."""
     from vllm import SamplingParams
 
+    sampling = SamplingParams(temperature=0.0, max_tokens=limit, ignore_eos=True, detokenize=False, **more)
+    for index, ids in prompts.items():
+        engine.add_request(f"{name}/{index}", {"prompt_token_ids": ids}, sampling)
+
+
+def run_round(engine: Any, turn: dict[str, Any], job: dict[str, Any], report: Reporter) -> None:
     asked = {"prompt_logprobs": 0} if job["prompt_logprobs"] else {}
-    sampling = SamplingParams(temperature=0.0, max_tokens=job["new_tokens"], ignore_eos=True, detokenize=False, **asked)
     name = turn["name"]
-
-    def add(prompts: dict[str, list[int]]) -> None:
-        for index, ids in prompts.items():
-            engine.add_request(f"{name}/{index}", {"prompt_token_ids": ids}, sampling)
-
     report(round=name, begin=time.time(), begin_monotonic=time.monotonic())
-    add(turn["prompts"])
+    ask(engine, name, turn["prompts"], job["new_tokens"], **asked)
     tokens: dict[int, list[int]] = {}
     logprobs: dict[int, list[float]] = {}
     steps = 0
@@ -142,7 +146,7 @@ def _run_round(engine: Any, turn: dict[str, Any], job: dict[str, Any], report: R
                     logprobs[index] = _prompt_logprobs(output)
         steps += 1
         if steps == job["late_steps"]:
-            add(turn["late"])
+            ask(engine, name, turn["late"], job["new_tokens"], **asked)
         report(step=steps, at=time.monotonic(), cpu=time.process_time())
     of_prompts = {"prompt_logprobs": logprobs} if asked else {}
     report(round=name, end=time.time(), end_monotonic=time.monotonic(), steps=steps, tokens=tokens, **of_prompts)
@@ -155,13 +159,15 @@ def _wait_for_everyone(progress: list[str]) -> None:
         time.sleep(_POLL)
 
 
-def main(job_file: str) -> None:
+def main(job_file: str, serve: Callable[..., None] = run_round) -> None:
     job = json.loads(Path(job_file).read_text())
     with Path(job["progress"]).open("w") as stream:
         report = Reporter(stream)
         started = time.monotonic()
         from vllm import LLM
 
+        written = KvProbe(report)
+        written.install()
         if job["moe_probe"]:
             import moe_probe
 
@@ -174,7 +180,8 @@ def main(job_file: str) -> None:
         report(ready=time.monotonic() - started, pid=os.getpid(), mc2_mask=_mc2_rows(runner))
         for turn in job["rounds"]:
             probe.enter(turn["name"])
-            _run_round(engine, turn, job, report)
+            written.enter(turn["name"])
+            serve(engine, turn, job, report)
         report(done=True, peak_rss_kib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
         _wait_for_everyone(job["everyone"])
     # Tearing down process groups is not what is tested, and may wait for a peer that has gone.

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a request leaves in the KV cache stays there until another request is given the block."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import conversations
+import drafted
+import lives
+import pytest
+from checkpoints import Model
+from conversations import ConversingLife
+from engine import RankReport, Report, finished
+from job import Life, Tree
+
+Live = Callable[[Life], Report]
+Checkpoint = Callable[[Model], Path]
+Seen = Callable[[str], None]
+
+SECOND_TURNS = range(1, 2 * conversations.CONVERSATIONS, 2)
+
+
+def _written(rank: RankReport) -> list[int]:
+    """By step that stands for no request: elements of K and V that it changed (kv_probe.py)."""
+    return [line["changed"] for line in rank.lines if "dummy" in line]
+
+
+def _every_patched_life() -> list[object]:
+    named = (one for module in (lives, drafted, conversations) for one in vars(module).values())
+    found = dict.fromkeys(one for one in named if isinstance(one, Life) and one.tree is Tree.PATCHED)
+    shows = pytest.mark.defect("D22")
+    return [pytest.param(one, id=str(one), marks=[shows] * (one in conversations.FULL_DECODES)) for one in found]
+
+
+@pytest.mark.parametrize("life", conversations.PATCHED, ids=str)
+def test_second_turns_are_answered_from_the_cache(live: Live, checkpoint: Checkpoint, life: ConversingLife) -> None:
+    closing = finished(live(life)).ranks[0].rounds()[conversations.ROUND.name]
+    assert {closing["cached"][str(turn)] for turn in SECOND_TURNS} == {conversations.BLOCK}, "no block was reused"
+    assert {int(turn): ids for turn, ids in closing["tokens"].items()} == conversations.expected(checkpoint(life.model))
+
+
+@pytest.mark.parametrize("life", _every_patched_life())
+def test_no_step_without_a_request_writes_to_a_block(live: Live, life: Life) -> None:
+    """Idle, profiling and capture steps, of every life and rank."""
+    written = [_written(rank) for rank in finished(live(life)).ranks]
+    assert all(written) or life.dp_size == 1, "a rank had no such step to look at"
+    assert not any(map(any, written)), f"steps by rank that wrote: {[len([*filter(None, of)]) for of in written]}"
+
+
+@pytest.mark.defect("D22")
+@pytest.mark.parametrize("life", [conversations.PRISTINE_FULL_DECODE_DENSE], ids=str)
+def test_pristine_idle_steps_write_over_what_a_turn_has_left(live: Live, life: Life, seen: Seen) -> None:
+    """The first idle step after each turn writes the slot of its last token anew; the next ones write the same."""
+    idle, _ = (_written(rank) for rank in finished(live(life)).ranks)
+    assert len([*filter(None, idle)]) == 2 * conversations.CONVERSATIONS
+    seen(f"{2 * conversations.CONVERSATIONS} times in as many turns")
