@@ -99,6 +99,7 @@ class Life:
     prompt_logprobs: bool = False
     """Each request asks for the logprobs of its prompt, too."""
     new_tokens: int = TOKENS
+    max_seqs: int = MAX_SEQS
     soc: int | None = None
     """Number of the chip that the stand-in plays, where it is not its default, an A2."""
     rounds: tuple[Round, ...] = field(default=DP2_ROUNDS, repr=False)
@@ -122,6 +123,7 @@ class Life:
         parts += ["EP"] * self.expert_parallel + ["sequential all-to-all"] * self.all_to_all_seq
         parts += ["kv_both"] * self.kv_both + ["310P"] * (self.soc == SOC_310P)
         parts += ["shared-expert DP"] * self.shared_expert_dp + ["prompt logprobs"] * self.prompt_logprobs
+        parts += [f"max_num_seqs={self.max_seqs}"] * (self.max_seqs != MAX_SEQS)
         return f"{', '.join(parts)} on {self.tree.value}"
 
     @property
@@ -136,7 +138,7 @@ class Life:
         # so the AscendScheduler is used, which does not chunk. A 310P's activation gives float16 whatever it gets.
         extra: dict[str, Any] = {"ascend_scheduler_config": {"enabled": True}}
         if self.mode is Mode.TORCHAIR:
-            extra["torchair_graph_config"] = {"enabled": True, "graph_batch_sizes": [MAX_SEQS]}
+            extra["torchair_graph_config"] = {"enabled": True, "graph_batch_sizes": [self.max_seqs]}
         if self.shared_expert_dp:
             extra["enable_shared_expert_dp"] = True
         arguments: dict[str, Any] = {
@@ -146,7 +148,7 @@ class Life:
             "seed": 0,
             "max_model_len": MAX_TOKENS,
             "max_num_batched_tokens": 4 * MAX_TOKENS,
-            "max_num_seqs": MAX_SEQS,
+            "max_num_seqs": self.max_seqs,
             "num_gpu_blocks_override": 64,
             "enable_prefix_caching": False,
             "enforce_eager": self.mode is Mode.EAGER,
@@ -154,7 +156,8 @@ class Life:
             "additional_config": extra,
         }
         if self.mode in (Mode.ACL_GRAPH, Mode.FULL_DECODE):
-            arguments["compilation_config"] = {"cudagraph_capture_sizes": GRAPH_SIZES}
+            sizes = [size for size in GRAPH_SIZES if size <= self.max_seqs]
+            arguments["compilation_config"] = {"cudagraph_capture_sizes": sizes}
         if self.mode is Mode.FULL_DECODE:
             arguments["compilation_config"]["cudagraph_mode"] = "FULL_DECODE_ONLY"
         if self.kv_both:

@@ -25,6 +25,9 @@ _STORED_ONCE = tuple(turn for turn in DP2_ROUNDS if not turn.name.startswith(("a
 KV_BOTH = Life(Tree.PATCHED, kv_both=True, rounds=_STORED_ONCE)
 KV_BOTH_TORCHAIR = Life(Tree.PATCHED, mode=Mode.TORCHAIR, kv_both=True)
 SINGLE = Life(Tree.PATCHED, Model.QWEN3, rounds=DP1_ROUNDS)
+# A batch of one row, for which Dynamo makes a graph of its own if it sees it first.
+ONE_SEQ_DENSE = Life(Tree.PATCHED, Model.QWEN3, mode=Mode.ACL_GRAPH, max_seqs=1, rounds=DP1_ROUNDS)
+ONE_SEQ = Life(Tree.PATCHED, mode=Mode.ACL_GRAPH, max_seqs=1, rounds=DP2_ROUNDS[:3])
 EP16 = Life(Tree.PATCHED, expert_parallel=True, moe_probe=True, rounds=DP16_ROUNDS)
 SEQ_EP = Life(Tree.PATCHED, expert_parallel=True, all_to_all_seq=True, moe_probe=True)
 SOC_310P_DENSE = Life(Tree.PATCHED, Model.QWEN3, soc=SOC_310P, rounds=DP1_ROUNDS)
@@ -51,7 +54,7 @@ PATCHED_DP2 = (
     *(EAGER, EAGER_EP, GRAPH, GRAPH_EP, FULL_DECODE),
     *(TORCHAIR, DEEPSEEK, SHARED_EXPERT_DP, KV_BOTH, KV_BOTH_TORCHAIR),
 )
-PATCHED = (*PATCHED_DP2, SEQ_EP, SINGLE)
+PATCHED = (*PATCHED_DP2, SEQ_EP, SINGLE, ONE_SEQ_DENSE, ONE_SEQ)
 TRACED_DP2 = (*PATCHED_DP2, TORCHAIR_DEEPSEEK)
 TRACED = (*TRACED_DP2, SINGLE)
 

@@ -19,7 +19,7 @@ from vllm_ascend.data_parallel.graphs import NO_GRAPH, StepGraph
 from vllm_ascend.data_parallel.metadata import LocalBatch, StepMetadata
 from vllm_ascend.data_parallel.metadata_group import metadata_group, settings_of
 from vllm_ascend.data_parallel.plan import StepPlan
-from vllm_ascend.data_parallel.profiling import profile_passes
+from vllm_ascend.data_parallel.profiling import MoEFamilies, ProfilePass, profile_passes
 from vllm_ascend.data_parallel.prompt_logits import PromptLogits, most_rounds
 from vllm_ascend.data_parallel.row_groups import RowGroup, needs_equal_rows, spanning_groups
 from vllm_ascend.data_parallel.settings import MetadataGroup
@@ -46,6 +46,7 @@ class DataParallelStep(StepGraph, PromptLogits):
     max_num_reqs: int
     decode_token_per_req: int
     _dummy_run: Any
+    get_model: Any
 
     step: StepPlan
     flight: Flight = NO_FLIGHT
@@ -145,16 +146,23 @@ class DataParallelStep(StepGraph, PromptLogits):
         """Run the largest batch of every communication that serving can choose; hidden states of the largest of all."""
         config = moe_comm_config(self.vllm_config, self.mc2_tokens_capacity)
         decode_tokens = self.max_num_reqs * self.decode_token_per_req
-        for one in profile_passes(self.max_num_tokens, decode_tokens, config):
-            hidden_states = self._dummy_run(one.num_tokens, with_prefill=one.with_prefill)
-            peak = torch_npu.npu.memory_stats()["allocated_bytes.all.peak"]
-            logger.info(
-                "Profiled %d tokens with MoE communication %s (generic layers) and %s (custom layers): peak %.2f GiB",
-                one.num_tokens,
-                one.choice.generic.name,
-                one.choice.custom.name,
-                peak / 2**30,
-            )
+        families = MoEFamilies.of(self.get_model(), getattr(getattr(self, "drafter", None), "model", None))
+        largest, *others = profile_passes(self.max_num_tokens, decode_tokens, config, families)
+        hidden_states = self._profile(largest)
+        for one in others:
+            self._profile(one)
+        return hidden_states
+
+    def _profile(self, one: ProfilePass) -> torch.Tensor:
+        hidden_states: torch.Tensor = self._dummy_run(one.num_tokens, with_prefill=one.with_prefill)
+        peak = torch_npu.npu.memory_stats()["allocated_bytes.all.peak"]
+        logger.info(
+            "Profiled %d tokens with MoE communication %s (generic layers) and %s (custom layers): peak %.2f GiB",
+            one.num_tokens,
+            one.choice.generic.name,
+            one.choice.custom.name,
+            peak / 2**30,
+        )
         return hidden_states
 
     @cached_property
