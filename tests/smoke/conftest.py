@@ -80,11 +80,12 @@ class Bench:
             stream.write(more)
         return copy
 
-    def environment(self, tree: Tree, folder: Path | None = None) -> dict[str, str]:
+    def environment(self, tree: Tree, folder: Path | None = None, traced: bool = True) -> dict[str, str]:
         """To run on ``tree``, or on another ``folder`` like it."""
         entries = [self.standin, folder or self.trees[tree], self.vllm]
         path = os.pathsep.join(str(entry) for entry in entries if entry is not None)
-        files = {"STANDIN_TRACE": str(self.traces(tree)), "TORCHAIR_CACHE_HOME": str(self.work / "torchair")}
+        files = {"TORCHAIR_CACHE_HOME": str(self.work / "torchair")}
+        files |= {"STANDIN_TRACE": str(self.traces(tree))} if traced else {}
         return os.environ | {"PYTHONPATH": path} | files
 
 
@@ -102,26 +103,27 @@ def bench(request: pytest.FixtureRequest) -> Bench:
 
 
 @pytest.fixture(scope="session")
-def launcher(request: pytest.FixtureRequest, bench: Bench) -> Iterator[Callable[[Tree], Launcher]]:
+def launcher(request: pytest.FixtureRequest, bench: Bench) -> Iterator[Callable[..., Launcher]]:
     """Starts ranks on a tree: forked from one process with the stand-in, each by itself on NPUs.
 
-    The processes of both trees import at the same time, where both will be needed.
+    The processes of all lives that are to run import at the same time.
     """
-    nurseries: dict[Tree, Nursery] = {}
+    nurseries: dict[tuple[Tree, bool], Nursery] = {}
 
-    def begin(tree: Tree) -> None:
-        shutil.rmtree(bench.traces(tree), ignore_errors=True)
+    def begin(tree: Tree, traced: bool) -> None:
+        if traced:
+            shutil.rmtree(bench.traces(tree), ignore_errors=True)
         architectures = [*(model.architecture for model in Model), *drafters.ARCHITECTURES]
-        log = bench.work / f"nursery-{tree.value}.log"
-        nurseries[tree] = Nursery(architectures, bench.environment(tree), log)
+        log = bench.work / f"nursery-{tree.value}{'' if traced else '-untraced'}.log"
+        nurseries[tree, traced] = Nursery(architectures, bench.environment(tree, traced=traced), log)
 
-    def launcher(tree: Tree) -> Launcher:
+    def launcher(tree: Tree, traced: bool = True) -> Launcher:
         if bench.standin is None:
             return Spawner(engine.RANK, bench.environment(tree))
-        for each in {tree} | _trees_to_run(request.session, request.config.getoption("kept")):
+        for each in {(tree, traced)} | _still_to_run(request.session, request.config.getoption("kept")):
             if each not in nurseries:
-                begin(each)
-        return nurseries[tree]
+                begin(*each)
+        return nurseries[tree, traced]
 
     yield launcher
     for nursery in nurseries.values():
@@ -166,7 +168,7 @@ def live(
     request: pytest.FixtureRequest,
     bench: Bench,
     checkpoint: Callable[[Model], Path],
-    launcher: Callable[[Tree], Launcher],
+    launcher: Callable[..., Launcher],
 ) -> Callable[[Life], Report]:
     """Runs a life the first time that a test asks for it, unless it is on the pristine tree and its report is kept;
     later tests get the same report."""
@@ -181,7 +183,7 @@ def live(
             pytest.skip(f"the installed wheel is built for {chip}; a 310P needs a wheel of its own")
         if life not in reports:
             work = bench.work / f"life{len(reports)}"
-            ranks, traces = launcher(life.tree), bench.traces(life.tree)
+            ranks, traces = launcher(life.tree, life.traced), bench.traces(life.tree)
             reports[life] = report = engine.run(life, checkpoint(life.model), work, ranks, traces)
             (work / "report.txt").write_text(f"{report}\n")
         return reports[life]
@@ -318,10 +320,11 @@ class Facts:
         return unreachable or absent
 
 
-def _trees_to_run(session: pytest.Session, folder: Path | None) -> set[Tree]:
-    """The trees of the lives of this session's tests, but those whose reports are kept."""
+def _still_to_run(session: pytest.Session, folder: Path | None) -> set[tuple[Tree, bool]]:
+    """Trees of the lives of this session's tests, traced or not, but of those whose reports are kept."""
     found = (item.callspec.params.get("life") for item in session.items if hasattr(item, "callspec"))
-    return {life.tree for life in found if life and not (folder and kept.file_of(life, folder).is_file())}
+    left = (life for life in found if life and not (folder and kept.file_of(life, folder).is_file()))
+    return {(life.tree, life.traced) for life in left}
 
 
 def _is_quick(item: pytest.Item) -> bool:

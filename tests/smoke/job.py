@@ -103,6 +103,8 @@ class Life:
     soc: int | None = None
     """Number of the chip that the stand-in plays, where it is not its default, an A2."""
     rounds: tuple[Round, ...] = field(default=DP2_ROUNDS, repr=False)
+    traced: bool = True
+    """With the stand-in's trace."""
 
     @property
     def script(self) -> str:
@@ -123,6 +125,7 @@ class Life:
         parts += ["EP"] * self.expert_parallel + ["sequential all-to-all"] * self.all_to_all_seq
         parts += ["kv_both"] * self.kv_both + ["310P"] * (self.soc == SOC_310P)
         parts += ["shared-expert DP"] * self.shared_expert_dp + ["prompt logprobs"] * self.prompt_logprobs
+        parts += ["no trace"] * (not self.traced)
         parts += [f"max_num_seqs={self.max_seqs}"] * (self.max_seqs != MAX_SEQS)
         return f"{', '.join(parts)} on {self.tree.value}"
 

@@ -4,7 +4,7 @@
 from dataclasses import replace
 
 from checkpoints import Model
-from job import DP1_ROUNDS, DP2_ROUNDS, DP16_ROUNDS, ONE_TOKEN_ROUND, SOC_310P, Life, Mode, Tree
+from job import DP1_ROUNDS, DP2_ROUNDS, DP16_ROUNDS, LATE_ROUND, ONE_TOKEN_ROUND, SOC_310P, Life, Mode, Tree
 from reference import PROMPTS
 
 EAGER = Life(Tree.PATCHED)
@@ -31,6 +31,13 @@ ONE_SEQ = Life(Tree.PATCHED, mode=Mode.ACL_GRAPH, max_seqs=1, rounds=DP2_ROUNDS[
 EP16 = Life(Tree.PATCHED, expert_parallel=True, moe_probe=True, rounds=DP16_ROUNDS)
 SEQ_EP = Life(Tree.PATCHED, expert_parallel=True, all_to_all_seq=True, moe_probe=True)
 SOC_310P_DENSE = Life(Tree.PATCHED, Model.QWEN3, soc=SOC_310P, rounds=DP1_ROUNDS)
+
+# Of each mode, with the rounds in which rank 1 is idle and prefills beside a decode.
+_FEW = tuple(turn for turn in _LONGER if turn.name in ("one prompt", LATE_ROUND.name))
+UNTRACED = tuple(
+    replace(life, traced=False, moe_probe=False, rounds=_FEW)
+    for life in (EAGER, GRAPH, FULL_DECODE, TORCHAIR, TORCHAIR_DEEPSEEK)
+)
 
 _ONE_REQUEST = tuple(turn for turn in DP2_ROUNDS if turn.name == "one prompt")
 PRISTINE_EAGER = Life(Tree.PRISTINE, rounds=_ONE_REQUEST)

@@ -70,6 +70,14 @@ def test_a_host_read_cannot_be_captured() -> None:
     assert not torch.npu.is_current_stream_capturing()
 
 
+def test_a_read_of_what_was_there_before_can_be_captured_without_a_trace() -> None:
+    """Such as numbers of rows that the host has computed: vLLM's multicast slices by them."""
+    rows = torch.tensor([1, 2])
+    graph, out = _captured(lambda x: x[: rows[-1]] * 2, torch.ones(3))
+    graph.replay()
+    assert out.tolist() == [2, 2]
+
+
 def test_a_shape_that_depends_on_data_is_refused() -> None:
     x = torch.tensor([1.0, 0.0])
     graph, _ = _captured(lambda x: torch.nonzero(x), x)

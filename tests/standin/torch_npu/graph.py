@@ -11,7 +11,8 @@ operation that
 - a collective, recorded by collectives.py through ``node`` as one call; one that Dynamo has made functional
 (``_c10d_functional::*``) is waited for at once, because before that it has no result to copy.
 The Python custom operations of vLLM (``vllm::*``) are opened, for the kernels they launch are what a device captures.
-A read of device memory by the host during a capture is an error, as on a device.
+A read of device memory by the host during a capture is an error, as on a device. What the capture itself has made is
+device memory; of other tensors only a trace knows where they are, and without one they count as the host's.
 
 A graph may wait for an event of the outside (``ExternalEvent``), and the host may give the calls of a task group other
 arguments before it records that event. A replay stops at such a wait and goes on where the event is recorded.
@@ -141,7 +142,7 @@ class _Recorder(TorchDispatchMode):
         self._made.update(_storage(tensor) for _, tensor in made.results)
 
     def _is_on_host(self, tensor: torch.Tensor) -> bool:
-        return is_on_host is not None and _storage(tensor) not in self._made and is_on_host(tensor)
+        return _storage(tensor) not in self._made and (is_on_host is None or is_on_host(tensor))
 
     def record_event(self, node: Wait | Reset) -> None:
         """Adds what is neither computed nor communicated."""
