@@ -62,6 +62,12 @@ def test_scatter_by_index_pairs() -> None:
     assert data.sum(-1).tolist() == [[4, 0, 0], [0, 0, 4]]
 
 
+def test_scatter_skips_what_has_no_place() -> None:
+    data = torch.zeros(2, 3, 4)
+    torch_npu.npu_scatter_nd_update_(data, torch.tensor([[-1, 2], [0, 0]]), torch.ones(2, 1, 4))
+    assert data.sum(-1).tolist() == [[4, 0, 0], [0, 0, 0]]
+
+
 def test_format_is_a_label() -> None:
     x = torch.ones(2)
     assert torch_npu.get_npu_format(x) == 2

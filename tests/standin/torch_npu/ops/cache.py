@@ -45,9 +45,14 @@ def _npu_reshape_and_cache(
 
 @npu_op("npu_scatter_nd_update_(Tensor(a!) self, Tensor indices, Tensor updates) -> Tensor(a!)")
 def npu_scatter_nd_update_(data: Tensor, indices: Tensor, updates: Tensor) -> Tensor:
-    """data[indices[i]] = updates[i], in place; indices [n, d] addresses the first d dimensions of data."""
-    where = tuple(indices.long().unbind(-1))
-    data[where] = updates.reshape(data[where].shape).to(data.dtype)
+    """data[indices[i]] = updates[i], in place; indices [n, d] addresses the first d dimensions of data.
+
+    A row with an index below 0 is skipped, as TorchAir's attention has it: it makes indices of slots, and those of rows
+    that stand for no request are -1.
+    """
+    keep = (indices >= 0).all(dim=-1)
+    where = tuple(indices[keep].long().unbind(-1))
+    data[where] = updates[keep].reshape(data[where].shape).to(data.dtype)
     return data
 
 
