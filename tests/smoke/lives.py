@@ -14,6 +14,8 @@ GRAPH_EP = Life(Tree.PATCHED, mode=Mode.ACL_GRAPH, expert_parallel=True)
 # vLLM's FULL_DECODE_ONLY, and upstream's shared-expert DP: for releases that have them.
 FULL_DECODE = Life(Tree.PATCHED, mode=Mode.FULL_DECODE)
 SHARED_EXPERT_DP = Life(Tree.PATCHED, Model.DEEPSEEK_V3, expert_parallel=True, shared_expert_dp=True)
+# Its attention writes the cache by another kernel.
+FULL_DECODE_DEEPSEEK = Life(Tree.PATCHED, Model.DEEPSEEK_V3, mode=Mode.FULL_DECODE)
 TORCHAIR = Life(Tree.PATCHED, mode=Mode.TORCHAIR)
 # Where the release has no TorchAir for Qwen3-MoE. The stand-in does not give its tokens, so only steps are looked at.
 # vllm-ascend 0.10.0 fails to prefill a single token there.
@@ -61,7 +63,7 @@ PATCHED_DP2 = (
     *(EAGER, EAGER_EP, GRAPH, GRAPH_EP, FULL_DECODE),
     *(TORCHAIR, DEEPSEEK, SHARED_EXPERT_DP, KV_BOTH, KV_BOTH_TORCHAIR),
 )
-PATCHED = (*PATCHED_DP2, SEQ_EP, SINGLE, ONE_SEQ_DENSE, ONE_SEQ)
+PATCHED = (*PATCHED_DP2, FULL_DECODE_DEEPSEEK, SEQ_EP, SINGLE, ONE_SEQ_DENSE, ONE_SEQ)
 TRACED_DP2 = (*PATCHED_DP2, TORCHAIR_DEEPSEEK)
 TRACED = (*TRACED_DP2, SINGLE)
 

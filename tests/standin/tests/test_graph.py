@@ -125,6 +125,31 @@ def test_a_replay_waits_for_the_arguments_of_its_tasks() -> None:
         assert torch.equal(after, want) is (lengths == [4, 3])
 
 
+def test_fused_attention_takes_other_lengths_as_a_task() -> None:
+    graph, stream = torch.npu.NPUGraph(), torch.npu.Stream()
+    query, cache, out = torch.randn(2, 1, 1, 4), torch.randn(2, 1, 3, 4), torch.zeros(2, 1, 1, 4)
+    common = {"num_heads": 1, "input_layout": "BNSD", "block_table": torch.tensor([[0], [1]]), "block_size": 3}
+    fused, results = torch_npu.npu_fused_infer_attention_score, [out, torch.zeros(2)]
+
+    def attend(lengths: list[int]) -> None:
+        fused.out(query, cache, cache, actual_seq_lengths_kv=lengths, out=results, **common)
+
+    with torch.inference_mode(), torch.npu.graph(graph):
+        torch.npu.graph_task_group_begin(stream)
+        attend([1, 1])
+        tasks = torch.npu.graph_task_group_end(stream)
+    assert len(graph) == 1
+    for lengths in ([3, 2], [1, 0]):
+        torch.npu.graph_task_update_begin(stream, tasks)
+        attend(lengths)
+        torch.npu.graph_task_update_end(stream)
+        graph.replay()
+        want, _ = torch_npu.npu_fused_infer_attention_score(
+            query, cache, cache, actual_seq_lengths_kv=lengths, **common
+        )
+        assert torch.equal(out, want)
+
+
 def test_tasks_are_updated_as_they_were_captured() -> None:
     graph, stream, x = torch.npu.NPUGraph(), torch.npu.Stream(), torch.ones(2, 2)
     with torch.inference_mode(), torch.npu.graph(graph):

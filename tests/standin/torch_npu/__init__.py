@@ -28,7 +28,11 @@ from torch_npu.ops.attention import (
     _npu_paged_attention_splitfuse,
     npu_incre_flash_attention,
 )
-from torch_npu.ops.fused_attention import npu_fused_infer_attention_score, npu_fusion_attention
+from torch_npu.ops.fused_attention import (
+    _npu_fused_infer_attention_score_get_max_workspace,
+    npu_fused_infer_attention_score,
+    npu_fusion_attention,
+)
 from torch_npu.ops.cache import (
     _npu_reshape_and_cache,
     get_npu_format,

@@ -152,7 +152,10 @@ class _Recorder(TorchDispatchMode):
         """Runs a Python function as one node."""
         with torch.utils._python_dispatch._disable_current_modes():
             result = function(*args, **kwargs)
-        self._append(_make_node(function, args, kwargs, result))
+        made = _make_node(function, args, kwargs, result)
+        self._append(made)
+        if self.group is not None:
+            self.group.nodes.append(made)
         return result
 
 
@@ -161,6 +164,15 @@ def node(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     if _recorder is None:
         return function(*args, **kwargs)
     return _recorder.record_call(function, args, kwargs)
+
+
+def task(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """As ``node``, for a call that a task group may hold: between ``graph_task_update_begin`` and ``_end`` it gives the
+    captured call other arguments, and is not run."""
+    if _updater is not None:
+        _updater.give(function, args, kwargs)
+        return None
+    return node(function, *args, **kwargs)
 
 
 def is_current_stream_capturing() -> bool:
@@ -275,11 +287,15 @@ class _Updater(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func.namespace not in _KERNELS:  # what prepares the arguments
             return func(*args, **(kwargs or {}))
-        node = next(self._nodes, None)
-        if node is None or node.function is not func:
-            raise RuntimeError(f"{func} updates a task that was captured as {node and node.function}")
-        node.args, node.kwargs = args, kwargs or {}
+        self.give(func, args, kwargs or {})
         return None
+
+    def give(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """New arguments for the group's next call."""
+        node = next(self._nodes, None)
+        if node is None or node.function is not function:
+            raise RuntimeError(f"{function} updates a task that was captured as {node and node.function}")
+        node.args, node.kwargs = args, kwargs
 
 
 _updater: _Updater | None = None

@@ -30,7 +30,7 @@ def fused(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        return graph.node(run, *args, **kwargs)
+        return graph.task(run, *args, **kwargs)
 
     return call
 
@@ -143,6 +143,21 @@ def npu_fused_infer_attention_score(
             allowed = _allowed(atten_mask, sparse_mode, pre_tokens, rows.shape[0], k.shape[0])
             outputs.append(attend(rows, k, v, scale, allowed)[0])
     return _join(outputs, input_layout), query.new_zeros(1)
+
+
+@fused
+def _into(*args: Any, out: list[Tensor], workspace: Tensor | None = None, **kwargs: Any) -> None:
+    """``npu_fused_infer_attention_score`` with its results in ``out``, the output and the log-sum-exp."""
+    attended, _ = npu_fused_infer_attention_score.__wrapped__(*args, **kwargs)  # type: ignore[attr-defined]
+    out[0].copy_(attended.view_as(out[0]))
+
+
+npu_fused_infer_attention_score.out = _into  # type: ignore[attr-defined]
+
+
+def _npu_fused_infer_attention_score_get_max_workspace(query: Tensor, *_: Any, **__: Any) -> Tensor:
+    """Scratch memory of ``npu_fused_infer_attention_score`` for the longest sequences; it takes none here."""
+    return query.new_empty(0)
 
 
 @fused
