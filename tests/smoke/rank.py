@@ -120,7 +120,7 @@ def _prompt_logprobs(output: Any) -> list[float]:
 
 
 def ask(engine: Any, name: str, prompts: dict[Any, list[int]], limit: int, **more: Any) -> None:
-    """Send the engine requests of the round ``name``, each for ``limit`` greedy tokens; ``more`` goes to SamplingParams."""
+    """Send the engine requests of the round ``name``, each for ``limit`` greedy tokens; ``more`` for SamplingParams."""
     from vllm import SamplingParams
 
     sampling = SamplingParams(temperature=0.0, max_tokens=limit, ignore_eos=True, detokenize=False, **more)
