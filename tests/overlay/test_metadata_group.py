@@ -94,7 +94,8 @@ def test_only_a_communicator_that_the_release_lacks_is_made_and_it_is_small(
 
 
 def _config(eager: bool, experts: bool, parallel: bool) -> Any:
-    hf_config = SimpleNamespace(to_dict=lambda: {"text_config": {"num_experts": 8}} if experts else {"layers": 2})
+    named = {"text_config": {"num_experts": 8}} if experts else {"layers": 2}
+    hf_config = SimpleNamespace(to_dict=lambda: {"id2label": {0: "LABEL_0"}} | named)
     return SimpleNamespace(
         model_config=SimpleNamespace(enforce_eager=eager, hf_config=hf_config),
         parallel_config=SimpleNamespace(enable_expert_parallel=parallel),

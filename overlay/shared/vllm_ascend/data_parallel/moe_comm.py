@@ -35,7 +35,7 @@ def has_experts(hf_config: Any) -> bool:
 
 def _names_experts(entries: dict[str, Any]) -> bool:
     return any(
-        "experts" in name.lower() or (isinstance(value, dict) and _names_experts(value))
+        "experts" in str(name).lower() or (isinstance(value, dict) and _names_experts(value))
         for name, value in entries.items()
     )
 
