@@ -87,7 +87,8 @@ def _comm_objects(layer: Any) -> Iterator[Any]:
 
 
 def _remember(owner: Any) -> None:
-    names = set(owner.__dict__) | _stored_names(type(owner))
+    kind: type[object] = type(owner)
+    names = set(owner.__dict__) | _stored_names(kind)
     setattr(owner, _BEFORE, {name: owner.__dict__.get(name) for name in sorted(names)})
 
 
