@@ -87,8 +87,7 @@ def _comm_objects(layer: Any) -> Iterator[Any]:
 
 
 def _remember(owner: Any) -> None:
-    kind: type[object] = type(owner)
-    names = set(owner.__dict__) | _stored_names(kind)
+    names = set(owner.__dict__) | _stored_names(type(owner))  # type: ignore[arg-type]  # a class is hashable
     setattr(owner, _BEFORE, {name: owner.__dict__.get(name) for name in sorted(names)})
 
 
