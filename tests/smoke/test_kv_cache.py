@@ -39,11 +39,13 @@ def test_second_turns_are_answered_from_the_cache(live: Live, checkpoint: Checkp
     assert {int(turn): ids for turn, ids in closing["tokens"].items()} == conversations.expected(checkpoint(life.model))
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("life", _every_patched_life())
 def test_no_step_without_a_request_writes_to_a_block(live: Live, life: Life) -> None:
     """Idle, profiling and capture steps, of every life and rank."""
     written = [_written(rank) for rank in finished(live(life)).ranks]
-    assert all(written) or life.dp_size == 1, "a rank had no such step to look at"
+    if any(() in turn.prompts for turn in life.rounds):
+        assert any(written), "no such step was looked at"
     assert not any(map(any, written)), f"steps by rank that wrote: {[len([*filter(None, of)]) for of in written]}"
 
 
