@@ -191,8 +191,8 @@ screenshot: $(DEV) review ## photograph the review page for the README
 
 ##@ Tests and checks
 .PHONY: test test-set lint format test-unit test-browser test-overlay test-cluster test-wheels coverage fuzz crash mutate bench bench-review clean clean-all
-test: lint test-browser ## all checks and tests, of every set, and how much of the tool they run
-	@$(measured); $(MAKE) --no-print-directory test-unit; \
+test: lint ## all checks and tests, of every set, and how much of the tool they run
+	@$(measured); $(MAKE) --no-print-directory test-unit test-browser; \
 	  for set in $(SETS); do $(MAKE) --no-print-directory test-set VERSION=$$set; done
 	@$(PATCHSET) matrix $(offline)
 	@$(covered)
