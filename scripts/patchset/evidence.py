@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from patchset import gate, paths, smoke
-from patchset.errors import UsageError
+from patchset.errors import Findings, UsageError
 from patchset.testrun import Case, Result
 
 if TYPE_CHECKING:
@@ -136,9 +136,13 @@ def make(patch_set: PatchSet, terminal: Terminal, *, offline: bool) -> SmokeRepo
     """Runs the whole suite of a set and, where all of it passes, writes the evidence.
 
     Raises:
-        UsageError, Unavailable, Findings: as `smoke.run`.
+        UsageError, Unavailable, Findings: as `smoke.run`; Findings also where tests were changed meanwhile.
     """
+    tests = gate.tests_digest()
     report = smoke.run(patch_set, device="cpu", terminal=terminal, offline=offline)
+    if gate.tests_digest() != tests:
+        hint = f"make evidence VERSION={patch_set.name}"
+        raise Findings("tests or stand-in were changed while they ran: what they said is of neither", hint=hint)
     if report.ok:
         _write(patch_set, of_report(patch_set, report))
     return report

@@ -34,7 +34,7 @@ class Outcome:
 
 
 def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False, slow: bool = False) -> Outcome:
-    """Runs the tests of overlay and, on one set, of stand-in, simulator and cluster; the output goes to build/<set>/<suite>-tests.log.
+    """Runs the tests of overlay and, on one set, of stand-in, simulator and cluster: build/<set>/<suite>-tests.log.
 
     Args:
         patch_set: whose patched tree.

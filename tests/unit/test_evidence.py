@@ -84,6 +84,19 @@ def test_a_failure_is_no_evidence(world: World, runs: list[tuple[str, ...]], mon
     assert not (world.folder / "evidence.json").exists()
 
 
+def test_tests_that_change_while_they_run_give_no_evidence(
+    world: World, runs: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    def change(*_: Any, **__: Any) -> tuple[list[Case], Path]:
+        (world.root / "tests" / "standin" / "more.py").write_text("")
+        return CASES, Path("pytest.log")
+
+    monkeypatch.setattr(smoke, "run_tests", change)
+    assert world.run("evidence", SET, "--offline") == 1
+    assert "were changed while they ran" in capsys.readouterr().err
+    assert not (world.folder / "evidence.json").exists()
+
+
 def test_a_check_runs_the_quick_tier_and_a_sample(world: World, runs: list[tuple[str, ...]], capsys: Capture) -> None:
     assert world.run("evidence", SET, "--offline") == 0
     assert world.run("evidence", SET, "--check", "--seed", "a", "--offline") == 0
