@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 # What all sets have alike is tested on this one.
 SHARED_ON = "v0.10.1.1"
 
-# More than three times what the suite takes on two cores.
-LIMIT_S = 1500.0
+# Many times what the suite takes on two cores: a loaded machine is slow, and not wrong.
+LIMIT_S = 7200.0
 
 _OUTCOME = re.compile(r"(?P<test>\S+::.+?) (?P<outcome>PASSED|FAILED|ERROR|SKIPPED)\b")
 

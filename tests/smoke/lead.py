@@ -2,7 +2,7 @@
 """Makes the first logit lead at every greedy step, by more than any CPU's rounding can change.
 
 A random head's two best logits may be as near as chance will have it, and then a kernel's order of summation decides.
-Here the head is moved as little as gives each step after each prompt its lead (by 2 to 5 % of its weights' size).
+Here the head is moved as little as gives each step after each prompt its lead (by a few percent of its weights' size).
 Tokens and hidden states stay those of the random model, so a wrong expert, key or value changes them as before;
 test_reference.py shows that it does.
 """

@@ -153,7 +153,7 @@ def serving(
 
 def _until_healthy(port: int, pid: int, launcher: Launcher, log: Path) -> None:
     vigil = Vigil([pid], STILL_LOOKS_AT_START)
-    while launcher.poll(pid) is None and not vigil.look(log.stat().st_size):
+    while launcher.poll(pid) is None and not vigil.look(log.stat().st_size if log.exists() else 0):
         with contextlib.suppress(OSError), _request(port, "GET", "/health", None, ANSWER_LIMIT) as response:
             if response.status == http.client.OK:
                 return

@@ -43,28 +43,28 @@ def test_no_rounding_changes_a_token(net: Any, model: Model, expected: Expected,
     assert {index: _greedy(rounding, prompt) for index, prompt in enumerate(PROMPTS)} == expected(model)
 
 
-def _changed(want: dict[int, list[int]], found: dict[int, list[int]]) -> int:
-    """How many prompts more than are spared have other tokens."""
+def _unchanged(want: dict[int, list[int]], found: dict[int, list[int]]) -> int:
+    """How many prompts have the same tokens."""
     return sum(found[index] == want[index] for index in found)
 
 
+@pytest.mark.parametrize("model", [Model.QWEN3_MOE, Model.DEEPSEEK_V3], ids=lambda model: model.value, indirect=True)
 def test_tokens_of_another_expert_are_others(net: Any, model: Model, expected: Expected) -> None:
     """Each row goes to the experts beside its own."""
     wrong = copy.deepcopy(net)
     routers = [module for name, module in wrong.named_modules() if name.endswith("mlp.gate")]
-    if not routers:
-        pytest.skip("a dense model")
+    assert routers
     with torch.no_grad():
         for router in routers:
             router.weight.copy_(router.weight.roll(1, 0))
     found = {index: _greedy(wrong, prompt) for index, prompt in enumerate(PROMPTS)}
-    assert _changed(expected(model), found) <= SPARED
+    assert _unchanged(expected(model), found) <= SPARED
 
 
 def test_tokens_of_another_slot_are_others(net: Any, model: Model, expected: Expected) -> None:
     """Before each decode, the slot of the token before holds the key and value of the prompt's first token."""
     found = {index: _with_a_wrong_slot(net, PROMPTS[index]) for index in LONGER}
-    assert _changed(expected(model), found) <= SPARED
+    assert _unchanged(expected(model), found) <= SPARED
 
 
 def _with_a_wrong_slot(net: Any, prompt: tuple[int, ...]) -> list[int]:
@@ -82,13 +82,13 @@ def _with_a_wrong_slot(net: Any, prompt: tuple[int, ...]) -> list[int]:
 
 def test_tokens_without_one_of_a_prompts_are_others(net: Any, model: Model, expected: Expected) -> None:
     found = {index: _greedy(net, (*PROMPTS[index][:-2], PROMPTS[index][-1])) for index in LONGER}
-    assert _changed(expected(model), found) <= SPARED
+    assert _unchanged(expected(model), found) <= SPARED
 
 
 def test_tokens_at_other_positions_are_others(net: Any, model: Model, expected: Expected) -> None:
     """Positions begin at zero again with the last token of the prompt."""
     found = {index: _begun_again(net, PROMPTS[index]) for index in LONGER if len(PROMPTS[index]) > 2}
-    assert _changed(expected(model), found) <= SPARED
+    assert _unchanged(expected(model), found) <= SPARED
 
 
 def _begun_again(net: Any, prompt: tuple[int, ...]) -> list[int]:

@@ -50,9 +50,9 @@ def npu_scatter_nd_update_(data: Tensor, indices: Tensor, updates: Tensor) -> Te
     A row with an index below 0 is skipped, as TorchAir's attention has it: it makes indices of slots, and those of rows
     that stand for no request are -1.
     """
+    rows = updates.reshape(*indices.shape[:-1], *data.shape[indices.shape[-1] :])
     keep = (indices >= 0).all(dim=-1)
-    where = tuple(indices[keep].long().unbind(-1))
-    data[where] = updates[keep].reshape(data[where].shape).to(data.dtype)
+    data[tuple(indices[keep].long().unbind(-1))] = rows[keep].to(data.dtype)
     return data
 
 
