@@ -69,7 +69,7 @@ class Evidence:
         """Why it is not about the set's tree and today's tests; empty where it is."""
         if self.tree != patch_set.tree:
             return f"it is of tree {self.tree[:12]}, and the set makes {patch_set.tree[:12]}"
-        if self.tests != gate.tests_digest():
+        if self.tests != gate.tests_digest(patch_set.name):
             return "the tests or the stand-in have changed since"
         return ""
 
@@ -138,9 +138,9 @@ def make(patch_set: PatchSet, terminal: Terminal, *, offline: bool) -> SmokeRepo
     Raises:
         UsageError, Unavailable, Findings: as `smoke.run`; Findings also where tests were changed meanwhile.
     """
-    tests = gate.tests_digest()
+    tests = gate.tests_digest(patch_set.name)
     report = smoke.run(patch_set, device="cpu", terminal=terminal, offline=offline)
-    if gate.tests_digest() != tests:
+    if gate.tests_digest(patch_set.name) != tests:
         hint = f"make evidence VERSION={patch_set.name}"
         raise Findings("tests or stand-in were changed while they ran: what they said is of neither", hint=hint)
     if report.ok:
@@ -151,7 +151,7 @@ def make(patch_set: PatchSet, terminal: Terminal, *, offline: bool) -> SmokeRepo
 def of_report(patch_set: PatchSet, report: SmokeReport) -> Evidence:
     """The evidence that a whole run gives."""
     rows = sorted((Row(case.node, case.result.value, case.properties) for case in report.cases), key=lambda r: r.test)
-    return Evidence(patch_set.name, patch_set.tree, gate.tests_digest(), tuple(rows))
+    return Evidence(patch_set.name, patch_set.tree, gate.tests_digest(patch_set.name), tuple(rows))
 
 
 def _write(patch_set: PatchSet, evidence: Evidence) -> None:

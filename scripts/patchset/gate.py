@@ -8,6 +8,7 @@ another device or after a failure, the tests are due again.
 from __future__ import annotations
 
 import json
+import tomllib
 from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from patchset import manifest, paths
 if TYPE_CHECKING:
     from pathlib import Path
 
+FACTS = "smoke/defects.toml"
 _KEPT = 20
 
 
@@ -42,13 +44,16 @@ class Subject:
     device: str
 
 
-def subject(tree: str, device: str) -> Subject:
-    """The subject of a run of today's tests on a tree."""
-    return Subject(tree, tests_digest(), device)
+def subject(set_name: str, tree: str, device: str) -> Subject:
+    """The subject of a run of a set's tests, as they are today, on a tree."""
+    return Subject(tree, tests_digest(set_name), device)
 
 
-def tests_digest() -> str:
-    """Digest of tests/smoke and tests/standin, bytecode and caches left out."""
+def tests_digest(set_name: str) -> str:
+    """Digest of the tests of a set: tests/smoke and tests/standin, bytecode and caches left out.
+
+    Of tests/smoke/defects.toml the titles and what it says of this set count: another set's tests change nothing here.
+    """
     root = paths.repo_root() / "tests"
     files = [
         f"{part}/{path}"
@@ -56,7 +61,21 @@ def tests_digest() -> str:
         for path in manifest.walk(root / part, skip=("__pycache__", ".pytest_cache"))
         if not path.endswith(".pyc")
     ]
-    return manifest.digest(manifest.measure(root, files))
+    found = manifest.measure(root, files)
+    if FACTS in found:
+        found[FACTS] = _facts_digest(root / FACTS, set_name)
+    return manifest.digest(found)
+
+
+def _facts_digest(file: Path, set_name: str) -> str:
+    """Digest of what the table of defects says of a set; of its bytes where it is no table."""
+    text = file.read_text(encoding="utf-8")
+    try:
+        tables = tomllib.loads(text)
+        about = {name: table if name == "titles" else table.get(set_name) for name, table in tables.items()}
+    except (ValueError, AttributeError):
+        return manifest.sha256(text.encode())
+    return manifest.sha256(json.dumps(about, sort_keys=True).encode())
 
 
 def passed(set_name: str, asked: Subject) -> Tier | None:

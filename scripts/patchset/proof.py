@@ -60,7 +60,7 @@ def settle(
     tree = patch_set.tree
     if target.kind is not Kind.BUILD:
         tree = assess.assess(patch_set, target, Store(target.state)).digest
-    if tier := gate.passed(patch_set.name, gate.subject(tree, device)):
+    if tier := gate.passed(patch_set.name, gate.subject(patch_set.name, tree, device)):
         return Tested(True, None, f"smoke tests: this tree has passed the {_named(tier, patch_set)}")
     if not wanted:
         return Tested(False, None, f"not smoke-tested, as asked; `{again}` runs the quick tier")

@@ -138,7 +138,7 @@ def run(
     select = ["--quick"] if tier is Tier.QUICK and not part else []
     if patch_set.name != SHARED_ON and not part:
         select += ["-m", "not shared"]
-    about = gate.subject(patched.tree if patched else patch_set.tree, device)
+    about = gate.subject(patch_set.name, patched.tree if patched else patch_set.tree, device)
     if not part:
         gate.note(patch_set.name, about, tier, ok=False)  # until it has passed, also where this run is cut off
     cases, log = run_tests(
@@ -206,7 +206,13 @@ def run_tests(
 
 def _kept(patch_set: PatchSet, made: Runtime) -> Path:
     """Where the cache keeps what upstream's release does under these tests, on this runtime and kind of machine."""
-    parts = (patch_set.manifest_sha256, patch_set.vllm.version, made.stamp, gate.tests_digest(), platform.machine())
+    parts = (
+        patch_set.manifest_sha256,
+        patch_set.vllm.version,
+        made.stamp,
+        gate.tests_digest(patch_set.name),
+        platform.machine(),
+    )
     return paths.cache_dir() / "pristine" / sha256(" ".join(parts).encode())
 
 

@@ -151,14 +151,14 @@ def test_in_place(world: World, suite: Suite, tmp_path: Path) -> None:
 def test_what_is_written_down_may_be_anything(world: World) -> None:
     file = world.root / "build" / SET / "passed.json"
     file.parent.mkdir(parents=True, exist_ok=True)
-    about = gate.subject("0" * 64, "cpu")
+    about = gate.subject(SET, "0" * 64, "cpu")
     for text in ("", "{", "[1]", '[{"tree": "x"}]'):
         file.write_text(text)
         assert gate.passed(SET, about) is None
     gate.note(SET, about, Tier.QUICK, ok=True)
     assert gate.passed(SET, about) is Tier.QUICK
     for number in range(30):
-        gate.note(SET, gate.subject(str(number), "cpu"), Tier.WHOLE, ok=True)
+        gate.note(SET, gate.subject(SET, str(number), "cpu"), Tier.WHOLE, ok=True)
     assert len(json.loads(file.read_text())) == 20
 
 

@@ -74,7 +74,10 @@ def status(arguments: argparse.Namespace, terminal: Terminal) -> int:
     store = Store(target.state)
     lock.refuse_if_held(store.lock)
     report = assess.assess(patch_set, target, store)
-    tested = {device: gate.passed(patch_set.name, gate.subject(report.digest, device)) for device in ("cpu", "npu")}
+    tested = {
+        device: gate.passed(patch_set.name, gate.subject(patch_set.name, report.digest, device))
+        for device in ("cpu", "npu")
+    }
     summary.assessed(report, target, patch_set, {device: tier for device, tier in tested.items() if tier}, terminal)
     return 0 if report.clean else 1
 
