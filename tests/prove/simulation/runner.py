@@ -69,7 +69,7 @@ class Rank:
         self.max_num_tokens = deployment.max_num_batched_tokens
         self.max_num_reqs = deployment.max_num_seqs
         self.scheduler_config = SimpleNamespace(
-            max_num_seqs=self.max_num_reqs, max_num_batched_tokens=self.max_num_tokens
+            max_num_seqs=self.max_num_reqs, max_num_batched_tokens=self.max_num_tokens, async_scheduling=False
         )
         self.parallel_config = SimpleNamespace(
             data_parallel_size=deployment.dp,
