@@ -54,7 +54,7 @@ source := $(if $(UPSTREAM),--upstream '$(UPSTREAM)') $(offline)
 dry_run := $(if $(call on,$(DRY_RUN)),--dry-run)
 smoke := $(if $(call on,$(SMOKE)),,--no-smoke)
 # The set's own name, where VERSION is one of its versions.
-set = $(if $(wildcard patches/$(VERSION)/set.toml),$(VERSION),$(or $(shell $(PATCHSET) sets $(VERSION)),unknown))
+set = $(if $(wildcard patches/$(VERSION)/set.toml),$(VERSION),$(or $(shell $(PATCHSET) sets $(VERSION)),$(error VERSION=$(VERSION) names no set)))
 
 .PHONY: help
 help: ## list the targets
@@ -94,13 +94,19 @@ help: ## list the targets
 #: CHROMIUM=path      the browser of the tests (test, test-browser, screenshot)
 #: PYTHON=python3     what .venv is made with (any)
 
-# What was given on make's own command line, held against the list above; a make that another calls is not asked again.
+# What was given on make's own command line, held against the list above; a make that this one calls is not asked again.
+# Of several targets, one that takes the variable is enough, but for those that say where, or whether, files are changed.
+everywhere := DRY_RUN TARGET
+known = $(shell sed -nE 's/^\#: ([A-Z_]+)=.*/\1/p' Makefile)
+near = $(shell $(PYTHON) -c 'import difflib, sys; print(*difflib.get_close_matches(sys.argv[1], sys.argv[2:], 1))' '$(1)' $(known))
 takes = $(shell sed -nE 's/^\#: $(1)=.*\((any but |any|)([a-z, -]*)\)$$/\1 \2/p' Makefile | tr -d ,)
-unfit = $(if $(filter any,$(2)),$(if $(filter but,$(2)),$(filter $(2),$(MAKECMDGOALS))),$(if $(filter $(2),$(MAKECMDGOALS)),,$(MAKECMDGOALS)))
-check = $(if $(2),$(if $(call unfit,$(1),$(2)),$(error $(1) is not for `make $(MAKECMDGOALS)`; next: `make help` says which targets take it)),$(error no variable $(1); next: `make help` lists them))
-ifeq ($(MAKELEVEL),0)
+unfit = $(if $(filter any,$(2)),$(if $(filter but,$(2)),$(filter $(2),$(MAKECMDGOALS))),$(if $(filter-out $(filter $(everywhere),$(1)),$(1)),$(if $(filter $(2),$(MAKECMDGOALS)),,$(MAKECMDGOALS)),$(filter-out $(2),$(MAKECMDGOALS))))
+check = $(if $(2),$(if $(call unfit,$(1),$(2)),$(error $(1) is not for `make $(call unfit,$(1),$(2))`; next: `make help` says which targets take it)),$(error no variable $(1)$(patsubst %,; is it %?,$(call near,$(1)));\
+  next: `make help` lists them))
+ifneq ($(PATCHSET_MAKE),$(CURDIR))
 $(foreach v,$(.VARIABLES),$(if $(findstring command line,$(origin $(v))),$(call check,$(v),$(call takes,$(v)))))
 endif
+export PATCHSET_MAKE := $(CURDIR)
 
 ##@ The patched tree
 .PHONY: apply status revert doctor
@@ -192,6 +198,7 @@ screenshot: $(DEV) review ## photograph the review page for the README
 ##@ Tests and checks
 .PHONY: test test-set lint format test-unit test-browser test-overlay test-cluster test-wheels coverage fuzz crash mutate bench bench-review clean clean-all
 test: lint ## all checks and tests, of every set, and how much of the tool they run
+	@$(emptied)
 	@$(measured); $(MAKE) --no-print-directory test-unit test-browser; \
 	  for set in $(SETS); do $(MAKE) --no-print-directory test-set VERSION=$$set; done
 	@$(PATCHSET) matrix $(offline)
@@ -236,12 +243,14 @@ fuzz: $(DEV) ## random trees, edits and lies: this tool against git apply and GN
 crash: $(DEV) ## kill the tool at every system call that changes the disk, and at 360 moments
 	PATCHSET_KILLS=all $(BIN)/pytest -n auto tests/unit/test_kill.py
 
-# Every process of the tool's Python is measured; the report fails below 95 %.
-measured = rm -rf build/coverage; mkdir -p build/coverage; \
-	export COVERAGE_PROCESS_START='$(CURDIR)/pyproject.toml' COVERAGE_FILE='$(CURDIR)/build/coverage/data'
+# Every process of the tool's Python is measured; the report fails below 95 %. A line that calls make is run by
+# `make -n` too, so emptying has a line of its own.
+emptied = rm -rf build/coverage; mkdir -p build/coverage
+measured = export COVERAGE_PROCESS_START='$(CURDIR)/pyproject.toml' COVERAGE_FILE='$(CURDIR)/build/coverage/data'
 covered = export COVERAGE_FILE=build/coverage/data; $(BIN)/coverage combine --quiet; $(BIN)/coverage report
 
 coverage: $(DEV) ## the same for one set, without smoke tests: how much of the tool its tests run, by branch
+	@$(emptied)
 	@$(measured); for part in test-unit test-overlay test-wheels; do $(MAKE) --no-print-directory $$part; done
 	@$(covered)
 

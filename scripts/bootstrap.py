@@ -3,7 +3,8 @@
 
 Standard library alone. pip brings uv, uv the rest; both check hashes. What .venv was made from is compared by content,
 so that a touched file costs nothing. pip and uv fetch everything before they change anything, so that a .venv whose
-packages cannot be had stays what it was, and works. One run at a time; others wait, and find the work done.
+packages cannot be had stays what it was, and works; one of another Python is kept aside until the new one is whole. One
+run at a time; others wait, and find the work done.
 
 Exit codes: 0 ok; 2 usage; 6 a package could not be had.
 """
@@ -13,13 +14,17 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
+ASIDE = ROOT / ".venv.old"
 BIN = VENV / "bin"
 REQUIREMENTS = ROOT / "requirements"
 
@@ -61,11 +66,38 @@ def install(part: str, *, offline: bool) -> None:
 
 
 def _install_tool(*, offline: bool) -> None:
-    if not _runs(BIN / "python"):
-        made = subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], check=False)
+    _put_back()  # what a run that was killed had set aside
+    if _runs(BIN / "python"):
+        _fill(offline=offline)
+        return
+    with _set_aside():
+        made = subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=False)
         if made.returncode:
             hint = "install its venv module (Debian: apt-get install python3-venv)"
             raise BootstrapError(f"{sys.executable} cannot make a virtual environment\nnext: {hint}")
+        _fill(offline=offline)
+
+
+@contextmanager
+def _set_aside() -> Iterator[None]:
+    """Keeps the old .venv until the new one is whole; paths in it are absolute, so the new one is made in its place."""
+    if VENV.exists():
+        VENV.rename(ASIDE)
+    try:
+        yield
+    except BaseException:
+        _put_back()
+        raise
+    shutil.rmtree(ASIDE, ignore_errors=True)
+
+
+def _put_back() -> None:
+    if ASIDE.exists():
+        shutil.rmtree(VENV, ignore_errors=True)
+        ASIDE.rename(VENV)
+
+
+def _fill(*, offline: bool) -> None:
     print("* installing the tool into .venv", file=sys.stderr)
     pip = [str(BIN / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     no_index = ["--no-index"] if offline else []
@@ -99,6 +131,11 @@ def _uv(*words: str, offline: bool) -> None:
     _run([str(BIN / "uv"), "--quiet", *(["--offline"] if offline else []), *words], environ)
 
 
+def _there() -> bool:
+    """Whether a tool is left where an installation fails."""
+    return any((venv / "bin" / "patchset").is_file() for venv in (VENV, ASIDE))
+
+
 def _run(command: list[str], environ: dict[str, str]) -> None:
     done = subprocess.run(
         command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
@@ -110,7 +147,7 @@ def _run(command: list[str], environ: dict[str, str]) -> None:
             "next: check the network and pip's index settings, then run the same command again; without a network,\n"
             "  let PIP_NO_INDEX=1 PIP_FIND_LINKS=DIR name a folder that was filled elsewhere, by\n"
             "  pip download --require-hashes -d DIR -r requirements/bootstrap.txt -r requirements/tool.txt"
-            + ("; .venv is as it was, and .venv/bin/patchset still runs" if (BIN / "patchset").is_file() else "")
+            + ("; .venv is as it was, and .venv/bin/patchset still runs" if _there() else "")
         )
 
 

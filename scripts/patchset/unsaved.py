@@ -42,6 +42,9 @@ def _look() -> Iterator[tuple[Path, str]]:
             yield target.root, f"{report.authored.what}; keep them with {report.authored.next}"
         elif report.state is State.MODIFIED:
             yield target.root, f"{len(report.rows)} files changed by hand; `patchset status {name}` names them"
+    for tree in sorted((paths.repo_root() / "build").glob("v*/vllm-ascend")):
+        if tree.parent.name not in paths.sets():
+            yield tree, "the tree of a set that is not in patches/ here"
     for name in progress.running():
         yield (
             progress.folder(name),

@@ -12,7 +12,6 @@ from conftest import SET, World
 
 from patchset import unsaved
 from patchset.errors import TargetModified
-from patchset.terminal import Terminal
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -31,15 +30,18 @@ def make(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["status", "VERSON=v1"], "no variable VERSON; next: `make help` lists them"),
-        (["apply", "TRAGET=/x"], "no variable TRAGET"),
-        (["apply", "DRYRUN=1"], "no variable DRYRUN"),
+        (["status", "VERSON=v1"], "no variable VERSON; is it VERSION?; next: `make help` lists them"),
+        (["apply", "TRAGET=/x"], "no variable TRAGET; is it TARGET?"),
+        (["apply", "DRYRUN=1"], "no variable DRYRUN; is it DRY_RUN?"),
         (["clean", "DRY_RUN=1"], "DRY_RUN is not for `make clean`"),
         (["wheels", "DRY_RUN=1"], "DRY_RUN is not for `make wheels`"),
         (["record", "DRY_RUN=1"], "DRY_RUN is not for `make record`"),
         (["wheels", "TARGET=/x"], "TARGET is not for `make wheels`"),
         (["lint", "VERSION=v1"], "VERSION is not for `make lint`"),
         (["status", "OFFLINE=1"], "OFFLINE is not for `make status`"),
+        (["revert", "clean", "DRY_RUN=1"], "DRY_RUN is not for `make clean`"),
+        (["apply", "wheels", "TARGET=/x"], "TARGET is not for `make wheels`"),
+        (["status", "XQ=1"], "no variable XQ; next: `make help` lists them"),
     ],
 )
 def test_a_variable_that_would_be_ignored_is_refused(words: list[str], said: str) -> None:
@@ -67,6 +69,7 @@ def test_a_variable_that_would_be_ignored_is_refused(words: list[str], said: str
         ["wheels", "FROM=source", "SIGN=key", "LOCAL=dp.2"],
         ["test", "OFFLINE=1", "PYTHON=python3"],
         ["help", "VERSION=v1"],
+        ["apply", "status", "SMOKE=0"],
     ],
     ids=lambda words: words[0],
 )
@@ -78,6 +81,34 @@ def test_a_variable_of_the_target_is_taken(words: list[str]) -> None:
 def test_the_environment_is_not_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TARGET", "/x")
     assert make(ROOT, "-n", "-o", ".venv/.ready", "stats").returncode == 0
+
+
+def test_a_make_that_another_project_runs_is_asked_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAKELEVEL", "1")
+    done = make(ROOT, "-n", "apply", "VERSON=v1")
+    assert done.returncode == 2 and "no variable VERSON" in done.stderr
+
+
+@pytest.mark.parametrize("target", ["test", "coverage"])
+def test_what_would_be_run_is_shown_and_not_run(target: str, tmp_path: Path) -> None:
+    """What is measured so far stays, also where these tests are part of the measured run."""
+    (tmp_path / "Makefile").write_bytes((ROOT / "Makefile").read_bytes())
+    measured = tmp_path / "build" / "coverage" / "data.1"
+    measured.parent.mkdir(parents=True)
+    measured.write_text("")
+    needed = [f"requirements/{name}.txt" for name in ("bootstrap", "tool", "dev")]
+    for name in [*needed, "pyproject.toml", "patches/v0.10.1.1/set.toml"]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    done = make(tmp_path, "-n", target)
+    assert done.returncode == 0 and "rm -rf build/coverage" in done.stdout, done.stderr
+    assert measured.is_file()
+
+
+def test_what_set_up_leaves_is_no_change_to_the_repository() -> None:
+    left = [".venv/x", ".venv.lock", ".venv.old/x"]
+    done = subprocess.run(["git", "check-ignore", *left], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == left
 
 
 def test_each_target_that_the_list_names_is_there() -> None:
@@ -172,6 +203,26 @@ def test_without_a_network_the_tool_stays(checkout: Checkout) -> None:
     assert checkout.run("tool")[0] == 0  # taken up again
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_venv_of_another_python_is_kept_until_the_new_one_is_whole(checkout: Checkout, killed: bool) -> None:
+    """The index of these runs is none and bootstrap.txt asks for a package, so that the new one cannot be filled."""
+    python, bootstrap = checkout.venv / "bin" / "python", checkout.root / "requirements" / "bootstrap.txt"
+    kept = python.rename(checkout.root / "python")
+    python.write_text("#!/bin/sh\necho '(3, 1)'\n")
+    python.chmod(0o755)
+    (checkout.venv / ".ready").unlink()
+    bootstrap.write_text(f"uv==0.0.0 --hash=sha256:{'0' * 64}\n")
+    if killed:
+        checkout.venv.rename(checkout.root / ".venv.old")
+        checkout.venv.mkdir()
+    code, said = checkout.run("tool")
+    bootstrap.write_text("")
+    assert code == 6 and "bin/patchset still runs" in said
+    assert (checkout.venv / "bin" / "patchset").is_file() and "(3, 1)" in python.read_text()
+    assert not (checkout.root / ".venv.old").exists()
+    kept.replace(python)
+
+
 def test_two_first_runs_at_once(checkout: Checkout) -> None:
     (checkout.venv / ".ready").unlink()
     runs = [checkout.start("tool") for _ in range(2)]
@@ -197,7 +248,13 @@ def test_clean_keeps_work(world: World, capsys: pytest.CaptureFixture[str]) -> N
     assert "make clean-all" in said
     with pytest.raises(TargetModified):
         unsaved.refuse()
-    assert Terminal() is not None
+
+
+def test_clean_keeps_the_tree_of_a_set_of_another_branch(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    assert world.run("apply", SET, "--no-smoke", "--offline") == 0
+    world.folder.rename(world.root / "elsewhere")
+    assert world.run("unsaved") == 4
+    assert "a set that is not in patches/ here" in capsys.readouterr().err
 
 
 def test_clean_keeps_commits(world: World, capsys: pytest.CaptureFixture[str]) -> None:
