@@ -23,7 +23,7 @@ def test_the_patched_tree_holds_every_invariant_in_some_schedules() -> None:
     found = search(make, 300, 11, seen=coverage.add)
     assert found.violation is None
     assert found.drawn == coverage.groups["schedules"]["drawn"] == 300
-    assert set(coverage.groups["events"]) == {kind.value for kind in Kind}
+    assert set(coverage.groups["events"]) >= {kind.value for kind in Kind}
 
 
 def test_one_seed_draws_one_set_of_schedules() -> None:
