@@ -12,7 +12,7 @@ import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from patchset import gate, paths, smoke
+from patchset import disk, gate, smoke
 from patchset.errors import Findings, UsageError
 from patchset.testrun import Case, Result
 
@@ -144,14 +144,10 @@ def make(patch_set: PatchSet, terminal: Terminal, *, offline: bool) -> SmokeRepo
         hint = f"make evidence VERSION={patch_set.name}"
         raise Findings("tests or stand-in were changed while they ran: what they said is of neither", hint=hint)
     if report.ok:
-        _write(patch_set, of_report(patch_set, report))
+        rows = (Row(case.node, case.result.value, case.properties) for case in report.cases)
+        ordered = tuple(sorted(rows, key=lambda row: row.test))
+        _write(patch_set, Evidence(patch_set.name, patch_set.tree, tests, ordered))
     return report
-
-
-def of_report(patch_set: PatchSet, report: SmokeReport) -> Evidence:
-    """The evidence that a whole run gives."""
-    rows = sorted((Row(case.node, case.result.value, case.properties) for case in report.cases), key=lambda r: r.test)
-    return Evidence(patch_set.name, patch_set.tree, gate.tests_digest(patch_set.name), tuple(rows))
 
 
 def _write(patch_set: PatchSet, evidence: Evidence) -> None:
@@ -164,11 +160,7 @@ def _write(patch_set: PatchSet, evidence: Evidence) -> None:
     # One row a line, so that a diff shows which test differs.
     lines = ",\n".join(f"    {json.dumps(row)}" for row in rows)
     text = json.dumps(head, indent=2).removesuffix("\n}") + f',\n  "rows": [\n{lines}\n  ]\n}}\n'
-    file = file_of(patch_set)
-    partial = paths.build_dir(patch_set.name) / f"{NAME}.partial"
-    partial.write_text(text)
-    file.write_bytes(partial.read_bytes())
-    partial.unlink()
+    disk.write(file_of(patch_set), text.encode(), mode=0o644)
 
 
 def check(patch_set: PatchSet, terminal: Terminal, *, seed: str, offline: bool) -> Check:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from patchset import manifest, paths
+from patchset import disk, manifest, paths
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,10 +90,8 @@ def note(set_name: str, about: Subject, tier: Tier, *, ok: bool) -> None:
     rows = [*known, *([(about, tier)] if ok else [])]
     file = _file(set_name)
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(".partial")
     document = [asdict(of) | {"tier": passed_tier.value} for of, passed_tier in rows[-_KEPT:]]
-    partial.write_text(json.dumps(document, indent=2) + "\n")
-    partial.replace(file)
+    disk.write(file, (json.dumps(document, indent=2) + "\n").encode(), mode=0o644)
 
 
 def _file(set_name: str) -> Path:
