@@ -179,16 +179,25 @@ def load_set(asked: str) -> PatchSet:
     Raises:
         UsageError: no such set, or more than one, or the file is malformed; the message names the file and the key.
     """
-    if asked in paths.sets():
-        return _read(asked)
-    sets = [_read(name) for name in paths.sets()]
-    plain = asked.removeprefix("v")
-    found = [one for one in sets if plain == one.vllm.version] or [one for one in sets if plain == one.ascend.version]
+    found = named(asked)
     if len(found) == 1:
         return found[0]
-    listed = [f"{one.name} (vLLM {one.vllm.version}, vllm-ascend {one.ascend.version})" for one in found or sets]
+    shown = found or [_read(name) for name in paths.sets()]
+    listed = [f"{one.name} (vLLM {one.vllm.version}, vllm-ascend {one.ascend.version})" for one in shown]
     what = f"{asked!r} is of more than one set" if found else f"no patch set {asked!r}"
     raise UsageError(what, hint=f"name one of: {', '.join(listed)}" if listed else "there are no sets in patches/")
+
+
+def named(asked: str) -> list[PatchSet]:
+    """The sets of a name, else of a vLLM version, else of a vllm-ascend version; none where nothing is called so.
+
+    Raises:
+        UsageError: a set's file is malformed.
+    """
+    if asked in paths.sets():
+        return [_read(asked)]
+    sets, plain = [_read(name) for name in paths.sets()], asked.removeprefix("v")
+    return [one for one in sets if plain == one.vllm.version] or [one for one in sets if plain == one.ascend.version]
 
 
 def _read(name: str) -> PatchSet:

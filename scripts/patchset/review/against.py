@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import tempfile
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,7 +60,7 @@ def opened(asked: str, patch_set: PatchSet, source: Source, terminal: Terminal, 
 
 
 def _find(asked: str, patch_set: PatchSet, scratch: Path) -> tuple[str, PatchSet]:
-    with suppress(UsageError):
+    if setfile.named(asked):
         found = setfile.load_set(asked)
         return f"set {found.name}", found
     folder = Path(asked).expanduser()
