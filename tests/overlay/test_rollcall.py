@@ -65,7 +65,7 @@ class StuckStore(HashStore):
 class GoneStore(HashStore):
     """That of a process that has died."""
 
-    def check(self, keys: list[str]) -> bool:
+    def set(self, key: str, value: str) -> None:
         raise DistNetworkError("Connection reset by peer")
 
 
