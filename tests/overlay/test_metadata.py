@@ -20,6 +20,7 @@ def ranks_of_a_step(draw: st.DrawFn) -> tuple[BitFields, list[LocalBatch]]:
     max_num_tokens = draw(st.integers(1, 2**20))
     max_prompt_rounds = draw(st.sampled_from([0, 1, 9, 320]))
     ranks = draw(st.lists(batches(max_num_tokens, max_prompt_rounds), min_size=1, max_size=64))
+    ranks *= draw(st.sampled_from([1, 5]))  # more than 128 ranks are read otherwise
     return BitFields(len(ranks), max_num_tokens, max_prompt_rounds), ranks
 
 
@@ -82,3 +83,23 @@ def test_a_thousand_ranks_with_the_largest_batches_fill_every_bit_and_none_twice
     packed = [fields.pack(full, rank) for rank in range(1024)]
     assert sum(packed) == 2**fields.num_bits - 1
     assert fields.unpack(sum(packed)) == StepMetadata((131072,) * 1024, True, True, True)
+
+
+class Counted(int):
+    """A string of bits that counts how often the whole of it is shifted; each time copies it."""
+
+    shifts = 0
+
+    def __rshift__(self, other: int) -> int:
+        Counted.shifts += 1
+        return int(self) >> other
+
+
+@pytest.mark.parametrize("max_prompt_rounds", [0, 9])
+def test_of_many_ranks_the_whole_string_is_not_copied_for_each(max_prompt_rounds: int) -> None:
+    fields = BitFields(1024, 8192, max_prompt_rounds)
+    ranks = [LocalBatch(rank + 1, False, prompt_rounds=min(rank, max_prompt_rounds)) for rank in range(1024)]
+    packed = Counted(sum(fields.pack(batch, rank) for rank, batch in enumerate(ranks)))
+    Counted.shifts = 0
+    assert fields.unpack(packed) == StepMetadata(tuple(range(1, 1025)), False, False, False, max_prompt_rounds)
+    assert Counted.shifts == 0

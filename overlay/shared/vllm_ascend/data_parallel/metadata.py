@@ -18,8 +18,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 PREFILL, DBO, GRAPH = 0b001, 0b010, 0b100
 FLAG_BITS = 3
+
+# Most ranks whose fields are read by shifting the whole string. Each shift copies the string, so that the time grows
+# with the square of the ranks; an array has a fixed cost, which pays from here on.
+_MOST_SHIFTED = 128
+_WINDOW = np.dtype("<u8")  # read at the byte in which a field begins: holds any field of up to 57 bits
 
 
 @dataclass(frozen=True)
@@ -77,9 +84,12 @@ class BitFields:
         self._token_mask = (1 << token_bits) - 1
         self._rounds_shift = FLAG_BITS + token_bits
         self.num_bits = dp_size * self.width
-        self._shifts = tuple(range(0, self.num_bits, self.width))
+        self._shifts = range(0, self.num_bits, self.width)
         self._field = (1 << self.width) - 1
-        self._of_all = {flag: sum(flag << shift for shift in self._shifts) for flag in (PREFILL, DBO, GRAPH)}
+        one_of_each = sum(1 << shift for shift in self._shifts)
+        self._of_all = {flag: flag * one_of_each for flag in (PREFILL, DBO, GRAPH)}
+        begins = np.arange(dp_size, dtype=np.int64) * self.width
+        self._begin_bytes, self._begin_bits = begins >> 3, (begins & 7).astype(_WINDOW)
 
     def pack(self, batch: LocalBatch, dp_rank: int) -> int:
         """A rank's summand. Raises ``ValueError`` for a batch that its field cannot hold."""
@@ -98,16 +108,31 @@ class BitFields:
 
     def unpack(self, packed: int) -> StepMetadata:
         """Read the sum over the ranks: any of them has a prefill, all of them DBO, all of them a graph."""
-        mask, of_all = self._token_mask << FLAG_BITS, self._of_all
+        of_all = self._of_all
+        tokens, prompt_rounds = self._counts(packed)
         return StepMetadata(
-            tokens_per_rank=tuple([((packed >> shift & mask) >> FLAG_BITS) + 1 for shift in self._shifts]),
+            tokens_per_rank=tuple(tokens),
             with_prefill=packed & of_all[PREFILL] != 0,
             enable_dbo=packed & of_all[DBO] == of_all[DBO],
             graph_usable=packed & of_all[GRAPH] == of_all[GRAPH],
-            prompt_rounds=self._most_prompt_rounds(packed),
+            prompt_rounds=prompt_rounds,
         )
 
-    def _most_prompt_rounds(self, packed: int) -> int:
+    def _counts(self, packed: int) -> tuple[list[int], int]:
+        """Each rank's tokens, and the most prompt rounds."""
+        if len(self._shifts) > _MOST_SHIFTED:
+            fields = self._fields(packed)
+            return ((fields >> FLAG_BITS & self._token_mask) + 1).tolist(), int(fields.max()) >> self._rounds_shift
+        mask = self._token_mask << FLAG_BITS
+        tokens = [((packed >> shift & mask) >> FLAG_BITS) + 1 for shift in self._shifts]
         if not self.max_prompt_rounds:
-            return 0
-        return max([(packed >> shift & self._field) >> self._rounds_shift for shift in self._shifts])
+            return tokens, 0
+        return tokens, max([packed >> shift & self._field for shift in self._shifts]) >> self._rounds_shift
+
+    def _fields(self, packed: int) -> np.ndarray:
+        """Every rank's field as a number, shape ``[dp_size]``, in time linear in the ranks."""
+        num_bytes = -(-self.num_bits // 8)
+        data = packed.to_bytes(num_bytes + _WINDOW.itemsize, "little")
+        windows = np.ndarray((num_bytes,), _WINDOW, data, strides=(1,))[self._begin_bytes]
+        fields: np.ndarray = windows >> self._begin_bits & self._field
+        return fields
