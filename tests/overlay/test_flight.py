@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -18,7 +19,7 @@ import torch.distributed as dist
 
 from vllm_ascend.data_parallel import watchdog
 from vllm_ascend.data_parallel.agreement import Members
-from vllm_ascend.data_parallel.flight import NO_FLIGHT, Flight, Limit, Phase
+from vllm_ascend.data_parallel.flight import MOST_BYTES, NO_FLIGHT, Flight, Limit, Phase, most_steps
 from vllm_ascend.data_parallel.metadata import LocalBatch, StepMetadata
 from vllm_ascend.data_parallel.moe_comm import MoECommChoice, MoECommConfig, select_moe_comm
 from vllm_ascend.data_parallel.place import place_of, place_of_error
@@ -61,6 +62,32 @@ def test_the_ring_keeps_the_last_steps_in_order() -> None:
         assert step.plan == plan_of(1, step.number)
         assert step.awaited is not None and step.known is not None and step.ended is not None
         assert step.issued <= step.awaited <= step.known <= step.ended
+
+
+@pytest.mark.parametrize("dp_size", [2, 1024])
+def test_the_largest_ring_stays_within_its_memory(dp_size: int) -> None:
+    steps = most_steps(1 << 20, dp_size)
+    assert steps >= 256
+    flight = Flight(steps)
+    sample = steps // 8
+    tracemalloc.start()
+    try:
+        for number in range(sample):
+            assert flight.begin("execute_model")
+            flight.issued(LocalBatch(1000 + number, False))
+            flight.awaiting()
+            flight.decided(plan_of(*range(1000, 1000 + dp_size)))
+            flight.end()
+        used, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(flight.steps()) == sample
+    assert used + 8 * sample < MOST_BYTES // 8
+
+
+def test_as_many_steps_as_are_wanted_where_they_fit() -> None:
+    assert [most_steps(256, ranks) for ranks in (2, 1024)] == [256, 256]
+    assert most_steps(0, 2) == 0
 
 
 def test_the_step_in_hand_is_last_and_says_how_far_it_is() -> None:

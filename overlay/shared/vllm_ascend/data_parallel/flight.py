@@ -16,6 +16,16 @@ from typing import Callable, Iterator, NamedTuple, Optional
 from vllm_ascend.data_parallel.metadata import LocalBatch
 from vllm_ascend.data_parallel.plan import StepPlan
 
+# What the ring may hold of the host's memory, whatever the number of steps and ranks.
+MOST_BYTES = 64 << 20
+# A step's own objects, and for each rank a slot and a number in the metadata; both rounded up.
+_STEP_BYTES, _RANK_BYTES = 1024, 48
+
+
+def most_steps(wanted: int, dp_size: int) -> int:
+    """As many of ``wanted`` steps of ``dp_size`` ranks as a ring may hold."""
+    return min(wanted, MOST_BYTES // (_STEP_BYTES + _RANK_BYTES * dp_size))
+
 
 class Phase(Enum):
     """What a rank waits for the others in."""

@@ -20,12 +20,12 @@ import vllm_ascend
 from vllm_ascend.data_parallel.agreement import Members, agree
 from vllm_ascend.data_parallel.facts import facts
 from vllm_ascend.data_parallel.fingerprint import Fingerprint, build_digest, digests
-from vllm_ascend.data_parallel.flight import NO_FLIGHT, Flight, Limit
+from vllm_ascend.data_parallel.flight import NO_FLIGHT, Flight, Limit, most_steps
 from vllm_ascend.data_parallel.metadata_group import settings_of
 from vllm_ascend.data_parallel.moe_comm import MoECommChoice, MoECommConfig, select_moe_comm
 from vllm_ascend.data_parallel.plan import StepPlan
 from vllm_ascend.data_parallel.rollcall import RollCall
-from vllm_ascend.data_parallel.settings import START_TIMEOUT, TIMEOUT, MetadataGroup, Setting
+from vllm_ascend.data_parallel.settings import START_TIMEOUT, TIMEOUT, TRACE_STEPS, MetadataGroup, Setting
 from vllm_ascend.data_parallel.tracefile import Identity
 from vllm_ascend.data_parallel.watchdog import GRACE_S, Reporter, Watchdog
 
@@ -98,7 +98,10 @@ def join(vllm_config: Any, moe: MoECommConfig) -> Flight:
     if settings.timeout is None and settings.trace_steps == 0:
         return NO_FLIGHT
     timeout, start_timeout = _limit(TIMEOUT, settings.timeout), _limit(START_TIMEOUT, settings.start_timeout)
-    _flight = Flight(settings.trace_steps, timeout, start_timeout, settings.metadata_group is MetadataGroup.CPU)
+    kept = most_steps(settings.trace_steps, parallel.data_parallel_size)
+    if kept < settings.trace_steps:
+        logger.warning("%s=%d: memory for %d steps is set aside", TRACE_STEPS.name, settings.trace_steps, kept)
+    _flight = Flight(kept, timeout, start_timeout, settings.metadata_group is MetadataGroup.CPU)
     identity = Identity(parallel.data_parallel_rank, parallel.data_parallel_size, world.rank, host, os.getpid(), build)
     roll_call = RollCall(store, members, world.rank, GRACE_S)
     reporter = Reporter(identity, _flight, roll_call, settings.trace_dir, functools.partial(_choice, moe))
