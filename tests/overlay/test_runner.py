@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -273,3 +274,20 @@ def test_drafters_hand_a_parallel_head_as_many_rows_on_every_rank() -> None:
             patch.setattr(upstream, "lm_head_parallel", lambda: True)
             assert torch.equal(ranks[0].pad_lmhead(own), torch.cat([own, torch.zeros((rows - 2, 3))]))
             assert torch.equal(ranks[1].pad_lmhead(own[:0]), torch.zeros((rows, 3)))
+
+
+@pytest.mark.parametrize("kind", [Rank, TorchairRank])
+def test_static_facts_are_read_once_not_in_each_step(kind: type[Rank], monkeypatch: pytest.MonkeyPatch) -> None:
+    deployment = Deployment(moe=MoECommConfig("A2", 16, 512, layers_pad=False))
+    read: list[Any] = []
+
+    def moe_comm_config(*told: Any) -> MoECommConfig:
+        read.append(told)
+        return deployment.moe
+
+    monkeypatch.setattr(runner_module, "moe_comm_config", moe_comm_config)
+    monkeypatch.setattr(upstream, "row_group_sizes", lambda _: {})
+    rank = kind(deployment, 0, 2)
+    sizes = [rank._uniform_size(StepMetadata((3, tokens), False, False, False)) for tokens in (1, 5, 9)]
+    assert sizes == [3, 5, 9]
+    assert read == [(rank.vllm_config, 512)]

@@ -18,6 +18,7 @@ from vllm_ascend.data_parallel.graph_sizes import DecodeLimits, decode_graph_siz
 from vllm_ascend.data_parallel.graphs import NO_GRAPH, StepGraph
 from vllm_ascend.data_parallel.metadata import LocalBatch, StepMetadata
 from vllm_ascend.data_parallel.metadata_group import metadata_group, settings_of
+from vllm_ascend.data_parallel.moe_comm import MoECommConfig
 from vllm_ascend.data_parallel.plan import StepPlan
 from vllm_ascend.data_parallel.profiling import MoEFamilies, ProfilePass, profile_passes
 from vllm_ascend.data_parallel.prompt_logits import PromptLogits, most_rounds
@@ -27,7 +28,18 @@ from vllm_ascend.data_parallel.synchronizer import MetadataSynchronizer, Pending
 from vllm_ascend.data_parallel.watching import join
 
 
-class DataParallelStep(StepGraph, PromptLogits):
+class _StaticFacts:
+    """What a runner knows of its deployment from its start on; TorchAir's steps ask for it as other steps do."""
+
+    vllm_config: Any
+    mc2_tokens_capacity: int
+
+    @cached_property
+    def _moe_comm_config(self) -> MoECommConfig:
+        return moe_comm_config(self.vllm_config, self.mc2_tokens_capacity)
+
+
+class DataParallelStep(_StaticFacts, StepGraph, PromptLogits):
     """Mixin of ``NPUModelRunner``: one synchronisation and one plan for every real, idle, profiling or capture step.
 
     ``step`` is the plan of the step in hand; drafters read it instead of synchronising again.
@@ -36,12 +48,10 @@ class DataParallelStep(StepGraph, PromptLogits):
     dp_rank: int
     dp_size: int
     device: torch.device
-    vllm_config: Any
     use_aclgraph: bool
     aclgraph_batch_sizes: list[int]
     is_kv_producer: bool
     is_kv_consumer: bool
-    mc2_tokens_capacity: int
     max_num_tokens: int
     max_num_reqs: int
     decode_token_per_req: int
@@ -54,7 +64,7 @@ class DataParallelStep(StepGraph, PromptLogits):
 
     def _join_data_parallel(self) -> None:
         """Check the settings and the other ranks before weights are loaded; an error must not cost that time."""
-        self.flight = join(self.vllm_config, moe_comm_config(self.vllm_config, self.mc2_tokens_capacity))
+        self.flight = join(self.vllm_config, self._moe_comm_config)
 
     @cached_property
     def _synchronizer(self) -> MetadataSynchronizer:
@@ -144,7 +154,7 @@ class DataParallelStep(StepGraph, PromptLogits):
 
     def _profile_forward(self) -> torch.Tensor:
         """Run the largest batch of every communication that serving can choose; hidden states of the largest of all."""
-        config = moe_comm_config(self.vllm_config, self.mc2_tokens_capacity)
+        config = self._moe_comm_config
         decode_tokens = self.max_num_reqs * self.decode_token_per_req
         families = MoEFamilies.of(self.get_model(), getattr(getattr(self, "drafter", None), "model", None))
         largest, *others = profile_passes(self.max_num_tokens, decode_tokens, config, families)
@@ -182,25 +192,22 @@ class DataParallelStep(StepGraph, PromptLogits):
             return self.vllm_config.pad_for_cudagraph(largest)  # type: ignore[no-any-return]
         if self.dp_size == 1:
             return None
-        config = moe_comm_config(self.vllm_config, self.mc2_tokens_capacity)
-        return largest if needs_equal_rows(metadata, self._row_groups, config) else None
+        return largest if needs_equal_rows(metadata, self._row_groups, self._moe_comm_config) else None
 
 
-class TorchairStep:
+class TorchairStep(_StaticFacts):
     """Mixin of ``NPUTorchairModelRunner``: decode steps run in graphs of fixed sizes, the others as they are.
 
     With upstream's shared-expert DP the runner has no graphs of its own, and decides like ``NPUModelRunner``.
     """
 
-    vllm_config: Any
     max_num_reqs: int
     decode_token_per_req: int
-    mc2_tokens_capacity: int
     is_kv_consumer: bool
     select_torchair_padded_batch_size: Any
 
     def _uniform_size(self, metadata: StepMetadata) -> Optional[int]:
-        if not moe_comm_config(self.vllm_config, self.mc2_tokens_capacity).compiled_decode:
+        if not self._moe_comm_config.compiled_decode:
             return super()._uniform_size(metadata)  # type: ignore[misc,no-any-return]
         if metadata.with_prefill:  # without a graph, and upstream's attention takes no padding there
             return None
@@ -212,7 +219,7 @@ class TorchairStep:
         Where rounding makes the largest graph hold more requests than vLLM schedules, and the release pads for that,
         dummy batches take as many too, as upstream's do.
         """
-        config = moe_comm_config(self.vllm_config, self.mc2_tokens_capacity)
+        config = self._moe_comm_config
         parallel = self.vllm_config.parallel_config
         splits = parallel.enable_expert_parallel and upstream.torchair_splits_rows(config.soc)
         limits = DecodeLimits(
