@@ -18,7 +18,7 @@ import torch
 
 from torch_npu import _C, atb, collectives, device, imports, library, npu, profiler, trace
 from torch_npu._C import _distributed_c10d
-from torch_npu.ops import native
+from torch_npu.ops import lora, native
 from torch_npu.ops.attention import (
     _npu_flash_attention,
     _npu_flash_attention_qlens,
