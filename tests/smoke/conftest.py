@@ -29,7 +29,7 @@ from nursery import Launcher, Nursery, Spawner
 # Threads that spin for each other stand still on a busy machine. Of the ranks too; before anything imports torch.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-CALL_LIMIT = 60.0
+CALL_LIMIT = 600.0
 REPORTS = pytest.StashKey[dict[Life, Report]]()
 STANDIN = Path(__file__).resolve().parent.parent / "standin"
 

@@ -20,7 +20,7 @@ STEPS = MAX_TOKENS // 2
 DP4 = Life(Tree.PATCHED, new_tokens=STEPS, rounds=(Round("long", ((0,), (2,), (), (5,))),))
 PRISTINE_DP2 = Life(Tree.PRISTINE, new_tokens=STEPS, rounds=(Round("long", ((0,), (0,))),))
 DP1 = Life(Tree.PATCHED, rounds=(Round("never", ((0,),)),))
-START_LIMIT = 120.0
+START_LIMIT = 600.0
 _EARLY_STEPS = 5
 _POLL = 0.05
 

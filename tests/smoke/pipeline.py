@@ -16,7 +16,7 @@ import tokenless
 from nursery import die_with_parent
 
 ANSWERED, WAITS = "answered", "waits"
-_LIMIT = 6.0
+_LIMIT = 20.0
 
 
 def _generate(engine: Any, prompt: list[int], count: int, name: str) -> list[int]:

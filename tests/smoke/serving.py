@@ -22,7 +22,7 @@ from reference import PROMPTS, TOKENS
 from vigil import POLL, STILL_LOOKS_AT_START, Vigil
 
 SCRIPT = Path(__file__).with_name("server.py")
-ANSWER_LIMIT = 120.0
+ANSWER_LIMIT = 600.0
 _POLL = 0.1
 _WORD = re.compile(r"t(\d+)")
 _ENGINE = re.compile(r"\(EngineCore_(?:DP)?(\d+) pid=(\d+)\)")

@@ -20,7 +20,7 @@ from reference import PROMPTS, TOKENS
 
 Pipeline = Callable[..., dict[str, Any]]
 PROMPT = 0
-LIMIT = 120.0
+LIMIT = 600.0
 NO_ANSWER = 60.0
 
 
