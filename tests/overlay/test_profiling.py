@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -86,6 +87,11 @@ def test_families_are_those_of_the_layers_of_target_and_drafter() -> None:
 
 def test_capacity_is_the_kernel_s_rows_times_the_tensor_parallel_size() -> None:
     assert (mc2_capacity("A2", 4), mc2_capacity("A3", 4)) == (1024, 2048)
+
+
+def test_a_setting_gives_mc2_as_many_rows_as_upstream_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLLM_ASCEND_DP_MC2_ROWS", "512")
+    assert (mc2_capacity("A2", 4), mc2_capacity("UNDEFINED", 1)) == (2048, 512)
 
 
 @given(st.integers(1, 4096), st.integers(8000, 200000))

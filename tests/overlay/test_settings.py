@@ -23,14 +23,16 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         "VLLM_ASCEND_DP_START_TIMEOUT": "off",
         "VLLM_ASCEND_DP_TRACE_STEPS": "off",
         "VLLM_ASCEND_DP_TRACE_DIR": str(tmp_path),
+        "VLLM_ASCEND_DP_MC2_ROWS": "512",
         "PATH": "/usr/bin",
     }
     assert {setting.name for setting in TABLE} == environ.keys() - {"PATH"}
-    assert Settings.read(environ) == Settings(MetadataGroup.CPU, 2.5, None, 0, tmp_path)
+    assert Settings.read(environ) == Settings(MetadataGroup.CPU, 2.5, None, 0, tmp_path, 512)
 
 
 SECONDS = "a number of seconds above 0, off"
 STEPS = "a whole number from 1 to 1048576, off"
+ROWS = "a whole number from 1 to 512, auto"
 FOLDER = "a folder that exists and can be written to"
 
 
@@ -48,6 +50,9 @@ FOLDER = "a folder that exists and can be written to"
         ("TRACE_STEPS", "0", STEPS),
         ("TRACE_STEPS", "1.5", STEPS),
         ("TRACE_STEPS", "1048577", STEPS),
+        ("MC2_ROWS", "0", ROWS),
+        ("MC2_ROWS", "513", ROWS),
+        ("MC2_ROWS", "off", ROWS),
         ("TRACE_DIR", "/no/such/folder", FOLDER),
         ("TRACE_DIR", "/etc/hostname", FOLDER),
     ],

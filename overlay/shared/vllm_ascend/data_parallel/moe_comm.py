@@ -9,9 +9,12 @@ equal on every DP rank, so that two ranks cannot differ.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Optional
+
+from vllm_ascend.data_parallel.settings import MC2_ROWS
 
 # Fewest expert-parallel ranks for which upstream runs the MC2 kernels.
 MC2_MIN_EP_SIZE = 16
@@ -23,9 +26,11 @@ def mc2_capacity(soc: str, tp_size: int) -> int:
     """Most tokens of a DP rank that MC2 takes: the rows that its kernel takes, once for each tensor-parallel rank.
 
     ``soc`` is the name of upstream's ``AscendSocVersion`` member; one without MC2 counts like an A3, since the number
-    also sizes a mask that must exist.
+    also sizes a mask that must exist. Where CANN takes more, VLLM_ASCEND_DP_MC2_ROWS says so, and as much as it says.
+    Raises ``ValueError`` for a value that it may not have.
     """
-    return MC2_ROWS_PER_RANK.get(soc, MC2_ROWS_PER_RANK["A3"]) * tp_size
+    rows: Optional[int] = MC2_ROWS.value(os.environ)
+    return (rows or MC2_ROWS_PER_RANK.get(soc, MC2_ROWS_PER_RANK["A3"])) * tp_size
 
 
 def has_experts(hf_config: Any) -> bool:

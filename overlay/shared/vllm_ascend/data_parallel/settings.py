@@ -13,7 +13,9 @@ from typing import Any, Callable, Collection, Mapping, Optional
 
 PREFIX = "VLLM_ASCEND_DP_"
 OFF = "off"
+AUTO = "auto"
 MOST_TRACE_STEPS = 1 << 20
+MOST_MC2_ROWS = 512
 
 
 class MetadataGroup(Enum):
@@ -49,6 +51,15 @@ def _steps(text: str) -> int:
     return steps
 
 
+def _rows(text: str) -> Optional[int]:
+    if text == AUTO:
+        return None
+    rows = int(text)
+    if not 0 < rows <= MOST_MC2_ROWS:
+        raise ValueError(text)
+    return rows
+
+
 def _folder(text: str) -> Path:
     folder = Path(text or tempfile.gettempdir())
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
@@ -81,7 +92,8 @@ TIMEOUT = Setting(PREFIX + "TIMEOUT", "60", _SECONDS, _seconds)
 START_TIMEOUT = Setting(PREFIX + "START_TIMEOUT", "1800", _SECONDS, _seconds)
 TRACE_STEPS = Setting(PREFIX + "TRACE_STEPS", "256", f"a whole number from 1 to {MOST_TRACE_STEPS}, {OFF}", _steps)
 TRACE_DIR = Setting(PREFIX + "TRACE_DIR", "", "a folder that exists and can be written to", _folder)
-TABLE = (GROUP, TIMEOUT, START_TIMEOUT, TRACE_STEPS, TRACE_DIR)
+MC2_ROWS = Setting(PREFIX + "MC2_ROWS", AUTO, f"a whole number from 1 to {MOST_MC2_ROWS}, {AUTO}", _rows)
+TABLE = (GROUP, TIMEOUT, START_TIMEOUT, TRACE_STEPS, TRACE_DIR, MC2_ROWS)
 
 
 @dataclass(frozen=True)
@@ -90,7 +102,8 @@ class Settings:
 
     ``timeout`` is the longest that a serving step may wait for the other ranks, ``start_timeout`` the same while
     memory is profiled and graphs are captured, both in seconds; None never gives up. ``trace_steps`` is how many steps
-    a rank remembers, and ``trace_dir`` where it writes them when it gives up.
+    a rank remembers, and ``trace_dir`` where it writes them when it gives up. ``mc2_rows`` is how many rows a
+    tensor-parallel rank may give MC2; None for what its kernel takes on the SoC.
     """
 
     metadata_group: MetadataGroup
@@ -98,6 +111,7 @@ class Settings:
     start_timeout: Optional[float]
     trace_steps: int
     trace_dir: Path
+    mc2_rows: Optional[int] = None
 
     @classmethod
     def read(
@@ -122,4 +136,5 @@ class Settings:
             start_timeout=START_TIMEOUT.value(environ),
             trace_steps=TRACE_STEPS.value(environ),
             trace_dir=TRACE_DIR.value(environ),
+            mc2_rows=MC2_ROWS.value(environ),
         )
