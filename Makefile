@@ -66,7 +66,7 @@ help: ## list the targets
 #: VERSION=v0.10.1.1  the set, by its name, its vLLM version or its vllm-ascend version (any but lint, test, matrix, trace, port, fuzz, crash, mutate, clean)
 #: UPSTREAM=path      take upstream from an sdist, a directory or a git checkout, or from a wheelhouse (apply, revert, wheels, fmt, export, review, record)
 #: TARGET=path        work in place on a checkout or a site-packages folder (apply, status, revert)
-#: OFFLINE=1          use the caches alone (any but status, verify, trace, stats, cluster-verify, cluster-smoke, clean)
+#: OFFLINE=1          use the caches alone (any)
 #: SMOKE=0            leave the smoke tests out; a tree that has not passed them is said, with exit 1 (apply)
 #: DRY_RUN=1          say what would change, and change nothing (apply, revert, fmt, export, port)
 #: DEVICE=cpu|npu     where the smoke tests run (apply, smoke)

@@ -51,9 +51,11 @@ class Vigil:
         now, cpu = time.monotonic(), self._cpu_seconds()
         woken = tuple(_sleep(pid) for pid in self._pids)
         computes = cpu - self._idle_cpu > _IDLE_SHARE * len(self._pids) * (now - self._idle_since) + 0.2
-        if computes or heard != self._heard or None in woken:
+        if computes or heard != self._heard:
             self._still = self._idle = 0
             self._idle_since, self._idle_cpu, self._heard = now, cpu, heard
+        elif None in woken:  # runnable: a loaded machine lets even one that only looks at the clock wait for the CPU
+            self._still = 0
         else:
             self._idle += 1
             self._still = self._still + 1 if woken == self._woken else 0

@@ -38,7 +38,6 @@ def make(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
         (["record", "DRY_RUN=1"], "DRY_RUN is not for `make record`"),
         (["wheels", "TARGET=/x"], "TARGET is not for `make wheels`"),
         (["lint", "VERSION=v1"], "VERSION is not for `make lint`"),
-        (["status", "OFFLINE=1"], "OFFLINE is not for `make status`"),
         (["revert", "clean", "DRY_RUN=1"], "DRY_RUN is not for `make clean`"),
         (["apply", "wheels", "TARGET=/x"], "TARGET is not for `make wheels`"),
         (["status", "XQ=1"], "no variable XQ; next: `make help` lists them"),
