@@ -15,6 +15,8 @@ OFFLINE ?=
 SMOKE ?= 1
 SCHEDULES ?= 100000
 SEED ?= 0
+N ?= 60
+ONLY ?=
 DRY_RUN ?=
 DEVICE ?= cpu
 JSON ?=
@@ -82,7 +84,9 @@ help: ## list the targets
 #: REVIEWED=1         upstream's changes to code that the overlay replaces have been read (port)
 #: AGAINST=series     show what became of this one: a set, a set's folder, or a git ref; or one release (review, outlook)
 #: SCHEDULES=100000   how many random schedules the patched tree is checked with (prove)
-#: SEED=0             what they are drawn from (prove)
+#: N=60               how many deployments are drawn (survey)
+#: ONLY=a=b,c=d       one deployment instead, by its departures from the default (survey)
+#: SEED=0             what they are drawn from (prove, survey)
 #: CASES=10000        how many cases (fuzz)
 #: PART=reader        mutate the patch reader alone, or the wheel writer: PART=writer (mutate)
 #: TRACES='a b c'     the trace files of the ranks (trace)
@@ -131,7 +135,7 @@ verify: $(READY) ## check dist/ as a cluster would: the signature, each file's d
 	@$(PATCHSET) verify --dist dist/$(set) --set $(set) $(if $(KEY),--key '$(KEY)') $(json)
 
 ##@ Proof
-.PHONY: smoke evidence defects matrix prove upstream-tests trace runtime
+.PHONY: smoke evidence defects matrix prove survey upstream-tests trace runtime
 smoke: $(READY) ## run all smoke tests on the patched tree
 	@$(PATCHSET) smoke $(VERSION) --device $(DEVICE) $(if $(INSTALLED),--installed '$(INSTALLED)') $(offline) $(json)
 
@@ -146,6 +150,9 @@ matrix: $(READY) ## the tables of defects of all sets, side by side
 
 prove: $(READY) ## check the ranks' decisions over random schedules, and that the checker finds known defects
 	@$(PATCHSET) prove $(VERSION) --schedules $(SCHEDULES) --seed $(SEED) $(offline) $(json)
+
+survey: $(DEV) ## compare the patched tree with the pristine one on deployments that are drawn
+	@$(PATCHSET) survey $(VERSION) --count $(N) --seed $(SEED) $(if $(ONLY),--only '$(ONLY)') $(offline) $(json)
 
 upstream-tests: $(READY) ## run upstream's unit tests on the pristine and the patched tree
 	@$(PATCHSET) upstream-tests $(VERSION) $(offline) $(json)

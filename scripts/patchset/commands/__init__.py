@@ -4,6 +4,20 @@
 A module has `add(menu)`, which declares its commands; it imports the code behind a command only when that one runs.
 """
 
-from patchset.commands import authoring, cluster, doctor, lint, port, proof, prove, review, trace, tree, verify, wheels
+from patchset.commands import (
+    authoring,
+    cluster,
+    doctor,
+    lint,
+    port,
+    proof,
+    prove,
+    review,
+    survey,
+    trace,
+    tree,
+    verify,
+    wheels,
+)
 
-GROUPS = (tree, proof, prove, doctor, wheels, verify, cluster, authoring, lint, port, review, trace)
+GROUPS = (tree, proof, prove, survey, doctor, wheels, verify, cluster, authoring, lint, port, review, trace)

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The survey: deployments that are drawn, on the pristine and on the patched tree, side by side."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tomllib
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from patchset import gate, manifest, paths, runtime, trees
+from patchset.errors import Findings, UsageError
+from patchset.manifest import sha256
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from patchset.setfile import PatchSet
+    from patchset.terminal import Terminal
+    from patchset.trees import Trees
+
+WORSE = "worse"
+
+
+@dataclass(frozen=True)
+class SurveyReport:
+    """What a survey found; also in build/<set>/survey.json.
+
+    Attributes:
+        set_name: the set.
+        rows: one for each deployment: its line, its verdict, what either tree did, and the fewest departures.
+    """
+
+    set_name: str
+    rows: tuple[dict[str, Any], ...]
+
+    @property
+    def ok(self) -> bool:
+        return bool(self.rows) and all(row["verdict"] != WORSE for row in self.rows)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"set": self.set_name, "ok": self.ok, "rows": list(self.rows)}
+
+
+def run(
+    patch_set: PatchSet,
+    terminal: Terminal,
+    *,
+    count: int = 60,
+    seed: int = 0,
+    only: str | None = None,
+    found: bool = False,
+    offline: bool = False,
+) -> SurveyReport:
+    """Runs deployments on both trees, one after the other.
+
+    Args:
+        patch_set: whose trees; the patched one must have been applied.
+        terminal: where progress goes.
+        count: how many deployments are drawn.
+        seed: what they are drawn from.
+        only: one deployment instead, as a line of departures.
+        found: those of tests/survey/found.toml instead.
+        offline: use the caches alone.
+
+    Raises:
+        UsageError: ``only`` is no deployment, or the set has not been applied.
+        Unavailable: the runtime could not be made.
+        Findings: the survey did not come to an end.
+    """
+    deployments = _deployments(patch_set.name, count=count, seed=seed, only=only, found=found)
+    both = trees.both(patch_set, terminal, offline=offline)
+    terminal.step(f"survey: {len(deployments)} deployments, each on both trees")
+    rows = _rows(patch_set, both, deployments, terminal)
+    report = SurveyReport(patch_set.name, tuple(rows))
+    (paths.build_dir(patch_set.name) / "survey.json").write_text(json.dumps(report.as_dict(), indent=2) + "\n")
+    return report
+
+
+def show(report: SurveyReport, terminal: Terminal) -> None:
+    """Prints the table, and the line that runs each worse deployment again."""
+    rows = [(row["verdict"], row["line"], row["says"]["pristine"], row["says"]["patched"]) for row in report.rows]
+    terminal.table(f"survey of {report.set_name}", ("verdict", "deployment", "pristine", "patched"), rows)
+    counts = Counter(row["verdict"] for row in report.rows)
+    terminal.note(", ".join(f"{number} {verdict}" for verdict, number in counts.items()))
+    for row in report.rows:
+        if row["verdict"] == WORSE:
+            terminal.note(f"make survey VERSION={report.set_name} ONLY='{row.get('fewest', row['line'])}'")
+
+
+def _folder() -> Path:
+    return paths.repo_root() / "tests" / "survey"
+
+
+def _deployments(set_name: str, *, count: int, seed: int, only: str | None, found: bool) -> list[dict[str, str]]:
+    if str(_folder().parent) not in sys.path:
+        sys.path.append(str(_folder().parent))
+    from survey import draw, space
+
+    if only is not None:
+        try:
+            return [space.parse(only)]
+        except ValueError as error:
+            raise UsageError(str(error), hint="tests/survey/space.py has the dimensions") from error
+    if found:
+        table = tomllib.loads((_folder() / "found.toml").read_text(encoding="utf-8"))
+        return [space.parse(one["only"]) for one in table["found"] if set_name in one["sets"]]
+    return draw.draw(space.of_set(set_name), count, seed)
+
+
+def _rows(
+    patch_set: PatchSet, both: Trees, deployments: Sequence[dict[str, str]], terminal: Terminal
+) -> list[dict[str, Any]]:
+    made, work = both.runtime, paths.build_dir(patch_set.name) / "survey"
+    work.mkdir(parents=True, exist_ok=True)
+    tests = _folder().parent
+    command = [str(made.python), "-m", "survey.run", "--reduce"]
+    command += [f"--pristine={both.pristine}", f"--patched={both.patched}", f"--vllm={made.vllm}", f"--work={work}"]
+    command += [f"--kept={_kept(patch_set, made.stamp)}", f"--checkpoints={paths.cache_dir() / 'survey'}"]
+    if lock := os.environ.get("PATCHSET_ENGINE_LOCK"):
+        command.append(f"--lock={lock}")
+    environ = {
+        **made.env,
+        "PYTHONPATH": os.pathsep.join(map(str, (tests / "smoke", runtime.standin_dir(), made.vllm, tests))),
+    }
+    rows = []
+    log = work / "survey.log"
+    with (
+        log.open("w") as stderr,
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, env=environ, text=True
+        ) as process,
+    ):
+        assert process.stdin is not None and process.stdout is not None
+        json.dump(list(deployments), process.stdin)
+        process.stdin.close()
+        for line in process.stdout:
+            rows.append(json.loads(line))
+            terminal.step(f"  {rows[-1]['verdict']}: {rows[-1]['line']}")
+    if process.returncode or len(rows) != len(deployments):
+        raise Findings(f"the survey ended with {process.returncode} after {len(rows)} deployments", hint=f"read {log}")
+    return rows
+
+
+def _kept(patch_set: PatchSet, stamp: str) -> Path:
+    """Where the cache keeps what upstream's release does on a deployment."""
+    folder = _folder()
+    files = [path for path in manifest.walk(folder, skip=("__pycache__",)) if path.endswith(".py")]
+    own = manifest.digest(manifest.measure(folder, files))
+    parts = (patch_set.manifest_sha256, patch_set.vllm.version, stamp, gate.tests_digest(), own, platform.machine())
+    return paths.cache_dir() / "pristine" / sha256(" ".join(parts).encode())

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each rank of a deployment is asked, by the dimension `ask`; steps are counted alike on every rank."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+JUDGED = 8
+"""Tokens of each request that are held against Hugging Face's."""
+BLOCK = 128
+ANSWERED = 9
+CONVERSATIONS = 4
+SECOND_TURN = 16
+"""The step at which second turns come: a few idle ones after the last answer of the first."""
+
+VOCABULARY = 384
+PROMPTS: tuple[tuple[int, ...], ...] = (
+    (11, 3, 250, 377, 5),
+    (5,),
+    (90, 91, 92),
+    tuple((7 * i * i + 3 * i + 1) % VOCABULARY for i in range(150)),
+    (200, 4, 4, 4, 200, 17, 33, 68, 129),
+    tuple(range(300, 323)),
+)
+# With its answers but the last, whose key and value no step stores, a first turn ends on a block boundary.
+FIRST_TURNS = tuple(
+    tuple((5 * i * i + (11 + 2 * k) * i + 17 * k) % VOCABULARY for i in range(BLOCK - ANSWERED + 1))
+    for k in range(CONVERSATIONS)
+)
+FOLLOW_UP = 7
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request.
+
+    Attributes:
+        id: its name, alike for the same prompt.
+        prompt: token ids; of a second turn, those that the conversation adds.
+        at: the step before which it is added.
+        tokens: how many it asks for.
+        follows: the request whose prompt and answers come before its own prompt.
+        abort_at: the step before which it is aborted, or None.
+        sampling: what else SamplingParams gets.
+    """
+
+    id: str
+    prompt: tuple[int, ...]
+    at: int = 0
+    tokens: int = JUDGED
+    follows: str | None = None
+    abort_at: int | None = None
+    sampling: tuple[tuple[str, Any], ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"sampling": dict(self.sampling)}
+
+
+def _one(index: int, **more: Any) -> Request:
+    return Request(f"p{index}", PROMPTS[index], **more)
+
+
+def _turns(seqs: int) -> tuple[Request, ...]:
+    some = range(min(seqs, CONVERSATIONS))
+    first = tuple(Request(f"t{k}", FIRST_TURNS[k], tokens=ANSWERED) for k in some)
+    wait = SECOND_TURN * (1 if seqs > 1 else 2)
+    return first + tuple(Request(f"u{k}", (FOLLOW_UP,), at=wait, tokens=JUDGED, follows=f"t{k}") for k in some)
+
+
+def of(ask: str, ranks: int, seqs: int) -> tuple[tuple[Request, ...], ...]:
+    """The requests of each rank; ``seqs`` is the most that one holds at once."""
+    first, last = 0, ranks - 1
+    asked: list[list[Request]] = [[] for _ in range(ranks)]
+    match ask:
+        case "one":
+            asked[first] = [_one(0)]
+        case "uneven":
+            asked[first] = [_one(index) for index in range(len(PROMPTS))]
+            asked[last] += [_one(4)] if ranks > 1 else []
+        case "late":
+            asked[first] = [_one(2)]
+            asked[last] += [_one(3, at=3)]
+        case "abort":
+            asked[first] = [_one(0, tokens=20, abort_at=4), _one(2)]
+            asked[last] += [_one(5, at=2)]
+        case "logprobs":
+            asked[first] = [_one(0, sampling=(("logprobs", 2),))]
+            asked[last] += [_one(4, at=2)]
+        case "prompt_logprobs":
+            asked[first] = [_one(5, sampling=(("prompt_logprobs", 1),))]
+        case "n2":
+            asked[first] = [_one(0, sampling=(("n", 2),))]
+        case "turns":
+            asked[first] = list(_turns(seqs))
+            # Decodes beside the silence, and after the second turns' last answer.
+            asked[last] += [_one(2, tokens=4 * SECOND_TURN)] if ranks > 1 else []
+    return tuple(map(tuple, asked))

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A deployment as tests/smoke's engine runs it: what vLLM, the environment and the ranks get."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+from survey import asks, space
+
+LENGTH = 256
+_SOC = {"a2": None, "a3": 253, "310p": 202}
+_SIZES = [1, 2, 4, 8]
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """One deployment on one tree; has what `engine.run` asks of a life."""
+
+    tree: str
+    settings: space.Settings = field(hash=False)
+
+    script = "survey.rank"
+    moe_probe = False
+    all_to_all_seq = False
+    rounds = ()
+    new_tokens = asks.JUDGED
+
+    @property
+    def dp_size(self) -> int:
+        return int(self.settings["dp"])
+
+    @property
+    def soc(self) -> int | None:
+        return _SOC[self.settings["soc"]]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of upstream and of the patches."""
+        found = {"VLLM_ASCEND_DP_METADATA_GROUP": self.settings["metadata_group"], "VLLM_ASCEND_DP_TIMEOUT": "off"}
+        if self.settings["mlp_parallel"] == "on":
+            found["VLLM_ASCEND_ENABLE_MLP_OPTIMIZE"] = "1"
+        return found
+
+    def __str__(self) -> str:
+        return f"{space.line(self.settings)} on {self.tree}"
+
+    def engine_arguments(self, checkpoint: str, storage: str) -> dict[str, Any]:
+        """What the ranks' job has under ``engine``: the arguments of ``vllm.LLM``, the environment and the requests."""
+        asked = asks.of(self.settings["ask"], self.dp_size, int(self.settings["max_num_seqs"]))
+        return {
+            "llm": self._llm(checkpoint, storage),
+            "environment": self.environment,
+            "asked": [[one.as_dict() for one in of] for of in asked],
+        }
+
+    def _llm(self, checkpoint: str, storage: str) -> dict[str, Any]:
+        chosen = self.settings
+        extra: dict[str, Any] = {}
+        if chosen["scheduler"] == "ascend":
+            extra["ascend_scheduler_config"] = {"enabled": True}
+        if chosen["mode"] == "torchair":
+            extra["torchair_graph_config"] = {"enabled": True, "graph_batch_sizes": [int(chosen["max_num_seqs"])]}
+        if chosen["lmhead_parallel"] == "on":
+            extra["lmhead_tensor_parallel_size"] = self.dp_size
+        arguments: dict[str, Any] = {
+            "model": checkpoint + os.sep + ("mtp" if chosen["drafter"] == "mtp" else "plain"),
+            "dtype": chosen["dtype"],
+            "skip_tokenizer_init": True,
+            "seed": 0,
+            "max_model_len": LENGTH,
+            "max_num_batched_tokens": 64 if chosen["max_num_batched_tokens"] == "small" else 4 * LENGTH,
+            "max_num_seqs": int(chosen["max_num_seqs"]),
+            "num_gpu_blocks_override": 64,
+            "block_size": asks.BLOCK,
+            "enable_prefix_caching": chosen["prefix_caching"] == "on",
+            "enforce_eager": chosen["mode"] == "eager",
+            "enable_expert_parallel": chosen["expert_parallel"] == "on",
+            "additional_config": extra,
+        }
+        if chosen["mode"] in ("acl_graph", "full_decode"):
+            sizes = [size for size in _SIZES if size <= int(chosen["max_num_seqs"])]
+            arguments["compilation_config"] = {"cudagraph_capture_sizes": sizes}
+        if chosen["mode"] == "full_decode":
+            arguments["compilation_config"]["cudagraph_mode"] = "FULL_DECODE_ONLY"
+        if chosen["kv"] != "none":
+            arguments["kv_transfer_config"] = {
+                "kv_connector": "SharedStorageConnector",
+                "kv_role": chosen["kv"],
+                "kv_connector_extra_config": {"shared_storage_path": storage},
+            }
+        if chosen["drafter"] == "mtp":
+            arguments["speculative_config"] = {"method": "deepseek_mtp", "num_speculative_tokens": 1}
+        if chosen["drafter"] == "ngram":
+            arguments["speculative_config"] = {
+                "method": "ngram",
+                "num_speculative_tokens": 2,
+                "prompt_lookup_max": 3,
+                "prompt_lookup_min": 1,
+            }
+        return arguments

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Draws deployments: a covering array in which every admissible pair of values occurs, in an order by the seed."""
+
+from __future__ import annotations
+
+import random
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+from covertable import make
+
+from survey import space
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from survey.space import Settings
+
+Pair = tuple[tuple[str, str], tuple[str, str]]
+
+
+def covering(dimensions: Mapping[str, tuple[str, ...]], seed: int) -> list[Settings]:
+    """Deployments that have every admissible pair of values, in an order by ``seed``."""
+    constraints = [
+        {"operator": "fn", "requires": list(one.dimensions), "evaluate": one.admits} for one in space.EXCLUSIONS
+    ]
+    factors = {name: list(values) for name, values in dimensions.items()}
+    rows = make(factors, strength=2, salt=str(seed), constraints=constraints)
+    found = [{name: str(row[name]) for name in dimensions} for row in rows]
+    random.Random(seed).shuffle(found)
+    return found
+
+
+def draw(dimensions: Mapping[str, tuple[str, ...]], count: int, seed: int) -> list[Settings]:
+    """``count`` different deployments: covering arrays of ``seed`` and the numbers after it, one after the other."""
+    found: dict[tuple[str, ...], Settings] = {}
+    array = 0
+    while len(found) < count:
+        for row in covering(dimensions, seed * 1000 + array):
+            found.setdefault(tuple(row.values()), row)
+        array += 1
+    return list(found.values())[:count]
+
+
+def pairs(settings: Mapping[str, str]) -> Iterator[Pair]:
+    """Every two values of a deployment."""
+    return combinations(settings.items(), 2)
+
+
+def uncovered(dimensions: Mapping[str, tuple[str, ...]], rows: Iterable[Settings]) -> set[Pair]:
+    """Pairs of values that some admissible deployment has, and no row."""
+    every = {
+        ((one, a), (other, b))
+        for one, other in combinations(dimensions, 2)
+        for a in dimensions[one]
+        for b in dimensions[other]
+        if completes(dimensions, {one: a, other: b})
+    }
+    return every - {pair for row in rows for pair in pairs(row)}
+
+
+def completes(dimensions: Mapping[str, tuple[str, ...]], settings: Settings) -> bool:
+    """Whether some admissible deployment has ``settings``, which may lack dimensions."""
+    if not space.admits(settings):
+        return False
+    lacking = next((name for name in dimensions if name not in settings), None)
+    return lacking is None or any(completes(dimensions, {**settings, lacking: value}) for value in dimensions[lacking])

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One rank of a deployment, forked by tests/smoke's nursery; reports as tests/smoke/rank.py does."""
+
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+_POLL = 0.02
+Say = Callable[..., None]
+
+
+def _serve(engine: Any, asked: list[dict[str, Any]], alone: bool, report: Say) -> dict[str, list[list[int]]]:
+    """Answers by request: token ids of each choice."""
+    from vllm import SamplingParams
+
+    answers: dict[str, list[list[int]]] = {}
+    prompts: dict[str, list[int]] = {}
+    waiting, steps = list(asked), 0
+
+    def add_due() -> None:
+        for one in [one for one in waiting if one["at"] <= steps]:
+            waiting.remove(one)
+            before: list[int] = []
+            if one["follows"] is not None:
+                before = prompts[one["follows"]] + answers[one["follows"]][0]
+            prompts[one["id"]] = [*before, *one["prompt"]]
+            sampling = SamplingParams(
+                temperature=0.0, max_tokens=one["tokens"], ignore_eos=True, detokenize=False, **one["sampling"]
+            )
+            engine.add_request(one["id"], {"prompt_token_ids": prompts[one["id"]]}, sampling)
+
+    add_due()
+    # All ranks ask at each turn, and so agree whether to go on.
+    while engine.has_unfinished_requests() or (alone and waiting):
+        for output in engine.step():
+            if output.finished:
+                answers[output.request_id] = [list(one.token_ids) for one in output.outputs]
+        steps += 1
+        engine.abort_request([one["id"] for one in asked if one["abort_at"] == steps])
+        add_due()
+        report(step=steps)
+    return answers
+
+
+def main(job_file: str) -> None:
+    job = json.loads(Path(job_file).read_text())
+    given = job["engine"]
+    os.environ.update(given["environment"])
+    with Path(job["progress"]).open("w") as stream:
+
+        def report(**line: Any) -> None:
+            stream.write(json.dumps(line) + "\n")
+            stream.flush()
+
+        started = time.monotonic()
+        import tokenless
+        from rank import _hand_drafts_over  # of tests/smoke
+        from vllm import LLM
+
+        engine = LLM(**given["llm"]).llm_engine
+        tokenless.accept(engine)
+        _hand_drafts_over(engine.engine_core.engine_core)
+        report(ready=time.monotonic() - started, pid=os.getpid())
+        report(begin=time.time())
+        asked = given["asked"][int(os.environ["VLLM_DP_RANK"])]
+        answers = _serve(engine, asked, len(given["asked"]) == 1, report)
+        report(answers=answers)
+        report(done=True, peak_rss_kib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+        while not all('"done"' in Path(file).read_text() for file in job["everyone"]):
+            time.sleep(_POLL)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
