@@ -132,7 +132,7 @@ def parse(text: str) -> Settings:
         ValueError: a name or value that is not in the space, or a combination that is excluded.
     """
     settings = dict(DEFAULT)
-    for part in filter(None, text.replace("default", "").split(",")):
+    for part in () if text == "default" else text.split(","):
         name, equals, value = part.partition("=")
         if not equals or value not in DIMENSIONS.get(name, ()):
             raise ValueError(f"{part!r} is not a dimension and one of its values")
