@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from patchset.trees import Trees
 
 WORSE = "worse"
+# Files of tests/survey by which an engine answers as it does; others draw, judge and reduce.
+_DECIDE = ("asks.py", "deployment.py", "net.py", "rank.py", "run.py")
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,7 @@ def _rows(
 def _kept(patch_set: PatchSet, stamp: str) -> Path:
     """Where the cache keeps what upstream's release does on a deployment."""
     folder = _folder()
-    files = [path for path in manifest.walk(folder, skip=("__pycache__",)) if path.endswith(".py")]
-    own = manifest.digest(manifest.measure(folder, files))
-    parts = (patch_set.manifest_sha256, patch_set.vllm.version, stamp, gate.tests_digest(), own, platform.machine())
+    own = manifest.digest(manifest.measure(folder, _DECIDE))
+    tests = gate.tests_digest(patch_set.name)
+    parts = (patch_set.manifest_sha256, patch_set.vllm.version, stamp, tests, own, platform.machine())
     return paths.cache_dir() / "pristine" / sha256(" ".join(parts).encode())

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from survey import asks, space
@@ -23,7 +24,7 @@ class Deployment:
 
     script = "survey.rank"
     moe_probe = False
-    all_to_all_seq = False
+    prompt_logprobs = False
     rounds = ()
     new_tokens = asks.JUDGED
 
@@ -41,7 +42,13 @@ class Deployment:
         found = {"VLLM_ASCEND_DP_METADATA_GROUP": self.settings["metadata_group"], "VLLM_ASCEND_DP_TIMEOUT": "off"}
         if self.settings["mlp_parallel"] == "on":
             found["VLLM_ASCEND_ENABLE_MLP_OPTIMIZE"] = "1"
+        if self.soc is not None:
+            found["STANDIN_SOC"] = str(self.soc)
         return found
+
+    def more(self, rank: int, checkpoint: Path) -> dict[str, Any]:
+        del rank, checkpoint  # nothing
+        return {}
 
     def __str__(self) -> str:
         return f"{space.line(self.settings)} on {self.tree}"
