@@ -58,6 +58,7 @@ def run(
     seed: int = 0,
     only: str | None = None,
     found: bool = False,
+    reduce: bool = True,
     offline: bool = False,
 ) -> SurveyReport:
     """Runs deployments on both trees, one after the other.
@@ -67,8 +68,9 @@ def run(
         terminal: where progress goes.
         count: how many deployments are drawn.
         seed: what they are drawn from.
-        only: one deployment instead, as a line of departures.
+        only: deployments instead, each a line of departures, with spaces between them.
         found: those of tests/survey/found.toml instead.
+        reduce: look for the fewest departures of each that is worse, which takes many runs.
         offline: use the caches alone.
 
     Raises:
@@ -79,7 +81,7 @@ def run(
     deployments = _deployments(patch_set.name, count=count, seed=seed, only=only, found=found)
     both = trees.both(patch_set, terminal, offline=offline)
     terminal.step(f"survey: {len(deployments)} deployments, each on both trees")
-    rows = _rows(patch_set, both, deployments, terminal)
+    rows = _rows(patch_set, both, deployments, terminal, reduce=reduce)
     report = SurveyReport(patch_set.name, tuple(rows))
     (paths.build_dir(patch_set.name) / "survey.json").write_text(json.dumps(report.as_dict(), indent=2) + "\n")
     return report
@@ -107,7 +109,7 @@ def _deployments(set_name: str, *, count: int, seed: int, only: str | None, foun
 
     if only is not None:
         try:
-            return [space.parse(only)]
+            return [space.parse(line) for line in only.split()]
         except ValueError as error:
             raise UsageError(str(error), hint="tests/survey/space.py has the dimensions") from error
     if found:
@@ -117,12 +119,12 @@ def _deployments(set_name: str, *, count: int, seed: int, only: str | None, foun
 
 
 def _rows(
-    patch_set: PatchSet, both: Trees, deployments: Sequence[dict[str, str]], terminal: Terminal
+    patch_set: PatchSet, both: Trees, deployments: Sequence[dict[str, str]], terminal: Terminal, *, reduce: bool
 ) -> list[dict[str, Any]]:
     made, work = both.runtime, paths.build_dir(patch_set.name) / "survey"
     work.mkdir(parents=True, exist_ok=True)
     tests = _folder().parent
-    command = [str(made.python), "-m", "survey.run", "--reduce"]
+    command = [str(made.python), "-m", "survey.run", *(["--reduce"] if reduce else [])]
     command += [f"--pristine={both.pristine}", f"--patched={both.patched}", f"--vllm={made.vllm}", f"--work={work}"]
     command += [f"--kept={_kept(patch_set, made.stamp)}", f"--checkpoints={paths.cache_dir() / 'survey'}"]
     if lock := os.environ.get("PATCHSET_ENGINE_LOCK"):

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from survey import asks, space
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 LENGTH = 256
 _SOC = {"a2": None, "a3": 253, "310p": 202}
@@ -50,16 +52,20 @@ class Deployment:
         del rank, checkpoint  # nothing
         return {}
 
+    @property
+    def asked(self) -> tuple[tuple[asks.Request, ...], ...]:
+        """The requests of each rank."""
+        return asks.of(self.settings["ask"], self.dp_size, int(self.settings["max_num_seqs"]))
+
     def __str__(self) -> str:
         return f"{space.line(self.settings)} on {self.tree}"
 
     def engine_arguments(self, checkpoint: str, storage: str) -> dict[str, Any]:
         """What the ranks' job has under ``engine``: the arguments of ``vllm.LLM``, the environment and the requests."""
-        asked = asks.of(self.settings["ask"], self.dp_size, int(self.settings["max_num_seqs"]))
         return {
             "llm": self._llm(checkpoint, storage),
             "environment": self.environment,
-            "asked": [[one.as_dict() for one in of] for of in asked],
+            "asked": [[one.as_dict() for one in of] for of in self.asked],
         }
 
     def _llm(self, checkpoint: str, storage: str) -> dict[str, Any]:

@@ -59,9 +59,11 @@ def main(job_file: str) -> None:
 
         started = time.monotonic()
         import tokenless
+        from kv_probe import KvProbe
         from rank import _hand_drafts_over  # of tests/smoke
         from vllm import LLM
 
+        KvProbe(report).install()
         engine = LLM(**given["llm"]).llm_engine
         tokenless.accept(engine)
         _hand_drafts_over(engine.engine_core.engine_core)

@@ -11,8 +11,9 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,12 +21,16 @@ import engine
 from checkpoints import Model
 from nursery import Nursery
 
-from survey import net, reduce, space
+from survey import asks, net, reduce, space
 from survey.deployment import Deployment
 from survey.judge import Answer, Verdict, judge
 
 STANDIN = Path(__file__).resolve().parent.parent / "standin"
 SMOKE = STANDIN.with_name("smoke")
+_ERROR = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Enforce)\w*\b.*", re.MULTILINE)
+# What a rank says of a peer that has gone.
+_FOLLOWS = ("Connection closed", "Connection reset", "DistNetworkError", "DistStoreError")
+Asked = tuple[tuple[asks.Request, ...], ...]
 _DRAFTERS = ("DeepSeekMTPModel",)
 
 
@@ -68,7 +73,13 @@ class Ground:
         work, nursery = self._given.work / deployment.tree, self._nursery(deployment.tree)
         with _turn(self._given.lock):
             report = engine.run(deployment, checkpoint, work, nursery, self._traces(deployment.tree))
-        return _answer(report, json.loads((checkpoint / "expected.json").read_text()))
+        logs = [file.read_text(errors="replace") for file in sorted(work.glob("rank*/log"))]
+        if report.outcome is not engine.Outcome.DONE:
+            folder = self._given.work / "failed"
+            folder.mkdir(exist_ok=True)
+            (folder / f"{deployment}.log").write_text("\n".join([str(report.why), *logs]))
+        expected = json.loads((checkpoint / "expected.json").read_text())
+        return _answer(report, deployment.asked, expected, _first_error(logs))
 
     def _traces(self, tree: str) -> Path:
         folder: Path = self._given.work / f"traces-{tree}"
@@ -99,28 +110,33 @@ def _turn(lock: Path | None) -> Iterator[None]:
         yield
 
 
-def _answer(report: engine.Report, expected: dict[str, list[int]]) -> Answer:
-    """What a report says; a request that was aborted is judged as far as it came."""
-    wrong = []
-    for rank in report.ranks:
-        for line in rank.lines:
-            for name, choices in line.get("answers", {}).items():
-                want = expected[name]
-                # An aborted request has no answer; others give all that is judged.
-                if any(ids[: len(want)] != want for ids in choices):
-                    wrong.append(name)
-    starts = [line["ready"] for rank in report.ranks for line in rank.lines if "ready" in line]
-    peaks = [line["peak_rss_kib"] for rank in report.ranks for line in rank.lines if "peak_rss_kib" in line]
+def _answer(report: engine.Report, asked: Asked, expected: dict[str, list[int]], error: str) -> Answer:
+    """What a report says; a request that is aborted is judged as far as it came."""
+    lines = [line for rank in report.ranks for line in rank.lines]
+    given: dict[str, list[list[int]]] = {}
+    for line in lines:
+        given |= line.get("answers", {})
     done = report.outcome is engine.Outcome.DONE
+    wrong = [one.id for of in asked for one in of if not _is_right(one, given.get(one.id), expected[one.id])]
+    peaks = [line["peak_rss_kib"] for line in lines if "peak_rss_kib" in line]
     return Answer(
         report.outcome.value,
-        tuple(sorted(wrong)),
-        "" if done else f"{report.why}: {_last_error(report)}",
+        tuple(sorted(wrong)) if done else (),
+        "" if done else f"{report.why}: {error}",
         round(report.seconds, 1),
-        round(max(starts), 1) if report.ready else None,
-        max(peaks) if done and peaks else None,
+        round(max(line["ready"] for line in lines if "ready" in line), 1) if report.ready else None,
+        max(peaks) if done else None,
         not done or _agree(report),
+        sum(bool(line["changed"]) for line in lines if "dummy" in line),
     )
+
+
+def _is_right(request: asks.Request, choices: list[list[int]] | None, expected: list[int]) -> bool:
+    """Whether each choice begins with what Hugging Face's says; the rest of a long answer is not judged."""
+    if choices is None:
+        return request.abort_at is not None
+    wanted = dict(request.sampling).get("n", 1)
+    return len(choices) == wanted and all(ids[: len(expected)] == expected for ids in choices)
 
 
 def _agree(report: engine.Report) -> bool:
@@ -132,13 +148,10 @@ def _agree(report: engine.Report) -> bool:
     return all(of == own[0] for of in own)
 
 
-def _last_error(report: engine.Report) -> str:
-    """The first line that names an error in a log's end."""
-    for rank in report.ranks:
-        for line in reversed(rank.log_tail.splitlines()):
-            if "Error" in line or "error" in line:
-                return line.strip()[-300:]
-    return ""
+def _first_error(logs: Iterable[str]) -> str:
+    """The first error of a log, for those after it follow from it; of a rank that did more than lose its peer."""
+    found = [match.group(0)[:300] for log in logs if (match := _ERROR.search(log))]
+    return next((one for one in found if not any(word in one for word in _FOLLOWS)), found[0] if found else "")
 
 
 def _paths() -> argparse.Namespace:

@@ -15,6 +15,8 @@ RIGHT = Answer("done")
 WRONG = Answer("done", wrong=("p0",))
 DEAD = Answer("error")
 HANG = Answer("hang")
+WRITES = Answer("done", written=1)
+DIFFER = Answer("done", agrees=False)
 
 
 @pytest.mark.parametrize("set_name", SETS)
@@ -58,7 +60,14 @@ def test_more_deployments_than_one_array_has_are_all_different() -> None:
         (DEAD, DEAD, Verdict.BOTH_FAIL),
         # Wrong in silence where upstream hangs: a failure that nobody sees.
         (HANG, WRONG, Verdict.WORSE),
-        (RIGHT, Answer("done", agrees=False), Verdict.WORSE),
+        (RIGHT, DIFFER, Verdict.WORSE),
+        (RIGHT, WRITES, Verdict.WORSE),
+        (WRITES, RIGHT, Verdict.BETTER),
+        # What pristine risks does not excuse what patched does.
+        (WRITES, WRONG, Verdict.WORSE),
+        (DIFFER, DEAD, Verdict.WORSE),
+        (HANG, WRITES, Verdict.WORSE),
+        (WRITES, WRITES, Verdict.BOTH_FAIL),
     ],
 )
 def test_a_row_is_judged(pristine: Answer, patched: Answer, verdict: Verdict) -> None:

@@ -19,8 +19,9 @@ def add(menu: Menu) -> None:
     one = menu.command("survey", "compare both trees on deployments that are drawn", survey)
     one.add_argument("--count", type=_at_least(1), default=60, metavar="N", help="how many (default: 60)")
     one.add_argument("--seed", type=_at_least(0), default=0, metavar="S", help="what they are drawn from (default: 0)")
-    one.add_argument("--only", metavar="LINE", help="one deployment instead: its departures, as name=value,..")
+    one.add_argument("--only", metavar="LINES", help="these deployments instead: departures of each, as name=value,..")
     one.add_argument("--found", action="store_true", help="those of tests/survey/found.toml instead")
+    one.add_argument("--as-drawn", action="store_true", help="do not reduce those that are worse")
     menu.offline(one)
 
 
@@ -36,6 +37,7 @@ def survey(arguments: argparse.Namespace, terminal: Terminal) -> int:
         seed=arguments.seed,
         only=arguments.only,
         found=arguments.found,
+        reduce=not arguments.as_drawn,
         offline=arguments.offline,
     )
     room.show(report, terminal)
