@@ -107,15 +107,17 @@ def _deployments(set_name: str, *, count: int, seed: int, only: str | None, foun
         sys.path.append(str(_folder().parent))
     from survey import draw, space
 
+    of = space.of_set(set_name)
+
     if only is not None:
         try:
-            return [space.parse(line) for line in only.split()]
+            return [of.parse(line) for line in only.split()]
         except ValueError as error:
             raise UsageError(str(error), hint="tests/survey/space.py has the dimensions") from error
     if found:
         table = tomllib.loads((_folder() / "found.toml").read_text(encoding="utf-8"))
-        return [space.parse(one["only"]) for one in table["found"] if set_name in one["sets"]]
-    return draw.draw(space.of_set(set_name), count, seed)
+        return [of.parse(one["only"]) for one in table["found"] if set_name in one["sets"]]
+    return draw.draw(of, count, seed)
 
 
 def _rows(
@@ -124,7 +126,7 @@ def _rows(
     made, work = both.runtime, paths.build_dir(patch_set.name) / "survey"
     work.mkdir(parents=True, exist_ok=True)
     tests = _folder().parent
-    command = [str(made.python), "-m", "survey.run", *(["--reduce"] if reduce else [])]
+    command = [str(made.python), "-m", "survey.run", f"--set={patch_set.name}", *(["--reduce"] if reduce else [])]
     command += [f"--pristine={both.pristine}", f"--patched={both.patched}", f"--vllm={made.vllm}", f"--work={work}"]
     command += [f"--kept={_kept(patch_set, made.stamp)}", f"--checkpoints={paths.cache_dir() / 'survey'}"]
     if lock := os.environ.get("PATCHSET_ENGINE_LOCK"):

@@ -7,6 +7,8 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import adapters
+
 from survey import asks, space
 
 if TYPE_CHECKING:
@@ -49,8 +51,9 @@ class Deployment:
         return found
 
     def more(self, rank: int, checkpoint: Path) -> dict[str, Any]:
-        del rank, checkpoint  # nothing
-        return {}
+        del rank
+        on = self.settings["adapters"] == "on"
+        return {"adapters": [str(folder) for folder in adapters.make(checkpoint / "plain")] if on else []}
 
     @property
     def asked(self) -> tuple[tuple[asks.Request, ...], ...]:
@@ -77,6 +80,8 @@ class Deployment:
             extra["torchair_graph_config"] = {"enabled": True, "graph_batch_sizes": [int(chosen["max_num_seqs"])]}
         if chosen["lmhead_parallel"] == "on":
             extra["lmhead_tensor_parallel_size"] = self.dp_size
+        if chosen["shared_expert_dp"] == "on":
+            extra["enable_shared_expert_dp"] = True
         arguments: dict[str, Any] = {
             "model": checkpoint + os.sep + ("mtp" if chosen["drafter"] == "mtp" else "plain"),
             "dtype": chosen["dtype"],
@@ -103,6 +108,8 @@ class Deployment:
                 "kv_role": chosen["kv"],
                 "kv_connector_extra_config": {"shared_storage_path": storage},
             }
+        if chosen["adapters"] == "on":
+            arguments |= {"enable_lora": True, "max_loras": adapters.ADAPTERS, "max_lora_rank": adapters.RANK}
         if chosen["drafter"] == "mtp":
             arguments["speculative_config"] = {"method": "deepseek_mtp", "num_speculative_tokens": 1}
         if chosen["drafter"] == "ngram":

@@ -9,34 +9,32 @@ from typing import TYPE_CHECKING
 
 from covertable import make
 
-from survey import space
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from survey.space import Settings
+    from survey.space import Settings, Space
 
 Pair = tuple[tuple[str, str], tuple[str, str]]
 
 
-def covering(dimensions: Mapping[str, tuple[str, ...]], seed: int) -> list[Settings]:
+def covering(of: Space, seed: int) -> list[Settings]:
     """Deployments that have every admissible pair of values, in an order by ``seed``."""
     constraints = [
-        {"operator": "fn", "requires": list(one.dimensions), "evaluate": one.admits} for one in space.EXCLUSIONS
+        {"operator": "fn", "requires": list(one.dimensions), "evaluate": one.admits} for one in of.exclusions
     ]
-    factors = {name: list(values) for name, values in dimensions.items()}
+    factors = {name: list(values) for name, values in of.dimensions.items()}
     rows = make(factors, strength=2, salt=str(seed), constraints=constraints)
-    found = [{name: str(row[name]) for name in dimensions} for row in rows]
+    found = [{name: str(row[name]) for name in of.dimensions} for row in rows]
     random.Random(seed).shuffle(found)
     return found
 
 
-def draw(dimensions: Mapping[str, tuple[str, ...]], count: int, seed: int) -> list[Settings]:
+def draw(of: Space, count: int, seed: int) -> list[Settings]:
     """``count`` different deployments: covering arrays of ``seed`` and the numbers after it, one after the other."""
     found: dict[tuple[str, ...], Settings] = {}
     array = 0
     while len(found) < count:
-        for row in covering(dimensions, seed * 1000 + array):
+        for row in covering(of, seed * 1000 + array):
             found.setdefault(tuple(row.values()), row)
         array += 1
     return list(found.values())[:count]
@@ -47,21 +45,21 @@ def pairs(settings: Mapping[str, str]) -> Iterator[Pair]:
     return combinations(settings.items(), 2)
 
 
-def uncovered(dimensions: Mapping[str, tuple[str, ...]], rows: Iterable[Settings]) -> set[Pair]:
+def uncovered(of: Space, rows: Iterable[Settings]) -> set[Pair]:
     """Pairs of values that some admissible deployment has, and no row."""
     every = {
         ((one, a), (other, b))
-        for one, other in combinations(dimensions, 2)
-        for a in dimensions[one]
-        for b in dimensions[other]
-        if completes(dimensions, {one: a, other: b})
+        for one, other in combinations(of.dimensions, 2)
+        for a in of.dimensions[one]
+        for b in of.dimensions[other]
+        if completes(of, {one: a, other: b})
     }
     return every - {pair for row in rows for pair in pairs(row)}
 
 
-def completes(dimensions: Mapping[str, tuple[str, ...]], settings: Settings) -> bool:
+def completes(of: Space, settings: Settings) -> bool:
     """Whether some admissible deployment has ``settings``, which may lack dimensions."""
-    if not space.admits(settings):
+    if not of.admits(settings):
         return False
-    lacking = next((name for name in dimensions if name not in settings), None)
-    return lacking is None or any(completes(dimensions, {**settings, lacking: value}) for value in dimensions[lacking])
+    lacking = next((name for name in of.dimensions if name not in settings), None)
+    return lacking is None or any(completes(of, {**settings, lacking: value}) for value in of.dimensions[lacking])

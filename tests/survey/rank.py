@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One rank of a deployment, forked by tests/smoke's nursery; reports as tests/smoke/rank.py does."""
 
+import itertools
 import json
 import os
 import resource
@@ -14,10 +15,15 @@ _POLL = 0.02
 Say = Callable[..., None]
 
 
-def _serve(engine: Any, asked: list[dict[str, Any]], alone: bool, report: Say) -> dict[str, list[list[int]]]:
+def _serve(
+    engine: Any, asked: list[dict[str, Any]], adapters: list[str], alone: bool, report: Say
+) -> dict[str, list[list[int]]]:
     """Answers by request: token ids of each choice."""
     from vllm import SamplingParams
+    from vllm.lora.request import LoRARequest
 
+    # In turn, and one without.
+    adapted = itertools.cycle([*(LoRARequest(path, number + 1, path) for number, path in enumerate(adapters)), None])
     answers: dict[str, list[list[int]]] = {}
     prompts: dict[str, list[int]] = {}
     waiting, steps = list(asked), 0
@@ -32,7 +38,9 @@ def _serve(engine: Any, asked: list[dict[str, Any]], alone: bool, report: Say) -
             sampling = SamplingParams(
                 temperature=0.0, max_tokens=one["tokens"], ignore_eos=True, detokenize=False, **one["sampling"]
             )
-            engine.add_request(one["id"], {"prompt_token_ids": prompts[one["id"]]}, sampling)
+            engine.add_request(
+                one["id"], {"prompt_token_ids": prompts[one["id"]]}, sampling, lora_request=next(adapted)
+            )
 
     add_due()
     # All ranks ask at each turn, and so agree whether to go on.
@@ -70,7 +78,7 @@ def main(job_file: str) -> None:
         report(ready=time.monotonic() - started, pid=os.getpid())
         report(begin=time.time())
         asked = given["asked"][int(os.environ["VLLM_DP_RANK"])]
-        answers = _serve(engine, asked, len(given["asked"]) == 1, report)
+        answers = _serve(engine, asked, job["adapters"], len(given["asked"]) == 1, report)
         report(answers=answers)
         report(done=True, peak_rss_kib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
         while not all('"done"' in Path(file).read_text() for file in job["everyone"]):

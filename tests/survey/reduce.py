@@ -10,15 +10,16 @@ from survey import space
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from survey.space import Settings
+    from survey.space import Settings, Space
 
 
-def reduce(settings: Settings, shows: Callable[[Settings], bool]) -> Settings:
+def reduce(of: Space, settings: Settings, shows: Callable[[Settings], bool]) -> Settings:
     """The settings with departures taken back, in halves first and one by one at last (delta debugging).
 
     No single departure of the result can be taken back, as far as the exclusions let it be tried.
 
     Args:
+        of: the deployments that may be tried.
         settings: which show it.
         shows: whether other settings, which no exclusion forbids, show it too.
     """
@@ -29,7 +30,7 @@ def reduce(settings: Settings, shows: Callable[[Settings], bool]) -> Settings:
         for begin in range(0, len(left), size):
             fewer = left[:begin] + left[begin + size :]
             tried = {**space.DEFAULT, **{name: settings[name] for name in fewer}}
-            if space.admits(tried) and shows(tried):
+            if of.admits(tried) and shows(tried):
                 left, parts = fewer, max(2, parts - 1)
                 break
         else:

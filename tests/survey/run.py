@@ -158,6 +158,7 @@ def _paths() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("pristine", "patched", "vllm", "work", "kept", "checkpoints"):
         parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--set", required=True)
     parser.add_argument("--lock", type=Path)
     parser.add_argument("--reduce", action="store_true")
     return parser.parse_args()
@@ -178,7 +179,9 @@ def main() -> None:
             row |= {tree: asdict(ground.answer(tree, settings)) for tree in ("pristine", "patched")}
             row["says"] = {tree: str(ground.answer(tree, settings)) for tree in ("pristine", "patched")}
             if verdict is Verdict.WORSE and given.reduce:
-                fewest = reduce.reduce(settings, lambda tried: ground.verdict(tried) is Verdict.WORSE)
+                fewest = reduce.reduce(
+                    space.of_set(given.set), settings, lambda tried: ground.verdict(tried) is Verdict.WORSE
+                )
                 row["fewest"] = space.line(fewest)
             print(json.dumps(row), file=rows, flush=True)
     finally:

@@ -28,12 +28,17 @@ DIMENSIONS: Mapping[str, tuple[str, ...]] = {
     "drafter": ("none", "mtp", "ngram"),
     "lmhead_parallel": ("off", "on"),
     "mlp_parallel": ("off", "on"),
+    "shared_expert_dp": ("off", "on"),
+    "adapters": ("off", "on"),
     "soc": ("a2", "a3", "310p"),
-    "kv": ("none", "kv_both"),
+    "kv": ("none", "kv_both", "kv_consumer"),
     "metadata_group": ("device", "cpu"),
     "ask": ("uneven", "one", "late", "abort", "logprobs", "prompt_logprobs", "n2", "turns"),
 }
 DEFAULT: Settings = {name: values[0] for name, values in DIMENSIONS.items()}
+
+
+EVERY_SET = ("v0.10.0", "v0.10.1.1", "v0.10.2", "v0.11.0")
 
 
 @dataclass(frozen=True)
@@ -44,11 +49,13 @@ class Exclusion:
         dimensions: those that decide it.
         holds: whether their values, in that order, may be together.
         why: where that comes from.
+        sets: the releases that it is for.
     """
 
     dimensions: tuple[str, ...]
     holds: Callable[..., bool]
     why: str
+    sets: tuple[str, ...] = EVERY_SET
 
     def admits(self, settings: Mapping[str, str]) -> bool:
         """Whether ``settings``, which may lack dimensions, do not break it."""
@@ -56,55 +63,108 @@ class Exclusion:
         return None in values or self.holds(*values)
 
 
+def _without(name: str, value: str, why: str, *sets: str) -> Exclusion:
+    """That releases do not have a value."""
+    return Exclusion((name,), lambda given: given != value, why, sets)
+
+
+def _only_with(name: str, value: str, other: str, values: tuple[str, ...], why: str, *sets: str) -> Exclusion:
+    """That a value comes with some of another dimension alone."""
+    return Exclusion((name, other), lambda a, b: a != value or b in values, why, sets or EVERY_SET)
+
+
+_SPLITS_NOTHING = "a group of one rank splits nothing"
+_SEVERAL = ("2", "3")
+
 EXCLUSIONS = (
-    Exclusion(
-        ("scheduler", "dtype"),
-        lambda scheduler, dtype: scheduler == "ascend" or dtype != "float32",
-        "upstream's attention mask for chunked prefill has no float32",
+    _only_with("dtype", "float32", "scheduler", ("ascend",), "upstream's mask for chunked prefill has no float32"),
+    _only_with("soc", "310p", "dtype", ("float16",), "a 310P's activation gives float16 whatever it gets"),
+    _only_with("soc", "310p", "model", ("qwen3", "qwen3_moe"), "upstream's latent attention needs another chip"),
+    _only_with(
+        "drafter", "mtp", "model", ("deepseek_v3",), "only this checkpoint has a layer that predicts more tokens"
     ),
-    Exclusion(
-        ("soc", "dtype"),
-        lambda soc, dtype: soc != "310p" or dtype == "float16",
-        "a 310P's activation gives float16 whatever it gets",
+    _only_with("expert_parallel", "on", "model", ("qwen3_moe", "deepseek_v3"), "a dense model has no experts"),
+    _only_with(
+        "max_num_batched_tokens", "small", "scheduler", ("vllm",), "without chunks a step holds a whole sequence"
     ),
-    Exclusion(
-        ("drafter", "model"),
-        lambda drafter, model: drafter != "mtp" or model == "deepseek_v3",
-        "only the DeepSeek checkpoint has a multi-token-prediction layer",
+    _only_with("lmhead_parallel", "on", "dp", _SEVERAL, _SPLITS_NOTHING),
+    _only_with("mlp_parallel", "on", "dp", _SEVERAL, _SPLITS_NOTHING),
+    _only_with("shared_expert_dp", "on", "model", ("deepseek_v3",), "no other checkpoint has a shared expert"),
+    _only_with(
+        "shared_expert_dp", "on", "expert_parallel", ("on",), "upstream takes it with experts in parallel alone"
     ),
-    Exclusion(
-        ("expert_parallel", "model"),
-        lambda expert_parallel, model: expert_parallel == "off" or model != "qwen3",
-        "a dense model has no experts",
+    _only_with("adapters", "on", "model", ("qwen3",), "upstream runs adapters on dense models"),
+    _only_with(
+        "mode", "torchair", "model", ("qwen3_moe",), "the stand-in does not give DeepSeek's tokens", "v0.10.1.1"
     ),
-    Exclusion(
-        ("max_num_batched_tokens", "scheduler"),
-        lambda tokens, scheduler: tokens == "large" or scheduler == "vllm",
-        "without chunked prefill a step must hold a whole sequence",
+    _without(
+        "mode",
+        "torchair",
+        "TorchAir is for models whose tokens the stand-in does not give",
+        "v0.10.0",
+        "v0.10.2",
+        "v0.11.0",
     ),
-    Exclusion(
-        ("lmhead_parallel", "dp"),
-        lambda lmhead, dp: lmhead == "off" or dp != "1",
-        "a group of one rank splits nothing",
+    _without("mode", "full_decode", "no such graphs", "v0.10.0", "v0.10.1.1", "v0.10.2"),
+    _without("lmhead_parallel", "on", "no such parallelism", "v0.10.0"),
+    _without("mlp_parallel", "on", "no such parallelism", "v0.10.0"),
+    _without(
+        "shared_expert_dp",
+        "on",
+        "no such thing, or with sizes that the runner keeps",
+        "v0.10.0",
+        "v0.10.1.1",
+        "v0.10.2",
     ),
-    Exclusion(
-        ("mlp_parallel", "dp"),
-        lambda mlp, dp: mlp == "off" or dp != "1",
-        "a group of one rank splits nothing",
-    ),
+    _without("adapters", "on", "vLLM 0.10.2's LoRA does not know its linear layers", "v0.10.2"),
+    _only_with("adapters", "on", "mode", ("eager",), "its LoRA operators have no shapes for a compiler", "v0.10.0"),
+    _without("kv", "kv_both", "vLLM's connector cannot store upstream's pair of KV caches", "v0.11.0"),
 )
-_FULL_DECODE = ("v0.11.0",)
 
 
-def of_set(set_name: str) -> dict[str, tuple[str, ...]]:
-    """The dimensions that the release of a set has."""
-    modes = tuple(mode for mode in DIMENSIONS["mode"] if mode != "full_decode" or set_name in _FULL_DECODE)
-    return {**DIMENSIONS, "mode": modes}
+@dataclass(frozen=True)
+class Space:
+    """The deployments of one release.
+
+    Attributes:
+        dimensions: the values of each, its default first.
+        exclusions: what they may not have.
+    """
+
+    dimensions: Mapping[str, tuple[str, ...]]
+    exclusions: tuple[Exclusion, ...]
+
+    def admits(self, settings: Mapping[str, str]) -> bool:
+        """Whether no exclusion forbids ``settings``, which may lack dimensions."""
+        return all(one.admits(settings) for one in self.exclusions)
+
+    def parse(self, text: str) -> Settings:
+        """The settings that a line of departures stands for.
+
+        Raises:
+            ValueError: a name or value that is not in the space, or a combination that is excluded.
+        """
+        settings = dict(DEFAULT)
+        for part in () if text == "default" else text.split(","):
+            name, equals, value = part.partition("=")
+            if not equals or value not in DIMENSIONS.get(name, ()):
+                raise ValueError(f"{part!r} is not a dimension and one of its values")
+            settings[name] = value
+        for one in self.exclusions:
+            if not one.admits(settings):
+                raise ValueError(f"{line(settings)}: {one.why}")
+        return settings
 
 
-def admits(settings: Mapping[str, str]) -> bool:
-    """Whether no exclusion forbids ``settings``, which may lack dimensions."""
-    return all(one.admits(settings) for one in EXCLUSIONS)
+def of_set(set_name: str) -> Space:
+    """The deployments of the release of a set."""
+    exclusions = tuple(one for one in EXCLUSIONS if set_name in one.sets)
+    alone = [one for one in exclusions if len(one.dimensions) == 1]
+    dimensions = {
+        name: tuple(value for value in values if all(one.admits({name: value}) for one in alone))
+        for name, values in DIMENSIONS.items()
+    }
+    return Space(dimensions, exclusions)
 
 
 def departures(settings: Mapping[str, str]) -> Settings:
@@ -123,21 +183,3 @@ def line(settings: Mapping[str, str]) -> str:
     'model=qwen3,max_num_seqs=1'
     """
     return ",".join(f"{name}={value}" for name, value in departures(settings).items()) or "default"
-
-
-def parse(text: str) -> Settings:
-    """The settings that a line of departures stands for.
-
-    Raises:
-        ValueError: a name or value that is not in the space, or a combination that is excluded.
-    """
-    settings = dict(DEFAULT)
-    for part in () if text == "default" else text.split(","):
-        name, equals, value = part.partition("=")
-        if not equals or value not in DIMENSIONS.get(name, ()):
-            raise ValueError(f"{part!r} is not a dimension and one of its values")
-        settings[name] = value
-    for one in EXCLUSIONS:
-        if not one.admits(settings):
-            raise ValueError(f"{line(settings)}: {one.why}")
-    return settings
