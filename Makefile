@@ -85,7 +85,7 @@ help: ## list the targets
 #: AGAINST=series     show what became of this one: a set, a set's folder, or a git ref; or one release (review, outlook)
 #: SCHEDULES=100000   how many random schedules the patched tree is checked with (prove)
 #: N=60               how many deployments are drawn (survey)
-#: ONLY=a=b,c=d       one deployment instead, by its departures from the default (survey)
+#: ONLY=a=b,c=d       these deployments instead, by their departures from the default (survey)
 #: SEED=0             what they are drawn from (prove, survey)
 #: CASES=10000        how many cases (fuzz)
 #: PART=reader        mutate the patch reader alone, or the wheel writer: PART=writer (mutate)

@@ -92,7 +92,10 @@ def show(report: SurveyReport, terminal: Terminal) -> None:
     rows = [(row["verdict"], row["line"], row["says"]["pristine"], row["says"]["patched"]) for row in report.rows]
     terminal.table(f"survey of {report.set_name}", ("verdict", "deployment", "pristine", "patched"), rows)
     counts = Counter(row["verdict"] for row in report.rows)
-    terminal.note(", ".join(f"{number} {verdict}" for verdict, number in counts.items()))
+    seconds = sum(row[tree]["seconds"] for row in report.rows for tree in ("pristine", "patched"))
+    terminal.note(
+        f"{', '.join(f'{number} {verdict}' for verdict, number in counts.items())}; {seconds:.0f} s of engines"
+    )
     for row in report.rows:
         if row["verdict"] == WORSE:
             terminal.note(f"make survey VERSION={report.set_name} ONLY='{row.get('fewest', row['line'])}'")
