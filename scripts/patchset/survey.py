@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 WORSE = "worse"
 # Files of tests/survey by which an engine answers as it does; others draw, judge and reduce.
-_DECIDE = ("asks.py", "deployment.py", "net.py", "rank.py", "run.py")
+_DECIDE = ("asks.py", "deployment.py", "net.py", "rank.py", "reading.py", "run.py")
 
 
 @dataclass(frozen=True)

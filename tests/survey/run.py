@@ -11,9 +11,8 @@ import gzip
 import hashlib
 import json
 import os
-import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,15 +20,12 @@ import engine
 from checkpoints import Model
 from nursery import Nursery
 
-from survey import asks, net, reduce, space
+from survey import asks, net, reading, reduce, space
 from survey.deployment import Deployment
 from survey.judge import Answer, Verdict, judge
 
 STANDIN = Path(__file__).resolve().parent.parent / "standin"
 SMOKE = STANDIN.with_name("smoke")
-_ERROR = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Enforce)\w*\b.*", re.MULTILINE)
-# What a rank says of a peer that has gone.
-_FOLLOWS = ("Connection closed", "Connection reset", "DistNetworkError", "DistStoreError")
 Asked = tuple[tuple[asks.Request, ...], ...]
 _DRAFTERS = ("DeepSeekMTPModel",)
 
@@ -44,7 +40,8 @@ class Ground:
 
     def close(self) -> None:
         for nursery in self._nurseries.values():
-            nursery.close()
+            with contextlib.suppress(BrokenPipeError):  # one that was killed
+                nursery.close()
 
     def answer(self, tree: str, settings: space.Settings) -> Answer:
         """What ``tree`` did on a deployment; of the pristine one it may be kept."""
@@ -79,7 +76,7 @@ class Ground:
             folder.mkdir(exist_ok=True)
             (folder / f"{deployment}.log").write_text("\n".join([str(report.why), *logs]))
         expected = json.loads((checkpoint / "expected.json").read_text())
-        return _answer(report, deployment.asked, expected, _first_error(logs))
+        return _answer(report, deployment.asked, expected, reading.first_error(logs))
 
     def _traces(self, tree: str) -> Path:
         folder: Path = self._given.work / f"traces-{tree}"
@@ -117,7 +114,7 @@ def _answer(report: engine.Report, asked: Asked, expected: dict[str, list[int]],
     for line in lines:
         given |= line.get("answers", {})
     done = report.outcome is engine.Outcome.DONE
-    wrong = [one.id for of in asked for one in of if not _is_right(one, given.get(one.id), expected[one.id])]
+    wrong = [one.id for of in asked for one in of if not reading.is_right(one, given.get(one.id), expected[one.id])]
     peaks = [line["peak_rss_kib"] for line in lines if "peak_rss_kib" in line]
     return Answer(
         report.outcome.value,
@@ -131,14 +128,6 @@ def _answer(report: engine.Report, asked: Asked, expected: dict[str, list[int]],
     )
 
 
-def _is_right(request: asks.Request, choices: list[list[int]] | None, expected: list[int]) -> bool:
-    """Whether each choice begins with what Hugging Face's says; the rest of a long answer is not judged."""
-    if choices is None:
-        return request.abort_at is not None
-    wanted = dict(request.sampling).get("n", 1)
-    return len(choices) == wanted and all(ids[: len(expected)] == expected for ids in choices)
-
-
 def _agree(report: engine.Report) -> bool:
     """Whether every rank joined the same collectives of the DP group while serving, as far as all ranks came."""
     own = [
@@ -146,12 +135,6 @@ def _agree(report: engine.Report) -> bool:
         for rank in report.ranks
     ]
     return all(of == own[0] for of in own)
-
-
-def _first_error(logs: Iterable[str]) -> str:
-    """The first error of a log, for those after it follow from it; of a rank that did more than lose its peer."""
-    found = [match.group(0)[:300] for log in logs if (match := _ERROR.search(log))]
-    return next((one for one in found if not any(word in one for word in _FOLLOWS)), found[0] if found else "")
 
 
 def _paths() -> argparse.Namespace:

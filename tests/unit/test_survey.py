@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from survey import asks, draw, judge, reduce, space
+from survey import asks, draw, judge, reading, reduce, space
 from survey.judge import Answer, Verdict
 
 from patchset import paths
@@ -19,7 +19,7 @@ WRITES = Answer("done", written=1)
 DIFFER = Answer("done", agrees=False)
 
 
-@pytest.mark.parametrize(("set_name", "seed"), zip(space.EVERY_SET, range(4), strict=True))
+@pytest.mark.parametrize(("set_name", "seed"), list(zip(space.EVERY_SET, range(4), strict=True)))
 def test_every_admissible_pair_is_drawn(set_name: str, seed: int) -> None:
     of = space.of_set(set_name)
     rows = draw.covering(of, seed)
@@ -73,6 +73,33 @@ def test_a_row_is_judged(pristine: Answer, patched: Answer, verdict: Verdict) ->
     assert judge.judge(pristine, patched) is verdict
 
 
+@pytest.mark.parametrize(
+    ("request_", "choices", "right"),
+    [
+        (asks.Request("p0", (1,)), [[7, 8]], True),
+        (asks.Request("p0", (1,)), [[7, 8, 99]], True),
+        (asks.Request("p0", (1,)), [[7]], False),
+        (asks.Request("p0", (1,)), [[7, 9]], False),
+        (asks.Request("p0", (1,)), None, False),
+        (asks.Request("p0", (1,), abort_at=4), None, True),
+        (asks.Request("p0", (1,), sampling=(("n", 2),)), [[7, 8], [7, 8]], True),
+        (asks.Request("p0", (1,), sampling=(("n", 2),)), [[7, 8]], False),
+    ],
+)
+def test_an_answer_is_held_against_the_expected_tokens(
+    request_: asks.Request, choices: list[list[int]] | None, right: bool
+) -> None:
+    assert reading.is_right(request_, choices, [7, 8]) is right
+
+
+def test_the_first_error_is_told_of_a_rank_that_did_more_than_lose_its_peer() -> None:
+    lost = "INFO x\ntorch.distributed.DistNetworkError: Connection closed by peer\n"
+    died = "Traceback (most recent call last):\n  x\nIndexError: index 0\n\nAttributeError: 'bool' has no 'shutdown'\n"
+    assert reading.first_error([lost, died]) == "IndexError: index 0"
+    assert reading.first_error([lost]).startswith("torch.distributed.DistNetworkError")
+    assert reading.first_error(["all is well"]) == ""
+
+
 def test_a_deployment_is_reduced_to_the_departures_that_show_it() -> None:
     row = {**space.DEFAULT, "model": "qwen3", "dp": "3", "max_num_seqs": "1", "mode": "acl_graph", "ask": "late"}
     tried = []
@@ -110,4 +137,5 @@ def test_what_was_found_can_be_run() -> None:
     table = tomllib.loads((Path(space.__file__).parent / "found.toml").read_text())
     for one in table["found"]:
         assert set(one["sets"]) <= set(paths.sets())
-        assert space.line(LATEST.parse(one["only"])) == one["only"]
+        for set_name in one["sets"]:
+            assert space.line(space.of_set(set_name).parse(one["only"])) == one["only"]
