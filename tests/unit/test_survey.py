@@ -136,6 +136,6 @@ def test_first_turns_end_on_a_block_boundary() -> None:
 def test_what_was_found_can_be_run() -> None:
     table = tomllib.loads((Path(space.__file__).parent / "found.toml").read_text())
     for one in table["found"]:
-        assert set(one["sets"]) <= set(paths.sets())
+        assert set(one["shown"]) <= set(one["sets"]) <= set(paths.sets())
         for set_name in one["sets"]:
             assert space.line(space.of_set(set_name).parse(one["only"])) == one["only"]
