@@ -24,6 +24,7 @@ FROM ?=
 TO ?=
 COMMIT ?=
 STEP ?=
+HISTORY ?=
 REVIEWED ?=
 AGAINST ?=
 PYTHON_ENV ?= python3
@@ -80,7 +81,8 @@ help: ## list the targets
 #: FROM=set           the set to carry (wheels, port)
 #: TO=set             the set to make, by its vLLM version (port)
 #: COMMIT=id          the full git commit of the release's tag, where it is known (port)
-#: STEP=continue|skip|abort  go on with a port that has stopped at a conflict (port)
+#: STEP=finish|abort  once git has rebased all of a port: write the set; or forget it (port)
+#: HISTORY=path      a clone of vllm-ascend, to name upstream's commits at conflicts (port)
 #: REVIEWED=1         upstream's changes to code that the overlay replaces have been read (port)
 #: AGAINST=series     show what became of this one: a set, a set's folder, or a git ref; or one release (review, outlook)
 #: SCHEDULES=100000   how many random schedules the patched tree is checked with (prove)
@@ -88,7 +90,7 @@ help: ## list the targets
 #: ONLY=a=b,c=d       these deployments instead, by their departures from the default (survey)
 #: SEED=0             what they are drawn from (prove, survey)
 #: CASES=10000        how many cases (fuzz)
-#: PART=reader        mutate the patch reader alone, or the wheel writer: PART=writer (mutate)
+#: PART=writer        mutate this part of tests/mutation/parts.toml alone (mutate)
 #: TRACES='a b c'     the trace files of the ranks (trace)
 #: HTML=file          where the timeline goes (trace)
 #: JSON=1             print one JSON document (any but lint, test, test-set, test-unit, test-browser, test-overlay, test-cluster, test-wheels, format, fuzz, crash, mutate, coverage, screenshot, clean)
@@ -175,10 +177,10 @@ cluster-smoke: $(READY) ## on a node: verify, then run the synchronisation acros
 
 ##@ Authoring and review
 .PHONY: fmt export review stats
-fmt: $(READY) ## rewrite the patches in their canonical form
+fmt: $(READY) ## rewrite the patches as git writes them; hunks edited by hand are counted anew
 	@$(PATCHSET) fmt $(VERSION) $(source) $(dry_run) $(json)
 
-export: $(READY) ## write patches/ from the commits of the applied tree
+export: $(READY) ## write patches/ and the overlay from the commits of the applied tree
 	@$(PATCHSET) export $(VERSION) $(source) $(dry_run) $(json)
 
 review: $(READY) ## write the review page of the diff against upstream, and its Markdown
@@ -191,6 +193,7 @@ stats: $(READY) ## count the lines that patches and overlay add and remove
 .PHONY: port outlook record screenshot
 port: $(READY) ## carry a set to another upstream release
 	@$(PATCHSET) port $(if $(FROM),--from $(FROM)) $(if $(TO),--to $(TO)) $(if $(COMMIT),--commit $(COMMIT)) $(if $(STEP),--$(STEP)) \
+	  $(if $(HISTORY),--history '$(HISTORY)') \
 	  $(if $(call on,$(REVIEWED)),--reviewed) $(dry_run) $(offline) $(json)
 
 outlook: $(READY) ## what newer upstream releases would make of the patches
@@ -244,7 +247,7 @@ test-overlay: $(READY) ## tests of the overlay, the stand-in and the cluster che
 test-cluster: $(READY) ## the same, with nodes and ranks that hang or die: some minutes more
 	@$(PATCHSET) overlay-tests $(VERSION) --slow $(offline)
 
-fuzz: $(DEV) ## random trees, edits and lies: this tool against git apply and GNU patch, CASES times each
+fuzz: $(DEV) ## random trees, edits and lies: what git writes it reads back, and no lie; CASES times each
 	PATCHSET_FUZZ=$(CASES) $(BIN)/pytest -n auto --timeout 0 tests/fuzz
 
 crash: $(DEV) ## kill the tool at every system call that changes the disk, and at 360 moments
@@ -261,7 +264,7 @@ coverage: $(DEV) ## the same for one set, without smoke tests: how much of the t
 	@$(measured); for part in test-unit test-overlay test-wheels; do $(MAKE) --no-print-directory $$part; done
 	@$(covered)
 
-mutate: $(DEV) ## change the patch reader and the wheel writer in small ways, one at a time: the tests must notice
+mutate: $(DEV) ## change the wheel writer in small ways, one at a time: the tests must notice
 	@PYTHONPATH=tests $(BIN)/python -m mutation $(PART)
 
 test-wheels: $(DEV) ## the wheels: two builds alike, install, verify, a few smoke tests, uninstall; from source

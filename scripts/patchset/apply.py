@@ -19,9 +19,13 @@ from patchset.target import Kind, Target, locate
 from patchset.upstream import check_given
 
 if TYPE_CHECKING:
-    from patchset.plan import Plan
+    from collections.abc import Mapping
+
+    from patchset.plan import Recipe
     from patchset.setfile import PatchSet
     from patchset.terminal import Terminal
+
+    Files = Mapping[str, tuple[bytes | None, bool]]  # content, None where a file goes, and whether it may be run
 
 _SHOWN = 20
 
@@ -32,7 +36,7 @@ class Outcome:
 
     Attributes:
         target: what it worked on.
-        plan: what the set means.
+        recipe: what was applied.
         result: applied, unchanged (it was applied already), or would apply (a dry run).
         changed: the files that were, or would be, written or removed.
         tree: digest of the resulting tree.
@@ -40,7 +44,7 @@ class Outcome:
     """
 
     target: Target
-    plan: Plan
+    recipe: Recipe
     result: str
     changed: tuple[str, ...]
     tree: str
@@ -82,24 +86,34 @@ def run(
         )
         report = assess(patch_set, target, store)
         refuse_modified(report, target, folder)
-        made = plan.make_recorded(patch_set, source.read)
+        recipe = plan.load(patch_set)
+        if not recipe.pinned:  # what is pinned was checked when it was; its result is held to set.toml below
+            plan.make_recorded(patch_set, source.read)
         if report.state is State.APPLIED:
             if not dry_run:
-                _refresh(target, store, made, report, terminal)
+                _refresh(target, store, recipe, source, report, terminal)
             commit = history.tip(target.root, patch_set.name) if target.kind is Kind.BUILD else None
-            return Outcome(target, made, "unchanged", (), made.tree, commit or "")
-        desired = _desired(target, store, made, report, source)
-        changed = tuple(sorted(desired))
-        if dry_run or target.kind is not Kind.BUILD:
-            _prove(made)
-        if dry_run:
-            return Outcome(target, made, "would apply", changed, made.tree, "")
-        if report.state is State.ABSENT:
-            commit = _build(target, store, made, source, terminal)
+            return Outcome(target, recipe, "unchanged", (), patch_set.tree, commit or "")
+        if report.state is State.ABSENT and not dry_run:
+            commit = _build(target, store, recipe, source, terminal)
+            return Outcome(target, recipe, "applied", tuple(sorted(patch_set.touched)), patch_set.tree, commit)
+        commit, files = "", {}
+        if target.kind is Kind.BUILD and not dry_run:
+            disk.step("commit")
+            written = history.write(target.root, recipe, source.read, patch_set.upstream_manifest())
+            commit, files = written.tip, dict(written.files)
         else:
-            commit = _change(target, store, made, desired, report, terminal)
-        verify(target, made)
-        return Outcome(target, made, "applied", changed, made.tree, commit)
+            files = plan.outcome(recipe, source.read)
+        _refuse_other(files, patch_set)
+        desired = _desired(target, store, files, report, source)
+        changed = tuple(sorted(desired))
+        if dry_run:
+            return Outcome(target, recipe, "would apply", changed, patch_set.tree, "")
+        terminal.step(f"changing {len(desired)} files in {target.root}")
+        installed = _installed(target, store, recipe, source, report, files)
+        change.carry_out(target, store, "apply", report.found, desired, installed)
+        verify(target, patch_set)
+        return Outcome(target, recipe, "applied", changed, patch_set.tree, commit)
 
 
 def refuse_modified(report: Report, target: Target, folder: Path | None) -> None:
@@ -126,18 +140,30 @@ def _next(command: str, folder: Path | None) -> str:
     return f"make {command} TARGET={folder}" if folder else f"make {command}"
 
 
-def _prove(made: Plan) -> None:
-    """Lets git apply the series to the touched files in a folder of its own; raises where it differs from the plan."""
-    with tempfile.TemporaryDirectory(prefix="patchset-") as scratch:
-        history.prove(Path(scratch), made)
+def _refuse_other(files: Files, patch_set: PatchSet) -> None:
+    """Raises PinMismatch where git makes another file than set.toml records."""
+    for path, (data, _) in files.items():
+        found = None if data is None else manifest.sha256(data)
+        row = patch_set.touched.get(path)
+        wanted = row.patched if row else patch_set.sources().get(path)
+        if found != wanted:
+            hint = f"patchset record {patch_set.name}, if the series was changed on purpose"
+            raise PinMismatch(path, expected=wanted or "no file", found=found or "no file", hint=hint)
 
 
 def _desired(
-    target: Target, store: Store, made: Plan, report: Report, source: Source
+    target: Target, store: Store, files: Files, report: Report, source: Source
 ) -> dict[str, tuple[bytes | None, bool]]:
-    """The content of each file that is not yet as the set wants it."""
-    desired = {path: (row.after, row.executable) for path, row in made.changes.items() if target.covers(path)}
-    upstream = made.patch_set.sources()
+    """The content of each file that is not yet as the set wants it.
+
+    Args:
+        target, store: where.
+        files: what the set makes of the files that it changes.
+        report: what the target holds.
+        source: of upstream's files.
+    """
+    desired = {path: row for path, row in files.items() if target.covers(path)}
+    upstream = source.patch_set.sources()
     for path in report.files:  # an earlier version of the set has touched more
         if path not in desired and path != target.record:
             desired[path] = (source.read(path) if path in upstream else None, False)
@@ -148,20 +174,35 @@ def _desired(
     return change.differing(report.found, desired)
 
 
-def _installed(target: Target, store: Store, made: Plan, record_before: bytes | None) -> Installed:
-    """What state.json says of an applied set; keeps the original bytes."""
+def _installed(
+    target: Target,
+    store: Store,
+    recipe: Recipe,
+    source: Source,
+    report: Report | None = None,
+    made: Files | None = None,
+) -> Installed:
+    """What state.json says of an applied set; keeps the original bytes.
+
+    Args:
+        target, store: where.
+        recipe: what is applied.
+        source: of upstream's files.
+        report: what the target held before; needed where it has a RECORD.
+        made: what the set makes of the files that it changes; likewise.
+    """
+    patch_set = recipe.patch_set
     files = {}
-    for path, row in made.changes.items():
+    for path, row in patch_set.touched.items():
         if target.covers(path):
-            if row.before is not None:
-                store.keep(row.before)
-            files[path] = FileState(row.touched.upstream, row.touched.patched, row.executable)
-    if target.record and record_before is not None:
-        after = distinfo.update(
-            record_before, {path: made.changes[path].after for path in files}, str(target.root / target.record)
-        )
-        files[target.record] = FileState(store.keep(record_before), manifest.sha256(after))
-    return Installed(made.patch_set.name, made.tree, made.series, files)
+            if row.upstream:
+                store.keep(source.read(path))
+            files[path] = FileState(row.upstream, row.patched)
+    before = _record_before(target, store, report.installed) if report else None
+    if target.record and before is not None and made is not None:
+        after = distinfo.update(before, {path: made[path][0] for path in files}, str(target.root / target.record))
+        files[target.record] = FileState(store.keep(before), manifest.sha256(after))
+    return Installed(patch_set.name, patch_set.tree, recipe.series, files)
 
 
 def _record_before(target: Target, store: Store, installed: Installed | None) -> bytes | None:
@@ -175,22 +216,22 @@ def _record_before(target: Target, store: Store, installed: Installed | None) ->
     return now
 
 
-def _refresh(target: Target, store: Store, made: Plan, report: Report, terminal: Terminal) -> None:
+def _refresh(target: Target, store: Store, recipe: Recipe, source: Source, report: Report, terminal: Terminal) -> None:
     """Brings what lies beside an applied target up to date: its state, and the history where headers have changed."""
-    installed = report.installed
+    installed, patch_set = report.installed, recipe.patch_set
     if target.kind is Kind.BUILD:
-        if installed and installed.series == made.series and history.tip(target.root, made.patch_set.name):
+        if installed and installed.series == recipe.series and history.tip(target.root, patch_set.name):
             return
         terminal.step("writing the git history anew")
-        history.write(target.root, made, made.patch_set.upstream_manifest())
-        history.point(target.root, made.patch_set.name)
-        store.finish(_installed(target, store, made, None))
+        history.write(target.root, recipe, source.read, patch_set.upstream_manifest())
+        history.point(target.root, patch_set.name)
+        store.finish(_installed(target, store, recipe, source))
     elif installed is None:
-        store.finish(_installed(target, store, made, None))
+        store.finish(_installed(target, store, recipe, source))
 
 
-def _build(target: Target, store: Store, made: Plan, source: Source, terminal: Terminal) -> str:
-    """Makes the whole tree beside its place, then renames it into place."""
+def _build(target: Target, store: Store, recipe: Recipe, source: Source, terminal: Terminal) -> str:
+    """Makes the whole tree beside its place, then renames it into place; its last commit."""
     terminal.step(f"making {target.root}")
     staging = target.root.with_name(f".{target.root.name}.staging")
     disk.step("remove staging")
@@ -199,19 +240,12 @@ def _build(target: Target, store: Store, made: Plan, source: Source, terminal: T
     disk.step("copy upstream")
     shutil.copytree(pristine, staging)
     disk.step("commit")
-    commit = history.write(staging, made, manifest.walk(pristine))
-    for path, row in made.changes.items():
-        file = staging / path
-        if row.after is None:
-            disk.remove(file)
-            disk.remove_empty_folders([file.parent])
-            continue
-        disk.make_folder(file.parent)
-        new_mode = 0o755 if row.executable else 0o644
-        disk.write(file, row.after, mode=new_mode if row.before is None else file.stat().st_mode & 0o777)
-    history.point(staging, made.patch_set.name)
-    verify(Target(target.kind, staging, target.state), made)
-    installed = _installed(target, store, made, None)
+    commit = history.begin(staging, recipe)
+    for path, row in recipe.patch_set.touched.items():
+        if row.patched:
+            disk.sync(staging / path)
+    verify(Target(target.kind, staging, target.state), recipe.patch_set)
+    installed = _installed(target, store, recipe, source)
     disk.step("rename the tree")
     staging.rename(target.root)
     disk.sync(target.root.parent)
@@ -219,30 +253,11 @@ def _build(target: Target, store: Store, made: Plan, source: Source, terminal: T
     return commit
 
 
-def _change(
-    target: Target,
-    store: Store,
-    made: Plan,
-    desired: dict[str, tuple[bytes | None, bool]],
-    report: Report,
-    terminal: Terminal,
-) -> str:
-    """Changes a target in place."""
-    terminal.step(f"changing {len(desired)} files in {target.root}")
-    commit = ""
-    if target.kind is Kind.BUILD:
-        disk.step("commit")
-        commit = history.write(target.root, made, made.patch_set.upstream_manifest())
-    installed = _installed(target, store, made, _record_before(target, store, report.installed))
-    change.carry_out(target, store, "apply", report.found, desired, installed)
-    return commit
-
-
-def verify(target: Target, made: Plan) -> None:
-    """Reads the target back; raises PinMismatch where a file is not what the plan says."""
-    wanted = plan.patched_manifest(made.patch_set.sources(), made.touched)
+def verify(target: Target, patch_set: PatchSet) -> None:
+    """Reads the target back; raises PinMismatch where a file is not what set.toml records."""
+    wanted = plan.patched_manifest(patch_set.sources(), patch_set.touched)
     wanted = {path: sha for path, sha in wanted.items() if target.covers(path)}
-    gone = [path for path, row in made.changes.items() if row.after is None and target.covers(path)]
+    gone = [path for path, row in patch_set.touched.items() if row.patched is None and target.covers(path)]
     found = manifest.measure(target.root, [*wanted, *gone])
     if found == wanted:
         return

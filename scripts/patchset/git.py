@@ -13,10 +13,8 @@ from typing import TYPE_CHECKING
 from patchset.errors import Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
-
-    from patchset.fastimport import FastImport
 
 _CONFIG = {
     "core.autocrlf": "false",
@@ -25,8 +23,12 @@ _CONFIG = {
     "core.hooksPath": os.devnull,
     "core.symlinks": "true",
     "core.quotePath": "false",
+    "core.looseCompression": "1",
     "apply.whitespace": "nowarn",
+    "mailinfo.quotedCr": "nowarn",
+    "commit.gpgSign": "false",
     "gc.auto": "0",
+    "maintenance.auto": "false",
 }
 _ENVIRONMENT = {
     "LC_ALL": "C",
@@ -42,15 +44,30 @@ _ENVIRONMENT = {
 
 
 class GitError(Unavailable):
-    """Git refused; the message is what it said."""
+    """Git refused.
+
+    Attributes:
+        said: what it wrote to its standard error, line by line.
+    """
+
+    def __init__(self, command: str, said: str) -> None:
+        super().__init__(f"git {command}: {said}", hint="git 2.29.2 or newer is needed, and room on the disk")
+        self.said = said.splitlines()
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Author and committer: `Name <address>`, and a date that git understands."""
+    """Author and committer: `Name <address>`, and a date that git understands.
+
+    Attributes:
+        person: `Name <address>`.
+        date: empty where git is told it otherwise.
+        committer_alone: the author is another, whom git is told otherwise.
+    """
 
     person: str
     date: str
+    committer_alone: bool = False
 
     def environment(self) -> dict[str, str]:
         """The variables that git reads them from. Git drops < and > from a name, and so does this."""
@@ -58,8 +75,9 @@ class Identity:
         name, address = (part.translate({ord("<"): None, ord(">"): None}) for part in (name, address))
         return {
             f"GIT_{role}_{key}": value
-            for role in ("AUTHOR", "COMMITTER")
+            for role in ("AUTHOR", "COMMITTER")[self.committer_alone :]
             for key, value in (("NAME", name.strip('"')), ("EMAIL", address), ("DATE", self.date))
+            if value
         }
 
 
@@ -71,16 +89,22 @@ class Repository:
         root: the work tree.
         index: the index file to use; relative to .git.
         git_dir: the repository, where it is not in the work tree.
+        objects: the folder of its objects, where that is another repository's.
     """
 
     root: Path
     index: str = "index"
     git_dir: Path | None = None
+    objects: Path | None = None
 
     @property
     def folder(self) -> Path:
         """The repository: objects, refs and index."""
         return self.git_dir or self.root / ".git"
+
+    @property
+    def _objects(self) -> Path:
+        return self.objects or self.folder / "objects"
 
     def git(self, *arguments: str, stdin: bytes = b"", identity: Identity | None = None) -> str:
         """Runs git and returns what it prints, as text.
@@ -97,20 +121,30 @@ class Repository:
             "GIT_DIR": str(self.folder),
             "GIT_WORK_TREE": str(self.root),
             "GIT_INDEX_FILE": str(self.folder / self.index),
+            "GIT_OBJECT_DIRECTORY": str(self._objects),
         }
         return _run(arguments, self.root, environment | (identity.environment() if identity else {}), stdin)
 
     def init(self, branch: str) -> None:
         """Makes the repository where there is none; upstream's attributes never change a byte."""
-        if (self.root / ".git" / "HEAD").is_file():
+        if (self.folder / "HEAD").is_file():
             return
-        self.git("init", "--quiet", "--template=", "--object-format=sha1", f"--initial-branch={branch}")
-        info = self.root / ".git" / "info"
+        for name in ("objects", "refs/heads"):  # all that a repository needs, without a process
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        info = self.folder / "info"
         info.mkdir(exist_ok=True)
-        (info / "attributes").write_text("* -text -filter -ident -working-tree-encoding\n", encoding="utf-8")
+        attributes = "* -text -filter -ident -working-tree-encoding !diff !merge !whitespace !conflict-marker-size\n"
+        (info / "attributes").write_text(attributes, encoding="utf-8")
         (info / "exclude").write_text("__pycache__/\n*.pyc\n*.so\n_build_info.py\n", encoding="utf-8")
-        with (self.root / ".git" / "config").open("a", encoding="utf-8") as config:
-            config.write('[core]\n\tcommentChar = ";"\n')  # a line of a commit's message may begin with #
+        # A line of a commit's message may begin with #.
+        config = '[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = false\n\tcommentChar = ";"\n'
+        (self.folder / "config").write_text(config, encoding="utf-8")
+        (self.folder / "HEAD").write_text(f"ref: refs/heads/{branch}\n", encoding="utf-8")
+
+    def version(self) -> tuple[int, ...]:
+        """Git's."""
+        words = self.git("version").split()[2].split(".")
+        return tuple(int(word) for word in words[:2])
 
     def unlock(self) -> None:
         """Removes the lock files of a git that was killed with the run that had started it; for its next run alone."""
@@ -120,13 +154,21 @@ class Repository:
     def add_blob(self, data: bytes) -> str:
         """Stores a file's content as `git hash-object -w` does, without a process for each; returns its id."""
         name = blob_id(data)
-        file = self.root / ".git" / "objects" / name[:2] / name[2:]
+        file = self._objects / name[:2] / name[2:]
         if not file.exists():
             file.parent.mkdir(exist_ok=True)
             new = file.with_name(f".{file.name}.new")
             new.write_bytes(zlib.compress(b"blob %d\0" % len(data) + data, 1))
             new.replace(file)
         return name
+
+    def stage(self, files: Mapping[str, bytes], executable: frozenset[str] = frozenset()) -> None:
+        """Puts content into the index, whatever the work tree holds."""
+        lines = [
+            f"{'100755' if path in executable else '100644'} {self.add_blob(data)}\t{path}\0"
+            for path, data in sorted(files.items())
+        ]
+        self.git("update-index", "--add", "-z", "--index-info", stdin="".join(lines).encode())
 
     def ref(self, name: str) -> str | None:
         """The commit that a ref names, or None."""
@@ -141,15 +183,22 @@ class Repository:
         parents = ("-p", parent) if parent else ()
         return self.git("commit-tree", tree, *parents, stdin=message.encode(), identity=identity).strip()
 
-    def fast_import(self, commits: FastImport) -> str:
-        """Makes commits whose blobs are there; returns the last one's id, the parent's where there is none."""
-        said = self.git("fast-import", "--quiet", "--force", "--done", stdin=commits.stream).split()
-        return said[-1] if said else commits.parent
+    def commit_index(self, message: str, identity: Identity) -> None:
+        """Commits the index to the branch that is checked out."""
+        options = ("--quiet", "--no-verify", "--allow-empty", "--cleanup=verbatim", "--file=-")
+        self.git("commit", *options, stdin=message.encode(), identity=identity)
 
-
-def apply_to_files(folder: Path, diff: bytes) -> None:
-    """Applies a diff to the files of a folder, whatever repository it may lie in; raises as `Repository.git` does."""
-    _run(("apply", "-"), folder, {}, diff)
+    def blobs(self, ids: Iterable[str]) -> dict[str, bytes]:
+        """Contents by their ids, with one git process."""
+        wanted = sorted(ids)
+        said = self.git_bytes("cat-file", "--batch", stdin="".join(f"{name}\n" for name in wanted).encode())
+        found, at = {}, 0
+        for name in wanted:
+            end = said.index(b"\n", at)
+            size = int(said[at:end].split()[2])
+            found[name] = said[end + 1 : end + 1 + size]
+            at = end + size + 2
+        return found
 
 
 def _run(arguments: Sequence[str], folder: Path, environment: Mapping[str, str], stdin: bytes) -> bytes:
@@ -163,14 +212,14 @@ def _run(arguments: Sequence[str], folder: Path, environment: Mapping[str, str],
             capture_output=True,
             cwd=folder,
             env={**kept, **_ENVIRONMENT, "GIT_CEILING_DIRECTORIES": str(folder.parent), **environment},
+            umask=0o022,  # of what git writes into a work tree
             check=False,
         )
     except FileNotFoundError:
         raise Unavailable("git is not on PATH", hint="install git") from None
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip() or f"exit status {done.returncode}"
-        command = _command(arguments)
-        raise GitError(f"git {command}: {said}", hint="git 2.29 or newer is needed, and room on the disk")
+        raise GitError(_command(arguments), said)
     return done.stdout
 
 

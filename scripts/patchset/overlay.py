@@ -23,7 +23,7 @@ A public name of upstream that the patched tree has no more, or with another sig
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -75,11 +75,24 @@ class Broken:
 
 @dataclass(frozen=True)
 class Overlay:
-    """What a set installs: file content by path, what that replaces, and what of upstream's API is not kept."""
+    """What a set installs.
+
+    Attributes:
+        files: content by path.
+        replaces: what that replaces.
+        breaks: what of upstream's API is not kept.
+        toml: the bytes of overlay.toml.
+    """
 
     files: Mapping[str, bytes]
     replaces: tuple[Replaced, ...]
     breaks: tuple[Broken, ...] = ()
+    toml: bytes = b""
+
+    def with_files(self, files: Mapping[str, bytes | None]) -> Overlay:
+        """The overlay with other content of these files; None for one that goes."""
+        now = {path: data for path, data in {**self.files, **files}.items() if data is not None}
+        return replace(self, files=now)
 
     @property
     def lines(self) -> int:
@@ -117,17 +130,16 @@ def load(patch_set: PatchSet) -> Overlay:
                     hint="put the logic in a new module and hook it in with a patch",
                 )
             files[path] = file.read_bytes()
-    replaces, breaks = _declared(overlay_toml(patch_set.name, patch_set.root), files, upstream)
-    return Overlay(files, replaces, breaks)
+    file = overlay_toml(patch_set.name, patch_set.root)
+    toml = file.read_bytes() if file.is_file() else b""
+    return Overlay(files, *_declared(file, toml, files, upstream), toml)
 
 
 def _declared(
-    file: Path, files: Mapping[str, bytes], upstream: Mapping[str, str]
+    file: Path, toml: bytes, files: Mapping[str, bytes], upstream: Mapping[str, str]
 ) -> tuple[tuple[Replaced, ...], tuple[Broken, ...]]:
     """What overlay.toml says."""
-    if not file.is_file():
-        return (), ()
-    top = read_toml(file, file.read_bytes().decode(errors="replace"))
+    top = read_toml(file, toml.decode(errors="replace"))
 
     def path_of(table: Table) -> str:
         path = table.text("path")

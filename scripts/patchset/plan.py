@@ -1,22 +1,53 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The plan: what applying a set does to each file, worked out in memory before anything is written."""
+"""The plan: what applying a set does to each file, worked out in a scratch repository before anything is written."""
 
 from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
-from patchset import exact, manifest, overlay, series
+from patchset import commits, manifest, overlay, series
 from patchset.errors import PatchDoesNotApply, PinMismatch
 from patchset.setfile import Touched
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from patchset.commits import Commit
+    from patchset.git import Repository
     from patchset.overlay import Overlay
     from patchset.patchfile import Patch
     from patchset.setfile import PatchSet
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a set is made of: pins, patches and overlay modules.
+
+    Attributes:
+        patch_set: the pins.
+        patches: in the order of the series.
+        overlay: the modules that come before them.
+    """
+
+    patch_set: PatchSet
+    patches: tuple[Patch, ...]
+    overlay: Overlay
+
+    @cached_property
+    def series(self) -> str:
+        """Digest of the patch files, headers and order included, and of the overlay."""
+        parts = {patch.name: patch.sha256 for patch in self.patches}
+        parts["series"] = manifest.sha256("".join(f"{name}\n" for name in parts).encode())
+        parts["overlay.toml"] = manifest.sha256(self.overlay.toml)
+        return manifest.digest(parts | {path: manifest.sha256(data) for path, data in self.overlay.files.items()})
+
+    @property
+    def pinned(self) -> bool:
+        """Whether these are the very files whose result set.toml records: git's reading of them was checked then."""
+        return self.series == self.patch_set.series
 
 
 @dataclass(frozen=True)
@@ -48,27 +79,34 @@ class Plan:
     """Everything that applying a set means.
 
     Attributes:
-        patch_set: whose plan.
+        recipe: what was applied.
         steps: one per patch, in the order of the series.
-        overlay: the modules that come last.
         changes: each touched file, before and after.
     """
 
-    patch_set: PatchSet
+    recipe: Recipe
     steps: tuple[Step, ...]
-    overlay: Overlay
     changes: Mapping[str, Change]
+
+    @property
+    def patch_set(self) -> PatchSet:
+        """Whose plan."""
+        return self.recipe.patch_set
+
+    @property
+    def overlay(self) -> Overlay:
+        """The modules."""
+        return self.recipe.overlay
+
+    @property
+    def series(self) -> str:
+        """Digest of what the plan was made from."""
+        return self.recipe.series
 
     @property
     def touched(self) -> dict[str, Touched]:
         """Digests of each touched file, sorted by path."""
         return {path: self.changes[path].touched for path in sorted(self.changes)}
-
-    @property
-    def series(self) -> str:
-        """Digest of what the plan was made from: the patch files, headers included, and the overlay."""
-        parts = {step.patch.name: step.patch.sha256 for step in self.steps}
-        return manifest.digest(parts | {path: manifest.sha256(data) for path, data in self.overlay.files.items()})
 
     @property
     def tree(self) -> str:
@@ -87,75 +125,115 @@ def patched_manifest(sources: manifest.Manifest, touched: Mapping[str, Touched])
     return result
 
 
-def make(
-    patch_set: PatchSet,
-    read: Callable[[str], bytes],
-    patches: Iterable[Patch] | None = None,
-    *,
-    pinned: bool = True,
-    compiles: bool = True,
-) -> Plan:
-    """Works the plan out.
+def load(patch_set: PatchSet) -> Recipe:
+    """Reads patches/<set> and overlay/; raises as `series.load` and `overlay.load` do."""
+    return Recipe(patch_set, series.load(patch_set.folder), overlay.load(patch_set))
+
+
+def make(patch_set: PatchSet, read: Callable[[str], bytes]) -> Plan:
+    """Works the plan of a set out, and checks all that `apply` will trust.
 
     Args:
         patch_set: what to apply.
         read: gives upstream's bytes of a path of the upstream manifest.
-        patches: to take instead of those in the set's folder, in their order.
-        pinned: hold the code that the overlay replaces to the digests that it records.
-        compiles: byte-compile each file after each patch. What `check` then holds to set.toml need not be, for
-            `record` has compiled it.
 
     Raises:
-        PatchDoesNotApply: a patch is malformed or does not fit, or the result does not compile.
+        PatchDoesNotApply: a patch is malformed, lies or does not fit, or the result does not compile.
         UsageError, PinMismatch: the overlay is not what it says.
     """
-    upstream = patch_set.sources()
-    now: dict[str, bytes | None] = {}
-    before: dict[str, bytes | None] = {}
-    executable: dict[str, bool] = {}
+    recipe = load(patch_set)
+    overlay.check(recipe.overlay, patch_set.name, read)
+    made = follow(recipe, read, check=commits.refuse_lies)
+    check_all_compile(made)
+    return made
 
-    def content(path: str) -> bytes | None:
-        if path not in now:
-            now[path] = before[path] = read(path) if path in upstream else None
-        return now[path]
 
-    steps = []
-    for patch in series.load(patch_set.folder) if patches is None else patches:
-        for file in patch.files:
-            now[file.path] = exact.apply(patch.name, file, content(file.path))
-            executable[file.path] = file.executable
-            if compiles:
-                check_compiles(file.path, now[file.path], patch.name)
-        steps.append(Step(patch, {file.path: now[file.path] for file in patch.files}))
-    modules = overlay.load(patch_set)
-    if pinned:
-        overlay.check(modules, patch_set.name, read)
-    for path, data in modules.files.items():
-        if content(path) is not None:
+def follow(
+    recipe: Recipe,
+    read: Callable[[str], bytes],
+    check: Callable[[Repository, str, Sequence[Patch], Sequence[Commit]], None] | None = None,
+) -> Plan:
+    """Lets git apply a recipe in a repository of its own, to the files that its patches name.
+
+    Args:
+        recipe: what to apply.
+        read: gives upstream's bytes of a path of the upstream manifest.
+        check: what else to ask of the commits: the repository, their base, the patches, the commits.
+
+    Raises:
+        PatchDoesNotApply: git does not apply a patch, or a patch makes a file that the overlay makes.
+    """
+    patch_set, patches, modules = recipe.patch_set, recipe.patches, recipe.overlay
+    named: Iterable[str] = {path for patch in patches for path in patch.named} & patch_set.sources().keys()
+    before: dict[str, bytes | None] = {path: read(path) for path in sorted(named)}
+    files = {path: data for path, data in before.items() if data is not None}
+    with commits.scratch() as repository:
+        repository.stage(files, frozenset(path for patch in patches for path in patch.scripts))
+        base = repository.commit("upstream\n", commits.identity(patch_set), None)
+        made = commits.apply(repository, base, patches)
+        if check:
+            check(repository, base, patches, made)
+        blobs = commits.contents(repository, made)
+    steps = tuple(
+        Step(patch, {file.path: blobs.get(file.after) for file in commit.files})
+        for patch, commit in zip(patches, made, strict=True)
+    )
+    now = before | {path: data for step in steps for path, data in step.after.items()}
+    for path in modules.files:
+        if now.get(path) is not None:
             message = f"{path} is made by a patch and by the overlay"
             raise PatchDoesNotApply(message, patch="overlay", path=path, hint="keep one of the two")
-        if compiles:
-            check_compiles(path, data, "overlay")
-        now[path] = data
+    executable = {file.path: file.executable for commit in made for file in commit.files}
+    now |= modules.files
     changes = {
-        path: Change(before[path], now[path], executable.get(path, False)) for path in now if before[path] != now[path]
+        path: Change(before.get(path), now[path], executable.get(path, False) and before.get(path) is None)
+        for path in now
+        if before.get(path) != now[path]
     }
-    return Plan(patch_set, tuple(steps), modules, changes)
+    return Plan(recipe, steps, changes)
+
+
+def outcome(recipe: Recipe, read: Callable[[str], bytes]) -> dict[str, tuple[bytes | None, bool]]:
+    """What a pinned recipe makes of each file that it changes: content, None where it goes, and whether it may be run.
+
+    Nothing of it is checked but that git applies the patches: whoever writes these files holds them to set.toml.
+    """
+    patches = recipe.patches
+    named = sorted({path for patch in patches for path in patch.named})
+    upstream = recipe.patch_set.sources()
+    with commits.scratch() as repository:
+        scripts = frozenset(path for patch in patches for path in patch.scripts)
+        repository.stage({path: read(path) for path in named if path in upstream}, scripts)
+        repository.commit_index("upstream\n", commits.NOBODY)
+        commits.am(repository, patches)
+        files: dict[str, tuple[bytes | None, bool]] = {
+            path: (data, False) for path, data in recipe.overlay.files.items()
+        }
+        for path in named:
+            file = repository.root / path
+            there = file.is_file()
+            files[path] = (file.read_bytes() if there else None, there and bool(file.stat().st_mode & 0o100))
+    return files
 
 
 def make_recorded(patch_set: PatchSet, read: Callable[[str], bytes]) -> Plan:
     """Works out the plan that set.toml records; raises as `make` and `check` do.
 
-    What `record` has compiled need not be compiled again. Where the plan is another one, a patch whose result does not
-    compile is named as that.
+    What `record` has checked need not be checked again; where the files are others, it is.
     """
-    made = make(patch_set, read, compiles=False)
-    try:
-        check(made)
-    except PinMismatch:
-        make(patch_set, read)
-        raise
+    recipe = load(patch_set)
+    made = follow(recipe, read) if recipe.pinned else make(patch_set, read)
+    check(made)
     return made
+
+
+def check_all_compile(plan: Plan) -> None:
+    """Raises PatchDoesNotApply where a Python file does not byte-compile after a patch, or in the overlay."""
+    for step in plan.steps:
+        for path, data in step.after.items():
+            check_compiles(path, data, step.patch.name)
+    for path, data in plan.overlay.files.items():
+        check_compiles(path, data, "overlay")
 
 
 def check_compiles(path: str, data: bytes | None, origin: str) -> None:

@@ -10,11 +10,11 @@ import tomlkit
 from patchset import disk, overlay
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from patchset.plan import Plan
-    from patchset.setfile import PatchSet
+    from patchset.setfile import PatchSet, Touched
 
 
 def record_overlay(patch_set: PatchSet, read: Callable[[str], bytes]) -> bool:
@@ -37,17 +37,25 @@ def record_overlay(patch_set: PatchSet, read: Callable[[str], bytes]) -> bool:
 def record_result(plan: Plan) -> bool:
     """Writes [result]: the tree's digest and each touched file's; says whether that changed anything."""
     file = plan.patch_set.folder / "set.toml"
-    text = file.read_text(encoding="utf-8")
-    return _write(file, text, with_result(text, plan))
+    after = with_result(plan.patch_set, plan.tree, plan.series, plan.touched)
+    return _write(file, file.read_text(encoding="utf-8"), after.decode())
 
 
-def with_result(text: str, plan: Plan) -> str:
-    """A set.toml whose [result] is what the plan gives."""
-    document = tomlkit.parse(text)
+def with_result(patch_set: PatchSet, tree: str, series: str, touched: Mapping[str, Touched]) -> bytes:
+    """set.toml with another [result].
+
+    Args:
+        patch_set: whose.
+        tree: digest of the resulting tree.
+        series: digest of the patch files and the overlay.
+        touched: digests of each touched file.
+    """
+    document = tomlkit.parse((patch_set.folder / "set.toml").read_text(encoding="utf-8"))
     result = tomlkit.table()
-    result["tree"] = plan.tree
+    result["tree"] = tree
+    result["series"] = series
     files = tomlkit.table()
-    for path, row in plan.touched.items():
+    for path, row in sorted(touched.items()):
         entry = tomlkit.table()
         if row.upstream:
             entry["upstream"] = row.upstream
@@ -56,7 +64,7 @@ def with_result(text: str, plan: Plan) -> str:
         files[path] = entry
     result["files"] = files
     document["result"] = result
-    return tomlkit.dumps(document)
+    return tomlkit.dumps(document).encode()
 
 
 def _write(file: Path, before: str, after: str) -> bool:

@@ -11,7 +11,7 @@ from patchset.errors import PatchDoesNotApply, UsageError
 from patchset.state import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from patchset.patchfile import Patch
@@ -46,26 +46,29 @@ def rewrite(text: str, wanted: Sequence[str]) -> str:
 
 
 def refuse_half_written(folder: Path) -> None:
-    """Raises UsageError where a run that writes patches/<set> was cut off; that command finishes it."""
-    journal = Store(paths.patches_state(folder.name)).journal() if folder == paths.set_dir(folder.name) else None
-    if journal:
-        raise UsageError(
-            f"{folder} is half written: patchset {journal.command} was cut off",
-            hint=f"patchset {journal.command} {folder.name} finishes it",
-        )
+    """Raises UsageError where a run that writes patches/ and overlay/ was cut off; that command finishes it."""
+    if folder != paths.set_dir(folder.name):
+        return
+    for name in paths.sets():
+        if journal := Store(paths.patches_state(name)).journal():
+            raise UsageError(
+                f"{folder.parent} is half written: patchset {journal.command} {name} was cut off",
+                hint=f"patchset {journal.command} {name} finishes it",
+            )
 
 
-def load(folder: Path, parse: Callable[[str, bytes], Patch] = patchfile.parse) -> tuple[Patch, ...]:
+def load(folder: Path) -> tuple[Patch, ...]:
     """Reads every patch of patches/<set>.
-
-    Args:
-        folder: patches/<set>.
-        parse: makes a patch of its name and its bytes.
 
     Raises:
         UsageError: the series and the folder disagree.
         PatchDoesNotApply: a patch is malformed.
     """
+    return tuple(patchfile.parse(name, data) for name, data in read(folder).items())
+
+
+def read(folder: Path) -> dict[str, bytes]:
+    """The bytes of every patch of patches/<set> by its name, in the order of the series; raises as `load`."""
     refuse_half_written(folder)
     file = folder / "series"
     try:
@@ -80,8 +83,8 @@ def load(folder: Path, parse: Callable[[str, bytes], Patch] = patchfile.parse) -
         raise UsageError(f"{file}: {missing[0]} is listed and not in the folder", hint="add the file, or drop the line")
     if unused := sorted(present - set(listed)):
         raise UsageError(f"{folder / unused[0]} is not in the series", hint=f"add it to {file}, or remove it")
-    patches = tuple(parse(name, patchfile.read(folder / name)) for name in listed)
-    for before, after in pairwise(patches):
-        if before.sha256 == after.sha256:
-            raise PatchDoesNotApply(f"{after.name} is the same as {before.name}", patch=after.name)
-    return patches
+    found = {name: patchfile.read(folder / name) for name in listed}
+    for before, after in pairwise(found):
+        if found[before] == found[after]:
+            raise PatchDoesNotApply(f"{after} is the same as {before}", patch=after)
+    return found

@@ -75,6 +75,7 @@ class PatchSet:
         manifest_sha256: digest of upstream.sha256.
         touched: files that the series or the overlay changes, by path.
         tree: digest of the resulting tree, generated files left out.
+        series: digest of the patch files and the overlay that made it.
     """
 
     name: str
@@ -90,6 +91,7 @@ class PatchSet:
     manifest_sha256: str
     touched: Mapping[str, Touched] = field(hash=False)
     tree: str = ""
+    series: str = ""
 
     @property
     def root(self) -> Path:
@@ -242,6 +244,7 @@ def parse(text: str, folder: Path) -> PatchSet:
     upstream.finish()
     result = top.table("result")
     tree = result.text("tree", _SHA256, default="")
+    series = result.text("series", _SHA256, default="")
     touched = _touched(result.table("files"))
     result.finish()
     top.finish()
@@ -255,6 +258,7 @@ def parse(text: str, folder: Path) -> PatchSet:
         manifest_sha256=manifest_sha256,
         touched=touched,
         tree=tree,
+        series=series,
         **pins,
     )
 

@@ -40,7 +40,7 @@ class Source:
         store: Store | None = None,
         place: Path | None = None,
     ) -> None:
-        self._set = patch_set
+        self.patch_set = patch_set
         self._given = given
         self._offline = offline
         self._terminal = terminal
@@ -69,7 +69,7 @@ class Source:
         """A whole tree, made and verified once a run."""
         if self._tree is None:
             upstream.materialize(
-                self._set,
+                self.patch_set,
                 self._place,
                 upstream=self._given,
                 offline=self._offline,

@@ -66,13 +66,13 @@ def by_file(patches: Iterable[Patch]) -> tuple[FileStats, ...]:
     """The files that ``patches`` change, sorted by path."""
     found: dict[str, FileStats] = {}
     for patch in patches:
-        for file in patch.files:
+        for file in patch.lines:
             before = found.get(file.path, FileStats(file.path, 0, 0, 0))
             found[file.path] = FileStats(
                 file.path,
                 before.patches + 1,
-                before.added + sum(hunk.added for hunk in file.hunks),
-                before.removed + sum(hunk.removed for hunk in file.hunks),
+                before.added + file.added,
+                before.removed + file.removed,
             )
     return tuple(found[path] for path in sorted(found))
 

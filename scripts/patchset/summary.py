@@ -31,18 +31,18 @@ _WORDS = {
 
 def applied(outcome: apply.Outcome, tested: Tested | None, terminal: Terminal) -> None:
     """What `apply` did; `tested` is None after a dry run."""
-    made = outcome.plan
+    made = outcome.recipe
     verdict = {"applied": "applied", "unchanged": "applied already", "would apply": "would apply"}[outcome.result]
     rows = [
         [
-            step.patch.name,
-            str(len(step.patch.files)),
-            f"+{step.patch.added}",
-            f"-{step.patch.removed}",
-            ", ".join(step.patch.header.resolves),
+            patch.name,
+            str(len(patch.lines)),
+            f"+{patch.added}",
+            f"-{patch.removed}",
+            ", ".join(patch.header.resolves),
             verdict,
         ]
-        for step in made.steps
+        for patch in made.patches
     ]
     overlay = made.overlay
     rows.append(["overlay", str(len(overlay.files)), f"+{overlay.lines}", "", "", verdict])
@@ -77,7 +77,7 @@ def applied(outcome: apply.Outcome, tested: Tested | None, terminal: Terminal) -
             "changed": list(outcome.changed),
             "tree": outcome.tree,
             "commit": outcome.commit or None,
-            "patches": [_patch(step.patch) for step in made.steps],
+            "patches": [_patch(patch) for patch in made.patches],
             "overlay": {"files": sorted(overlay.files), "lines": overlay.lines},
             "smoke": tested.as_dict() if tested else None,
         }
@@ -89,7 +89,7 @@ def _patch(patch: Any) -> dict[str, Any]:
         "name": patch.name,
         "subject": patch.header.subject,
         "resolves": list(patch.header.resolves),
-        "files": [file.path for file in patch.files],
+        "files": [file.path for file in patch.lines],
         "added": patch.added,
         "removed": patch.removed,
         "sha256": patch.sha256,

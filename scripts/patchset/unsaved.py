@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from patchset import paths
 from patchset.assess import State, assess
 from patchset.errors import TargetModified
-from patchset.port import progress
+from patchset.port import work
 from patchset.setfile import load_set
 from patchset.state import Store
 from patchset.target import build_tree
@@ -45,10 +45,10 @@ def _look() -> Iterator[tuple[Path, str]]:
     for tree in sorted((paths.repo_root() / "build").glob("v*/vllm-ascend")):
         if tree.parent.name not in paths.sets():
             yield tree, "the tree of a set that is not in patches/ here"
-    for name in progress.running():
+    for name in work.running():
         yield (
-            progress.folder(name),
-            f"a port is under way; end it with patchset port --continue --to {name}, or --abort",
+            work.folder(name),
+            f"a port is under way; end it with make port STEP=finish TO={name}, or STEP=abort",
         )
     for signature in sorted((paths.repo_root() / "dist").glob("*/SHA256SUMS.minisig")):
         yield signature.parent, "signed wheels; move them elsewhere"

@@ -25,6 +25,7 @@ from pairs import compared
 
 from patchset import cache, paths, series, upstream
 from patchset.git import blob_id
+from patchset.header import MBOX
 from patchset.setfile import PatchSet, load_set
 
 ROUNDS = 11
@@ -41,19 +42,20 @@ ENVIRON = {name: value for name, value in os.environ.items() if name != "PYTHOND
 }
 COMMIT = (("git", "init", "-q"), ("git", "add", "-A", "-f"), ("git", "commit", "-qm", "upstream"))
 
-HEADER = """\
+MESSAGE = """\
 From: Bench <bench@example.invalid>
-Date: Mon, 02 Nov 2026 10:00:00 +0000
+Date: Mon, 2 Nov 2026 10:00:00 +0000
 Subject: Change {}
+
+Why: so.
+
+How: so.
+
 Resolves: D1
 Origin: vendor
 Upstream-Status: Pending
 Removal-Plan: never
 
-Why: so.
-
-How: so.
----
 """
 
 
@@ -186,7 +188,7 @@ def made_up(root: Path, patches: int, files: int) -> Bench:
     names = [f"{number:04}-change.patch" for number in range(1, patches + 1)]
     for number, patch in enumerate(names):
         diffs = [_edit(location[at], lines[at], 5 + number // 8 * 7) for at in (number % 16, 16 + number)]
-        (folder / patch).write_text(HEADER.format(number) + "".join(diffs))
+        (folder / patch).write_text(MBOX + MESSAGE.format(number) + "".join(diffs))
     (folder / "series").write_text("".join(f"{patch}\n" for patch in names))
     sdist = root / "big-1.tar.gz"
     with tarfile.open(sdist, "w:gz", compresslevel=1) as tar:

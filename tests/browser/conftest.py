@@ -97,6 +97,7 @@ def build(world: object, tiny: ModuleType) -> None:
     first.write_text(
         text.replace("Subject: Do", f"Subject: {HOSTILE} Do").replace("+    return 'allgather'", "+    return 'mc2'")
     )
+    assert world.run("fmt", tiny.SET, "--offline") == 0
     tiny.git(world.root, "commit", "-qam", "Second")
     world.record()
     tree = re.search(r'^tree = "(\w{64})"', (world.folder / "set.toml").read_text(), re.MULTILINE)

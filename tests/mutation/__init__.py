@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`make mutate`: mutmut changes the patch reader and the wheel writer in small ways, and the tests must notice."""
+"""`make mutate`: mutmut changes the wheel writer in small ways, and the tests must notice."""

@@ -20,7 +20,7 @@ class Part:
     """Modules that are mutated together.
 
     Attributes:
-        name: `reader` or `writer`.
+        name: of the part: `writer`.
         tests: files of tests/unit that test them, in seconds rather than minutes.
         lowest: for each module the score that it must have, in per cent of its mutants.
     """

@@ -48,20 +48,25 @@ OVERLAY = {
     f"{PACKAGE}/data_parallel/plan.py": "answer = 42\n",
 }
 
-HEADER = """\
+MBOX = f"From {'0' * 40} Mon Sep 17 00:00:00 2001\n"
+HEADER = (
+    MBOX
+    + """\
 From: A Maintainer <maintainer@example.invalid>
-Date: Mon, 02 Nov 2026 10:00:00 +0000
+Date: Mon, 2 Nov 2026 10:00:00 +0000
 Subject: {subject}
+
+Why: because.
+
+How: so.
+
 Resolves: D1, D3
 Origin: vendor
 Upstream-Status: Pending
 Removal-Plan: when upstream does the same
 
-Why: because.
-
-How: so.
----
 """
+)
 
 
 @pytest.fixture(autouse=True)

@@ -13,13 +13,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import PACKAGE, SET, World, make_world, read_tree, usual
+from conftest import PACKAGE, SET, World, git, make_world, read_tree, usual
 from port_world import NEARBY, NEW, RUNNER, SHIFTED, Releases, offering
 from test_crash import Case, check_whole
 from wheel_world import dist, publish, tree
 
 from patchset import cli
-from patchset.port import progress
+from patchset.port import work
 
 Words = list[str]
 
@@ -132,7 +132,7 @@ class Wheels(Scenario):
 
 
 class Port(Scenario):
-    """A port: without conflicts, from a conflict on, past one, and forgotten."""
+    """A port: without conflicts, finished after one, and forgotten."""
 
     def __init__(self, releases: Releases, name: str, capsys: pytest.CaptureFixture[str]) -> None:
         super().__init__(capsys)
@@ -145,10 +145,12 @@ class Port(Scenario):
         if name == "start":
             releases.offer({RUNNER: SHIFTED})
         else:
-            releases.offer({f"{PACKAGE}/old.py": "gone = 1\n"} if name == "skip" else {RUNNER: NEARBY})
+            releases.offer({RUNNER: NEARBY})
             assert cli.main(begin) == 3
-            if name == "continue":
+            if name == "finish":
                 (releases.tree / RUNNER).write_text(NEARBY.replace("step_5 = 5\n", "step_5 = 50\n"))
+                git(releases.tree, "add", RUNNER)
+                git(releases.tree, "-c", "core.editor=true", "rebase", "--continue")
         self.save()
         assert cli.main(self.words) == 0
         self.after = self.read()
@@ -160,7 +162,7 @@ class Port(Scenario):
 
     def check(self, what: str, *, onward: bool) -> None:
         self.run("status", SET)
-        under_way = NEW in progress.running()
+        under_way = NEW in work.running()
         if not under_way:
             assert self.read() in (self.before, self.after), what
         if onward and self.name != "abort":
@@ -172,7 +174,7 @@ class Port(Scenario):
                 assert code == 0, what
             else:  # it was written before the process was killed
                 assert (code, self.read()) == (2, self.after), what
-        assert progress.running() == []
+        assert work.running() == []
 
     def finish(self, under_way: bool, what: str) -> None:
         if not under_way:
@@ -180,9 +182,7 @@ class Port(Scenario):
                 assert self.name == "start", what
                 assert self.run(*self.begin) == 0, what
             return
-        stopped = progress.load(NEW).stopped
-        step = "--skip" if self.name == "skip" and stopped else "--continue"
-        assert self.run("port", step) == 0, what
+        assert self.run("port", "--finish") == 0, what
 
 
 @contextmanager

@@ -41,8 +41,7 @@ SCENARIOS = [
     ("wheels", "first"),
     ("wheels", "again"),
     ("port", "start"),
-    ("port", "continue"),
-    ("port", "skip"),
+    ("port", "finish"),
     ("port", "abort"),
 ]
 

@@ -64,7 +64,7 @@ def test_a_variable_that_would_be_ignored_is_refused(words: list[str], said: str
             "JSON=1",
         ],
         ["revert", "DRY_RUN=1"],
-        ["port", "FROM=v1", "TO=v2", "COMMIT=a", "STEP=skip", "REVIEWED=1"],
+        ["port", "FROM=v1", "TO=v2", "COMMIT=a", "STEP=finish", "HISTORY=a", "REVIEWED=1"],
         ["wheels", "FROM=source", "SIGN=key", "LOCAL=dp.2"],
         ["test", "OFFLINE=1", "PYTHON=python3"],
         ["help", "VERSION=v1"],
@@ -240,7 +240,7 @@ def test_clean_keeps_work(world: World, capsys: pytest.CaptureFixture[str]) -> N
     (dist / "SHA256SUMS.minisig").write_text("")
     port = world.root / "build" / "port" / "v9.9.10"
     port.mkdir(parents=True)
-    (port / "port.json").write_text("{}")
+    (port / "report.json").write_text("{}")
     assert world.run("unsaved") == 4
     said = capsys.readouterr().err
     assert "files changed by hand" in said and "a port is under way" in said and "signed wheels" in said

@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import tomllib
 from collections.abc import Iterator
+from contextlib import nullcontext, suppress
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from conftest import PACKAGE, SET, UPSTREAM, World, read_tree, sha256
+from conftest import PACKAGE, SET, UPSTREAM, World, git, read_tree, sha256, write_tree
 from port_world import (
     COMM,
     HALF_ALIKE,
@@ -29,7 +31,7 @@ from port_world import (
 )  # fmt: skip
 
 from patchset import lock
-from patchset.port import progress
+from patchset.port import work
 
 
 @pytest.fixture
@@ -51,17 +53,18 @@ def outcomes(capsys: pytest.CaptureFixture[str], releases: Releases, *words: str
     ("changes", "expected"),
     [
         ({}, {"0001-steps": "clean", "0002-hook": "clean", "0003-drop-old": "clean"}),
-        ({RUNNER: SHIFTED}, {"0001-steps": "clean at an offset", "0002-hook": "clean at an offset"}),
-        ({RUNNER: NEARBY}, {"0001-steps": "conflict"}),
-        ({RUNNER: OVERLAPPING}, {"0001-steps": "conflict", "0002-hook": "conflict"}),
-        ({RUNNER: STEPS_DONE}, {"0001-steps": "absorbed upstream", "0002-hook": "clean"}),
-        ({f"{PACKAGE}/old.py": None}, {"0003-drop-old": "absorbed upstream"}),
-        ({RUNNER: None}, {"0001-steps": "target deleted", "0002-hook": "target deleted"}),
+        ({RUNNER: SHIFTED}, {"0001-steps": "clean", "0002-hook": "clean"}),
+        ({RUNNER: NEARBY}, {"0001-steps": "in conflict"}),
+        ({RUNNER: OVERLAPPING}, {"0001-steps": "in conflict", "0002-hook": "in conflict"}),
+        ({RUNNER: STEPS_DONE}, {"0001-steps": "absorbed", "0002-hook": "clean"}),
+        ({f"{PACKAGE}/old.py": None}, {"0003-drop-old": "absorbed"}),
+        ({f"{PACKAGE}/old.py": "gone = 1\n"}, {"0003-drop-old": "in conflict"}),
+        ({RUNNER: None}, {"0001-steps": "without its file", "0002-hook": "without its file"}),
         (
             {RUNNER: None, f"{PACKAGE}/other.py": HALF_ALIKE},
-            {"0001-steps": "target deleted", "0002-hook": "target deleted"},
+            {"0001-steps": "without its file", "0002-hook": "without its file"},
         ),
-        (MOVED, {"0001-steps": "renamed", "0002-hook": "renamed"}),
+        (MOVED, {"0001-steps": "merged", "0002-hook": "merged"}),
     ],
 )
 def test_each_fate_of_a_patch(
@@ -79,7 +82,7 @@ def test_a_file_that_is_missing_is_not_taken_for_a_patch_that_is_in(
 ) -> None:
     """As a reversed dry run would have it."""
     releases.offer({RUNNER: None})
-    assert "absorbed upstream" not in outcomes(capsys, releases).values()
+    assert "absorbed" not in outcomes(capsys, releases).values()
 
 
 def test_the_report_names_its_exact_baseline(releases: Releases, capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,10 +102,10 @@ def test_a_clean_port_is_a_whole_set(releases: Releases, capsys: pytest.CaptureF
     files = releases.offer({RUNNER: SHIFTED, f"{PACKAGE}/old.py": None})
     assert releases.port() == 0
     said = capsys.readouterr().out
-    assert "left out: 0003-drop-old.patch (absorbed upstream)" in said
+    assert "left out: 0003-drop-old.patch" in said
     assert (releases.new / "series").read_text() == "0001-steps.patch\n0002-hook.patch\n"
-    header, _, diff = (releases.new / "0001-steps.patch").read_text().partition("\n---\n")
-    assert header == (releases.world.folder / "0001-steps.patch").read_text().partition("\n---\n")[0]
+    header, _, diff = (releases.new / "0001-steps.patch").read_text().partition("\ndiff --git ")
+    assert header == (releases.world.folder / "0001-steps.patch").read_text().partition("\ndiff --git ")[0]
     assert "@@ -4,7 +4,7 @@" in diff  # two lines further down
     toml = (releases.new / "set.toml").read_text()
     for line in (
@@ -134,72 +137,118 @@ def test_the_page_is_well_formed_and_says_the_same(releases: Releases) -> None:
     page = Text()
     page.feed((releases.tree.parent / "report.html").read_text())
     page.close()
-    assert "0002-hook.patch" in page.seen and "conflict" in page.seen and "vllm-ascend 9.10.0rc1" in page.seen
-
-
-def resolve(releases: Releases, text: str) -> None:
-    (releases.tree / RUNNER).write_text(text)
+    assert "0002-hook.patch" in page.seen and "in conflict" in page.seen and "vllm-ascend 9.10.0rc1" in page.seen
 
 
 FIRST = OVERLAPPING.replace("step_5 = 5\n", "step_5 = 50\n").replace("step_25 = 25\n", "")
+SECOND = FIRST.replace("step_6 = 66\n", f"from {PACKAGE}.data_parallel.plan import answer\nstep_6 = answer\n")
 
 
-def test_a_conflict_has_markers_of_three_sides_and_is_taken_up_again(
+def resolve(releases: Releases, text: str, *, stops: bool = False) -> None:
+    """As a maintainer does: the file, git add, git rebase --continue."""
+    (releases.tree / RUNNER).write_text(text)
+    git(releases.tree, "add", RUNNER)
+    with pytest.raises(subprocess.CalledProcessError) if stops else nullcontext():
+        git(releases.tree, "-c", "core.editor=true", "rebase", "--continue")
+
+
+def skip_the_rest(releases: Releases) -> None:
+    while (releases.tree / ".git" / "rebase-merge").is_dir():
+        with suppress(subprocess.CalledProcessError):
+            git(releases.tree, "rebase", "--skip")
+
+
+def test_a_conflict_is_gits_and_then_the_port_is_finished(
     releases: Releases, capsys: pytest.CaptureFixture[str]
 ) -> None:
     releases.offer({RUNNER: OVERLAPPING})
     assert releases.port() == 3
-    said = capsys.readouterr().err
-    assert "0001-steps.patch conflicts with v9.10.0's upstream" in said
-    assert f"{releases.tree / RUNNER}" in said
+    said = capsys.readouterr()
+    assert "'Do 0001-steps.patch' conflicts with v9.10.0's upstream" in said.err
+    assert f"{releases.tree / RUNNER}" in said.err and "make port STEP=finish" in said.err
+    assert "in conflict" in said.out  # all of the patches, at once
     text = (releases.tree / RUNNER).read_text()
     for line in ("<<<<<<< ", "step_6 = 66", "||||||| ", "step_5 = 5\n", "=======", "step_5 = 50", ">>>>>>> "):
         assert line in text
     assert releases.untouched()
-    assert releases.world.run("port", "--continue") == 3  # the markers are still there
-    resolve(releases, FIRST)
-    assert releases.world.run("port", "--continue") == 3
-    assert "0002-hook.patch conflicts" in capsys.readouterr().err
+    assert releases.world.run("port", "--finish") == 3  # nothing is resolved
+    resolve(releases, FIRST, stops=True)
+    assert releases.world.run("port", "--finish") == 3
+    assert "'Do 0002-hook.patch' conflicts" in capsys.readouterr().err
     assert releases.untouched()
-    resolve(
-        releases, FIRST.replace("step_6 = 66\n", f"from {PACKAGE}.data_parallel.plan import answer\nstep_6 = answer\n")
-    )
-    assert releases.world.run("port", "--continue") == 0
+    resolve(releases, SECOND)
+    assert releases.world.run("port", "--finish") == 0
     assert releases.world.run("apply", NEW, "--no-smoke", "--offline") == 0
     assert (releases.new / "series").read_text().split() == releases.world.names
+    assert work.running() == []
 
 
-def test_a_resolution_that_is_committed_is_taken_too(releases: Releases) -> None:
-    from conftest import git
-
+def test_a_patch_may_be_skipped_or_resolved_away(releases: Releases, capsys: pytest.CaptureFixture[str]) -> None:
     releases.offer({RUNNER: OVERLAPPING})
     assert releases.port() == 3
-    resolve(releases, FIRST)
-    git(releases.tree, "commit", "-qam", "mine")
-    assert releases.world.run("port", "--continue") == 3
-    assert releases.world.run("port", "--skip") == 0
-    assert (releases.new / "series").read_text() == "0001-steps.patch\n0003-drop-old.patch\n"
-
-
-def test_upstreams_side_alone_leaves_the_patch_out(releases: Releases, capsys: pytest.CaptureFixture[str]) -> None:
-    releases.offer({RUNNER: OVERLAPPING})
-    assert releases.port() == 3
-    resolve(releases, OVERLAPPING)
-    assert releases.world.run("port", "--continue") == 3
-    assert releases.world.run("port", "--skip") == 0
+    resolve(releases, OVERLAPPING, stops=True)
+    skip_the_rest(releases)
+    assert releases.world.run("port", "--finish") == 0
     said = capsys.readouterr().out
-    assert "left out: 0001-steps.patch (absorbed upstream)" in said
-    assert "left out: 0002-hook.patch (skipped)" in said
+    assert "left out: 0001-steps.patch" in said and "left out: 0002-hook.patch" in said
+    assert (releases.new / "series").read_text() == "0003-drop-old.patch\n"
+
+
+def test_what_is_not_committed_is_not_lost(releases: Releases, capsys: pytest.CaptureFixture[str]) -> None:
+    releases.offer({RUNNER: OVERLAPPING})
+    assert releases.port() == 3
+    skip_the_rest(releases)
+    (releases.tree / "README.md").write_text("mine\n")
+    assert releases.world.run("port", "--finish") == 4
+    assert "has changes that are in no commit" in capsys.readouterr().err
+    assert releases.untouched()
 
 
 def test_a_resolution_that_does_not_compile_writes_nothing(releases: Releases) -> None:
     releases.offer({RUNNER: OVERLAPPING})
     assert releases.port() == 3
-    resolve(releases, "def f(:\n")
-    assert releases.world.run("port", "--continue") == 3
-    assert releases.world.run("port", "--skip") == 3
+    resolve(releases, "def f(:\n", stops=True)
+    skip_the_rest(releases)
+    assert releases.world.run("port", "--finish") == 3
     assert releases.untouched()
     assert releases.world.run("port", "--abort") == 0
+
+
+def test_upstreams_commits_are_named(releases: Releases, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clone = write_tree(tmp_path / "clone", UPSTREAM)
+    git(clone, "init", "-q")
+    git(clone, "add", "-A")
+    git(clone, "commit", "-qm", "The old release")
+    old = git(clone, "rev-parse", "HEAD").strip()
+    for path, text, subject in (("README.md", "other\n", "Elsewhere"), (RUNNER, NEARBY, "Count by 44 (#7)")):
+        (clone / path).write_text(text)
+        git(clone, "commit", "-qam", subject)
+    new = git(clone, "rev-parse", "HEAD").strip()
+    toml = releases.world.folder / "set.toml"
+    toml.write_text(re.sub(r'commit = "\w+"', f'commit = "{old}"', toml.read_text()))
+    releases.offer({RUNNER: NEARBY})
+    capsys.readouterr()
+    assert releases.port("--dry-run", "--json", "--history", str(clone), "--commit", new) == 0
+    first = json.loads(capsys.readouterr().out)["patches"][0]
+    assert (first["outcome"], first["files"]) == ("in conflict", {RUNNER: [f"{new[:7]} Count by 44 (#7)"]})
+    assert releases.port("--dry-run", "--history", str(clone)) == 2
+    assert "COMMIT names the new release's commit" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "commit", "why"),
+    [
+        (SET, "nine", "", "nine"),
+        (SET, NEW, "abc", "abc"),
+        ("v0.0.0", NEW, "", "v0.0.0"),
+    ],
+)
+def test_names_are_checked_before_anything_is_fetched(
+    world: World, capsys: pytest.CaptureFixture[str], old: str, new: str, commit: str, why: str
+) -> None:
+    """There is no index here that could be asked."""
+    assert world.run("port", "--from", old, "--to", new, *(["--commit", commit] if commit else [])) == 2
+    assert why in capsys.readouterr().err
 
 
 def test_abort_leaves_the_repository_as_it_was(releases: Releases) -> None:
@@ -212,7 +261,7 @@ def test_abort_leaves_the_repository_as_it_was(releases: Releases) -> None:
     assert not (releases.tree.parent).exists()
 
 
-@pytest.mark.parametrize("words", [["--continue"], ["--skip"], ["--abort"], ["--abort", "--to", NEW]])
+@pytest.mark.parametrize("words", [["--finish"], ["--abort"], ["--abort", "--to", NEW]])
 def test_a_step_of_no_port(world: World, capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
     assert world.run("port", *words) == 2
     assert "is under way" in capsys.readouterr().err
@@ -229,15 +278,15 @@ def test_bad_usage(releases: Releases, capsys: pytest.CaptureFixture[str]) -> No
     assert releases.port() == 3
     assert releases.port() == 2
     assert "is under way" in capsys.readouterr().err
-    with lock.hold(progress.folder(NEW).with_name(f".{NEW}.lock")):
-        assert releases.world.run("port", "--continue") == 7
+    with lock.hold(work.folder(NEW).with_name(f".{NEW}.lock")):
+        assert releases.world.run("port", "--finish") == 7
 
 
 def test_a_release_for_another_vllm_is_refused(releases: Releases, capsys: pytest.CaptureFixture[str]) -> None:
     releases.offer({"Dockerfile": METADATA["Dockerfile"].replace("v9.10.0", "v9.10.1")})
     assert releases.port() == 5
     assert "Dockerfile:2" in capsys.readouterr().err
-    assert releases.untouched() and progress.running() == []
+    assert releases.untouched() and work.running() == []
 
 
 @pytest.mark.parametrize(
@@ -257,32 +306,27 @@ def test_a_release_that_does_not_say_its_pins(
     assert missing in capsys.readouterr().err
 
 
-def test_a_series_that_changes_under_a_port(releases: Releases, capsys: pytest.CaptureFixture[str]) -> None:
-    releases.offer({RUNNER: OVERLAPPING})
-    assert releases.port() == 3
-    patch = releases.world.folder / releases.world.names[-1]
-    patch.write_text(patch.read_text().replace("Why:", "Why, now:", 1))
-    releases.world.record()
-    assert releases.world.run("port", "--continue") == 5
-    assert "has changed since the port began" in capsys.readouterr().err
-
-
 def test_the_overlay_may_be_mended_under_a_port(releases: Releases) -> None:
+    """In the tree: then it is the new set's own; or in overlay/: then it stays where it is."""
     releases.offer({RUNNER: OVERLAPPING})
     assert releases.port() == 3
-    mended = "answer = 43\n"
-    releases.world.overlay({f"{PACKAGE}/data_parallel/plan.py": mended})
-    resolve(releases, FIRST)
-    assert releases.world.run("port", "--continue") == 3
-    assert releases.world.run("port", "--skip") == 0
-    assert (releases.world.root / "overlay" / "shared" / PACKAGE / "data_parallel" / "plan.py").read_text() == mended
+    plan, init = (f"{PACKAGE}/data_parallel/{name}.py" for name in ("plan", "__init__"))
+    releases.world.overlay({init: "# mended\n"})
+    skip_the_rest(releases)
+    (releases.tree / plan).write_text("answer = 43\n")
+    git(releases.tree, "commit", "-qam", "Another answer")
+    assert releases.world.run("port", "--finish") == 0
+    overlay = releases.world.root / "overlay"
+    assert (overlay / "shared" / plan).read_text() == "answer = 42\n"
+    assert (overlay / NEW / plan).read_text() == "answer = 43\n"
+    assert (overlay / "shared" / init).read_text() == "# mended\n" and not (overlay / NEW / init).exists()
 
 
 def test_a_state_that_cannot_be_read_can_be_aborted(releases: Releases) -> None:
     releases.offer({RUNNER: OVERLAPPING})
     assert releases.port() == 3
-    (releases.tree.parent / "port.json").write_text("{")
-    assert releases.world.run("port", "--continue") == 2
+    (releases.tree.parent / "report.json").write_text("{")
+    assert releases.world.run("port", "--finish") == 2
     assert releases.world.run("port", "--abort") == 0
 
 
@@ -313,7 +357,7 @@ REWRITTEN = (
         ({COMM: CHOOSE, f"{PACKAGE}/sizes.py": SIZE.replace(" 1", " 1  # one")}, ["changed", "same"]),
         ({COMM: CHOOSE, f"{PACKAGE}/sizes.py": f"# size\n{SIZE}", f"{PACKAGE}/new.txt": "size"}, ["moved", "same"]),
         ({COMM: CHOOSE, f"{PACKAGE}/sizes.py": "def size(:\n"}, ["gone", "same"]),
-        ({COMM: None, f"{PACKAGE}/deep.py": REWRITTEN, f"{PACKAGE}/odd.py": "def f(:\n"}, ["changed", "changed"]),
+        ({COMM: None, f"{PACKAGE}/deep.py": REWRITTEN, f"{PACKAGE}/odd.py": "def f(:\n"}, ["changed", "gone"]),
     ],
 )
 def test_what_becomes_of_replaced_code(
@@ -334,7 +378,7 @@ def test_replaced_code_that_differs_must_have_been_read(releases: Releases, caps
     assert releases.port() == 1
     assert f"{COMM} Comm.size: changed" in capsys.readouterr().err
     assert releases.untouched()
-    assert releases.world.run("port", "--continue", "--reviewed") == 0
+    assert releases.world.run("port", "--finish", "--reviewed") == 0
     text = (releases.world.root / "overlay" / NEW / "overlay.toml").read_text()
     assert sha256(b"    def size(self):\n        return 2\n") in text
     assert releases.world.run("apply", NEW, "--no-smoke", "--offline") == 0
@@ -381,7 +425,7 @@ def stopped_between_the_folders(releases: Releases, monkeypatch: pytest.MonkeyPa
 
 def as_if_killed() -> None:
     """The lock of a run that did not come to its end."""
-    progress.folder(NEW).with_name(f".{NEW}.lock").write_text("1\n")
+    work.folder(NEW).with_name(f".{NEW}.lock").write_text("1\n")
 
 
 def test_a_set_that_cannot_be_put_in_place_is_in_no_place(
@@ -390,11 +434,11 @@ def test_a_set_that_cannot_be_put_in_place_is_in_no_place(
     made = stopped_between_the_folders(releases, monkeypatch)
     assert "No space left on device" in capsys.readouterr().err
     assert releases.untouched() and all(folder.is_dir() for folder in made)
-    assert releases.world.run("port", "--continue") == 0
+    assert releases.world.run("port", "--finish") == 0
     assert releases.world.run("apply", NEW, "--no-smoke", "--offline") == 0
 
 
-@pytest.mark.parametrize("step", ["--continue", "--abort"])
+@pytest.mark.parametrize("step", ["--finish", "--abort"])
 def test_half_a_set_of_a_run_that_was_killed_is_taken_back(
     releases: Releases, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -403,10 +447,10 @@ def test_half_a_set_of_a_run_that_was_killed_is_taken_back(
     as_if_killed()
     assert releases.world.run("port", step) == 0
     assert releases.untouched() == (step == "--abort")
-    assert progress.running() == []
+    assert work.running() == []
 
 
-@pytest.mark.parametrize(("step", "code"), [("--continue", 0), ("--abort", 2)])
+@pytest.mark.parametrize(("step", "code"), [("--finish", 0), ("--abort", 2)])
 def test_a_set_that_a_killed_run_has_written_stays(
     releases: Releases, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], step: str, code: int
 ) -> None:
@@ -417,7 +461,7 @@ def test_a_set_that_a_killed_run_has_written_stays(
     capsys.readouterr()
     assert releases.world.run("port", step) == code
     assert ("is written already" in capsys.readouterr().err) == (step == "--abort")
-    assert progress.running() == [] and not releases.tree.exists()
+    assert work.running() == [] and not releases.tree.exists()
     assert releases.world.run("apply", NEW, "--no-smoke", "--offline") == 0
 
 
@@ -427,7 +471,7 @@ def test_an_index_without_digests(releases: Releases, capsys: pytest.CaptureFixt
     page.write_text(re.sub("#sha256=[0-9a-f]*", "", page.read_text()))
     assert releases.port() == 6
     assert "gives no sha256 for" in capsys.readouterr().err
-    assert releases.untouched() and progress.running() == []
+    assert releases.untouched() and work.running() == []
 
 
 def test_a_vllm_that_no_release_is_named_after(releases: Releases, capsys: pytest.CaptureFixture[str]) -> None:
@@ -446,7 +490,7 @@ def test_outlook_looks_at_every_newer_final_release(releases: Releases, capsys: 
     assert releases.world.run("outlook", SET, "--json") == 0
     found = json.loads(capsys.readouterr().out)["releases"]
     assert [one["baseline"]["version"] for one in found] == ["9.10.0", "9.11.0.post1"]
-    assert [one["counts"] for one in found] == [{"clean": 1, "clean at an offset": 2}, {"clean": 1, "renamed": 2}]
+    assert [one["counts"] for one in found] == [{"clean": 3}, {"clean": 1, "merged": 2}]
     assert releases.world.run("outlook", SET, "--against", "9.11.0", "--html", str(releases.world.root / "pages")) == 0
     assert "absorbed" in capsys.readouterr().out
     assert (releases.world.root / "pages" / f"{SET}-on-9.11.0.html").is_file()

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from patchset import header, overlay, series, setfile
-from patchset.git import blob_id
+from patchset import overlay, plan, series, setfile
 from patchset.manifest import sha256
 from patchset.setfile import PatchSet
 
@@ -35,8 +34,8 @@ def test_the_pins_agree_with_each_other(real: PatchSet) -> None:
 def test_set_toml_records_what_the_series_and_the_overlay_touch(real: PatchSet) -> None:
     patches = series.load(real.folder)
     modules = overlay.load(real)
-    created = {file.path for patch in patches for file in patch.files if file.creates}
-    patched = {file.path for patch in patches for file in patch.files}
+    patched = {file.path for patch in patches for file in patch.lines}
+    created = {file.path for patch in patches for file in patch.lines if file.is_added_file}
     assert real.touched.keys() == patched | modules.files.keys()
     upstream = real.sources()
     for path, row in real.touched.items():
@@ -46,20 +45,9 @@ def test_set_toml_records_what_the_series_and_the_overlay_touch(real: PatchSet) 
     assert patched - created <= upstream.keys()
 
 
-def test_the_index_lines_chain_from_patch_to_patch(real: PatchSet) -> None:
-    """Each patch begins with the very content that the one before left: nothing was edited by hand."""
-    now: dict[str, str] = {}
-    for patch in series.load(real.folder):
-        for file in patch.files:
-            assert file.old_blob == now.get(file.path, file.old_blob), f"{patch.name}: {file.path}"
-            now[file.path] = file.new_blob
-    assert "0" * 40 not in {blob_id(b"")}
-
-
-def test_the_headers_are_canonical(real: PatchSet) -> None:
-    for patch in series.load(real.folder):
-        data = (real.folder / patch.name).read_bytes()
-        assert data == header.render(dict(patch.header.fields), patch.header.body).encode() + patch.diff, patch.name
+def test_set_toml_records_these_very_files(real: PatchSet) -> None:
+    """So `apply` trusts them: that git makes of each patch what it says was checked when this digest was written."""
+    assert plan.load(real).pinned, f"patchset record {real.name}"
 
 
 def test_the_overlay_is_python_3_9(real: PatchSet) -> None:
@@ -75,7 +63,7 @@ def test_the_overlay_is_python_3_9(real: PatchSet) -> None:
 def test_no_patch_is_for_tests_or_documents(real: PatchSet) -> None:
     """What is installed is the package: a patch outside it would not reach an installation."""
     for patch in series.load(real.folder):
-        for file in patch.files:
+        for file in patch.lines:
             assert file.path.startswith(f"{real.package}/"), f"{patch.name}: {file.path}"
 
 

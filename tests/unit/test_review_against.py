@@ -73,7 +73,7 @@ def test_each_fate(committed: World, capsys: pytest.CaptureFixture[str]) -> None
     committed.now[f"{PACKAGE}/old.py"] = UPSTREAM[f"{PACKAGE}/old.py"]
     committed.patch("0004-more.patch", {f"{PACKAGE}/comm.py": UPSTREAM[f"{PACKAGE}/comm.py"] + "more = True\n"})
     rewrite(committed, "0002-hook.patch", "+new = True", "+new = False")
-    committed.record()
+    assert committed.run("fmt", SET, "--offline") == 0
     assert fates(review(committed, capsys, "--against", "HEAD")) == {
         "same": 1,
         "header only": 1,

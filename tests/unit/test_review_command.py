@@ -93,7 +93,7 @@ def large_module(world: World) -> None:
         (
             broken(lambda data: data.replace(b"because", b"bec\xffuse")),
             3,
-            "0001-steps.patch:9: malformed patch: is not UTF-8",
+            "0001-steps.patch:6: malformed patch: is not UTF-8",
         ),
         (broken(lambda data: data.replace(b"-step_5 = 5\n", b"-step_5 = 5\n+lost\n", 1)), 3, "0001-steps.patch"),
         (broken(lambda data: data.replace(b"a/tiny_ascend", b"a/../tiny")), 3, "0001-steps.patch"),

@@ -84,7 +84,7 @@ def hostile(empty: World) -> World:
     empty.add("0001-hostile.patch", header + git_diff(UPSTREAM, after, empty.root.parent / "scratch"))
     empty.now = after
     empty.overlay({f"{PACKAGE}/hostile.py": f"# {HOSTILE[0]}\n# {HOSTILE[3]}\n"})
-    empty.record()
+    assert empty.run("fmt", SET, "--offline") == 0
     (empty.root / "build" / SET).mkdir(parents=True, exist_ok=True)
     return empty
 

@@ -19,7 +19,7 @@ from wheel_world import DATE, INFO, PATCHED, PATCHED_INFO, TAGS, Raw, members, n
 from patchset import distinfo
 from patchset.errors import PinMismatch, UsageError
 from patchset.overlay import Overlay
-from patchset.plan import Change, Plan
+from patchset.plan import Change, Plan, Recipe
 from patchset.setfile import Artifact, PatchSet, Release
 from patchset.wheels import build, entry, wheel
 from patchset.wheels.build import Draft
@@ -68,7 +68,7 @@ def patch_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PatchSet:
 
 @pytest.fixture
 def worked_out(patch_set: PatchSet) -> Plan:
-    return Plan(patch_set, (), Overlay({MODULE: b"answer = 42\n"}, ()), CHANGES)
+    return Plan(Recipe(patch_set, (), Overlay({MODULE: b"answer = 42\n"}, ())), (), CHANGES)
 
 
 def published(raws: list[Raw]) -> Wheel:
@@ -163,7 +163,7 @@ def test_what_is_told_of_a_wheel(worked_out: Plan) -> None:
 def test_only_the_version_of_a_file_name_is_replaced(worked_out: Plan) -> None:
     """A tag may look like it."""
     source = replace(published(members(TAG)), file=f"{PACKAGE}-{VERSION}-{VERSION}-{VERSION}-any.whl")
-    bare = replace(worked_out, overlay=Overlay({}, ()))
+    bare = replace(worked_out, recipe=replace(worked_out.recipe, overlay=Overlay({}, ())))
     made, _ = build.finish(source, source.entries, bare, Artifact("p", "f", "2" * 64), PATCHED)
     assert made.build.file == f"{PACKAGE}-{PATCHED}-{VERSION}-{VERSION}-any.whl"
 

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Work on a set: its patches as commits to edit with git, and those commits as patch files again.
+"""What an author did with git in the build tree becomes files again.
 
-The repository is the build tree, its state is git's own (a rebase or a cherry-pick under way), and patches/<set> is
-written only by `export` and `fmt`, whole or not at all.
+patches/ and overlay/ are written only by `export` and `fmt`, whole or not at all.
 """

@@ -1,30 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`patchset export`: the commits of the build tree as patches/<set>.
+"""`patchset export`: the commits of the build tree as patches/<set> and overlay/.
 
-Nothing is written before the whole is proven: each commit is a patch that `patchfile` reads, the patches fit the
-pinned release exactly, and what they make is what the tip of the branch holds.
+Nothing is written before the whole is proven: git makes of the new files what the tip of the branch holds, byte for
+byte. What a commit does to overlay modules goes to overlay/, the rest of it is its patch.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from patchset import history, overlay, patchfile, plan
-from patchset.authoring import commits, folder, tree
-from patchset.errors import TargetModified
-from patchset.git import blob_id
+from patchset import commits, header, history, patchfile, plan, series
+from patchset.authoring import folder, modules, tree
+from patchset.errors import PatchDoesNotApply, TargetModified, UsageError
+from patchset.git import Identity, blob_id
+from patchset.plan import Recipe
 from patchset.source import Source
 from patchset.upstream import check_given
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from patchset.commits import Commit
     from patchset.git import Repository
+    from patchset.patchfile import Patch
     from patchset.plan import Plan
     from patchset.setfile import PatchSet
     from patchset.terminal import Terminal
+
+_NUMBER = re.compile(r"(\d{4})-")
+_SQUASHED = ("fixup! ", "squash! ", "amend! ")
 
 
 @dataclass(frozen=True)
@@ -33,92 +40,269 @@ class Outcome:
 
     Attributes:
         patches: the names of the series, in its order.
-        changed: files of patches/<set> that were, or would be, written or removed.
+        changed: files below the repository that were, or would be, written or removed.
+        notes: what was added to a commit, and which other sets were pinned anew.
         written: whether they were.
         tree: digest of the tree that the patches and the overlay make.
     """
 
     patches: tuple[str, ...]
     changed: tuple[str, ...]
+    notes: tuple[str, ...]
     written: bool
     tree: str
 
 
+@dataclass(frozen=True)
+class Told:
+    """A commit in words.
+
+    Attributes:
+        commit: what it does.
+        author: who, and when.
+        subject: its first paragraph, on one line.
+        text: the whole message.
+    """
+
+    commit: Commit
+    author: Identity
+    subject: str
+    text: str
+
+    @property
+    def title(self) -> str:
+        """For messages: the short id and the subject."""
+        return f"commit {self.commit.id[:10]} ({self.subject})"
+
+
 def run(patch_set: PatchSet, *, upstream: Path | None, offline: bool, dry_run: bool, terminal: Terminal) -> Outcome:
-    """Writes patches/<set>: one patch a commit, the series, and the digests in set.toml.
+    """Writes patches/<set>: one patch a commit, the series, the digests in set.toml; and the overlay.
 
     Raises:
-        PatchsetError: patches/ is as before.
+        PatchsetError: patches/ and overlay/ are as before.
     """
     if upstream:
         check_given(patch_set, upstream)
     with tree.session(patch_set) as repository:
         if not dry_run:
             folder.recover(patch_set, "export", terminal)
-        tree.refuse_underway(repository, patch_set)
+        tree.refuse_underway(repository)
         tree.refuse_changes(repository, patch_set)
         source = Source(patch_set, given=upstream, offline=offline, terminal=terminal)
-        files = patches(repository, patch_set)
-        made = check(repository, patch_set, files, source.read)
-        wanted = folder.with_patches(patch_set, files) | folder.with_result(made)
-        changed = folder.differing(patch_set, wanted)
+        with commits.scratch(repository.root / ".git" / "objects") as bench:
+            base = _upstream(repository, patch_set, source.read)
+            tip = str(repository.ref("HEAD"))
+            applied = _applied(repository, bench, base, patch_set)
+            there = series.read(patch_set.folder)
+            written = told(bench, base, tip)
+            ours = modules.gathered(bench, patch_set, applied.modules, tip, _of_overlay(written))
+            patches, notes = as_patches(bench, base, written, ours.paths, there)
+            recipe = Recipe(patch_set, tuple(patches), ours.overlay)
+            made = proven(recipe, source.read)
+            _same(bench, made, tip, ours.paths)
+        wanted = folder.with_patches(patch_set, {patch.name: patch.data for patch in patches})
+        wanted |= {**ours.files, **folder.with_results(made, ours.shared)}
+        changed = folder.differing(wanted)
+        if changed and list(there.values()) != applied.patches:
+            raise _stale(patch_set)
+        notes += [f"{file} is pinned anew: it shares a module" for file in changed if file in folder.others(patch_set)]
         if not dry_run:
-            if changed:
-                folder.write(patch_set, "export", changed, terminal)
-            repository.git("update-ref", history.SERIES, "HEAD")
-        return Outcome(tuple(files), tuple(changed), not dry_run, made.tree)
+            folder.write(patch_set, "export", changed, terminal)
+            history.write(repository.root, recipe, source.read, patch_set.upstream_manifest())
+            history.point(repository.root, patch_set.name)
+        names = tuple(patch.name for patch in patches)
+        return Outcome(names, tuple(changed), tuple(notes), not dry_run, made.tree)
 
 
-def patches(repository: Repository, patch_set: PatchSet, tip: str = "HEAD") -> dict[str, bytes]:
-    """The commits after `upstream` as patch files, by name, in their order; the overlay's commit left out.
-
-    Raises:
-        PatchDoesNotApply, UsageError: a commit is no patch.
-    """
-    found = commits.read(repository, history.UPSTREAM, tip)
-    return commits.patches(repository, commits.without_overlay(repository, found, _overlay(repository, patch_set)))
-
-
-def _overlay(repository: Repository, patch_set: PatchSet) -> dict[str, frozenset[str]]:
-    """Git's ids of what each overlay module holds now, and of what it held when the set was applied."""
-    blobs = {path: {blob_id(data)} for path, data in overlay.load(patch_set).files.items()}
-    applied = commits.read(repository, history.UPSTREAM, history.SERIES) if repository.ref(history.SERIES) else ()
-    if applied and applied[-1].author == history.PERSON:
-        for path, blob in commits.after(repository, applied[-1]).items():
-            blobs.setdefault(path, set()).add(blob)
-    return {path: frozenset(ids) for path, ids in blobs.items()}
-
-
-def check(
-    repository: Repository,
-    patch_set: PatchSet,
-    files: Mapping[str, bytes],
-    read: Callable[[str], bytes],
-    tip: str = "HEAD",
-) -> Plan:
-    """The plan of these patches, which must make what the tip holds.
+def proven(recipe: Recipe, read: Callable[[str], bytes]) -> Plan:
+    """The plan of files that nobody has written yet, checked as `record` checks those that are there.
 
     Raises:
-        PatchDoesNotApply: a patch does not fit the pinned release.
-        TargetModified: the branch `upstream` is not the pinned release, or the tip holds something else.
+        PatchDoesNotApply: git makes something else of a patch than it says, or the result does not compile.
     """
-    parsed = [patchfile.parse(name, data) for name, data in files.items()]
-    made = plan.make(patch_set, read, parsed)
-    ours = _overlay(repository, patch_set)
+    made = plan.follow(recipe, read, check=commits.refuse_lies)
+    plan.check_all_compile(made)
+    return made
+
+
+def told(repository: Repository, base: str, tip: str) -> list[Told]:
+    """The commits after `base` up to `tip`, the first one first.
+
+    Raises:
+        UsageError: `tip` does not come after `base`, there is a merge on the way, or a commit waits to be squashed.
+    """
+    rows = commits.log(repository, base, tip)
+    form = "%an%x00%ae%x00%ad%x00%B"
+    options = ("-z", "--reverse", "--topo-order", "--encoding=UTF-8", "--no-show-signature", "--no-color", "--date=raw")
+    listing = repository.git("log", *options, f"--format={form}", f"{base}..{tip}").split("\0")
+    found = []
+    for at, row in enumerate(rows):
+        name, address, date, text = listing[4 * at : 4 * at + 4]
+        subject = " ".join(text.strip("\n").partition("\n\n")[0].split())
+        found.append(Told(row, Identity(f"{name} <{address}>", f"@{date}"), subject, text))
+        if len(row.parents) != 1:
+            hint = "git rebase makes it a line"
+            raise UsageError(f"{found[-1].title} is a merge; a series is one commit after the other", hint=hint)
+        if subject.startswith(_SQUASHED):
+            hint = "git rebase -i --autosquash upstream, then export"
+            raise UsageError(f"{found[-1].title} waits to be squashed", hint=hint)
+    if rows and rows[0].parents != (base,):
+        raise UsageError("the branch is not made from upstream", hint="git rebase --onto upstream brings it there")
+    return found
+
+
+def _of_overlay(written: Sequence[Told]) -> frozenset[str]:
+    """Files of the overlay's own commit, which is the first."""
+    if not written or written[0].subject != history.OVERLAY:
+        return frozenset()
+    return frozenset(file.path for file in written[0].commit.files)
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What a tree was made from: git's ids of the overlay modules by path, and the patch files in their order."""
+
+    modules: Mapping[str, str]
+    patches: list[bytes]
+
+
+def _applied(repository: Repository, bench: Repository, base: str, patch_set: PatchSet) -> Applied:
+    tip = repository.ref(history.SERIES)
+    if tip is None:
+        hint = f"keep your commits (git branch keep), remove the tree, make apply VERSION={patch_set.name}, pick them"
+        raise TargetModified(f"{repository.root} does not say what it was made from", paths=(), hint=hint)
+    written = told(bench, base, tip)
+    if not _of_overlay(written):
+        return Applied({}, commits.format_patches(bench, base, tip))
+    first = written[0].commit
+    return Applied({file.path: file.after for file in first.files}, commits.format_patches(bench, first.id, tip))
+
+
+def _stale(patch_set: PatchSet) -> TargetModified:
+    hint = "set your edit of patches/ aside (git stash), export, bring it back, make fmt; "
+    hint += "or, without commits of yours in the tree: make apply"
+    text = f"{patch_set.folder} has changed since the tree was made; nothing was written"
+    return TargetModified(text, paths=(), hint=hint)
+
+
+def as_patches(
+    bench: Repository, base: str, written: Sequence[Told], overlaid: Iterable[str], there: Mapping[str, bytes]
+) -> tuple[list[Patch], list[str]]:
+    """The commits as patches, what each does to the overlay left out, and notes on what was added to them.
+
+    A commit keeps the name of the patch that has its subject, or its very change; another one gets the next number.
+
+    Args:
+        bench: has the commits.
+        base: upstream's.
+        written: the commits.
+        overlaid: the paths of the overlay.
+        there: the patches that there are, by name.
+
+    Raises:
+        PatchDoesNotApply: a commit is no patch yet.
+        UsageError: two commits have one subject.
+    """
+    notes: list[str] = []
+    kept: list[Told] = []
+    tip = base
+    bench.git("read-tree", base)
+    for one in written:
+        files = [file for file in one.commit.files if file.path not in overlaid]
+        if not files:
+            if one.commit.files:
+                continue  # the overlay's own commit, or a change of it
+            hint = "git rebase -i upstream drops it; or commit a change"
+            raise PatchDoesNotApply(f"{one.title} changes nothing", patch=one.title, hint=hint)
+        commits.refuse_odd(one.title, replace(one.commit, files=tuple(files)))
+        rows = [f"{file.modes[1].replace('000000', '0')} {file.after}\t{file.path}\0" for file in files]
+        bench.git("update-index", "--add", "-z", "--index-info", stdin="".join(rows).encode())
+        text, added = with_defaults(one.text)
+        notes += [f"{one.title}: added {', '.join(added)}"] if added else []
+        tip = bench.commit(text, replace(one.author, committer_alone=False), tip)
+        kept.append(one)
+    found = settled(bench, base, tip, [one.title for one in kept])
+    return named(found, there), notes
+
+
+def settled(bench: Repository, base: str, tip: str, titles: Sequence[str]) -> list[Patch]:
+    """The commits as patches of which git makes the same commits, and the same patches, again.
+
+    Raises:
+        PatchDoesNotApply: a commit is no patch; a line of its message is taken for a diff, a header, or another mail.
+    """
+    found: list[Patch] = []
+    for _ in range(2):
+        data = commits.format_patches(bench, base, tip)
+        found = [patchfile.parse(title, one) for title, one in zip(titles, data, strict=True)]
+        made = commits.apply(bench, base, found)
+        again = commits.format_patches(bench, base)
+        if again == data:
+            return found
+        tip = made[-1].id  # git has joined the lines of a subject, say
+    one, wanted = next((one, wanted) for one, wanted in zip(found, again, strict=True) if one.data != wanted)
+    raise commits.difference(one.name, wanted, one.data)
+
+
+def named(patches: Sequence[Patch], there: Mapping[str, bytes]) -> list[Patch]:
+    """The patches with their file names: as before where the subject or the change is, else the next number."""
+    before = {name: patchfile.parse(name, data) for name, data in there.items()}
+    by_subject = {patch.header.subject: name for name, patch in before.items()}
+    subjects = [patch.header.subject for patch in patches]
+    if twice := next((subject for subject in subjects if subjects.count(subject) > 1), ""):
+        raise UsageError(f"two commits have the subject {twice!r}", hint="git rebase -i upstream; reword one of them")
+    free = {patch.diff: name for name, patch in before.items() if patch.header.subject not in subjects}
+    last = max((int(match[1]) for name in before if (match := _NUMBER.match(name))), default=0)
+    found = []
+    for patch in patches:
+        subject = patch.header.subject
+        name = by_subject.get(subject) or free.pop(patch.diff, "")
+        if not name:
+            last += 1
+            name = f"{last:04d}-{slug(subject)}.patch"
+        found.append(replace(patch, name=name))
+    return found
+
+
+def with_defaults(text: str) -> tuple[str, list[str]]:
+    r"""A commit's message with the trailers that every patch has, and the names of those that were added.
+
+    >>> with_defaults("Do it\n\nWhy.\n\nOrigin: other\nUpstream-Status: Pending\n")
+    ('Do it\n\nWhy.\n\nOrigin: other\nUpstream-Status: Pending\nRemoval-Plan: when upstream does the same\n', ['Removal-Plan'])
+    """  # noqa: E501 - a doctest's output is one line
+    text = text.strip("\n")
+    rows = header.split(text.partition("\n\n")[2])[1]
+    added = [name for name in header.DEFAULTS if not dict(rows).get(name)]
+    lines = "".join(f"{name}: {header.DEFAULTS[name]}\n" for name in added)
+    return f"{text}\n{'' if rows else chr(10) * bool(lines)}{lines}", added
+
+
+def slug(subject: str) -> str:
+    """A subject as part of a file name.
+
+    >>> slug("Idle ranks' replay: the graph (D4)")
+    'idle-ranks-replay-the-graph-d4'
+    """
+    words = re.sub(r"[^a-z0-9]+", "-", subject.replace("'", "").lower())
+    return words[:52].strip("-") or "patch"
+
+
+def _upstream(repository: Repository, patch_set: PatchSet, read: Callable[[str], bytes]) -> str:
+    """The commit of upstream; raises TargetModified where it is not the pinned release."""
     base = _blobs(repository, history.UPSTREAM)
     for path in patch_set.sources():
         if base.get(path) != blob_id(read(path)):
             raise _differs(f"{path} on branch {history.UPSTREAM}", patch_set)
-    wanted = dict(base)
-    for path, change in made.changes.items():
-        wanted.pop(path, None)
-        if change.after is not None:
-            wanted[path] = blob_id(change.after)
-    found = _blobs(repository, tip)
-    for path in sorted(wanted.keys() | found.keys()):
-        if wanted.get(path) != found.get(path) and path not in ours:
-            raise _differs(f"{path} at {tip}", patch_set)
-    return made
+    return str(repository.ref(history.UPSTREAM))
+
+
+def _same(bench: Repository, made: Plan, tip: str, overlaid: Iterable[str]) -> None:
+    """Raises TargetModified where the tip holds something else than the plan makes, beside the overlay."""
+    found = _blobs(bench, tip)
+    for path, change in sorted(made.changes.items()):
+        wanted = None if change.after is None else blob_id(change.after)
+        if path not in overlaid and found.get(path) != wanted:
+            raise _differs(f"{path} at HEAD", made.patch_set)
 
 
 def _blobs(repository: Repository, commit: str) -> dict[str, str]:

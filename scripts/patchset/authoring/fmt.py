@@ -1,100 +1,114 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`patchset fmt`: every patch of a set in its canonical form, which is what `export` would write of it."""
+"""`patchset fmt`: every patch of a set as git writes it; hunks that were edited by hand are counted anew."""
 
 from __future__ import annotations
 
-import email.utils
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from patchset import header, history, patchfile, plan, series
-from patchset.authoring import canonical, commits, folder
+from patchset import commits, header, overlay, series
+from patchset.authoring import export, folder
 from patchset.errors import PatchDoesNotApply
-from patchset.git import Repository
+from patchset.git import GitError, Identity
+from patchset.patchfile import NAMED
+from patchset.plan import Recipe
 from patchset.source import Source
 from patchset.upstream import check_given
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    from patchset.git import Repository
     from patchset.patchfile import Patch
-    from patchset.plan import Plan, Step
     from patchset.setfile import PatchSet
     from patchset.terminal import Terminal
+
+_DROPPED = re.compile(rf"^({'|'.join(header.TRAILERS)}):", re.MULTILINE)
+_APPLY = ("apply", "--cached", "--whitespace=nowarn")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What fmt found and did: the patches that were not canonical, and whether they were written."""
+    """What fmt found and did: the files that were not so, and whether they were written."""
 
     changed: tuple[str, ...]
+    notes: tuple[str, ...]
     written: bool
 
 
 def run(patch_set: PatchSet, *, upstream: Path | None, offline: bool, dry_run: bool, terminal: Terminal) -> Outcome:
-    """Rewrites the patches that are not canonical.
+    """Rewrites the patches that are not as git writes them, and pins the digests.
 
     Raises:
-        PatchsetError: a patch is malformed or does not fit, or its canonical form would mean something else; nothing
-            is written.
+        PatchsetError: git cannot read a patch, or it does not fit; nothing is written.
     """
     if upstream:
         check_given(patch_set, upstream)
     if not dry_run:
         folder.recover(patch_set, "fmt", terminal)
     source = Source(patch_set, given=upstream, offline=offline, terminal=terminal)
-    files = formatted(patch_set, source.read)
-    changed = folder.differing(patch_set, files)
+    files, notes = formatted(patch_set, series.read(patch_set.folder), source.read)
+    wanted = folder.with_patches(patch_set, {name: patch.data for name, patch in files.items()})
+    made = export.proven(Recipe(patch_set, tuple(files.values()), overlay.load(patch_set)), source.read)
+    changed = folder.differing(wanted | folder.with_results(made, {}))
     if changed and not dry_run:
         folder.write(patch_set, "fmt", changed, terminal)
-    return Outcome(tuple(changed), bool(changed) and not dry_run)
+    return Outcome(tuple(changed), tuple(notes), bool(changed) and not dry_run)
 
 
-def formatted(patch_set: PatchSet, read: Callable[[str], bytes]) -> dict[str, bytes]:
-    """The canonical form of each patch, by name, in the order of the series.
+def formatted(
+    patch_set: PatchSet, there: Mapping[str, bytes], read: Callable[[str], bytes]
+) -> tuple[dict[str, Patch], list[str]]:
+    """Each patch as git writes it, by name, in the order of the series; and notes on what was added.
 
     Raises:
-        PatchDoesNotApply: a patch is malformed or does not fit, or its canonical form would mean something else.
+        PatchDoesNotApply: git cannot read a patch, or it does not fit.
     """
-    made = plan.make(patch_set, read, series.load(patch_set.folder, _lenient))
-    files = of_plan(made)
-    again = plan.make(patch_set, read, [patchfile.parse(name, data) for name, data in files.items()])
-    for before, after in zip(made.steps, again.steps, strict=True):
-        if _meaning(before) != _meaning(after):
-            raise PatchDoesNotApply(
-                f"{before.patch.name}: its canonical form would not mean the same; nothing was written",
-                patch=before.patch.name,
-                hint="report this, with the patch",
-            )
-    return files
+    named = {path.decode() for data in there.values() for path in NAMED.findall(data)} & patch_set.sources().keys()
+    notes: list[str] = []
+    with commits.scratch() as bench:
+        bench.stage({path: read(path) for path in sorted(named)})
+        base = tip = bench.commit("upstream\n", commits.identity(patch_set), None)
+        for name, data in there.items():
+            tip, added = _commit(bench, tip, name, data)
+            notes += [f"{name}: added {', '.join(added)}"] if added else []
+        found = export.settled(bench, base, tip, list(there))
+    return {patch.name: patch for patch in found}, notes
 
 
-def of_plan(made: Plan) -> dict[str, bytes]:
-    """Each step of a plan as a canonical patch, by name, in their order."""
+def _commit(bench: Repository, parent: str, name: str, data: bytes) -> tuple[str, list[str]]:
+    """Commits a patch as `git am` does, its hunks counted anew where they can be; and the trailers that were added."""
+    top = data.partition(b"\n\n")[0].decode(errors="replace")
+    if dropped := _DROPPED.search(top):
+        text = f"{name}: git drops the mail header {dropped[1]}: a field is a trailer, below the text"
+        raise PatchDoesNotApply(text, patch=name, hint="move it below the text")
+    try:
+        said, message, diff = _mail(bench, data)
+        try:
+            bench.git(*_APPLY, "--recount", "-", stdin=diff)
+        except GitError:
+            bench.git(*_APPLY, "-", stdin=diff)
+    except GitError as error:
+        raise commits.refused(bench, parent, name, data, error) from error
+    if not all(said.get(key) for key in ("Author", "Email", "Date", "Subject")):
+        raise PatchDoesNotApply(f"{name}: it does not say who, when and what", patch=name, hint="give it a mail header")
+    before, after = bench.git("rev-parse", f"{parent}^{{tree}}").strip(), bench.git("write-tree").strip()
+    rows = bench.git("diff-tree", "-r", "-z", "--name-only", "--no-renames", before, after)
+    found = {path for path in rows.split("\0") if path}
+    if found != (named := {path.decode() for path in NAMED.findall(diff)}):
+        text = f"{name}: git changes other files than its `diff --git` lines name: {', '.join(sorted(found ^ named))}"
+        raise PatchDoesNotApply(text, patch=name, hint="mend the lines that name the files")
+    text, added = export.with_defaults(f"{said['Subject']}\n\n{message}")
+    return bench.commit(text, Identity(f"{said['Author']} <{said['Email']}>", said["Date"]), parent), added
+
+
+def _mail(bench: Repository, data: bytes) -> tuple[dict[str, str], str, bytes]:
+    """What `git am` reads in a mail: who, when and what; the text; the diff."""
     with tempfile.TemporaryDirectory(prefix="patchset-") as scratch:
-        history.write(Path(scratch), made, ())
-        repository = Repository(Path(scratch))
-        found = commits.read(repository, history.UPSTREAM, made.patch_set.name)
-        return commits.patches(repository, found[: len(made.steps)])
-
-
-def _lenient(name: str, data: bytes) -> Patch:
-    return patchfile.parse(name, canonical.relax(data))
-
-
-def _meaning(step: Step) -> tuple[object, ...]:
-    """What must not change: the name, the header, and the bytes of each file after the patch."""
-    said = step.patch.header
-    fields = {name: value for name, value in said.fields if name not in ("From", "Date", "Subject")}
-    paths = {file.path: (step.after[file.path], file.executable) for file in step.patch.files}
-    return (
-        step.patch.name,
-        said.subject,
-        email.utils.parseaddr(said.author),
-        said.date,
-        fields,
-        header.plain(said.body),
-        paths,
-    )
+        message, diff = Path(scratch) / "message", Path(scratch) / "diff"
+        rows = bench.git("mailinfo", "-b", "--no-scissors", "--encoding=UTF-8", str(message), str(diff), stdin=data)
+        said = dict(row.split(": ", 1) for row in rows.split("\n") if ": " in row)
+        return said, message.read_text(encoding="utf-8", errors="replace"), diff.read_bytes()

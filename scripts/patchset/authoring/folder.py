@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes patches/<set>, all or nothing: with the journal that a change of a target has, so a cut-off run is ended."""
+"""Writes patches/ and overlay/, all or nothing: with the journal that a change of a target has."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from patchset import change, manifest, paths, record, series
+from patchset import change, manifest, paths, plan, record, series, setfile
+from patchset.errors import PinMismatch
+from patchset.plan import Recipe
+from patchset.setfile import Touched
 from patchset.state import Store
 from patchset.target import Kind, Target
 
@@ -16,9 +19,11 @@ if TYPE_CHECKING:
     from patchset.setfile import PatchSet
     from patchset.terminal import Terminal
 
+    Files = dict[str, bytes | None]  # by path below the repository; None for one that goes
 
-def with_patches(patch_set: PatchSet, patches: Mapping[str, bytes]) -> dict[str, bytes | None]:
-    """What patches/<set> holds with these patches and no others: patch files and series; None for one that goes.
+
+def with_patches(patch_set: PatchSet, patches: Mapping[str, bytes]) -> Files:
+    """What patches/<set> holds with these patches and no others: patch files and series.
 
     Args:
         patch_set: whose folder.
@@ -28,27 +33,61 @@ def with_patches(patch_set: PatchSet, patches: Mapping[str, bytes]) -> dict[str,
     listing = (patch_set.folder / "series").read_text(encoding="utf-8")
     wanted.update(patches)
     wanted["series"] = series.rewrite(listing, list(patches)).encode()
-    return wanted
+    return {f"patches/{patch_set.name}/{name}": data for name, data in wanted.items()}
 
 
-def with_result(made: Plan) -> dict[str, bytes | None]:
-    """set.toml with the digests of what a plan makes."""
-    text = (made.patch_set.folder / "set.toml").read_text(encoding="utf-8")
-    return {"set.toml": record.with_result(text, made).encode()}
+def with_results(made: Plan, shared: Mapping[str, bytes | None]) -> Files:
+    """set.toml of a plan's set, and of every other set that installs one of the modules, with their new digests.
+
+    Args:
+        made: the plan.
+        shared: modules that every set installs that has none of its own of that path; None for one that goes.
+
+    Raises:
+        PinMismatch: another set is not as its set.toml records it, so that nobody knows what to pin.
+    """
+    found: Files = {_set_toml(made.patch_set): record.with_result(made.patch_set, made.tree, made.series, made.touched)}
+    for name in paths.sets() if shared else ():
+        if name == made.patch_set.name:
+            continue
+        other = setfile.load_set(name)
+        recipe = plan.load(other)
+        own = paths.overlay_dirs(name)[1]
+        new = {path: data for path, data in shared.items() if not (own / path).is_file()}
+        if not new:
+            continue
+        if not recipe.pinned:
+            hint = f"make record VERSION={name}, then export again"
+            raise PinMismatch(f"set {name}", expected=other.series or "(not recorded)", found=recipe.series, hint=hint)
+        recipe = Recipe(other, recipe.patches, recipe.overlay.with_files(new))
+        touched = {path: row for path, row in other.touched.items() if path not in new}
+        touched |= {path: Touched(None, manifest.sha256(data)) for path, data in new.items() if data is not None}
+        tree = manifest.digest(plan.patched_manifest(other.sources(), touched))
+        found[_set_toml(other)] = record.with_result(other, tree, recipe.series, touched)
+    return found
 
 
-def differing(patch_set: PatchSet, wanted: Mapping[str, bytes | None]) -> dict[str, bytes | None]:
-    """Those files of patches/<set> that are not as wanted yet, by name."""
-    found = manifest.measure(patch_set.folder, wanted)
+def others(patch_set: PatchSet) -> frozenset[str]:
+    """set.toml of every other set."""
+    return frozenset(f"patches/{name}/set.toml" for name in paths.sets() if name != patch_set.name)
+
+
+def _set_toml(patch_set: PatchSet) -> str:
+    return f"patches/{patch_set.name}/set.toml"
+
+
+def differing(wanted: Mapping[str, bytes | None]) -> Files:
+    """Those files of the repository that are not as wanted yet."""
+    found = manifest.measure(paths.repo_root(), wanted)
     return {
-        name: data
-        for name, data in sorted(wanted.items())
-        if found.get(name) != (None if data is None else manifest.sha256(data))
+        path: data
+        for path, data in sorted(wanted.items())
+        if found.get(path) != (None if data is None else manifest.sha256(data))
     }
 
 
 def write(patch_set: PatchSet, command: str, files: Mapping[str, bytes | None], terminal: Terminal) -> None:
-    """Brings files of patches/<set> to their content; None removes one.
+    """Brings files of the repository to their content; None removes one.
 
     Raises:
         Locked: another run writes the folder.
@@ -58,8 +97,9 @@ def write(patch_set: PatchSet, command: str, files: Mapping[str, bytes | None], 
     with store.session():
         if done := change.recover(target, store, command):
             terminal.step(done)
-        found = manifest.measure(target.root, files)
-        change.carry_out(target, store, command, found, {name: (data, False) for name, data in files.items()}, None)
+        if files:
+            found = manifest.measure(target.root, files)
+            change.carry_out(target, store, command, found, {name: (data, False) for name, data in files.items()}, None)
 
 
 def recover(patch_set: PatchSet, command: str, terminal: Terminal) -> None:
@@ -74,4 +114,4 @@ def recover(patch_set: PatchSet, command: str, terminal: Terminal) -> None:
 
 def _place(patch_set: PatchSet) -> tuple[Target, Store]:
     state = paths.patches_state(patch_set.name)
-    return Target(Kind.CHECKOUT, patch_set.folder, state), Store(state)
+    return Target(Kind.CHECKOUT, paths.repo_root(), state), Store(state)

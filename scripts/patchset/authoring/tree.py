@@ -45,13 +45,13 @@ def session(patch_set: PatchSet) -> Iterator[Repository]:
         yield repository
 
 
-def refuse_underway(repository: Repository, patch_set: PatchSet) -> None:
-    """Raises TargetModified where a rebase or a cherry-pick is not finished."""
+def refuse_underway(repository: Repository) -> None:
+    """Raises TargetModified where git is in the middle of something."""
     if (what := history.underway(repository.root)) is not Underway.NOTHING:
         raise TargetModified(
             f"a {what.value} is under way in {repository.root}",
             paths=unmerged(repository),
-            hint=f"patchset edit {patch_set.name} --continue, or --abort",
+            hint=f"git -C {repository.root} {what.value} --continue, or --abort",
         )
 
 
@@ -61,7 +61,7 @@ def refuse_changes(repository: Repository, patch_set: PatchSet) -> None:
         raise TargetModified(
             f"{repository.root} has changes that are in no commit\n  " + "\n  ".join(first_of(paths, _SHOWN)),
             paths=paths,
-            hint=f"patchset refresh {patch_set.name} PATCH takes them into a patch, patchset new makes one of them",
+            hint="git commit them; --fixup=ID and git rebase -i --autosquash upstream take them into a patch",
         )
 
 

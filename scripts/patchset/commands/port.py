@@ -29,10 +29,12 @@ def add(menu: Menu) -> None:
     one.add_argument("--commit", metavar="ID", default="", help="git commit of its tag, 40 hex digits")
     one.add_argument("--dry-run", action="store_true", help="report, and begin nothing")
     one.add_argument("--reviewed", action="store_true", help="upstream's changes to replaced code have been read")
+    one.add_argument(
+        "--history", metavar="DIR", type=Path, help="a clone of vllm-ascend, to name upstream's commits at conflicts"
+    )
     steps = one.add_mutually_exclusive_group()
     for step, summary in (
-        ("continue", "take the work tree's state for the patch that conflicted, and go on"),
-        ("skip", "leave the patch out that conflicted, and go on"),
+        ("finish", "write the set from the work tree's commits, once git has rebased them all"),
         ("abort", "forget the port"),
     ):
         steps.add_argument(f"--{step}", dest="step", action="store_const", const=step, help=summary)
@@ -55,19 +57,21 @@ def _name_of_set(text: str) -> str:
 
 def port(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """`patchset port`."""
-    from patchset.port import progress, release, report, work
+    from patchset.port import release, report, work
 
     if arguments.step:
         return _next_step(arguments, terminal)
     if not arguments.old or not arguments.new:
-        raise UsageError("port needs --from SET and --to SET, or one of --continue, --skip, --abort")
+        raise UsageError("port needs --from SET and --to SET, or one of --finish, --abort")
     release.check_commit(arguments.commit)
-    with progress.hold(arguments.new):
+    old = work.check(arguments.old, arguments.new)
+    with work.hold(arguments.new):
         found = work.start(
-            arguments.old,
+            old,
             arguments.new,
             ascend=arguments.ascend,
             commit=arguments.commit,
+            clone=arguments.history,
             terminal=terminal,
             offline=arguments.offline,
         )
@@ -76,29 +80,30 @@ def port(arguments: argparse.Namespace, terminal: Terminal) -> int:
             work.abort(arguments.new)
             terminal.document({"command": "port", "set": arguments.new, "result": "dry run"} | found.as_dict())
             return 0
-        return _go_on(arguments.new, arguments, terminal)
+        terminal.step(f"report: {work.folder(arguments.new) / 'report.html'}")
+        work.carry(arguments.new)
+        return _finish(arguments.new, arguments, terminal)
 
 
 def _next_step(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    from patchset.port import progress, work
+    from patchset.port import work
 
-    name = progress.choose(arguments.new)
-    with progress.hold(name):
+    name = work.choose(arguments.new)
+    with work.hold(name):
         if arguments.step == "abort":
             work.abort(name)
             terminal.note(f"the port to {name} is forgotten; patches/ and overlay/ are as they were")
             terminal.document({"command": "port", "set": name, "result": "aborted"})
             return 0
-        return _go_on(name, arguments, terminal, skip=arguments.step == "skip")
+        return _finish(name, arguments, terminal)
 
 
-def _go_on(name: str, arguments: argparse.Namespace, terminal: Terminal, *, skip: bool = False) -> int:
-    from patchset.port import progress, work
+def _finish(name: str, arguments: argparse.Namespace, terminal: Terminal) -> int:
+    from patchset.port import work
 
-    begun = progress.load(name)
-    done = work.go_on(begun, reviewed=arguments.reviewed, skip=skip, terminal=terminal, offline=arguments.offline)
-    for patch, why in done.dropped:
-        terminal.note(f"left out: {patch} ({why})")
+    done = work.finish(name, reviewed=arguments.reviewed, terminal=terminal, offline=arguments.offline)
+    for patch in done.dropped:
+        terminal.note(f"left out: {patch}")
     terminal.note(f"wrote {done.made.folder}: {len(done.kept)} patches, tree {done.made.tree}")
     terminal.note(f"report: {done.report}")
     terminal.document(
@@ -107,7 +112,7 @@ def _go_on(name: str, arguments: argparse.Namespace, terminal: Terminal, *, skip
             "set": done.made.name,
             "result": "written",
             "patches": list(done.kept),
-            "dropped": dict(done.dropped),
+            "dropped": list(done.dropped),
             "tree": done.made.tree,
             "report": str(done.report),
         }

@@ -34,7 +34,7 @@ def check(sets: Mapping[str, Sequence[Read]]) -> Iterator[Finding]:
             subject = row.patch.header.subject
             other, reference = first.setdefault(subject, (name, row))
             if difference := _difference(reference, row):
-                line = header.line_of(row.data.decode(), "Subject")
+                line = header.line_of(row.patch.data.decode(), "Subject")
                 why = f"{difference} than in {other}/{reference.file.name}; if that must be, say why in {EXCEPTION}"
                 yield findings.at(row.file, line, Code.SETS_DIFFER, why)
 
@@ -60,5 +60,5 @@ def changed_lines(row: Read) -> dict[str, tuple[str, ...]]:
         patched.path: tuple(
             f"{line.line_type}{line.value}" for hunk in patched for line in hunk if line.is_added or line.is_removed
         )
-        for patched in row.patch.lines()
+        for patched in row.patch.lines
     }

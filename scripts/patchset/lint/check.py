@@ -8,10 +8,10 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from patchset import overlay, paths, plan, series, setfile
-from patchset.authoring import fmt
 from patchset.errors import PatchDoesNotApply, PinMismatch, UsageError
 from patchset.lint import across, api, fields, findings, fit, form
 from patchset.lint.findings import Code
+from patchset.plan import Recipe
 from patchset.source import Source
 from patchset.upstream import check_given
 
@@ -118,17 +118,17 @@ def _against_upstream(
         return
     changed = list(api.replaced(patch_set.name, modules, read))
     yield from changed
-    broken = {Code.DOES_NOT_FIT, Code.DOES_NOT_COMPILE}
+    broken = {Code.DOES_NOT_FIT, Code.DOES_NOT_COMPILE, Code.NOT_CANONICAL}
     if not whole or changed or any(finding.code in broken for finding in unfit):
         return
     try:
-        made = plan.make(patch_set, read, [row.patch for row in rows])
+        made = plan.follow(Recipe(patch_set, tuple(row.patch for row in rows), modules), read)
+        plan.check_all_compile(made)
     except PatchDoesNotApply as error:  # the overlay does not compile, or makes a file that a patch makes
         yield findings.at(patch_set.folder / "series", 1, Code.DOES_NOT_FIT, error.message)
         return
     yield from api.check(patch_set.name, modules, made.changes)
     yield from _recorded(made)
-    yield from _canonical(made, rows)
 
 
 def _recorded(made: Plan) -> Iterator[Finding]:
@@ -140,21 +140,8 @@ def _recorded(made: Plan) -> Iterator[Finding]:
     for path in stale:
         line = findings.line_of(text, f'[result.files."{path}"]')
         yield findings.at(file, line, Code.RECORD_STALE, f"{path}: patchset record {made.patch_set.name}")
-    if not stale and made.tree != made.patch_set.tree:
-        line = findings.line_of(text, "tree = ")
-        yield findings.at(file, line, Code.RECORD_STALE, f"the tree's digest: patchset record {made.patch_set.name}")
-
-
-def _canonical(made: Plan, rows: list[Read]) -> Iterator[Finding]:
-    """Each patch file, held against the form that fmt gives it."""
-    try:
-        wanted = fmt.of_plan(made)
-    except PatchDoesNotApply as error:
-        yield findings.at(made.patch_set.folder / error.patch, 1, Code.NOT_CANONICAL, error.message)
-        return
-    for row in rows:
-        if (data := wanted[row.file.name]) != row.data:
-            ours, theirs = data.split(b"\n"), row.data.split(b"\n")
-            line = next((n for n, (a, b) in enumerate(zip(ours, theirs, strict=False), start=1) if a != b), 1)
-            why = f"not in its canonical form: make fmt VERSION={made.patch_set.name}"
-            yield findings.at(row.file, line, Code.NOT_CANONICAL, why)
+    for what, now, then in (("tree", made.tree, made.patch_set.tree), ("series", made.series, made.patch_set.series)):
+        if not stale and now != then:
+            line = findings.line_of(text, f"{what} = ")
+            why = f"the {what}'s digest: patchset record {made.patch_set.name}"
+            yield findings.at(file, line, Code.RECORD_STALE, why)

@@ -49,7 +49,7 @@ def check(row: Read, today: date) -> Iterator[Finding]:
         today: the day that Review-By is held against.
     """
     head = row.patch.header
-    text = row.data.decode()
+    text = row.patch.data.decode()
     for field, code, why in [*_malformed(head), *_inconsistent(head), *_overdue(head, today)]:
         yield findings.at(row.file, header.line_of(text, field), code, why)
 

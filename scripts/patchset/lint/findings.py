@@ -23,7 +23,7 @@ class Code(Enum):
     SAME_PATCH = ("PS105", "same-patch", "two patches are the same, byte for byte")
     RECORD_STALE = ("PS106", "record-stale", "a digest in set.toml is not that of what the set makes")
 
-    MALFORMED = ("PS201", "malformed", "the file is no patch: a header, `---`, and a git diff")
+    MALFORMED = ("PS201", "malformed", "the file is no patch: an mbox line, a header, and a git diff")
     TOO_LARGE = ("PS202", "too-large", "the file is larger than any patch that is read")
     NOT_UTF8 = ("PS203", "not-utf8", "the file is not UTF-8")
     CARRIAGE_RETURN = (
@@ -31,18 +31,12 @@ class Code(Enum):
         "carriage-return",
         "a line ends with a carriage return that upstream's file does not have",
     )
-    BAD_PATH = ("PS205", "bad-path", "the lines that name a file disagree, or name one outside of the tree")
-    MODE = ("PS206", "mode", "the mode of a file changes, or a new file that is no script is executable")
-    RENAME = ("PS207", "rename", "a file is renamed or copied")
-    BINARY = ("PS208", "binary", "the change of a file is binary")
-    SHORT_INDEX = ("PS209", "short-index", "an index line lacks the full object ids")
-    HUNK_COUNT = ("PS210", "hunk-count", "a hunk has other lines than its header counts; git and patch would drop some")
+    MODE = ("PS206", "mode", "the mode of a file is odd or changes, or a new file that is no script is executable")
     TRAILING_SPACE = ("PS211", "trailing-space", "an added line ends with white space")
     CONFLICT_MARKER = ("PS212", "conflict-marker", "an added line is a conflict marker")
-    NOT_CANONICAL = ("PS213", "not-canonical", "the file is not as `patchset fmt` writes it")
+    NOT_CANONICAL = ("PS213", "not-canonical", "the file is not what git makes of it: a line is lost, or lies")
 
     DOES_NOT_FIT = ("PS301", "does-not-fit", "a hunk does not fit at its very lines; no fuzz and no offset is allowed")
-    FALSE_INDEX = ("PS302", "false-index", "an index line names another content than the file has before or after")
     DOES_NOT_COMPILE = ("PS303", "does-not-compile", "a Python file does not compile after the patch")
 
     FIELD_MISSING = ("PS401", "field-missing", "a required field of the header, or its text, is missing")

@@ -1,91 +1,113 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Each patch against the pinned release: it fits at its very lines, its index lines are true, its lines are clean."""
+"""Each patch against the pinned release: git makes of it what it says, at its very lines, and its lines are clean."""
 
 from __future__ import annotations
 
 import re
+import shutil
 from typing import TYPE_CHECKING
 
-from patchset import exact, plan
+from patchset import commits, plan
 from patchset.errors import PatchDoesNotApply
-from patchset.git import blob_id
 from patchset.lint import findings
 from patchset.lint.findings import Code
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
+    from patchset.commits import Commit
+    from patchset.git import Repository
     from patchset.lint.findings import Finding
     from patchset.lint.form import Read
-    from patchset.textdiff import FilePatch
 
-_NONE = "0" * 40
 _MARKER = re.compile(rb"(<{7}|>{7}|\|{7})( |$)|={7}$")
 
 
 def check(rows: Sequence[Read], upstream: Collection[str], read: Callable[[str], bytes]) -> Iterator[Finding]:
-    """Goes through the series as apply does; a file that a patch does not fit is left alone from there on.
+    """Goes through the series as apply does; files of a patch that does not fit are left alone from there on.
 
     Args:
         rows: the patches that could be read, in the order of the series.
         upstream: paths of the pinned release.
         read: gives upstream's bytes of one of them.
     """
-    now: dict[str, bytes | None] = {}
+    named = sorted({path for row in rows for path in row.patch.named} & {*upstream})
     lost: set[str] = set()
-    for row in rows:
-        for file in row.patch.files:
-            if file.path in lost:
-                continue
-            before = now[file.path] if file.path in now else read(file.path) if file.path in upstream else None
+    with commits.scratch() as bench:
+        bench.stage({path: read(path) for path in named}, frozenset(path for row in rows for path in row.patch.scripts))
+        tip = bench.commit("upstream\n", commits.NOBODY, None)
+        for row in rows:
             try:
-                after = exact.apply(row.patch.name, file, before)
+                (made,) = commits.apply(bench, tip, [row.patch])
             except PatchDoesNotApply as error:
-                lost.add(file.path)
-                yield findings.at(row.file, _line(file, error.hunk), Code.DOES_NOT_FIT, _brief(error, row.patch.name))
+                shutil.rmtree(bench.folder / "rebase-apply", ignore_errors=True)
+                if not lost & row.patch.named:
+                    yield _misfit(row, error)
+                lost |= row.patch.named
                 continue
-            now[file.path] = after
-            if file.executable and not (after or b"").startswith(b"#!"):
-                yield findings.at(row.file, file.line, Code.MODE, f"{file.path} is executable, but no script")
-            yield from _index(row, file, before, after)
-            yield from _compiled(row, file, after)
-            yield from _lines(row, file, before)
+            yield from _meant(bench, row, tip, made)
+            yield from _results(bench, row, made)
+            yield from _lines(bench, row, tip)
+            tip = made.id
 
 
-def _line(file: FilePatch, hunk: int) -> int:
-    return file.hunks[hunk - 1].line if hunk else file.line
-
-
-def _brief(error: PatchDoesNotApply, name: str) -> str:
-    """The first line of what `exact` says, and where the lines would fit."""
+def _misfit(row: Read, error: PatchDoesNotApply) -> Finding:
+    """The first line of the error, and where the lines would fit."""
     lines = error.message.split("\n")
-    first = lines[0].removeprefix(f"{name} does not apply: ").removeprefix(f"{name}: ")
-    return f"{first}; {lines[-1].strip()}" if len(lines) > 1 else first
+    first = lines[0].removeprefix(f"{row.patch.name} does not apply: ").removeprefix(f"{row.patch.name}: ")
+    why = f"{first}; {lines[-1].strip()}" if len(lines) > 1 else first
+    line = _line_of(row, error.path)
+    if error.hunk:
+        hunks = next(file for file in row.patch.lines if file.path == error.path)
+        line = row.patch.above + (hunks[error.hunk - 1][0].diff_line_no or 1) - 1
+    return findings.at(row.file, line, Code.DOES_NOT_FIT, why)
 
 
-def _index(row: Read, file: FilePatch, before: bytes | None, after: bytes | None) -> Iterator[Finding]:
-    found = tuple(_NONE if data is None else blob_id(data) for data in (before, after))
-    if found != (file.old_blob, file.new_blob):
-        why = f"{file.path}: the index line must be {found[0]}..{found[1]}"
-        yield findings.at(row.file, file.line, Code.FALSE_INDEX, why)
+def _line_of(row: Read, path: str) -> int:
+    """Where the diff of a file begins; the whole diff, where no file is named."""
+    if not path:
+        return row.patch.above + 1
+    return findings.line_of(row.patch.data.decode(), f"diff --git a/{path} b/{path}")
 
 
-def _compiled(row: Read, file: FilePatch, after: bytes | None) -> Iterator[Finding]:
+def _meant(bench: Repository, row: Read, before: str, made: Commit) -> Iterator[Finding]:
+    """Whether the patch is what git writes of the commit that it makes."""
     try:
-        plan.check_compiles(file.path, after, row.patch.name)
+        commits.refuse_odd(row.patch.name, made)
     except PatchDoesNotApply as error:
-        yield findings.at(row.file, file.line, Code.DOES_NOT_COMPILE, error.message)
+        yield findings.at(row.file, _line_of(row, error.path), Code.MODE, error.message.partition(": ")[2])
+        return
+    try:
+        commits.refuse_lies(bench, before, [row.patch], [made])
+    except PatchDoesNotApply as error:
+        if error.hunk:
+            yield _misfit(row, error)
+            return
+        place, _, why = error.message.partition(": ")
+        yield findings.at(row.file, int(place.rpartition(":")[2]), Code.NOT_CANONICAL, why)
 
 
-def _lines(row: Read, file: FilePatch, before: bytes | None) -> Iterator[Finding]:
-    """The added lines of one file; unidiff, which the strict reading agrees with, numbers them."""
-    skipped = row.data.count(b"\n") - row.patch.diff.count(b"\n")
-    returns = b"\r\n" in (before or b"")
-    for patched in row.patch.lines():
-        if patched.path != file.path:
-            continue
+def _results(bench: Repository, row: Read, made: Commit) -> Iterator[Finding]:
+    """Each file after the patch."""
+    blobs = commits.contents(bench, [made])
+    for file in made.files:
+        after = blobs.get(file.after)
+        if file.executable and after is not None and not after.startswith(b"#!"):
+            why = f"{file.path} is executable, but no script"
+            yield findings.at(row.file, _line_of(row, file.path), Code.MODE, why)
+        try:
+            plan.check_compiles(file.path, after, row.patch.name)
+        except PatchDoesNotApply as error:
+            yield findings.at(row.file, _line_of(row, file.path), Code.DOES_NOT_COMPILE, error.message)
+
+
+def _lines(bench: Repository, row: Read, before: str) -> Iterator[Finding]:
+    """The added lines."""
+    for patched in row.patch.lines:
+        was = b"" if patched.is_added_file else bench.git_bytes("cat-file", "blob", f"{before}:{patched.path}")
+        returns = b"\r\n" in was
         for line in (line for hunk in patched for line in hunk if line.is_added):
-            number = skipped + (line.diff_line_no or 0)
+            number = row.patch.above + (line.diff_line_no or 0)
             text = line.value.encode().removesuffix(b"\n")
             if text.endswith(b"\r") and not returns:
                 yield findings.at(row.file, number, Code.CARRIAGE_RETURN, "the added line ends with a carriage return")

@@ -10,7 +10,7 @@ from patchset import header, patchfile, series
 from patchset.errors import PatchDoesNotApply
 from patchset.lint import findings
 from patchset.lint.findings import Code
-from patchset.textdiff import Fault, MalformedPatch
+from patchset.patchfile import Fault, MalformedPatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,17 +19,7 @@ if TYPE_CHECKING:
     from patchset.lint.findings import Finding
     from patchset.patchfile import Patch
 
-_FAULTS = {
-    Fault.SIZE: Code.TOO_LARGE,
-    Fault.ENCODING: Code.NOT_UTF8,
-    Fault.FORM: Code.MALFORMED,
-    Fault.PATH: Code.BAD_PATH,
-    Fault.MODE: Code.MODE,
-    Fault.RENAME: Code.RENAME,
-    Fault.BINARY: Code.BINARY,
-    Fault.INDEX: Code.SHORT_INDEX,
-    Fault.COUNT: Code.HUNK_COUNT,
-}
+_FAULTS = {Fault.SIZE: Code.TOO_LARGE, Fault.ENCODING: Code.NOT_UTF8, Fault.FORM: Code.MALFORMED}
 _FIELD_FAULTS = {
     header.Fault.MISSING: Code.FIELD_MISSING,
     header.Fault.UNKNOWN: Code.FIELD_UNKNOWN,
@@ -40,10 +30,9 @@ _FIELD_FAULTS = {
 
 @dataclass(frozen=True)
 class Read:
-    """A patch file that could be read: where it lies, its bytes, and what they say."""
+    """A patch file that could be read: where it lies, and what it says."""
 
     file: Path
-    data: bytes
     patch: Patch
 
 
@@ -74,7 +63,9 @@ def read(file: Path) -> tuple[Read | None, list[Finding]]:
     """A patch file, or what keeps it from being one."""
     try:
         data = patchfile.read(file)
-        return Read(file, data, patchfile.parse(file.name, data)), []
+        patch = patchfile.parse(file.name, data)
+        _ = patch.lines  # whether unidiff can read it: the checks of lines go by that
+        return Read(file, patch), []
     except MalformedPatch as error:
         code, line, why = _FAULTS[error.fault], error.line, error.why
         if code is not Code.TOO_LARGE and b"\r\n" in data:
@@ -82,7 +73,8 @@ def read(file: Path) -> tuple[Read | None, list[Finding]]:
             why = f"the line ends with a carriage return, and {why}"
         return None, [findings.at(file, line, code, why)]
     except PatchDoesNotApply:  # the header, of which every problem is told
-        text = data.decode().partition("\n---\n")[0] + "\n"
+        lines, above = patchfile.lines_of(file.name, data)
+        text = "\n".join([*lines[:above], ""])
         return None, [
             findings.at(file, problem.line, _FIELD_FAULTS[problem.fault], problem.why)
             for problem in header.read(text)[1]

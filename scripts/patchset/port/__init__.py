@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A set carried to another upstream release: its pins, each patch, each overlay module, and the work tree between.
+"""A set carried to another upstream release: its pins, its patches by `git rebase --onto`, its overlay modules.
 
-release -> pins -> carry (each patch) + symbols (each replaced piece) -> report: all of them one `study`
-                     `work` stops at conflicts, keeps its `progress`, then `newset` writes the set, whole
+release -> pins -> rebase (the patches) + symbols (each replaced piece) -> report: all of them one `study`
+                   `work` leaves conflicts to git, in a work tree of git's own; then `newset` writes the set, whole
 """

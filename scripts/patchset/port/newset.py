@@ -107,7 +107,7 @@ def still_there(breaks: Sequence[Broken], upstream: Path) -> list[Broken]:
 
 def install(
     name: str, old: PatchSet, pins_text: str, files: manifest.Manifest, patches: Mapping[str, bytes],
-    symbols: Sequence[SymbolFate], upstream: Path, staging: Path,
+    symbols: Sequence[SymbolFate], modules: Mapping[str, bytes], upstream: Path, staging: Path,
 ) -> PatchSet:  # fmt: skip
     """Writes overlay/<set> and patches/<set>, once their plan has worked out in a copy; the set, recorded.
 
@@ -118,6 +118,7 @@ def install(
         files: the new upstream's manifest.
         patches: the series, by name.
         symbols: what overlay modules replace, in the new upstream.
+        modules: overlay modules that were changed in the work tree; they are the new set's own.
         upstream: the new upstream, unpacked.
         staging: a folder to make both in.
 
@@ -131,6 +132,9 @@ def install(
         if source.is_dir():
             shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__", "overlay.toml"))
     own.mkdir(parents=True, exist_ok=True)
+    for path, content in modules.items():
+        (own / path).parent.mkdir(parents=True, exist_ok=True)
+        (own / path).write_bytes(content)
     breaks = still_there(overlay.load(old).breaks, upstream)
     overlay.overlay_toml(name, staging).write_text(overlay_toml(symbols, breaks), encoding="utf-8")
     folder = staging / "patches" / name

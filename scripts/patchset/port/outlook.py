@@ -10,7 +10,6 @@ from packaging.version import Version
 from patchset import index, lock, paths
 from patchset.errors import UsageError
 from patchset.port import release, report, study
-from patchset.port.carry import Outcome
 from patchset.port.symbols import Finding
 
 if TYPE_CHECKING:
@@ -20,16 +19,6 @@ if TYPE_CHECKING:
     from patchset.port.report import Report
     from patchset.setfile import PatchSet
     from patchset.terminal import Terminal
-
-_SHORT = {
-    Outcome.ABSORBED: "absorbed",
-    Outcome.CLEAN: "clean",
-    Outcome.OFFSET: "offset",
-    Outcome.MERGED: "merged",
-    Outcome.RENAMED: "renamed",
-    Outcome.CONFLICT: "conflict",
-    Outcome.DELETED: "deleted",
-}
 
 
 def run(patch_set: PatchSet, versions: Sequence[str] | None, *, terminal: Terminal, offline: bool) -> list[Report]:
@@ -76,8 +65,7 @@ def show(reports: Sequence[Report], terminal: Terminal) -> None:
     old = reports[0].old
     columns = [one.release.version for one in reports]
     rows = [
-        [fate.patch.name, *(_SHORT[one.fates[at].outcome] for one in reports)]
-        for at, fate in enumerate(reports[0].fates)
+        [fate.patch.name, *(one.fates[at].outcome.value for one in reports)] for at, fate in enumerate(reports[0].fates)
     ]
     rows += [
         [f"{symbol.row.symbol or symbol.row.path}", *(one.symbols[at].finding.value for one in reports)]
@@ -87,17 +75,14 @@ def show(reports: Sequence[Report], terminal: Terminal) -> None:
         f"{old.name} (vllm-ascend {old.ascend.version}) on", ["patch, or code that is replaced", *columns], rows
     )
     for one in reports:
-        moved = sorted(
-            {f"{file.path} -> {file.renamed_to}" for fate in one.fates for file in fate.files if file.renamed_to}
-        )
-        gone = sorted({file.path for fate in one.fates for file in fate.files if file.outcome is Outcome.DELETED})
+        gone = sorted({path for fate in one.fates for path in fate.lost})
         lost = [symbol for symbol in one.symbols if symbol.finding is Finding.GONE]
         terminal.note(f"{one.baseline}: {', '.join(f'{n} {what}' for what, n in one.counts.items())}")
         terminal.note(
             f"  vLLM {one.pins.vllm.value}, torch {one.pins.torch.value}; {len(lost)} replaced symbols are gone"
         )
-        for text in (*(f"moved: {row}" for row in moved), *(f"gone: {row}" for row in gone)):
-            terminal.note(f"  {text}")
+        for path in gone:
+            terminal.note(f"  gone: {path}")
 
 
 def write_pages(reports: Sequence[Report], folder: Path) -> None:

@@ -6,15 +6,34 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from patchset.port.carry import Outcome
+from patchset.port.rebase import Outcome
 from patchset.port.symbols import Finding
 
 if TYPE_CHECKING:
-    from patchset.port.carry import Fate, FileFate
+    from collections.abc import Mapping
+
+    from patchset.patchfile import Patch
     from patchset.port.pins import Pins
     from patchset.port.symbols import SymbolFate
     from patchset.setfile import PatchSet, Release
     from patchset.terminal import Terminal
+
+
+@dataclass(frozen=True)
+class Fate:
+    """One patch on the new release.
+
+    Attributes:
+        patch: the patch.
+        outcome: how it fares.
+        files: those that git could not merge, each with upstream's commits that changed its lines.
+        lost: those of them that the release does not have.
+    """
+
+    patch: Patch
+    outcome: Outcome
+    files: Mapping[str, tuple[str, ...]]
+    lost: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,7 +86,8 @@ class Report:
                     "subject": fate.patch.header.subject,
                     "resolves": list(fate.patch.header.resolves),
                     "outcome": fate.outcome.value,
-                    "files": [_file(file) for file in fate.files],
+                    "files": {path: list(changed) for path, changed in fate.files.items()},
+                    "lost": list(fate.lost),
                 }
                 for fate in self.fates
             ],
@@ -84,15 +104,6 @@ class Report:
         }
 
 
-def _file(file: FileFate) -> dict[str, Any]:
-    return {
-        "path": file.path,
-        "outcome": file.outcome.value,
-        "renamed_to": file.renamed_to or None,
-        "hunks": [vars(hunk) for hunk in file.hunks],
-    }
-
-
 def show(report: Report, terminal: Terminal) -> None:
     """The report as tables on stdout."""
     terminal.note(f"{report.old.name} (vllm-ascend {report.old.ascend.version}) on {report.baseline}")
@@ -103,7 +114,7 @@ def show(report: Report, terminal: Terminal) -> None:
     )
     terminal.table(
         "Patches",
-        ("patch", "outcome", "what differs"),
+        ("patch", "outcome", "files, and what upstream did to them"),
         [(fate.patch.name, fate.outcome.value, "\n".join(_remarks(fate))) for fate in report.fates],
     )
     terminal.table(
@@ -115,24 +126,9 @@ def show(report: Report, terminal: Terminal) -> None:
 
 def _remarks(fate: Fate) -> list[str]:
     rows = []
-    for file in fate.files:
-        if file.outcome is Outcome.CLEAN:
-            continue
-        name = file.path + (f" -> {file.renamed_to}" if file.renamed_to else "")
-        if file.outcome is Outcome.DELETED:
-            rows.append(f"{name}: not there")
-        elif file.outcome is Outcome.OFFSET:
-            offsets = sorted({hunk.offset for hunk in file.hunks if hunk.offset})
-            rows.append(f"{name}: {', '.join(f'{offset:+d}' for offset in offsets)}")
-        elif file.outcome is Outcome.ABSORBED:
-            rows.append(f"{name}: absorbed")
-        else:
-            rows.append(f"{name}: {file.outcome.value}")
-            changed = [str(hunk.number) for hunk in file.hunks if hunk.line is None]
-            there = [str(hunk.number) for hunk in file.hunks if hunk.there]
-            for numbers, what in ((changed, "upstream changed the lines"), (there, "the result is there")):
-                if numbers:
-                    rows.append(f"  hunk {', '.join(numbers)} of {len(file.hunks)}: {what}")
+    for path, changed in fate.files.items():
+        rows.append(f"{path}: not there" if path in fate.lost else path)
+        rows += [f"  {commit}" for commit in changed]
     return rows
 
 
@@ -173,7 +169,7 @@ files <code>{{ report.manifest }}</code>.</p>
 {% endfor %}
 </table>
 <h2>Patches</h2>
-<table><tr><th>patch<th>outcome<th>what differs
+<table><tr><th>patch<th>outcome<th>files, and what upstream did to them
 {% for fate in report.fates %}
 <tr><td>{{ fate.patch.name }}<br>{{ fate.patch.header.subject }}<td>{{ fate.outcome.value }}
 <td><pre>{{ remarks(fate) | join("\\n") }}</pre>

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from patchset import archive, cache, manifest, plan
-from patchset.port import carry, pins, report, symbols
-from patchset.port.workshop import Workshop
+from patchset.port import changes, pins, report, symbols
+from patchset.port.rebase import Tree
 from patchset.source import Source
 
 if TYPE_CHECKING:
@@ -28,12 +28,21 @@ class Study:
     old_tree: Path
     new_tree: Path
     files: manifest.Manifest
-    shop: Workshop
+    tree: Tree
     report: Report
 
 
-def make(old: PatchSet, new: Release, place: Path, name: str, *, terminal: Terminal, offline: bool) -> Study:
-    """Unpacks the release and carries the series there to see.
+def make(
+    old: PatchSet,
+    new: Release,
+    place: Path,
+    name: str,
+    *,
+    terminal: Terminal,
+    offline: bool,
+    clone: Path | None = None,
+) -> Study:
+    """Unpacks the release and rebases the series there to see.
 
     Args:
         old: the set.
@@ -42,12 +51,13 @@ def make(old: PatchSet, new: Release, place: Path, name: str, *, terminal: Termi
         name: of the branch that the result is on.
         terminal: where progress goes.
         offline: use the cache alone.
+        clone: of upstream, with the commits of both releases, where it is told what changed a patch's lines.
 
     Raises:
         UsageError, PinMismatch, Unavailable, PatchDoesNotApply: as reading the set, the release and the cache do.
     """
     source = Source(old, given=None, offline=offline, terminal=terminal)
-    made = plan.make(old, source.read)
+    made = plan.make_recorded(old, source.read)
     old_tree, new_tree = source.tree(), place / "upstream"
     sdist = cache.fetch(new.sdist, offline=offline, terminal=terminal)
     shutil.rmtree(place, ignore_errors=True)
@@ -55,13 +65,23 @@ def make(old: PatchSet, new: Release, place: Path, name: str, *, terminal: Termi
     said = pins.read(new_tree, new.wheels)
     files = manifest.measure(new_tree, manifest.walk(new_tree))
     terminal.step(f"carrying {len(made.steps)} patches from vllm-ascend {old.ascend.version} to {new.version}")
-    shop = Workshop.make(place / "tree", name, made, old_tree, new_tree)
+    tree = Tree.make(place / "tree", name, made, old_tree, new_tree)
+    carried = tree.assess()
+    history = changes.repository(clone, (old.ascend.commit, new.commit)) if clone else None
+    fates = []
+    for patch in made.recipe.patches:
+        one = carried[patch.header.subject]
+        told = {
+            path: changes.of(history, patch, path, old.ascend.commit, new.commit) if history else ()
+            for path in one.files
+        }
+        fates.append(report.Fate(patch, one.outcome, told, one.lost))
     found = report.Report(
         old=old,
         release=new,
         manifest=manifest.digest(files),
         pins=said,
-        fates=carry.assess(shop, made),
-        symbols=symbols.look(made.overlay.replaces, old_tree, new_tree, shop.renames),
+        fates=tuple(fates),
+        symbols=symbols.look(made.overlay.replaces, old_tree, new_tree, tree.renames()),
     )
-    return Study(made, old_tree, new_tree, files, shop, found)
+    return Study(made, old_tree, new_tree, files, tree, found)

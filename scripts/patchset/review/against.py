@@ -51,7 +51,7 @@ def opened(asked: str, patch_set: PatchSet, source: Source, terminal: Terminal, 
         if other.ascend.sdist != patch_set.ascend.sdist:
             source = Source(other, given=None, offline=offline, terminal=terminal, place=scratch / "pristine")
         try:
-            made = plan.make(other, source.read, pinned=False)
+            made = plan.follow(plan.load(other), source.read)
         except PatchsetError as error:
             error.message = f"{label}: {error.message}"
             error.hint = "choose another AGAINST, or mend that series"

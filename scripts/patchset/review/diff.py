@@ -102,7 +102,7 @@ def read(
     after: Callable[[str], bytes | None],
     symbol: Callable[[bytes | None, str, int], str],
 ) -> tuple[FileDiff, ...]:
-    """The files of a git diff that the strict reading (`patchfile`) or git itself vouches for.
+    """The files of a git diff that git itself vouches for.
 
     Args:
         text: from the first `diff --git` on.

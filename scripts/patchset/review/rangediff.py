@@ -77,7 +77,10 @@ def compare(before: Commits, after: Commits, label: str) -> RangeDiff:
     info = repository.root / ".git" / "objects" / "info"
     info.mkdir(exist_ok=True)
     (info / "alternates").write_text(f"{before.repository.root / '.git' / 'objects'}\n", encoding="utf-8")
-    pairs = _paired(_run(repository, before.changes(), after.changes()), repository)
+    pairs = _paired(_run(repository, before.patches(), after.patches()), repository)
+    last = [max((pair.before for pair in pairs), default=0), max((pair.after for pair in pairs), default=0)]
+    for pair in _run(repository, before.modules(), after.modules(), "--creation-factor=10000"):
+        pairs.append(replace(pair, before=pair.before and last[0] + 1, after=pair.after and last[1] + 1))
     return RangeDiff(label, tuple(_row(pair, repository) for pair in pairs))
 
 
@@ -110,9 +113,8 @@ def _paired(pairs: list[_Pair], repository: Repository) -> list[_Pair]:
 
 
 def _name(repository: Repository, commit: str) -> str:
-    """What a commit is called from one series to the next: its patch's file name, or its subject."""
-    format_ = "%(trailers:key=Patch,valueonly,separator=%x20)%n%s"
-    return next(filter(None, repository.git("show", "--no-patch", f"--format={format_}", commit).splitlines()), "")
+    """What a commit is called from one series to the next."""
+    return repository.git("show", "--no-patch", "--format=%s", commit).strip()
 
 
 def _row(pair: _Pair, repository: Repository) -> Row:

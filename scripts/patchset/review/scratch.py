@@ -22,25 +22,29 @@ _DIFF = ("--no-color", "--no-ext-diff", "--no-textconv", "--full-index", "--no-r
 
 @dataclass(frozen=True)
 class Commits:
-    """Upstream, and on it one commit for each patch and one for the overlay.
+    """Upstream, on it the overlay, and then one commit for each patch.
 
     Attributes:
         repository: where they are.
-        upstream, patched, tip: the first commit, the one of the last patch, and the one of the overlay.
+        upstream, overlay, tip: the first commit, the one of the overlay (the first, where there is none), the last.
     """
 
     repository: Repository
     upstream: str
-    patched: str
+    overlay: str
     tip: str
 
     def net_diff(self) -> str:
         """What all patches together do, as one diff."""
-        return self.repository.git("diff", *_DIFF, self.upstream, self.patched)
+        return self.repository.git("diff", *_DIFF, self.overlay, self.tip)
 
-    def changes(self) -> str:
-        """The range that holds every commit but upstream's."""
-        return f"{self.upstream}..{self.tip}"
+    def patches(self) -> str:
+        """The range of the patches."""
+        return f"{self.overlay}..{self.tip}"
+
+    def modules(self) -> str:
+        """The range of the overlay's commit."""
+        return f"{self.upstream}..{self.overlay}"
 
 
 @contextmanager
@@ -48,13 +52,13 @@ def commits(plan: Plan) -> Iterator[Commits]:
     """Makes the commits; they go when the block ends.
 
     Raises:
-        PatchDoesNotApply: git makes something else of a patch than the plan does.
+        PatchDoesNotApply: git does not apply a patch.
     """
     with tempfile.TemporaryDirectory(prefix="patchset-review-") as folder:
         root = Path(folder)
-        tip = history.write(root, plan, ())
-        upstream = history.tip(root, history.UPSTREAM)
-        assert upstream is not None  # write() has just made it
+        before = {path: change.before for path, change in plan.changes.items() if change.before is not None}
+        tip = history.write(root, plan.recipe, before.__getitem__, ()).tip
         repository = Repository(root)
-        patched = repository.git("rev-parse", f"{tip}^").strip() if plan.overlay.files else tip
-        yield Commits(repository, upstream, patched, tip)
+        upstream = str(repository.ref(history.UPSTREAM))
+        overlay = repository.git("rev-parse", f"{tip}~{len(plan.recipe.patches)}").strip()
+        yield Commits(repository, upstream, overlay, tip)

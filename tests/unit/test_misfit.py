@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Applying at the very lines, and saying where the lines would fit; tests/fuzz compares with git on random trees."""
+"""Saying where a patch does not fit, and where its lines would."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from conftest import HEADER, git_diff
 
-from patchset import exact, patchfile, textdiff
+from patchset import misfit, patchfile
 from patchset.errors import PatchDoesNotApply
-from patchset.textdiff import FilePatch
+from patchset.patchfile import Patch
 
 NO_NEWLINE = "\\ No newline at end of file"
 SEVEN = "".join(f"line {n}\n" for n in range(7, 14))
@@ -21,8 +21,14 @@ def patch_of(before: dict[str, str], after: dict[str, str], scratch: Path) -> pa
     return patchfile.parse("x.patch", (HEADER.format(subject="x") + git_diff(before, after, scratch)).encode())
 
 
-def single(before: str, after: str, tmp_path: Path) -> FilePatch:
-    return patch_of({"a.py": before}, {"a.py": after}, tmp_path / "scratch").files[0]
+def single(before: str, after: str, tmp_path: Path) -> Patch:
+    return patch_of({"a.py": before}, {"a.py": after}, tmp_path / "scratch")
+
+
+def look(patch: Patch, now: bytes | None) -> None:
+    """Raises where the patch does not fit a.py with this content."""
+    if error := misfit.find(patch, {"a.py": now}.get):
+        raise error
 
 
 @pytest.mark.parametrize(
@@ -51,7 +57,7 @@ def single(before: str, after: str, tmp_path: Path) -> FilePatch:
 def test_a_misfit_says_where_it_would_fit(now: str, where: str, tmp_path: Path) -> None:
     file = single(LINES, LINES.replace("line 10\n", "line ten\n"), tmp_path)
     with pytest.raises(PatchDoesNotApply, match=rf"(?m)where the lines would fit: {where}") as caught:
-        exact.apply("x.patch", file, now.encode())
+        look(file, now.encode())
     assert (caught.value.patch, caught.value.path, caught.value.hunk, caught.value.exit_code) == (
         "x.patch",
         "a.py",
@@ -64,14 +70,14 @@ def test_a_misfit_says_where_it_would_fit(now: str, where: str, tmp_path: Path) 
 def test_the_second_hunk_is_named(tmp_path: Path) -> None:
     file = single(LINES, LINES.replace("line 2\n", "").replace("line 18\n", "x\n"), tmp_path)
     with pytest.raises(PatchDoesNotApply, match=r"a\.py, hunk 2 of 2, line 17") as caught:
-        exact.apply("x.patch", file, LINES.replace("line 17\n", "line seventeen\n").encode())
+        look(file, LINES.replace("line 17\n", "line seventeen\n").encode())
     assert "   17 | line 17" in caught.value.message and "   17 | line seventeen" in caught.value.message
 
 
 def test_a_missing_newline_at_the_end_is_a_difference(tmp_path: Path) -> None:
     file = single("a\nb\n", "a\nc\n", tmp_path)
     with pytest.raises(PatchDoesNotApply, match="no newline"):
-        exact.apply("x.patch", file, b"a\nb")
+        look(file, b"a\nb")
 
 
 @pytest.mark.parametrize(
@@ -88,9 +94,9 @@ def test_a_missing_newline_at_the_end_is_a_difference(tmp_path: Path) -> None:
 def test_a_file_that_should_not_or_should_be_there(
     before: dict[str, str], after: dict[str, str], now: bytes | None, why: str, tmp_path: Path
 ) -> None:
-    file = patch_of(before | {"keep": ""}, after | {"keep": ""}, tmp_path / "scratch").files[0]
+    file = patch_of(before | {"keep": ""}, after | {"keep": ""}, tmp_path / "scratch")
     with pytest.raises(PatchDoesNotApply, match=why) as caught:
-        exact.apply("x.patch", file, now)
+        look(file, now)
     assert (caught.value.patch, caught.value.path) == ("x.patch", "a.py")
     assert "release" in caught.value.hint
 
@@ -113,27 +119,25 @@ def test_a_file_that_should_not_or_should_be_there(
         ("", None),
     ],
 )
-def test_the_edits_that_git_made_are_made_again(before: str | None, after: str | None, tmp_path: Path) -> None:
-    trees = [{"keep": ""} | ({} if text is None else {"a.py": text}) for text in (before, after)]
-    file = patch_of(*trees, tmp_path / "scratch").files[0]
-    made = exact.apply("x.patch", file, None if before is None else before.encode())
-    assert made == (None if after is None else after.encode())
+def test_an_edit_that_git_made_fits(before: str | None, after: str | None, tmp_path: Path) -> None:
+    trees = [{} if text is None else {"a.py": text} for text in (before, after)]
+    look(patch_of(*trees, tmp_path / "scratch"), None if before is None else before.encode())
 
 
-def hunks(*lines: str) -> FilePatch:
+def hunks(*lines: str) -> Patch:
     """An edit of a.py by these hunks, written as a person could: git makes none without context."""
     names = ("diff --git a/a.py b/a.py", f"index {'1' * 40}..{'2' * 40} 100644", "--- a/a.py", "+++ b/a.py")
-    (file,) = textdiff.read("x.patch", [*names, *lines], 0)
-    return file
+    text = "".join(f"{line}\n" for line in (*names, *lines))
+    return patchfile.parse("x.patch", (HEADER.format(subject="x") + text).encode())
 
 
 def test_a_hunk_without_context_is_of_the_end_of_the_file() -> None:
     file = hunks("@@ -3,0 +4 @@", "+d")
-    assert exact.apply("x.patch", file, b"a\nb\nc\n") == b"a\nb\nc\nd\n"
+    look(file, b"a\nb\nc\n")
     with pytest.raises(PatchDoesNotApply, match=r"fit: here, but the hunk ends the file and 1 more line follow$"):
-        exact.apply("x.patch", file, b"a\nb\nc\nx\n")
+        look(file, b"a\nb\nc\nx\n")
     with pytest.raises(PatchDoesNotApply, match=r"fit: nowhere in the file$"):
-        exact.apply("x.patch", file, b"a\nb\n")
+        look(file, b"a\nb\n")
 
 
 def test_a_misfit_shows_the_lines_around_the_first_that_differs(tmp_path: Path) -> None:
@@ -142,7 +146,7 @@ def test_a_misfit_shows_the_lines_around_the_first_that_differs(tmp_path: Path) 
     file = single(before, removed, tmp_path)
     now = before.replace("line 9\n", "l\u00efne\n").encode().replace("\u00ef".encode(), b"\xef")
     with pytest.raises(PatchDoesNotApply) as caught:
-        exact.apply("x.patch", file, now)
+        look(file, now)
     around = [f"   {n:>5} | line {n}" for n in range(6, 18)]
     assert caught.value.message.splitlines() == [
         "x.patch does not apply: a.py, hunk 1 of 1, line 9",
@@ -157,7 +161,7 @@ def test_a_misfit_shows_the_lines_around_the_first_that_differs(tmp_path: Path) 
 def test_a_misfit_of_what_ends_the_file_shows_all_of_it() -> None:
     file = hunks("@@ -2,2 +2 @@", "-b ", "-c", NO_NEWLINE, "+d")
     with pytest.raises(PatchDoesNotApply) as caught:
-        exact.apply("x.patch", file, b"a\nb \nc\n")
+        look(file, b"a\nb \nc\n")
     assert caught.value.message.splitlines() == [
         "x.patch does not apply: a.py, hunk 1 of 1, line 3",
         "  expected:",
@@ -169,18 +173,18 @@ def test_a_misfit_of_what_ends_the_file_shows_all_of_it() -> None:
         "  where the lines would fit: nowhere exactly; most alike is line 2, 1 of 2 lines",
     ]
     with pytest.raises(PatchDoesNotApply) as caught:
-        exact.apply("x.patch", hunks("@@ -2 +2 @@", "-b", "+d"), b"a\nb\nc\n")
+        look(hunks("@@ -2 +2 @@", "-b", "+d"), b"a\nb\nc\n")
     assert caught.value.message.splitlines()[0] == "x.patch does not apply: a.py, hunk 1 of 1, line 2"
     with pytest.raises(PatchDoesNotApply, match=r"(?s)line 2\n.*\(the file ends before\)"):
-        exact.apply("x.patch", hunks("@@ -2 +2 @@", "-b", "+d"), b"a\n")
+        look(hunks("@@ -2 +2 @@", "-b", "+d"), b"a\n")
 
 
 def test_places_are_all_places_the_last_one_too() -> None:
-    lines = exact.split(b"a\nb\na\nb\n")
-    assert exact.places([b"a\n", b"b\n"], lines) == [1, 3]
-    assert exact.places(lines, lines) == [1]
-    assert exact.places([*lines, b"c\n"], lines) == []
-    assert exact.places([], lines[:1]) == [1, 2]
+    lines = misfit.split(b"a\nb\na\nb\n")
+    assert misfit.places([b"a\n", b"b\n"], lines) == [1, 3]
+    assert misfit.places(lines, lines) == [1]
+    assert misfit.places([*lines, b"c\n"], lines) == []
+    assert misfit.places([], lines[:1]) == [1, 2]
 
 
 @pytest.mark.parametrize(
@@ -197,7 +201,7 @@ def test_places_are_all_places_the_last_one_too() -> None:
 def test_what_is_most_alike(now: str, where: str, tmp_path: Path) -> None:
     file = single(LINES, LINES.replace("line 10\n", "line ten\n"), tmp_path)
     with pytest.raises(PatchDoesNotApply, match=f"{where}$"):
-        exact.apply("x.patch", file, now.encode())
+        look(file, now.encode())
 
 
 @pytest.mark.parametrize(
@@ -215,4 +219,4 @@ def test_of_places_as_much_alike_the_nearest_is_told(now: str, where: str) -> No
     """The hunk is of line 5: `a`, then something that is nowhere."""
     file = hunks("@@ -5,2 +5 @@", "-a", "-?", "+c")
     with pytest.raises(PatchDoesNotApply, match=f"{where}$"):
-        exact.apply("x.patch", file, "".join(f"{line}\n" for line in now).encode())
+        look(file, "".join(f"{line}\n" for line in now).encode())

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The overlay modules of a build tree, and where in overlay/ each one goes back to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from patchset import overlay, paths
+from patchset.errors import TargetModified, UsageError
+from patchset.git import blob_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from patchset.git import Repository
+    from patchset.overlay import Overlay
+    from patchset.setfile import PatchSet
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """The overlay as the tree has it.
+
+    Attributes:
+        overlay: what the set installs.
+        paths: of every module, in the tree.
+        files: of overlay/ that change, below the repository; None for one that goes.
+        shared: those of them, by path in the tree, that other sets install too.
+    """
+
+    overlay: Overlay
+    paths: frozenset[str]
+    files: Mapping[str, bytes | None]
+    shared: Mapping[str, bytes | None]
+
+
+def gathered(
+    repository: Repository, patch_set: PatchSet, applied: Mapping[str, str], tip: str, committed: Iterable[str]
+) -> Gathered:
+    """Takes the modules that the tree has changed.
+
+    Args:
+        repository: has the commits.
+        patch_set: the set.
+        applied: git's ids of the modules that the tree was made with, by path.
+        tip: the last commit.
+        committed: files of the overlay's own commit.
+
+    Raises:
+        TargetModified: a module was changed in overlay/, too.
+        UsageError: where a new or a deleted module belongs cannot be told.
+    """
+    there = overlay.load(patch_set)
+    every = frozenset({*applied, *there.files, *committed})
+    rows = repository.git("ls-tree", "-r", "-z", tip, "--", *sorted(every)).split("\0") if every else []
+    entries = (row.partition("\t") for row in rows if row)
+    now = {path: fields.split()[2] for fields, _, path in entries}
+    contents = repository.blobs(set(now.values()))
+    result: dict[str, bytes | None] = {}
+    files: dict[str, bytes | None] = {}
+    shared: dict[str, bytes | None] = {}
+    for path in sorted(every):
+        old, ours, found = applied.get(path), now.get(path), there.files.get(path)
+        on_disk = None if found is None else blob_id(found)
+        if ours == on_disk:
+            continue
+        if on_disk != old and not (old is None and found == b""):
+            raise TargetModified(
+                f"{path} has changed in overlay/ since the tree was made; nothing was written",
+                paths=[path],
+                hint="set that change aside (git stash), export, bring it back, make record; "
+                "or, without commits of yours in the tree: make record, make apply",
+            )
+        place, everybody = _place(patch_set, path, deleted=ours is None)
+        data = None if ours is None else contents[ours]
+        files[place] = data
+        if everybody:
+            shared[path] = data
+        result[path] = data
+    now_installed = there.with_files(result)
+    if gone := [row.module for row in there.replaces if row.module not in now_installed.files]:
+        raise UsageError(
+            f"{gone[0]} is gone, but {overlay.overlay_toml(patch_set.name)} says what it replaces",
+            hint="take its [[module]] out of there first",
+        )
+    return Gathered(now_installed, every, files, shared)
+
+
+def _place(patch_set: PatchSet, path: str, *, deleted: bool) -> tuple[str, bool]:
+    """The file of overlay/ that a module is, below the repository, and whether other sets install it too."""
+    both = [folder / path for folder in paths.overlay_dirs(patch_set.name, patch_set.root)]
+    shared, own = (file.relative_to(patch_set.root).as_posix() for file in both)
+    there = [file.is_file() for file in both]
+    if there == [False, False]:
+        raise UsageError(
+            f"{path} is a new module: for every set, or for {patch_set.name} alone?",
+            hint=f"make an empty file for it, {shared} or {own}, then export again",
+        )
+    if deleted and there == [True, True]:
+        raise UsageError(
+            f"{path} is deleted in the tree, but there are {shared} and {own}", hint="remove what is meant there"
+        )
+    return (own, False) if there[1] else (shared, True)
