@@ -6,15 +6,15 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
-import zlib
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from patchset.errors import Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
 
 _CONFIG = {
     "core.autocrlf": "false",
@@ -51,7 +51,9 @@ class GitError(Unavailable):
     """
 
     def __init__(self, command: str, said: str) -> None:
-        super().__init__(f"git {command}: {said}", hint="git 2.29.2 or newer is needed, and room on the disk")
+        super().__init__(
+            f"git {command}: {said}".replace("\n", "\n  "), hint="git 2.29.2 or newer is needed, and room on the disk"
+        )
         self.said = said.splitlines()
 
 
@@ -151,24 +153,18 @@ class Repository:
         for file in self.folder.rglob("*.lock"):
             file.unlink()
 
-    def add_blob(self, data: bytes) -> str:
-        """Stores a file's content as `git hash-object -w` does, without a process for each; returns its id."""
-        name = blob_id(data)
-        file = self._objects / name[:2] / name[2:]
-        if not file.exists():
-            file.parent.mkdir(exist_ok=True)
-            new = file.with_name(f".{file.name}.new")
-            new.write_bytes(zlib.compress(b"blob %d\0" % len(data) + data, 1))
-            new.replace(file)
-        return name
-
     def stage(self, files: Mapping[str, bytes], executable: frozenset[str] = frozenset()) -> None:
         """Puts content into the index, whatever the work tree holds."""
-        lines = [
-            f"{'100755' if path in executable else '100644'} {self.add_blob(data)}\t{path}\0"
-            for path, data in sorted(files.items())
-        ]
-        self.git("update-index", "--add", "-z", "--index-info", stdin="".join(lines).encode())
+        if not files:
+            return
+        with tempfile.TemporaryDirectory(prefix="patchset-") as folder:
+            for path, data in files.items():
+                file = Path(folder) / path
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(data)
+                file.chmod(0o755 if path in executable else 0o644)
+            place = Repository(Path(folder), self.index, self.folder, self._objects)
+            place.git("add", "--force", "--ignore-removal", ".")
 
     def ref(self, name: str) -> str | None:
         """The commit that a ref names, or None."""
