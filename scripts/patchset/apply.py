@@ -15,7 +15,7 @@ from patchset.assess import Report, State, assess
 from patchset.errors import PinMismatch, TargetModified, UsageError, first_of
 from patchset.source import Source
 from patchset.state import FileState, Installed, Store
-from patchset.target import Kind, Target, locate
+from patchset.target import Kind, Target, build_tree, locate
 from patchset.upstream import check_given
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def run(
             written = history.write(target.root, recipe, source.read, patch_set.upstream_manifest())
             commit, files = written.tip, dict(written.files)
         else:
-            files = plan.outcome(recipe, source.read)
+            files = _copies(patch_set) or plan.outcome(recipe, source.read)
         _refuse_other(files, patch_set)
         desired = _desired(target, store, files, report, source)
         changed = tuple(sorted(desired))
@@ -138,6 +138,20 @@ def refuse_modified(report: Report, target: Target, folder: Path | None) -> None
 
 def _next(command: str, folder: Path | None) -> str:
     return f"make {command} TARGET={folder}" if folder else f"make {command}"
+
+
+def _copies(patch_set: PatchSet) -> dict[str, tuple[bytes | None, bool]]:
+    """What the set makes of each file, where the build tree holds just that; else nothing."""
+    root = build_tree(patch_set).root
+    found: dict[str, tuple[bytes | None, bool]] = {}
+    for path, row in patch_set.touched.items():
+        file = root / path
+        there = file.is_file()
+        data = file.read_bytes() if there and row.patched else None
+        if (None if data is None else manifest.sha256(data)) != row.patched:
+            return {}
+        found[path] = (data, there and bool(file.stat().st_mode & 0o100))
+    return found
 
 
 def _refuse_other(files: Files, patch_set: PatchSet) -> None:
