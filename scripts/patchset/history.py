@@ -16,7 +16,7 @@ from patchset.errors import PatchDoesNotApply
 from patchset.git import Repository
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
     from patchset.overlay import Overlay
@@ -119,7 +119,7 @@ def begin(root: Path, recipe: Recipe) -> str:
     return tip
 
 
-def write(root: Path, recipe: Recipe, read: Callable[[str], bytes], paths: Iterable[str]) -> Written:
+def write(root: Path, recipe: Recipe, read: Callable[[str], bytes], paths: Collection[str]) -> Written:
     """Makes the commits in root/.git and points the two branches at them; no file of the work tree changes.
 
     Args:
@@ -139,8 +139,8 @@ def write(root: Path, recipe: Recipe, read: Callable[[str], bytes], paths: Itera
     identity = commits.identity(patch_set)
     upstream = repository.ref(f"refs/heads/{UPSTREAM}")
     if upstream is None:
-        touched = {path for path, row in patch_set.touched.items() if row.upstream}
-        present = [path for path in paths if (root / path).is_file() and path not in patch_set.touched]
+        touched = recipe.named | {path for path, row in patch_set.touched.items() if row.upstream and path in paths}
+        present = [path for path in paths if (root / path).is_file() and path not in touched]
         repository.git("update-index", "--add", "-z", "--stdin", stdin="\0".join([*present, ""]).encode())
         before = {path: read(path) for path in touched}
         repository.stage(before, frozenset(path for path in before if _executable(root / path)))

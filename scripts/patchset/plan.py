@@ -13,7 +13,7 @@ from patchset.errors import PatchDoesNotApply, PinMismatch
 from patchset.setfile import Touched
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from patchset.commits import Commit
     from patchset.git import Repository
@@ -43,6 +43,11 @@ class Recipe:
         parts["series"] = manifest.sha256("".join(f"{name}\n" for name in parts).encode())
         parts["overlay.toml"] = manifest.sha256(self.overlay.toml)
         return manifest.digest(parts | {path: manifest.sha256(data) for path, data in self.overlay.files.items()})
+
+    @cached_property
+    def named(self) -> frozenset[str]:
+        """Upstream's files that the patches name."""
+        return frozenset(path for patch in self.patches for path in patch.named) & self.patch_set.sources().keys()
 
     @property
     def pinned(self) -> bool:
@@ -82,11 +87,13 @@ class Plan:
         recipe: what was applied.
         steps: one per patch, in the order of the series.
         changes: each touched file, before and after.
+        upstream: content of each of upstream's files that the patches name.
     """
 
     recipe: Recipe
     steps: tuple[Step, ...]
     changes: Mapping[str, Change]
+    upstream: Mapping[str, bytes]
 
     @property
     def patch_set(self) -> PatchSet:
@@ -164,11 +171,9 @@ def follow(
         PatchDoesNotApply: git does not apply a patch, or a patch makes a file that the overlay makes.
     """
     patch_set, patches, modules = recipe.patch_set, recipe.patches, recipe.overlay
-    named: Iterable[str] = {path for patch in patches for path in patch.named} & patch_set.sources().keys()
-    before: dict[str, bytes | None] = {path: read(path) for path in sorted(named)}
-    files = {path: data for path, data in before.items() if data is not None}
+    before = {path: read(path) for path in sorted(recipe.named)}
     with commits.scratch() as repository:
-        repository.stage(files, frozenset(path for patch in patches for path in patch.scripts))
+        repository.stage(before, frozenset(path for patch in patches for path in patch.scripts))
         base = repository.commit("upstream\n", commits.identity(patch_set), None)
         made = commits.apply(repository, base, patches)
         if check:
@@ -178,7 +183,9 @@ def follow(
         Step(patch, {file.path: blobs.get(file.after) for file in commit.files})
         for patch, commit in zip(patches, made, strict=True)
     )
-    now = before | {path: data for step in steps for path, data in step.after.items()}
+    now: dict[str, bytes | None] = dict(before)
+    for step in steps:
+        now.update(step.after)
     for path in modules.files:
         if now.get(path) is not None:
             message = f"{path} is made by a patch and by the overlay"
@@ -190,7 +197,7 @@ def follow(
         for path in now
         if before.get(path) != now[path]
     }
-    return Plan(recipe, steps, changes)
+    return Plan(recipe, steps, changes, before)
 
 
 def outcome(recipe: Recipe, read: Callable[[str], bytes]) -> dict[str, tuple[bytes | None, bool]]:
@@ -200,10 +207,9 @@ def outcome(recipe: Recipe, read: Callable[[str], bytes]) -> dict[str, tuple[byt
     """
     patches = recipe.patches
     named = sorted({path for patch in patches for path in patch.named})
-    upstream = recipe.patch_set.sources()
     with commits.scratch() as repository:
         scripts = frozenset(path for patch in patches for path in patch.scripts)
-        repository.stage({path: read(path) for path in named if path in upstream}, scripts)
+        repository.stage({path: read(path) for path in recipe.named}, scripts)
         repository.commit_index("upstream\n", commits.NOBODY)
         commits.am(repository, patches)
         files: dict[str, tuple[bytes | None, bool]] = {

@@ -122,6 +122,7 @@ class Bench:
         return timed(("git", "am", "-q", *self.files()), *self.overlay(tree), folder=tree)
 
     def in_place(self) -> float:
+        self.no_build_tree()  # of which apply would copy the files
         return self.ours("apply", "--target", str(self.tree()), "--offline", "--no-smoke")
 
     def by_hand(self) -> float:
@@ -132,9 +133,12 @@ class Bench:
         copied = timed(("cp", "-r", str(self.pristine), str(tree)), folder=self.work)
         return copied + timed(*COMMIT, ("git", "am", "-q", *self.files()), *self.overlay(tree), folder=tree)
 
+    def no_build_tree(self) -> None:
+        for name in ("vllm-ascend", ".vllm-ascend.patchset"):
+            shutil.rmtree(self.root / "build" / self.patch_set.name / name, ignore_errors=True)
+
     def build_tree(self) -> float:
-        shutil.rmtree(self.root / "build" / self.patch_set.name / "vllm-ascend", ignore_errors=True)
-        shutil.rmtree(self.root / "build" / self.patch_set.name / ".vllm-ascend.patchset", ignore_errors=True)
+        self.no_build_tree()
         return self.ours("apply", "--offline", "--no-smoke")
 
 

@@ -68,7 +68,7 @@ def patch_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PatchSet:
 
 @pytest.fixture
 def worked_out(patch_set: PatchSet) -> Plan:
-    return Plan(Recipe(patch_set, (), Overlay({MODULE: b"answer = 42\n"}, ())), (), CHANGES)
+    return Plan(Recipe(patch_set, (), Overlay({MODULE: b"answer = 42\n"}, ())), (), CHANGES, {})
 
 
 def published(raws: list[Raw]) -> Wheel:

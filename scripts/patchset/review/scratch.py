@@ -56,8 +56,7 @@ def commits(plan: Plan) -> Iterator[Commits]:
     """
     with tempfile.TemporaryDirectory(prefix="patchset-review-") as folder:
         root = Path(folder)
-        before = {path: change.before for path, change in plan.changes.items() if change.before is not None}
-        tip = history.write(root, plan.recipe, before.__getitem__, ()).tip
+        tip = history.write(root, plan.recipe, plan.upstream.__getitem__, ()).tip
         repository = Repository(root)
         upstream = str(repository.ref(history.UPSTREAM))
         overlay = repository.git("rev-parse", f"{tip}~{len(plan.recipe.patches)}").strip()
