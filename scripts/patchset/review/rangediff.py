@@ -77,7 +77,7 @@ def compare(before: Commits, after: Commits, label: str) -> RangeDiff:
     info = repository.root / ".git" / "objects" / "info"
     info.mkdir(exist_ok=True)
     (info / "alternates").write_text(f"{before.repository.root / '.git' / 'objects'}\n", encoding="utf-8")
-    pairs = _paired(_run(repository, before.patches(), after.patches()), repository)
+    pairs = _paired(_run(repository, before.patches(), after.patches()), before, after)
     last = [max((pair.before for pair in pairs), default=0), max((pair.after for pair in pairs), default=0)]
     for pair in _run(repository, before.modules(), after.modules(), "--creation-factor=10000"):
         pairs.append(replace(pair, before=pair.before and last[0] + 1, after=pair.after and last[1] + 1))
@@ -96,25 +96,20 @@ def _run(repository: Repository, before: str, after: str, *options: str) -> list
     return pairs
 
 
-def _paired(pairs: list[_Pair], repository: Repository) -> list[_Pair]:
-    """The pairs, and as one the two halves of a patch of one name that git finds too unlike for a pair."""
-    dropped = {_name(repository, pair.before_id): pair for pair in pairs if pair.sign == "<"}
-    added = {_name(repository, pair.after_id): pair for pair in pairs if pair.sign == ">"}
+def _paired(pairs: list[_Pair], old: Commits, new: Commits) -> list[_Pair]:
+    """The pairs, and as one the two halves of a patch of one file name that git finds too unlike for a pair."""
+    dropped = {old.names[pair.before - 1]: pair for pair in pairs if pair.sign == "<"}
+    added = {new.names[pair.after - 1]: pair for pair in pairs if pair.sign == ">"}
     halves = {added[name]: dropped[name] for name in dropped.keys() & added.keys()}
     found = []
     for pair in pairs:
         if before := halves.get(pair):
             ranges = (f"{commit}^..{commit}" for commit in (before.before_id, pair.after_id))
-            (both,) = _run(repository, *ranges, "--creation-factor=10000")
+            (both,) = _run(new.repository, *ranges, "--creation-factor=10000")
             found.append(replace(both, before=before.before, after=pair.after))
         elif pair not in halves.values():
             found.append(pair)
     return found
-
-
-def _name(repository: Repository, commit: str) -> str:
-    """What a commit is called from one series to the next."""
-    return repository.git("show", "--no-patch", "--format=%s", commit).strip()
 
 
 def _row(pair: _Pair, repository: Repository) -> Row:

@@ -27,12 +27,14 @@ class Commits:
     Attributes:
         repository: where they are.
         upstream, overlay, tip: the first commit, the one of the overlay (the first, where there is none), the last.
+        names: the patches' file names, in the order of their commits.
     """
 
     repository: Repository
     upstream: str
     overlay: str
     tip: str
+    names: tuple[str, ...]
 
     def net_diff(self) -> str:
         """What all patches together do, as one diff."""
@@ -60,4 +62,4 @@ def commits(plan: Plan) -> Iterator[Commits]:
         repository = Repository(root)
         upstream = str(repository.ref(history.UPSTREAM))
         overlay = repository.git("rev-parse", f"{tip}~{len(plan.recipe.patches)}").strip()
-        yield Commits(repository, upstream, overlay, tip)
+        yield Commits(repository, upstream, overlay, tip, tuple(patch.name for patch in plan.recipe.patches))
