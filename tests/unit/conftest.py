@@ -18,8 +18,13 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from patchset import cli, distinfo, gate
+
+# Random cases are drawn however slow the machine is.
+settings.register_profile("any speed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any speed")
 
 SET = "v9.9.9"
 PACKAGE = "tiny_ascend"
