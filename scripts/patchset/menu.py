@@ -99,3 +99,18 @@ class Menu:
         sub.add_argument(
             "--device", choices=("cpu", "npu"), default="cpu", help="where the smoke tests run (default: cpu)"
         )
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """The type of a whole number with a lower bound."""
+
+    def number(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {least} or more")
+        return value
+
+    return number

@@ -194,7 +194,7 @@ def run_tests(
     command += [f"--pristine={both.pristine}", f"--patched={both.patched}", f"--vllm={made.vllm}"]
     command += [f"--work={work}", f"--device={device}", f"--set={patch_set.name}", *select]
     if device == "cpu":
-        command += [f"--kept={_kept(patch_set, made)}"]
+        command += [f"--kept={kept(patch_set, made)}"]
     terminal.step(
         "smoke tests: real vLLM, data parallel, " + ("on NPUs" if device == "npu" else "on the NPU's stand-in")
     )
@@ -204,14 +204,18 @@ def run_tests(
     return cases, log
 
 
-def _kept(patch_set: PatchSet, made: Runtime) -> Path:
-    """Where the cache keeps what upstream's release does under these tests, on this runtime and kind of machine."""
+def kept(patch_set: PatchSet, made: Runtime, *more: str) -> Path:
+    """Where the cache keeps what upstream's release does under these tests, on this runtime and kind of machine.
+
+    ``more`` is what else the answers hang on.
+    """
     parts = (
         patch_set.manifest_sha256,
         patch_set.vllm.version,
         made.stamp,
         gate.tests_digest(patch_set.name),
         platform.machine(),
+        *more,
     )
     return paths.cache_dir() / "pristine" / sha256(" ".join(parts).encode())
 

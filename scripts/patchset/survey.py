@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import subprocess
 import sys
 import tomllib
@@ -13,9 +12,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from patchset import gate, manifest, paths, runtime, trees
+from patchset import manifest, paths, runtime, smoke, trees
 from patchset.errors import Findings, UsageError
-from patchset.manifest import sha256
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -129,11 +127,10 @@ def _rows(
     made, work = both.runtime, paths.build_dir(patch_set.name) / "survey"
     work.mkdir(parents=True, exist_ok=True)
     tests = _folder().parent
+    own = manifest.digest(manifest.measure(_folder(), _DECIDE))
     command = [str(made.python), "-m", "survey.run", f"--set={patch_set.name}", *(["--reduce"] if reduce else [])]
     command += [f"--pristine={both.pristine}", f"--patched={both.patched}", f"--vllm={made.vllm}", f"--work={work}"]
-    command += [f"--kept={_kept(patch_set, made.stamp)}", f"--checkpoints={paths.cache_dir() / 'survey'}"]
-    if lock := os.environ.get("PATCHSET_ENGINE_LOCK"):
-        command.append(f"--lock={lock}")
+    command += [f"--kept={smoke.kept(patch_set, made, own)}", f"--checkpoints={paths.cache_dir() / 'survey'}"]
     environ = {
         **made.env,
         "PYTHONPATH": os.pathsep.join(map(str, (tests / "smoke", runtime.standin_dir(), made.vllm, tests))),
@@ -155,12 +152,3 @@ def _rows(
     if process.returncode or len(rows) != len(deployments):
         raise Findings(f"the survey ended with {process.returncode} after {len(rows)} deployments", hint=f"read {log}")
     return rows
-
-
-def _kept(patch_set: PatchSet, stamp: str) -> Path:
-    """Where the cache keeps what upstream's release does on a deployment."""
-    folder = _folder()
-    own = manifest.digest(manifest.measure(folder, _DECIDE))
-    tests = gate.tests_digest(patch_set.name)
-    parts = (patch_set.manifest_sha256, patch_set.vllm.version, stamp, tests, own, platform.machine())
-    return paths.cache_dir() / "pristine" / sha256(" ".join(parts).encode())

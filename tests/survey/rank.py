@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-_POLL = 0.02
 Say = Callable[..., None]
 
 
@@ -59,16 +58,13 @@ def main(job_file: str) -> None:
     job = json.loads(Path(job_file).read_text())
     given = job["engine"]
     os.environ.update(given["environment"])
+    from rank import Reporter, _hand_drafts_over, _wait_for_everyone  # of tests/smoke
+
     with Path(job["progress"]).open("w") as stream:
-
-        def report(**line: Any) -> None:
-            stream.write(json.dumps(line) + "\n")
-            stream.flush()
-
+        report = Reporter(stream)
         started = time.monotonic()
         import tokenless
         from kv_probe import KvProbe
-        from rank import _hand_drafts_over  # of tests/smoke
         from vllm import LLM
 
         KvProbe(report).install()
@@ -81,8 +77,7 @@ def main(job_file: str) -> None:
         answers = _serve(engine, asked, job["adapters"], len(given["asked"]) == 1, report)
         report(answers=answers)
         report(done=True, peak_rss_kib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-        while not all('"done"' in Path(file).read_text() for file in job["everyone"]):
-            time.sleep(_POLL)
+        _wait_for_everyone(job["everyone"])
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)

@@ -6,13 +6,11 @@ The deployments come as a JSON list on standard input; each row of the result go
 
 import argparse
 import contextlib
-import fcntl
 import gzip
 import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -68,8 +66,7 @@ class Ground:
     def _run(self, deployment: Deployment) -> Answer:
         checkpoint = net.make(deployment.settings["model"], self._given.checkpoints)
         work, nursery = self._given.work / deployment.tree, self._nursery(deployment.tree)
-        with _turn(self._given.lock):
-            report = engine.run(deployment, checkpoint, work, nursery, self._traces(deployment.tree))
+        report = engine.run(deployment, checkpoint, work, nursery, self._traces(deployment.tree))
         logs = [file.read_text(errors="replace") for file in sorted(work.glob("rank*/log"))]
         if report.outcome is not engine.Outcome.DONE:
             folder = self._given.work / "failed"
@@ -94,17 +91,6 @@ class Ground:
             architectures = [*(model.architecture for model in Model), *_DRAFTERS]
             self._nurseries[tree] = Nursery(architectures, environment, self._given.work / f"nursery-{tree}.log")
         return self._nurseries[tree]
-
-
-@contextlib.contextmanager
-def _turn(lock: Path | None) -> Iterator[None]:
-    """One deployment at a time on this machine, where a lock file is given."""
-    if lock is None:
-        yield
-        return
-    with lock.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _answer(report: engine.Report, asked: Asked, expected: dict[str, list[int]], error: str) -> Answer:
@@ -142,7 +128,6 @@ def _paths() -> argparse.Namespace:
     for name in ("pristine", "patched", "vllm", "work", "kept", "checkpoints"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--set", required=True)
-    parser.add_argument("--lock", type=Path)
     parser.add_argument("--reduce", action="store_true")
     return parser.parse_args()
 

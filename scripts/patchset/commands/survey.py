@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from patchset.commands.prove import _at_least
+from patchset.menu import at_least
 
 if TYPE_CHECKING:
     import argparse
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 def add(menu: Menu) -> None:
     """Adds this command."""
     one = menu.command("survey", "compare both trees on deployments that are drawn", survey)
-    one.add_argument("--count", type=_at_least(1), default=60, metavar="N", help="how many (default: 60)")
-    one.add_argument("--seed", type=_at_least(0), default=0, metavar="S", help="what they are drawn from (default: 0)")
+    one.add_argument("--count", type=at_least(1), default=60, metavar="N", help="how many (default: 60)")
+    one.add_argument("--seed", type=at_least(0), default=0, metavar="S", help="what they are drawn from (default: 0)")
     one.add_argument("--only", metavar="LINES", help="these deployments instead: departures of each, as name=value,..")
     one.add_argument("--found", action="store_true", help="those of tests/survey/found.toml instead")
     one.add_argument("--as-drawn", action="store_true", help="do not reduce those that are worse")
