@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import tomllib
 from collections.abc import Iterator
@@ -181,6 +182,34 @@ def test_a_conflict_is_gits_and_then_the_port_is_finished(
     assert releases.world.run("apply", NEW, "--no-smoke", "--offline") == 0
     assert (releases.new / "series").read_text().split() == releases.world.names
     assert work.running() == []
+
+
+CUT_OFF = {
+    "before-the-stop": ["REBASE_HEAD"],
+    "at-its-begin": ["REBASE_HEAD", "rebase-merge/head-name"],
+    "before": ["rebase-merge"],
+}
+
+
+@pytest.mark.parametrize("lost", CUT_OFF.values(), ids=CUT_OFF)
+def test_a_rebase_that_was_cut_off_begins_anew(
+    releases: Releases, lost: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    releases.offer({RUNNER: OVERLAPPING})
+    assert releases.port() == 3
+    git(releases.tree, "update-ref", "-d", "refs/patchset/carried")  # the first run had not come so far
+    for name in lost:
+        file = releases.tree / ".git" / name
+        shutil.rmtree(file) if file.is_dir() else file.unlink()
+    capsys.readouterr()
+    assert releases.world.run("port", "--finish") == 3
+    assert "'Do 0001-steps.patch' conflicts with v9.10.0's upstream" in capsys.readouterr().err
+    resolve(releases, OVERLAPPING, stops=True)
+    (releases.tree / ".git" / "REBASE_HEAD").unlink()  # the maintainer's own git was killed: the tree stays as it is
+    assert releases.world.run("port", "--finish") == 3
+    assert "the rebase was cut off" in capsys.readouterr().err
+    skip_the_rest(releases)
+    assert releases.world.run("port", "--finish") == 0
 
 
 def test_a_patch_may_be_skipped_or_resolved_away(releases: Releases, capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from patchset.plan import Plan
 
 FROM, UPSTREAM = "from", "upstream"
+_SERIES, _CARRIED = "refs/patchset/series", "refs/patchset/carried"
 _ALIKE = "75%"  # of a file's lines: a licence and some imports make many files half alike
 _AS = ("-c", "user.name=patchset", "-c", "user.email=patchset@noreply.invalid", "-c", "core.editor=true")
 _REBASE = ("rebase", "--quiet", "--empty=drop", "--no-autosquash", "--no-fork-point", "--no-autostash")
@@ -118,7 +119,7 @@ class Tree:
         tree = cls(root, name)
         with commits.scratch(root / ".git" / "objects") as bench:
             made = commits.apply(bench, tree.ref(FROM), plan.recipe.patches)
-        repository.git("update-ref", "refs/patchset/series", made[-1].id if made else tree.ref(FROM))
+        repository.git("update-ref", _SERIES, made[-1].id if made else tree.ref(FROM))
         tree.back()
         return tree
 
@@ -130,11 +131,23 @@ class Tree:
         """The patches on the old release, checked out, whatever lies in the work tree."""
         with suppress(GitError):
             self.repository.git("rebase", "--abort")
-        self.repository.git("checkout", "--quiet", "--force", "-B", self.name, "refs/patchset/series")
+        shutil.rmtree(self.root / ".git" / "rebase-merge", ignore_errors=True)  # git was killed while it wrote that
+        self.repository.git("checkout", "--quiet", "--force", "-B", self.name, _SERIES)
         self.repository.git("clean", "-d", "--force", "--quiet", "-x")
 
-    def start(self) -> Stop | None:
-        """Rebases the patches; where git stopped, or None."""
+    @property
+    def carried(self) -> bool:
+        """The patches have been rebased, to the end or to a conflict: from then on the tree is the maintainer's."""
+        return bool(self.repository.git("for-each-ref", _CARRIED))
+
+    def carry(self) -> Stop | None:
+        """Rebases the patches and notes so; where git stopped, or None. What a run that was cut off left is undone."""
+        self.back()
+        stop = self._start()
+        self.repository.git("update-ref", _CARRIED, UPSTREAM)
+        return stop
+
+    def _start(self) -> Stop | None:
         found = f"--strategy-option=find-renames={_ALIKE}"
         return self._run(*_REBASE, found, "--onto", UPSTREAM, FROM, self.name)
 
@@ -159,7 +172,9 @@ class Tree:
             fields, _, path = row.partition("\t")
             _, blob, stage = fields.split()
             files.setdefault(path, {})[int(stage)] = blob
-        return Stop(self.repository.git("log", "-1", "--format=%s", "REBASE_HEAD").strip(), files)
+        with suppress(GitError):
+            return Stop(self.repository.git("log", "-1", "--format=%s", "REBASE_HEAD").strip(), files)
+        return Stop("the rebase was cut off and", files)  # git itself was killed, so that none is named
 
     def take_upstreams_side(self, stop: Stop) -> None:
         """Settles each conflict for the new release, so that what comes later is still told."""
@@ -189,9 +204,9 @@ class Tree:
 
     def assess(self) -> dict[str, Carried]:
         """How each patch fares, by its subject; the work tree is as before afterwards."""
-        before = self._diffs(FROM, "refs/patchset/series")
+        before = self._diffs(FROM, _SERIES)
         stops: dict[str, Carried] = {}
-        stop = self.start()
+        stop = self._start()
         while stop:
             outcome = Outcome.LOST if stop.lost else Outcome.CONFLICT
             stops[stop.subject] = Carried(outcome, tuple(stop.files), stop.lost)

@@ -133,7 +133,7 @@ def start(
 
 def carry(name: str) -> None:
     """Rebases the patches; raises PatchDoesNotApply where git stops at a conflict."""
-    if stop := Tree(folder(name) / "tree", name).start():
+    if stop := Tree(folder(name) / "tree", name).carry():
         raise _stopped(name, stop)
 
 
@@ -159,10 +159,10 @@ def finish(name: str, *, reviewed: bool, terminal: Terminal, offline: bool) -> D
     newset.take_back(name, staging)
     work = Tree(place / "tree", name)
     repository, upstream = work.repository, place / "upstream"
+    if not work.carried:
+        carry(name)  # the first run was cut off
     if history.underway(work.root) is not history.Underway.NOTHING:
         raise _stopped(name, work.stop())
-    if repository.git("merge-base", UPSTREAM, "HEAD").strip() != work.ref(UPSTREAM):
-        carry(name)  # a run was cut off before it had begun
     tree.refuse_changes(repository, old)
     source = Source(old, given=None, offline=offline, terminal=terminal)
     ours = overlay.load(old)
