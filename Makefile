@@ -40,11 +40,12 @@ HTML ?=
 
 BIN := .venv/bin
 PATCHSET := $(BIN)/patchset
+SELFTEST := PYTHONPATH=tests $(BIN)/python -m selftest
 READY := .venv/.ready
 DEV := .venv/.dev
 
 SETS := $(notdir $(patsubst %/,%,$(dir $(wildcard patches/*/set.toml))))
-# The set on which what all sets have alike is tested (patchset.smoke.SHARED_ON, patchset.prove.SETS).
+# The set on which what all sets have alike is tested (patchset.smoke.SHARED_ON, selftest.schedules.SETS).
 PROVEN := v0.10.1.1
 
 # A variable counts as set unless it is empty, 0, no or false.
@@ -148,16 +149,16 @@ defects: $(READY) ## show each upstream defect on the pristine tree, and its abs
 	@$(PATCHSET) defects $(VERSION) $(offline) $(json)
 
 matrix: $(READY) ## the tables of defects of all sets, side by side
-	@$(PATCHSET) matrix $(offline) $(json)
+	@$(SELFTEST) matrix $(offline) $(json)
 
 prove: $(READY) ## check the ranks' decisions over random schedules, and that the checker finds known defects
-	@$(PATCHSET) prove $(VERSION) --schedules $(SCHEDULES) --seed $(SEED) $(offline) $(json)
+	@$(SELFTEST) prove $(VERSION) --schedules $(SCHEDULES) --seed $(SEED) $(offline) $(json)
 
 survey: $(DEV) ## compare the patched tree with the pristine one on deployments that are drawn
-	@$(PATCHSET) survey $(VERSION) --count $(N) --seed $(SEED) $(if $(ONLY),--only '$(ONLY)') $(offline) $(json)
+	@$(SELFTEST) survey $(VERSION) --count $(N) --seed $(SEED) $(if $(ONLY),--only '$(ONLY)') $(offline) $(json)
 
 upstream-tests: $(READY) ## run upstream's unit tests on the pristine and the patched tree
-	@$(PATCHSET) upstream-tests $(VERSION) $(offline) $(json)
+	@$(SELFTEST) upstream-tests $(VERSION) $(offline) $(json)
 
 trace: $(READY) ## line up the TRACES of the ranks, and name the first step where they differ
 	@$(PATCHSET) trace $(TRACES) $(if $(HTML),--html '$(HTML)') $(json)
@@ -211,7 +212,7 @@ test: lint ## all checks and tests, of every set, and how much of the tool they 
 	@$(emptied)
 	@$(measured); $(MAKE) --no-print-directory test-unit test-browser; \
 	  for set in $(SETS); do $(MAKE) --no-print-directory test-set VERSION=$$set; done
-	@$(PATCHSET) matrix $(offline)
+	@$(SELFTEST) matrix $(offline)
 	@$(covered)
 
 test-set: test-overlay test-wheels ## the tests of one set
@@ -240,12 +241,12 @@ test-browser: $(DEV) ## tests of the review page in Chromium; CHROMIUM=path name
 	$(BIN)/pytest tests/browser
 
 test-overlay: $(READY) ## tests of the overlay, the stand-in and the cluster checks, with torch, gloo and Ray
-	@$(PATCHSET) overlay-tests $(VERSION) $(offline)
+	@$(SELFTEST) overlay-tests $(VERSION) $(offline)
 	@$(PATCHSET) export $(VERSION) $(source) --check
-	@$(if $(filter $(set),$(PROVEN)),$(PATCHSET) prove $(VERSION) --schedules 2000 $(offline))
+	@$(if $(filter $(set),$(PROVEN)),$(SELFTEST) prove $(VERSION) --schedules 2000 $(offline))
 
 test-cluster: $(READY) ## the same, with nodes and ranks that hang or die: some minutes more
-	@$(PATCHSET) overlay-tests $(VERSION) --slow $(offline)
+	@$(SELFTEST) overlay-tests $(VERSION) --slow $(offline)
 
 fuzz: $(DEV) ## random trees, edits and lies: what git writes it reads back, and no lie; CASES times each
 	PATCHSET_FUZZ=$(CASES) $(BIN)/pytest -n auto --timeout 0 tests/fuzz
@@ -271,7 +272,7 @@ test-wheels: $(DEV) ## the wheels: two builds alike, install, verify, a few smok
 	$(BIN)/pytest tests/wheels --set $(set)
 
 bench: $(DEV) ## measure the patched tree against the pristine one, in the same run
-	@$(PATCHSET) bench $(VERSION) $(offline) $(json)
+	@$(SELFTEST) bench $(VERSION) $(offline) $(json)
 
 bench-review: $(DEV) ## measure the review page with a diff of 2,000 lines in Chromium
 	@$(BIN)/python tests/benchmarks/review_page.py

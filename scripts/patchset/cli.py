@@ -42,10 +42,15 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code; no exception leaves it."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    return answer(build_parser(), sys.argv[1:] if argv is None else argv)
+
+
+def answer(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
+    """Runs one command of a parser; an error becomes a message and an exit code."""
+    words = list(argv)
     terminal = Terminal(as_json="--json" in words)
     try:
-        return run(build_parser().parse_args(words), terminal)
+        return run(parser.parse_args(words), terminal)
     except SystemExit as stop:  # --help and --version
         return int(stop.code or 0)
     except PatchsetError as error:

@@ -33,9 +33,9 @@ class Menu:
         self._commands = parser.add_subparsers(dest=dest, required=True, metavar="COMMAND", parser_class=Parser)
 
     @classmethod
-    def top(cls, description: str) -> Menu:
-        """That of `patchset`."""
-        parser = Parser(prog="patchset", description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    def top(cls, description: str, prog: str = "patchset") -> Menu:
+        """That of a whole command line."""
+        parser = Parser(prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
         parser.add_argument("--version", action="version", version=f"patchset {__version__}")
         return cls(parser, "command")
 

@@ -21,6 +21,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from patchset import cli, distinfo, gate
+from selftest import __main__ as selftest
 
 # Random cases are drawn however slow the machine is.
 settings.register_profile("any speed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -258,6 +259,10 @@ class World:
     def run(self, *words: str) -> int:
         """`patchset` with these words; the exit code."""
         return cli.main(list(words))
+
+    def selftest(self, *words: str) -> int:
+        """`python -m selftest WORDS`; the exit code."""
+        return selftest.main(words)
 
     def record(self) -> None:
         assert self.run("record", SET, "--offline") == 0

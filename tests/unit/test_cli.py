@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from conftest import SET, World
 
 from patchset import cli, paths
 from patchset.commands import tree
+from selftest.__main__ import build_menu
 
 Capture = pytest.CaptureFixture[str]
 ROOT = Path(__file__).resolve().parents[2]
@@ -123,7 +125,8 @@ def test_what_is_shown_of_a_tree_wants_it_as_the_set_makes_it(world: World, caps
     world.run("apply", SET, "--no-smoke")
     (world.tree / "tiny_ascend" / "comm.py").write_text("changed = True\n")
     for command in ("smoke", "evidence", "upstream-tests", "overlay-tests", "bench"):
-        assert world.run(command, SET) == 1
+        run = world.run if command in ("smoke", "evidence") else world.selftest
+        assert run(command, SET) == 1
         assert "is modified, not applied" in capsys.readouterr().err
 
 
@@ -147,18 +150,22 @@ def make(*words: str) -> list[str]:
         (["status", "TARGET=/x", "JSON=1"], "status v0.10.1.1 --target '/x' --json"),
         (["revert", "TARGET=/x"], "revert v0.10.1.1 --target '/x'"),
         (["smoke", "DEVICE=npu"], "smoke v0.10.1.1 --device npu"),
-        (["upstream-tests"], "upstream-tests v0.10.1.1"),
         (["runtime"], "runtime v0.10.1.1"),
-        (["bench"], "bench v0.10.1.1"),
         (["record"], "record v0.10.1.1"),
     ],
 )
 def test_each_make_target_is_one_line(words: list[str], line: str) -> None:
     found = make(*words)
     assert [" ".join(one.split()) for one in found] == [f".venv/bin/patchset {line}"]
-    import shlex
-
     cli.build_parser().parse_args(shlex.split(found[0])[1:])
+
+
+@pytest.mark.parametrize("target", ["upstream-tests", "bench", "prove", "survey", "matrix"])
+def test_so_is_each_target_that_holds_the_repository_against_upstream(target: str) -> None:
+    stamps = ["-o", ".venv/.ready", "-o", ".venv/.dev"]
+    done = subprocess.run(["make", "-n", *stamps, target], cwd=ROOT, capture_output=True, text=True, check=True)
+    line = done.stdout.strip().removeprefix("PYTHONPATH=tests .venv/bin/python -m selftest ")
+    assert build_menu().parser.parse_args(shlex.split(line)).command == target
 
 
 def test_make_help_names_every_target() -> None:

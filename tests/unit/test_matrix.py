@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from conftest import SET, World
 
-from patchset import defects, matrix, smoke
+from patchset import defects, smoke
 from patchset.defects import DefectReport, table
 from patchset.setfile import load_set
 from patchset.terminal import Terminal
 from patchset.testrun import Case, Result
+from selftest import matrix
 
 TITLES = {"D2": "it raises", "D10": "it hangs"}
 
@@ -76,10 +77,10 @@ def test_a_run_of_the_same_tree_is_not_repeated(world: World, monkeypatch: pytes
         return report
 
     monkeypatch.setattr(defects, "run", run)
-    assert world.run("matrix", "--offline") == 0
-    assert world.run("matrix", SET) == 0
+    assert world.selftest("matrix", "--offline") == 0
+    assert world.selftest("matrix", SET) == 0
     assert ran == [SET]
-    assert world.run("matrix", "--again") == 0
+    assert world.selftest("matrix", "--again") == 0
     assert ran == [SET, SET]
     other = replace(patch_set, tree="0" * 64)
     matrix.gather([other], Terminal())
@@ -105,13 +106,13 @@ def test_a_whole_smoke_run_is_one_of_the_defects(
     if options:
         assert not (world.root / "build" / SET / "defects.json").exists()
     else:
-        assert world.run("matrix") == 0
+        assert world.selftest("matrix") == 0
         assert "| D3: it hangs | fixed |" in (world.root / "build" / "matrix.md").read_text()
 
 
 def test_bad_input(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    assert world.run("matrix", "v0") == 2
+    assert world.selftest("matrix", "v0") == 2
     assert world.run("apply", SET, "--no-smoke", "--offline") == 0
     (world.root / "build" / SET / "defects.json").write_text("{")
-    assert world.run("matrix") == 2
+    assert world.selftest("matrix") == 2
     assert "defects.json" in capsys.readouterr().err

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from patchset import overlay_coverage
 from patchset.errors import Findings
+from selftest import coverage as overlay_coverage
 
 MODULE = """\
 def sign(number):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`patchset prove`: what it refuses, and when its findings are a proof."""
+"""`make prove`: what it refuses, and when its findings are a proof."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import json
 
 import pytest
 
-from patchset.cli import main
-from patchset.prove.report import Mutant, ProofReport, Violation, show
 from patchset.terminal import Terminal
+from selftest.__main__ import main
+from selftest.schedules.report import Mutant, ProofReport, Violation, show
 
 FOUND = Violation("ranks issue different collectives", "rank 0 issues a, rank 1 b", ("DP 2", "step 1: idle"), 7, "D1")
 

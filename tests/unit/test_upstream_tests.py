@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from patchset.testrun import Result
-from patchset.upstream_tests import compare
+from selftest.upstream import compare
 
 RESULTS = st.dictionaries(st.sampled_from("abcdefgh"), st.sampled_from(Result))
 

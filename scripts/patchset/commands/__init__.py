@@ -11,13 +11,11 @@ from patchset.commands import (
     lint,
     port,
     proof,
-    prove,
     review,
-    survey,
     trace,
     tree,
     verify,
     wheels,
 )
 
-GROUPS = (tree, proof, prove, survey, doctor, wheels, verify, cluster, authoring, lint, port, review, trace)
+GROUPS = (tree, proof, doctor, wheels, verify, cluster, authoring, lint, port, review, trace)

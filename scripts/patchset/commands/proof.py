@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""smoke, defects, upstream-tests, bench and their like: what is shown of an applied tree."""
+"""smoke, evidence, defects, runtime and stats: what is shown of an applied tree."""
 
 from __future__ import annotations
 
@@ -33,19 +33,10 @@ def add(menu: Menu) -> None:
     one.add_argument("--seed", help="what the sample is drawn from (default: the commit)")
     menu.offline(one)
     for name, summary, handler in (
-        ("upstream-tests", "run upstream's unit tests on the pristine and the patched tree", upstream_tests),
         ("defects", "show each upstream defect on the pristine tree, and that the patched one is rid of it", defects),
-        ("bench", "measure the patched tree against the pristine one", bench),
         ("runtime", "build the Python environment of the smoke tests", runtime),
     ):
         menu.offline(menu.command(name, summary, handler))
-    one = menu.command("overlay-tests", "run the tests of overlay, stand-in, simulator and cluster", overlay_tests)
-    menu.offline(one)
-    one.add_argument("--slow", action="store_true", help="also those that wait minutes for a node that does not answer")
-    one = menu.bare("matrix", "put the tables of defects of all sets side by side", matrix)
-    one.add_argument("sets", metavar="SET", nargs="*", help="folders of patches/ (default: all)")
-    one.add_argument("--again", action="store_true", help="run the tests also where the last run was of the same tree")
-    menu.offline(one)
     menu.command("stats", "count the lines that each patch and the overlay add and remove", stats)
 
 
@@ -76,48 +67,6 @@ def smoke(arguments: argparse.Namespace, terminal: Terminal) -> int:
     return 0 if report.ok else 1
 
 
-def upstream_tests(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    """`patchset upstream-tests`."""
-    from patchset import upstream_tests
-
-    report = upstream_tests.run(
-        applied(arguments.set, terminal, offline=arguments.offline), terminal, offline=arguments.offline
-    )
-    upstream_tests.show(report, terminal)
-    terminal.document(report.as_dict())
-    return 0 if report.ok else 1
-
-
-def overlay_tests(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    """`patchset overlay-tests`."""
-    from patchset import overlay_tests
-    from patchset.testrun import Result
-
-    outcome = overlay_tests.run(
-        applied(arguments.set, terminal, offline=arguments.offline),
-        terminal,
-        offline=arguments.offline,
-        slow=arguments.slow,
-    )
-    by_result = {result.value: [case for case in outcome.cases if case.result is result] for result in Result}
-    for case in by_result["failed"]:
-        terminal.note(f"failed: {case.id}: {case.why}")
-    terminal.note(
-        "tests of overlay, stand-in and cluster checks: "
-        + ", ".join(f"{len(found)} {result}" for result, found in by_result.items())
-    )
-    covered = outcome.covered
-    terminal.note(f"of the overlay they have run {covered.percent:.1f} % by branch")
-    if not outcome.enough:
-        for path, lines in covered.missing.items():
-            terminal.note(f"not run: {path}: lines {', '.join(map(str, lines))}")
-    terminal.document(
-        {"command": "overlay-tests", "covered": covered.percent}
-        | {result: [case.id for case in found] for result, found in by_result.items()}
-    )
-    return 0 if by_result["passed"] and not by_result["failed"] and outcome.enough else 1
-
-
 def defects(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """`patchset defects`."""
     from patchset import defects
@@ -130,17 +79,6 @@ def defects(arguments: argparse.Namespace, terminal: Terminal) -> int:
     return 0 if report.ok else 1
 
 
-def matrix(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    """`patchset matrix`."""
-    from patchset import matrix, paths
-
-    sets = [applied(name, terminal, offline=arguments.offline) for name in arguments.sets or paths.sets()]
-    found = matrix.gather(sets, terminal, offline=arguments.offline, again=arguments.again)
-    matrix.show(found, terminal)
-    terminal.document(found.as_dict())
-    return 0 if found.ok else 1
-
-
 def stats(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """`patchset stats`."""
     from patchset import stats
@@ -148,17 +86,6 @@ def stats(arguments: argparse.Namespace, terminal: Terminal) -> int:
     report = stats.count(load_set(arguments.set))
     stats.show(report, terminal)
     terminal.document(report.as_dict())
-    return 0
-
-
-def bench(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    """`patchset bench`."""
-    from patchset.bench import report
-    from patchset.bench.run import run
-
-    found = run(applied(arguments.set, terminal, offline=arguments.offline), terminal, offline=arguments.offline)
-    report.show(found, terminal)
-    terminal.document(found.as_dict())
     return 0
 
 

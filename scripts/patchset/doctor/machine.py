@@ -65,7 +65,7 @@ def git() -> Finding:
 
 def smoke_python() -> Finding:
     """The Python that the smoke runtime is made with."""
-    need = "smoke, defects, upstream-tests, bench"
+    need = "smoke, defects, survey"
     try:
         found = runtime.base_python()
     except PatchsetError as error:
@@ -88,7 +88,7 @@ def disk(build: Path) -> Finding:
 
 def smoke_runtime() -> Finding:
     """What the runtime of the smoke tests takes on disk, or will."""
-    folder, need = paths.repo_root() / "build" / "runtime", "smoke, defects, upstream-tests, bench"
+    folder, need = paths.repo_root() / "build" / "runtime", "smoke, defects, survey"
     if not (folder / "venv").is_dir():
         room, downloads = RUNTIME_BYTES / 1e9, RUNTIME_DOWNLOADS_BYTES / 1e9
         found = f"not made: {room:.1f} GB in build/ and {downloads:.1f} GB of downloads"

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from patchset.bench.scaling import Cost, Prediction
     from patchset.terminal import Terminal
+    from selftest.bench.scaling import Cost, Prediction
 
 
 @dataclass(frozen=True)
@@ -70,14 +70,12 @@ class BenchReport:
         tables: ratios.
         cost: gloo's cost model, fitted to the measured steps.
         predictions: what it says of more ranks.
-        picture: where the picture is.
     """
 
     set_name: str
     tables: tuple[Table, ...]
     cost: Cost
     predictions: tuple[Prediction, ...]
-    picture: str
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -92,7 +90,6 @@ class BenchReport:
             ],
             "cost": asdict(self.cost),
             "predictions": [asdict(one) for one in self.predictions],
-            "picture": self.picture,
         }
 
 
@@ -123,7 +120,6 @@ def show(report: BenchReport, terminal: Terminal) -> None:
         f" + {cost.word:.2f} us x words / n), fitted to within {cost.error:.0%}"
     )
     terminal.table(title, ("ranks", "group", "bytes", "rounds", "ms"), sizes, right="ranks bytes rounds ms")
-    terminal.note(f"picture: {report.picture}")
     for table in report.tables:
         for row in table.rows:
             if row.missed:

@@ -6,14 +6,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from patchset import disk, overlay_coverage, paths, prove, runtime, testrun, trees
+from patchset import disk, paths, runtime, testrun, trees
 from patchset.cluster import expect, kit
+from selftest import coverage, schedules
 
 if TYPE_CHECKING:
-    from patchset.overlay_coverage import Covered
     from patchset.setfile import PatchSet
     from patchset.terminal import Terminal
     from patchset.testrun import Case
+    from selftest.coverage import Covered
 
 _LIMIT_S = 600.0
 
@@ -49,7 +50,7 @@ def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False, slow:
     both = trees.both(patch_set, terminal, offline=offline)
     tests, build = paths.repo_root() / "tests", paths.build_dir(patch_set.name)
     suites = {"overlay": ["overlay"]}
-    if patch_set.name in prove.SETS:  # of what all sets share, one release is enough
+    if patch_set.name in schedules.SETS:  # of what all sets share, one release is enough
         suites["standin"] = ["standin/tests"]
         suites["prove"] = ["prove"]
         disk.write(build / kit.NAME, kit.build(expect.from_set(patch_set)), mode=0o644)
@@ -57,7 +58,7 @@ def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False, slow:
         suites["cluster"] += [] if slow else ["-m", "not slow"]
     cases: list[Case] = []
     measured = both.patched / patch_set.package / "data_parallel"
-    measuring = overlay_coverage.begin(measured, build / "coverage")
+    measuring = coverage.begin(measured, build / "coverage")
     for suite, (folder, *options) in suites.items():
         log = build / f"{suite}-tests.log"
         terminal.step(f"{suite} tests; log: {log}")
@@ -69,6 +70,6 @@ def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False, slow:
             log=log,
             limit=_LIMIT_S,
         )
-    covered = overlay_coverage.end(both.runtime.python, build / "coverage")
-    held = patch_set.name in prove.SETS
-    return Outcome(tuple(cases), covered, not held or covered.percent >= overlay_coverage.LIMIT)
+    covered = coverage.end(both.runtime.python, build / "coverage")
+    held = patch_set.name in schedules.SETS
+    return Outcome(tuple(cases), covered, not held or covered.percent >= coverage.LIMIT)

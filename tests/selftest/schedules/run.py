@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from patchset import paths, runtime, trees
 from patchset.errors import Findings, UsageError
-from patchset.prove import SETS
-from patchset.prove.report import Mutant, ProofReport, Violation
+from selftest.schedules import SETS
+from selftest.schedules.report import Mutant, ProofReport, Violation
 
 if TYPE_CHECKING:
     from collections.abc import Callable

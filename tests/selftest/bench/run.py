@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from patchset import paths, runtime, trees
-from patchset.bench import picture, scaling, tables
-from patchset.bench.report import BenchReport, Table
 from patchset.errors import Findings, Unavailable
+from selftest.bench import scaling, tables
+from selftest.bench.report import BenchReport, Table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -59,8 +59,6 @@ def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) -> Be
     step, engines = tuple(tables.sync_rows(sync)), tuple(tables.token_rows(tokens))
     blocked, tracing = tuple(tables.blocked_rows(sync)), tuple(tables.tracing_rows(tokens))
     cost = scaling.fit(tables.samples(sync), len(os.sched_getaffinity(0)))
-    drawing = work / "bench.svg"
-    picture.draw([row for row in (*step, *blocked, *engines, *tracing) if row.spread], sync, cost, drawing)
     report = BenchReport(
         patch_set.name,
         (
@@ -72,7 +70,6 @@ def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) -> Be
         ),
         cost,
         scaling.predictions(cost),
-        str(drawing),
     )
     (work / "bench.json").write_text(json.dumps(report.as_dict(), indent=2) + "\n")
     return report

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from patchset.bench.report import Measure
-from patchset.bench.scaling import Sample
+from selftest.bench.report import Measure
+from selftest.bench.scaling import Sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

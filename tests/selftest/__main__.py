@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What this repository holds itself and upstream against, beyond the smoke tests; make's targets call it.
+
+`python -m selftest COMMAND SET`, with tests/ on PYTHONPATH.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from patchset import cli
+from patchset.commands.proof import applied
+from patchset.menu import Menu, at_least
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    from patchset.terminal import Terminal
+
+MODELS = ("patched", "pristine", "mutants")
+
+
+def build_menu() -> Menu:
+    """The commands."""
+    menu = Menu.top(__doc__, "selftest")
+    for name, summary, handler in (
+        ("upstream-tests", "run upstream's unit tests on the pristine and the patched tree", upstream_tests),
+        ("bench", "measure the patched tree against the pristine one", bench),
+    ):
+        menu.offline(menu.command(name, summary, handler))
+    one = menu.command("overlay-tests", "run the tests of overlay, stand-in, simulator and cluster", overlay_tests)
+    menu.offline(one)
+    one.add_argument("--slow", action="store_true", help="also those that wait minutes for a node that does not answer")
+    one = menu.bare("matrix", "put the tables of defects of all sets side by side", matrix)
+    one.add_argument("sets", metavar="SET", nargs="*", help="folders of patches/ (default: all)")
+    one.add_argument("--again", action="store_true", help="run the tests also where the last run was of the same tree")
+    menu.offline(one)
+    one = menu.command("prove", "check the ranks' decisions over random schedules", prove)
+    one.add_argument(
+        "--schedules",
+        type=at_least(1),
+        default=100_000,
+        metavar="N",
+        help="schedules for the patched tree (default: 100000)",
+    )
+    one.add_argument("--seed", type=at_least(0), default=0, metavar="S", help="what they are drawn from (default: 0)")
+    one.add_argument(
+        "--model", choices=MODELS, help="one of the patched tree, the pristine tree and broken overlays (default: all)"
+    )
+    menu.offline(one)
+    one = menu.command("survey", "compare both trees on deployments that are drawn", survey)
+    one.add_argument("--count", type=at_least(1), default=60, metavar="N", help="how many (default: 60)")
+    one.add_argument("--seed", type=at_least(0), default=0, metavar="S", help="what they are drawn from (default: 0)")
+    one.add_argument("--only", metavar="LINES", help="these deployments instead: departures of each, as name=value,..")
+    one.add_argument("--found", action="store_true", help="those of tests/survey/found.toml instead")
+    one.add_argument("--as-drawn", action="store_true", help="do not reduce those that are worse")
+    menu.offline(one)
+    return menu
+
+
+def upstream_tests(arguments: argparse.Namespace, terminal: Terminal) -> int:
+    """`selftest upstream-tests`."""
+    from selftest import upstream
+
+    report = upstream.run(
+        applied(arguments.set, terminal, offline=arguments.offline), terminal, offline=arguments.offline
+    )
+    upstream.show(report, terminal)
+    terminal.document(report.as_dict())
+    return 0 if report.ok else 1
+
+
+def overlay_tests(arguments: argparse.Namespace, terminal: Terminal) -> int:
+    """`selftest overlay-tests`."""
+    from patchset.testrun import Result
+    from selftest import overlay
+
+    outcome = overlay.run(
+        applied(arguments.set, terminal, offline=arguments.offline),
+        terminal,
+        offline=arguments.offline,
+        slow=arguments.slow,
+    )
+    by_result = {result.value: [case for case in outcome.cases if case.result is result] for result in Result}
+    for case in by_result["failed"]:
+        terminal.note(f"failed: {case.id}: {case.why}")
+    terminal.note(
+        "tests of overlay, stand-in and cluster checks: "
+        + ", ".join(f"{len(found)} {result}" for result, found in by_result.items())
+    )
+    covered = outcome.covered
+    terminal.note(f"of the overlay they have run {covered.percent:.1f} % by branch")
+    if not outcome.enough:
+        for path, lines in covered.missing.items():
+            terminal.note(f"not run: {path}: lines {', '.join(map(str, lines))}")
+    terminal.document(
+        {"command": "overlay-tests", "covered": covered.percent}
+        | {result: [case.id for case in found] for result, found in by_result.items()}
+    )
+    return 0 if by_result["passed"] and not by_result["failed"] and outcome.enough else 1
+
+
+def matrix(arguments: argparse.Namespace, terminal: Terminal) -> int:
+    """`selftest matrix`."""
+    from patchset import paths
+    from selftest import matrix
+
+    sets = [applied(name, terminal, offline=arguments.offline) for name in arguments.sets or paths.sets()]
+    found = matrix.gather(sets, terminal, offline=arguments.offline, again=arguments.again)
+    matrix.show(found, terminal)
+    terminal.document(found.as_dict())
+    return 0 if found.ok else 1
+
+
+def bench(arguments: argparse.Namespace, terminal: Terminal) -> int:
+    """`selftest bench`."""
+    from selftest.bench import report
+    from selftest.bench.run import run
+
+    found = run(applied(arguments.set, terminal, offline=arguments.offline), terminal, offline=arguments.offline)
+    report.show(found, terminal)
+    terminal.document(found.as_dict())
+    return 0
+
+
+def prove(arguments: argparse.Namespace, terminal: Terminal) -> int:
+    """`selftest prove`."""
+    from selftest.schedules import report
+    from selftest.schedules.run import Model, run
+
+    found = run(
+        applied(arguments.set, terminal, offline=arguments.offline),
+        terminal,
+        schedules=arguments.schedules,
+        seed=arguments.seed,
+        only=Model(arguments.model) if arguments.model else None,
+        offline=arguments.offline,
+    )
+    report.show(found, terminal)
+    terminal.document(found.as_dict())
+    return 0 if found.ok else 1
+
+
+def survey(arguments: argparse.Namespace, terminal: Terminal) -> int:
+    """`selftest survey`."""
+    from selftest import survey
+
+    report = survey.run(
+        applied(arguments.set, terminal, offline=arguments.offline),
+        terminal,
+        count=arguments.count,
+        seed=arguments.seed,
+        only=arguments.only,
+        found=arguments.found,
+        reduce=not arguments.as_drawn,
+        offline=arguments.offline,
+    )
+    survey.show(report, terminal)
+    terminal.document(report.as_dict())
+    return 0 if report.ok else 1
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs one command; its exit code, which means what patchset's mean."""
+    return cli.answer(build_menu().parser, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
