@@ -76,7 +76,7 @@ help: ## list the targets
 #: DEVICE=cpu|npu     where the smoke tests run (apply, smoke)
 #: INSTALLED=dir      a virtual environment or site-packages folder with the patched wheel (smoke)
 #: LOCAL=dp.1         the wheels' local version label (wheels)
-#: SIGN=key           sign SHA256SUMS with this minisign secret key (wheels)
+#: SIGN=key           sign SHA256SUMS with this minisign secret key; minisign has to be installed (wheels)
 #: KEY=key.pub        the public key that must have signed SHA256SUMS (verify)
 #: FROM=source        build the patched tree instead of repacking the published wheels (wheels, port)
 #: FROM=set           the set to carry (wheels, port)

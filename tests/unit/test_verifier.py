@@ -20,7 +20,7 @@ from wheel_world import PATCHED, PATCHED_INFO, TAGS, dist, members, name, pack
 
 from patchset import setfile
 from patchset.verify import command, expected
-from patchset.wheels import signing, verifier
+from patchset.wheels import verifier
 
 RUNNER = f"{PACKAGE}/runner.py"
 
@@ -61,17 +61,6 @@ def test_it_runs_on_a_bare_interpreter(made: World, site: Path, tmp_path: Path, 
     refused = pyz(made, "--wheel", str(upstream), python=python)
     assert refused.returncode == 1 and f"every Python file is upstream's {VERSION}" in refused.stderr
     assert "next: " in refused.stderr and "Traceback" not in refused.stderr
-
-
-@pytest.mark.parametrize("python", interpreters())
-def test_it_checks_signatures_without_a_library(made: World, tmp_path: Path, python: str) -> None:
-    public = signing.generate(tmp_path / "key", protected=False)
-    assert made.run("wheels", SET, "--offline", "--sign", str(tmp_path / "key")) == 0
-    assert pyz(made, "--dist", str(dist(made)), "--key", public.text, python=python).returncode == 0
-    with (dist(made) / "SHA256SUMS").open("a") as file:
-        file.write("\n")
-    refused = pyz(made, "--dist", str(dist(made)), "--key", str(tmp_path / "key.pub"), python=python)
-    assert refused.returncode == 1 and "the signature does not fit" in refused.stderr
 
 
 def test_a_python_that_is_too_old_is_told_so(made: World) -> None:

@@ -4,11 +4,8 @@
 from __future__ import annotations
 
 import compileall
-import importlib.util
 import io
 import json
-import marshal
-import py_compile
 import shutil
 import stat
 import subprocess
@@ -531,44 +528,6 @@ def test_what_others_install_beside_it_is_not_its_business(verify, site: Path) -
     compileall.compile_dir(site, quiet=2, optimize=2)
     (site / PATCHED_INFO / "direct_url.json").write_text("{}")
     assert verify("--installed", "--path", site) == (0, [])
-
-
-EVIL = compile("import evil", "runner.py", "exec")
-
-
-@pytest.mark.parametrize(
-    "mode", [py_compile.PycInvalidationMode.TIMESTAMP, py_compile.PycInvalidationMode.UNCHECKED_HASH]
-)
-@pytest.mark.parametrize("level", [0, 1, 2])
-def test_a_cache_that_runs_instead_of_its_source_is_seen(verify, site: Path, mode, level: int) -> None:
-    """The source is untouched, so that no digest tells; Python does not look at it."""
-    cache = Path(py_compile.compile(str(site / RUNNER), optimize=level, invalidation_mode=mode, doraise=True))
-    assert verify("--installed", "--path", site) == (0, [])
-    cache.write_bytes(cache.read_bytes()[:16] + marshal.dumps(EVIL))
-    assert one(verify("--installed", "--path", site)) == (cache.relative_to(site).as_posix(), "changed")
-    cache.write_bytes(cache.read_bytes()[:16] + b"no code")
-    assert one(verify("--installed", "--path", site))[1] == "changed"
-
-
-def test_a_cache_that_python_does_not_use_is_let_be(verify, site: Path) -> None:
-    cache = Path(importlib.util.cache_from_source(site / RUNNER))
-    good = cache.read_bytes()
-    for stale in (good[:8] + bytes(4) + good[12:16], good[:12] + bytes(4), bytes(4) + good[4:16], b""):
-        cache.write_bytes(stale + marshal.dumps(EVIL) if stale else b"")
-        assert verify("--installed", "--path", site) == (0, [])
-    cache.write_bytes(good[:4] + b"\3\0\0\0" + bytes(8) + marshal.dumps(EVIL))
-    assert verify("--installed", "--path", site) == (0, []), "by a hash that is checked and does not fit"
-    cache.with_name(f"gone.{sys.implementation.cache_tag}.pyc").write_bytes(good)
-    cache.with_name("strange.pyc").write_bytes(good)
-    assert verify("--installed", "--path", site) == (0, [])
-
-
-def test_the_caches_of_another_python_are_counted(made: World, site: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cache = Path(importlib.util.cache_from_source(site / RUNNER))
-    cache.rename(cache.with_name("runner.cpython-38.pyc"))
-    capsys.readouterr()
-    assert made.run("verify", "--installed", "--path", str(site)) == 0
-    assert "\n  1 compiled files were not looked into: another Python made them\n" in capsys.readouterr().out
 
 
 def test_a_source_that_does_not_compile(verify, site: Path) -> None:

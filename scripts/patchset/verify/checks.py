@@ -5,19 +5,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Callable, Optional
 
 from patchset import fingerprint, manifest
 from patchset.errors import Findings
-from patchset.verify import caches, declared
+from patchset.verify import declared
 from patchset.verify.build import MANIFEST, Build
 from patchset.verify.expected import Expected
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-    from pathlib import Path
 
     from patchset.verify.declared import Declared
 
@@ -71,7 +70,6 @@ class Verdict:
         files: how many files were looked at.
         against: what they were held to, in words.
         findings: what differs, one row a file.
-        caches: how many compiled caches were not looked into, because another Python made them.
     """
 
     where: str
@@ -81,7 +79,6 @@ class Verdict:
     files: int
     against: tuple[str, ...]
     findings: tuple[Finding, ...]
-    caches: int = 0
 
     @property
     def ok(self) -> bool:
@@ -140,14 +137,6 @@ def check(build: Build, lookup: Lookup, expect: str = "") -> Verdict:
     seal = fingerprint.of(build.digests, own.package)
     rows = one_a_file(findings)
     return Verdict(str(build.where), own.set, build.version, seal, len(build.files), tuple(against), rows)
-
-
-def with_caches(verdict: Verdict, package: Path) -> Verdict:
-    """The verdict on an installation, after a look at what Python compiled of it."""
-    detail = "Python would run it, and it is not what its source compiles to"
-    wrong, others = caches.differing(package)
-    rows = [Finding(cache.relative_to(package.parent).as_posix(), Kind.CHANGED, detail) for cache in wrong]
-    return replace(verdict, findings=one_a_file([*verdict.findings, *rows]), caches=others)
 
 
 def _check_without_manifest(build: Build, expected: Expected | None, expect: str) -> Verdict:
@@ -256,7 +245,7 @@ def _against_record(build: Build) -> Iterator[Finding]:
     for path in sorted(rows.keys() | build.files.keys()):
         row, now = rows.get(path), build.files.get(path)
         if build.installed and "__pycache__/" in path:
-            continue  # `with_caches` looks into them
+            continue  # Python writes them, and RECORD has no digest of them
         if row is None:
             if path not in unlisted:
                 yield Finding(path, Kind.RECORD, "has no row")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from patchset import __version__
 from patchset.errors import Findings, PatchsetError, Unavailable, UsageError
-from patchset.verify import build, checks, dist, minisign, options, places, tree
+from patchset.verify import build, checks, dist, options, places, tree
 from patchset.verify.checks import Finding, Kind, Verdict
 
 if TYPE_CHECKING:
@@ -18,14 +18,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from patchset.verify.checks import Lookup
+    from patchset.verify.dist import Vouch
     from patchset.verify.expected import Expected
 
 _PACKAGE = "vllm_ascend"
-_FIELDS = ("where", "ok", "set", "version", "fingerprint", "files", "caches")
+_FIELDS = ("where", "ok", "set", "version", "fingerprint", "files")
 
 
-def run(arguments: argparse.Namespace, lookup: Lookup) -> list[Verdict]:
+def run(arguments: argparse.Namespace, lookup: Lookup, vouch: Vouch | None = None) -> list[Verdict]:
     """Does what the options say.
+
+    Args:
+        arguments: those of `options.declare`.
+        lookup: gives what a set makes.
+        vouch: checks the signature of a folder of wheels; None where none is asked for.
 
     Raises:
         UsageError: options that do not go together, or something that is not there.
@@ -41,14 +47,12 @@ def run(arguments: argparse.Namespace, lookup: Lookup) -> list[Verdict]:
         folders = [arguments.path] if arguments.path else places.search_path(arguments.python)
         if arguments.path and not arguments.path.is_dir():
             raise UsageError(f"no such folder: {arguments.path}", hint="give a site-packages folder")
-        found = places.the_installation(folders, package := _package(lookup))
-        return [checks.with_caches(checks.check(found, lookup, arguments.expect), found.where / package)]
+        return [checks.check(places.the_installation(folders, _package(lookup)), lookup, arguments.expect)]
     if arguments.wheel and len(arguments.wheel) == 1:
         return [checks.check(build.read_wheel(arguments.wheel[0]), lookup, arguments.expect)]
     if arguments.wheel:
         return [_judged(wheel, lookup) for wheel in arguments.wheel]
-    key = minisign.read_public_key(arguments.key) if arguments.key else None
-    whole, wheels = dist.check(arguments.dist, key)
+    whole, wheels = dist.check(arguments.dist, vouch)
     return [whole, *(_judged(wheel, lookup) for wheel in wheels)]
 
 
@@ -61,9 +65,9 @@ def _judged(wheel: Path, lookup: Lookup) -> Verdict:
 
 
 def _refuse(arguments: argparse.Namespace) -> None:
-    for option, needs in (("python", "installed"), ("path", "installed"), ("key", "dist")):
-        if getattr(arguments, option) and not getattr(arguments, needs):
-            raise UsageError(f"--{option} goes with --{needs}")
+    for option in ("python", "path"):
+        if getattr(arguments, option) and not arguments.installed:
+            raise UsageError(f"--{option} goes with --installed")
     if arguments.python and arguments.path:
         raise UsageError("--python and --path say the same thing twice", hint="give one of them")
     if arguments.expect.strip("0123456789abcdef") or len(arguments.expect) not in (0, 64):
@@ -82,8 +86,6 @@ def lines(verdict: Verdict) -> Iterator[str]:
     held = f"{verdict.files} files against {', '.join(verdict.against) or 'nothing'}"
     seal = f"; fingerprint {verdict.fingerprint}" if verdict.fingerprint else ""
     yield f"{'ok' if verdict.ok else 'differs'}: {verdict.where}: {held}{seal}"
-    if verdict.caches:
-        yield f"  {verdict.caches} compiled files were not looked into: another Python made them"
     for finding in verdict.findings:
         yield f"  {finding.kind.value:8} {finding.path}: {finding.detail}"
 

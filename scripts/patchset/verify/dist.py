@@ -7,25 +7,25 @@ from typing import TYPE_CHECKING
 
 from patchset import manifest
 from patchset.errors import Findings, UsageError
-from patchset.verify import minisign
 from patchset.verify.checks import Finding, Kind, Verdict, one_a_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from patchset.verify.minisign import PublicKey
+    Vouch = Callable[[Path, bytes], str]
 
 SUMS = "SHA256SUMS"
 SIGNATURE = f"{SUMS}.minisig"
 
 
-def check(folder: Path, key: PublicKey | None) -> tuple[Verdict, list[Path]]:
+def check(folder: Path, vouch: Vouch | None) -> tuple[Verdict, list[Path]]:
     """Checks the folder.
 
     Args:
         folder: dist/<set>.
-        key: whose signature to ask for; None to ask for none.
+        vouch: checks the signature of the folder's SHA256SUMS, whose content it gets, and says whose that is; None to
+            ask for no signature.
 
     Returns:
         the verdict, and the wheels that SHA256SUMS vouches for, to be looked into.
@@ -40,8 +40,8 @@ def check(folder: Path, key: PublicKey | None) -> tuple[Verdict, list[Path]]:
         data = (folder / SUMS).read_bytes()
     except FileNotFoundError as error:
         raise Findings(f"{folder} has no {SUMS}", hint="make wheels writes it; get the folder again") from error
-    if key is not None:
-        against = [f"the signature of {key.name} ({_signed(folder, data, key)})", SUMS]
+    if vouch is not None:
+        against = [vouch(folder, data), SUMS]
     elif (folder / SIGNATURE).exists():
         against = [f"{SUMS} (signed, but no --key was given to check that)"]
     else:
@@ -57,20 +57,6 @@ def check(folder: Path, key: PublicKey | None) -> tuple[Verdict, list[Path]]:
     differing = {finding.path for finding in findings}
     wheels = [folder / path for path in sums if path.endswith(".whl") and "/" not in path and path not in differing]
     return Verdict(str(folder), "", "", "", len(sums), tuple(against), findings), wheels
-
-
-def _signed(folder: Path, data: bytes, key: PublicKey) -> str:
-    """Checks the signature; what the signer says in its trusted comment."""
-    try:
-        text = (folder / SIGNATURE).read_bytes().decode(errors="replace")
-    except FileNotFoundError as error:
-        raise Findings(
-            f"{folder} is not signed: it has no {SIGNATURE}",
-            hint="ask who made it for the signature, or make wheels SIGN=key",
-        ) from error
-    signature = minisign.parse_signature(text, str(folder / SIGNATURE))
-    minisign.check(data, signature, key, what=str(folder / SUMS))
-    return signature.trusted_comment
 
 
 def _compare(folder: Path, sums: manifest.Manifest, found: manifest.Manifest) -> Iterator[Finding]:

@@ -19,5 +19,4 @@ def declare(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--tree", metavar="DIR", type=Path, help="a folder that holds the package's code")
     parser.add_argument("--python", metavar="EXE", help="whose installation (default: the Python that runs this)")
     parser.add_argument("--path", metavar="DIR", type=Path, help="the site-packages folder to look in")
-    parser.add_argument("--key", metavar="PUB", help="minisign public key, file or text, that must have signed --dist")
     parser.add_argument("--expect", metavar="SHA256", default="", help="digest that patchset.json must have")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from patchset.setfile import PatchSet
     from patchset.terminal import Terminal
     from patchset.wheels.build import Draft, Made
-    from patchset.wheels.signing import SecretKey
+    from patchset.wheels.signing import Signer
 
 FORMAT = 1
 
@@ -104,7 +104,7 @@ def _write(draft: Draft, staging: Path) -> Made:
     return draft.made
 
 
-def _write_rest(outcome: Outcome, staging: Path, signer: SecretKey | None) -> None:
+def _write_rest(outcome: Outcome, staging: Path, signer: Signer | None) -> None:
     """What an installer or a node needs besides the wheels, the digests of it all, and their signature."""
     listed = [index.Listed(made.build.file, made.sha256, made.size, made.requires_python) for made in outcome.wheels]
     files = index.pages(outcome.project, outcome.version, listed)
@@ -116,7 +116,7 @@ def _write_rest(outcome: Outcome, staging: Path, signer: SecretKey | None) -> No
     digests = {one.file: one.sha256 for one in listed} | {path: manifest.sha256(data) for path, data in files.items()}
     sums = manifest.render(digests).encode()
     comment = f"{outcome.project} {outcome.version}, set {outcome.patch_set.name}"
-    publish.write(staging, {publish.SUMS: sums} | (signing.sign(sums, signer, comment) if signer else {}))
+    publish.write(staging, {publish.SUMS: sums} | (signer.sign(sums, comment) if signer else {}))
 
 
 def _constraints(outcome: Outcome) -> bytes:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""minisign's public keys and signatures, read and verified.
+"""minisign's public keys and signatures: read here, verified by cryptography.
 
 Format (https://jedisct1.github.io/minisign/): a signature file has four lines: an untrusted comment; base64 of
 algorithm, key id and signature; the trusted comment; base64 of a signature of signature and trusted comment. `ED` is
@@ -14,8 +14,11 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
 from patchset.errors import Findings, UsageError
-from patchset.verify import ed25519
+from patchset.verify.dist import SIGNATURE, SUMS
 
 UNTRUSTED = "untrusted comment: "
 TRUSTED = "trusted comment: "
@@ -44,14 +47,13 @@ class PublicKey:
         """
         return key_name(self.id)
 
-    @property
-    def text(self) -> str:
-        """The key as one word: what minisign -P takes."""
-        return encode(KEY + self.id + self.point)
-
-    def render(self) -> str:
-        """The key as a file."""
-        return f"{UNTRUSTED}minisign public key {self.name}\n{self.text}\n"
+    def made(self, signature: bytes, message: bytes) -> bool:
+        """Whether the key's holder made the signature, 64 bytes, of the message."""
+        try:
+            Ed25519PublicKey.from_public_bytes(self.point).verify(signature, message)
+        except (InvalidSignature, ValueError):
+            return False
+        return True
 
 
 @dataclass(frozen=True)
@@ -63,35 +65,17 @@ class Signature:
         signature: 64 bytes, over the file's digest.
         trusted_comment: what the signer says; `global_signature` covers it.
         global_signature: 64 bytes, over signature and trusted comment.
-        comment: the untrusted comment: anybody can change it.
     """
 
     key_id: bytes
     signature: bytes
     trusted_comment: str
     global_signature: bytes
-    comment: str = "signature from patchset"
-
-    def render(self) -> str:
-        """The signature as a file."""
-        first = encode(PREHASHED + self.key_id + self.signature)
-        second = encode(self.global_signature)
-        return f"{UNTRUSTED}{self.comment}\n{first}\n{TRUSTED}{self.trusted_comment}\n{second}\n"
 
 
 def key_name(key_id: bytes) -> str:
     """A key id as minisign shows it: a little-endian number in hex."""
     return f"{int.from_bytes(key_id, 'little'):X}"
-
-
-def digest(data: bytes) -> bytes:
-    """What is signed instead of a file."""
-    return hashlib.blake2b(data).digest()
-
-
-def covered(signature: bytes, trusted_comment: str) -> bytes:
-    """What the second signature is over."""
-    return signature + trusted_comment.encode()
 
 
 def read_public_key(given: str) -> PublicKey:
@@ -131,8 +115,25 @@ def parse_signature(text: str, source: str) -> Signature:
         raise Findings(f"{source} is a legacy signature, not a prehashed one", hint="sign with minisign 0.10 or newer")
     if len(first) != 74 or first[:2] != PREHASHED or len(second) != 64:
         raise Findings(f"{source} is not a minisign signature", hint="sign SHA256SUMS again")
-    comment = lines[0][len(UNTRUSTED) :]
-    return Signature(first[2:10], first[10:], lines[2][len(TRUSTED) :], second, comment)
+    return Signature(first[2:10], first[10:], lines[2][len(TRUSTED) :], second)
+
+
+def vouched(folder: Path, sums: bytes, key: PublicKey) -> str:
+    """Checks the signature of a folder's SHA256SUMS; what was checked, with the signer's trusted comment.
+
+    Raises:
+        Findings: it is not signed, not with this key, or not as it was signed.
+    """
+    try:
+        text = (folder / SIGNATURE).read_bytes().decode(errors="replace")
+    except FileNotFoundError as error:
+        raise Findings(
+            f"{folder} is not signed: it has no {SIGNATURE}",
+            hint="ask who made it for the signature, or make wheels SIGN=key",
+        ) from error
+    signature = parse_signature(text, str(folder / SIGNATURE))
+    check(sums, signature, key, what=str(folder / SUMS))
+    return f"the signature of {key.name} ({signature.trusted_comment})"
 
 
 def check(data: bytes, signature: Signature, key: PublicKey, *, what: str) -> None:
@@ -146,21 +147,14 @@ def check(data: bytes, signature: Signature, key: PublicKey, *, what: str) -> No
             f"{what} is signed with another key\n  expected: {key.name}\n  found:    {key_name(signature.key_id)}",
             hint="give the signer's public key, or get the files from the signer again",
         )
-    if not ed25519.verify(key.point, digest(data), signature.signature):
+    if not key.made(signature.signature, hashlib.blake2b(data).digest()):
         raise Findings(
             f"{what} is not what was signed: the signature does not fit", hint="get the files from the signer again"
         )
-    if not ed25519.verify(
-        key.point, covered(signature.signature, signature.trusted_comment), signature.global_signature
-    ):
+    if not key.made(signature.global_signature, signature.signature + signature.trusted_comment.encode()):
         raise Findings(
             f"the trusted comment of the signature of {what} was changed", hint="get the files from the signer again"
         )
-
-
-def encode(data: bytes) -> str:
-    """Bytes as a line of a file."""
-    return base64.b64encode(data).decode()
 
 
 def decode(line: str) -> bytes:
