@@ -26,7 +26,7 @@ LIMIT_S = 300.0
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("cluster")
-    group.addoption("--kit", type=Path, required=True, help="patchset-cluster.pyz of the set")
+    group.addoption("--kit", type=Path, required=True, help="patchset-node.pyz of the set")
     group.addoption("--pristine", type=Path, required=True, help="verified, unpatched vllm-ascend")
 
 
@@ -70,7 +70,7 @@ class Run:
 
     def __init__(self, kit: Path, *words: str) -> None:
         self._begun = time.monotonic()
-        command = [sys.executable, str(kit), *words, "--json"]
+        command = [sys.executable, str(kit), "cluster", *words, "--json"]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def says(self, text: str) -> None:

@@ -6,8 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from patchset import disk, paths, runtime, testrun, trees
-from patchset.cluster import expect, kit
+from patchset import disk, kit, paths, runtime, testrun, trees
 from selftest import coverage, schedules
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False, slow:
     if patch_set.name in schedules.SETS:  # of what all sets share, one release is enough
         suites["standin"] = ["standin/tests"]
         suites["prove"] = ["prove"]
-        disk.write(build / kit.NAME, kit.build(expect.from_set(patch_set)), mode=0o644)
+        disk.write(build / kit.NAME, kit.build(kit.expect(patch_set)), mode=0o644)
         suites["cluster"] = ["cluster", f"--kit={build / kit.NAME}", f"--pristine={both.pristine}"]
         suites["cluster"] += [] if slow else ["-m", "not slow"]
     cases: list[Case] = []

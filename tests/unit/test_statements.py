@@ -210,7 +210,7 @@ def test_statements_have_one_form(made: World, path: str) -> None:
 
 def test_no_host_or_folder_of_the_maker_is_told(made: World) -> None:
     for data in [member(made, path) for path in (SBOM, INSIDE, MANIFEST)] + [
-        (dist(made) / file).read_bytes() for file in ("provenance.intoto.json", "patchset-verify.pyz")
+        (dist(made) / file).read_bytes() for file in ("provenance.intoto.json", "patchset-node.pyz")
     ]:
         assert str(made.root).encode() not in data
         assert str(Path(__file__).parents[2]).encode() not in data

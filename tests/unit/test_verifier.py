@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""patchset-verify.pyz: one file, the standard library, Python from 3.9 on, no repository at hand."""
+"""patchset-node.pyz: one file, the standard library, Python from 3.9 on, no repository at hand."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ from conftest import PACKAGE, SET, VERSION, World, sha256
 from verify_world import WHEEL, edit_manifest, install_wheel, made, once, pyz, repack, site  # noqa: F401 - fixtures
 from wheel_world import PATCHED, PATCHED_INFO, TAGS, dist, members, name, pack
 
-from patchset import setfile
-from patchset.verify import command, expected
-from patchset.wheels import verifier
+from patchset import kit, setfile
+from patchset.node import expected, main
 
 RUNNER = f"{PACKAGE}/runner.py"
 
@@ -65,7 +64,7 @@ def test_it_runs_on_a_bare_interpreter(made: World, site: Path, tmp_path: Path, 
 
 def test_a_python_that_is_too_old_is_told_so(made: World) -> None:
     """What runs first must be readable for any Python 3."""
-    with zipfile.ZipFile(dist(made) / verifier.NAME) as archive:
+    with zipfile.ZipFile(dist(made) / kit.NAME) as archive:
         tree = ast.parse(archive.read("__main__.py"), feature_version=(3, 4))
     first, second = tree.body[:2]
     assert ast.unparse(first) == "import sys" and isinstance(second, ast.If)
@@ -73,7 +72,7 @@ def test_a_python_that_is_too_old_is_told_so(made: World) -> None:
 
 def test_it_holds_the_modules_that_it_imports_and_no_others(made: World) -> None:
     """-I -S proves the first half on each run; this one, that what is shipped is small and its own."""
-    with zipfile.ZipFile(dist(made) / verifier.NAME) as archive:
+    with zipfile.ZipFile(dist(made) / kit.NAME) as archive:
         names = archive.namelist()
         sources = {path: archive.read(path).decode() for path in names if path.endswith(".py")}
         assert archive.testzip() is None
@@ -83,12 +82,19 @@ def test_it_holds_the_modules_that_it_imports_and_no_others(made: World) -> None
             if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("patchset"):
                 imported |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
     modules = {path.removesuffix(".py").replace("/", ".").removesuffix(".__init__") for path in sources}
-    assert modules - imported <= {"__main__", "patchset"}
+    # What starts the rest: the driver of a cluster is a process of its own.
+    assert modules - imported <= {
+        "__main__",
+        "patchset",
+        "patchset.cluster",
+        "patchset.node.main",
+        "patchset.cluster.node.driver",
+    }
 
 
 def test_it_needs_nothing_newer_than_python_3_9(made: World, tmp_path: Path) -> None:
     """vermin knows which version brought what; the runs above are the proof where such a Python is at hand."""
-    with zipfile.ZipFile(dist(made) / verifier.NAME) as archive:
+    with zipfile.ZipFile(dist(made) / kit.NAME) as archive:
         archive.extractall(tmp_path / "unpacked")
     (tmp_path / "newer.py").write_text("import tomllib\n")
     for path, code in (("unpacked", 0), ("newer.py", 1)):
@@ -98,13 +104,13 @@ def test_it_needs_nothing_newer_than_python_3_9(made: World, tmp_path: Path) -> 
 
 
 def test_its_bytes_are_decided_by_the_set_and_the_wheels(made: World) -> None:
-    first = (dist(made) / verifier.NAME).read_bytes()
+    first = (dist(made) / kit.NAME).read_bytes()
     with zipfile.ZipFile(io.BytesIO(first)) as archive:
-        known = expected.parse(archive.read("patchset/verify/expected.json"))
+        known = expected.parse(archive.read("patchset/node/expected.json"))
         assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
         assert {info.compress_type for info in archive.infolist()} == {zipfile.ZIP_STORED}
-    assert verifier.archive(known) == first
-    assert known == verifier.expect(setfile.load_set(SET), known.manifests)
+    assert kit.build(known) == first
+    assert known == kit.expect(setfile.load_set(SET), PATCHED, known.manifests)
     assert known.manifests.keys() == {name(tag, PATCHED) for tag in TAGS}
     assert first.startswith(b"#!/usr/bin/env python3\n")
 
@@ -142,12 +148,12 @@ def test_trees_too(made: World, tmp_path: Path) -> None:
 
 def test_the_command_that_it_runs(made: World, site: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What the runs above show of a whole program, in this process: the same words and exit codes."""
-    known = verifier.expect(setfile.load_set(SET))
+    known = kit.expect(setfile.load_set(SET))
     installed = ["--installed", "--path", str(site)]
 
     def run(*words: str) -> tuple[int, str, str]:
         capsys.readouterr()
-        code = command.main(known, words)
+        code = main.main(["verify", *words], known)
         return code, *capsys.readouterr()
 
     assert run(*installed)[:2] == (0, pyz(made, *installed).stdout)
@@ -167,8 +173,7 @@ def test_the_command_that_it_runs(made: World, site: Path, capsys: pytest.Captur
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["--version"], 0, "patchset "),
-        (["--help"], 0, "usage: patchset-verify.pyz"),
+        (["--help"], 0, "usage: patchset-node.pyz verify"),
         ([], 2, "error: one of the arguments"),
         (["--wheel", "nowhere.whl"], 2, "error: no such file: nowhere.whl"),
         (["--dist", "nowhere", "--json"], 2, '"exit_code": 2'),

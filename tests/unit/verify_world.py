@@ -19,8 +19,7 @@ from installer.destinations import SchemeDictionaryDestination
 from installer.sources import WheelFile
 from wheel_world import PATCHED, PATCHED_INFO, TAGS, dist, name, publish
 
-from patchset import distinfo
-from patchset.wheels import verifier
+from patchset import distinfo, kit
 
 WHEEL = name(TAGS[1], PATCHED)
 
@@ -85,6 +84,6 @@ def edit_manifest(files: dict[str, bytes], edit: Callable[[dict[str, object]], N
 
 
 def pyz(made: World, *words: str, python: str = sys.executable) -> subprocess.CompletedProcess[str]:
-    """patchset-verify.pyz on a bare interpreter: no site-packages, no environment, no network needed."""
-    command = [python, "-I", "-S", str(dist(made) / verifier.NAME), *words]
+    """`patchset-node.pyz verify` on a bare interpreter: no site-packages, no environment, no network needed."""
+    command = [python, "-I", "-S", str(dist(made) / kit.NAME), "verify", *words]
     return subprocess.run(command, capture_output=True, text=True, check=False, env={"PATH": os.environ["PATH"]})

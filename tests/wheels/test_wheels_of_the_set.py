@@ -73,7 +73,7 @@ def test_a_fresh_environment(patch_set: PatchSet, dist: Path, venv: Venv) -> Non
     try:
         assert f"{patch_set.package}/data_parallel/plan.py" in "\n".join(venv.files())
         run(TOOL, "verify", "--installed", "--python", venv.python, "--set", patch_set.name)
-        run(venv.python, dist / "patchset-verify.pyz", "--installed")
+        run(venv.python, dist / "patchset-node.pyz", "verify", "--installed")
         run(TOOL, "smoke", patch_set.name, "--installed", venv.folder, "--only", A_FEW_SMOKE_TESTS)
     finally:
         venv.pip("uninstall", "--yes", "vllm-ascend")

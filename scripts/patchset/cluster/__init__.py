@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The checks of a whole cluster, over Ray: what every node has, and a run of the synchronisation across them.
 
-    set or dist --expect--> Expected --kit--> patchset-cluster.pyz, which a node's own Python runs:
+    set --expect--> Expected --kit--> patchset-node.pyz, which a node's own Python runs:
 
         main --watch--> driver, on Ray --> survey on every node, rank on every device
           ^---------------- events --------------'

@@ -6,74 +6,69 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from patchset.cluster.node import options
+from patchset.node import options
 from patchset.setfile import load_set, only_set
 
 if TYPE_CHECKING:
     import argparse
 
-    from patchset.cluster.node.expected import Expected
     from patchset.menu import Menu
     from patchset.terminal import Terminal
 
 
 def add(menu: Menu) -> None:
     """Adds these commands."""
-    cluster = menu.group("cluster", "check the nodes of a Ray cluster", options.HOW)
-    one = cluster.command("verify", options.VERIFY, check, optional_set=True)
-    options.add_verify(one)
-    _python(one)
-    one = cluster.command("smoke", options.SMOKE, check, optional_set=True)
-    options.add_smoke(one)
-    _python(one)
-    one = cluster.command("kit", "write both checks and what they expect into one file", kit, optional_set=True)
-    one.add_argument("--out", type=Path, metavar="FILE", help="default: build/<set>/patchset-cluster.pyz")
-    _expect(one)
+    cluster = menu.group("cluster", options.CLUSTER, options.HOW)
+    for name, summary, declare in (
+        ("verify", options.CLUSTER_VERIFY, options.add_cluster_verify),
+        ("smoke", options.CLUSTER_SMOKE, options.add_cluster_smoke),
+    ):
+        one = cluster.command(name, summary, check, optional_set=True)
+        declare(one)
+        one.add_argument(
+            "--python",
+            default="python3",
+            metavar="PYTHON",
+            help="the interpreter that vLLM runs on; it needs Ray and no patchset (default: python3)",
+        )
+        one.add_argument(
+            "--expect-from",
+            choices=("set", "dist"),
+            default="set",
+            help="what nodes must have: the set's build, or the very wheels in dist/<set>/ (default: set)",
+        )
+    one = cluster.command(
+        "kit", "write all checks of a node, and what they expect, into one file", kit, optional_set=True
+    )
+    one.add_argument("--out", type=Path, metavar="FILE", help="default: build/<set>/patchset-node.pyz")
 
 
 def check(arguments: argparse.Namespace, terminal: Terminal) -> int:  # noqa: ARG001 - the kit prints
     """`patchset cluster verify` and `patchset cluster smoke`."""
-    from patchset.cluster import run
+    from patchset import kit
+    from patchset.errors import UsageError
+    from patchset.wheels import publish
 
-    words = [arguments.action, *options.words(arguments), *(["--json"] if arguments.json else [])]
-    return run.run(arguments.python, words, _expected(arguments))
+    patch_set = load_set(arguments.set or only_set())
+    if arguments.expect_from == "dist":
+        file = publish.folder(patch_set.name) / kit.NAME
+        if not file.is_file():
+            raise UsageError(f"{file} is not there", hint=f"make wheels VERSION={patch_set.name}")
+        data = file.read_bytes()
+    else:
+        data = kit.build(kit.expect(patch_set))
+    words = ["cluster", arguments.action, *options.words(arguments), *(["--json"] if arguments.json else [])]
+    return kit.run(arguments.python, words, data)
 
 
 def kit(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """`patchset cluster kit`."""
-    from patchset import disk, paths
-    from patchset.cluster import kit
+    from patchset import disk, kit, paths
 
-    expected = _expected(arguments)
+    expected = kit.expect(load_set(arguments.set or only_set()))
     out = arguments.out or paths.build_dir(expected.set) / kit.NAME
     disk.make_folder(out.parent)
     disk.write(out, kit.build(expected), mode=0o644)
-    terminal.note(f"{out}\non a node: python {out.name} verify")
+    terminal.note(f"{out}\non a node: python {out.name} cluster verify")
     terminal.document({"command": "cluster kit", "file": str(out), "fingerprint": expected.fingerprint})
     return 0
-
-
-def _python(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument(
-        "--python",
-        default="python3",
-        metavar="PYTHON",
-        help="the interpreter that vLLM runs on; it needs Ray and no patchset (default: python3)",
-    )
-    _expect(sub)
-
-
-def _expect(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument(
-        "--expect-from",
-        choices=("set", "dist"),
-        default="set",
-        help="what nodes must have: the set's build, or the very wheels in dist/<set>/ (default: set)",
-    )
-
-
-def _expected(arguments: argparse.Namespace) -> Expected:
-    from patchset.cluster import expect
-
-    patch_set = load_set(arguments.set or only_set())
-    return expect.from_dist(patch_set) if arguments.expect_from == "dist" else expect.from_set(patch_set)

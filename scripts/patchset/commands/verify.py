@@ -7,21 +7,21 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from patchset import paths
+from patchset.node import options
 from patchset.setfile import load_set
-from patchset.verify import options
 
 if TYPE_CHECKING:
     import argparse
 
     from patchset.menu import Menu
+    from patchset.node.expected import Expected
     from patchset.terminal import Terminal
-    from patchset.verify.expected import Expected
 
 
 def add(menu: Menu) -> None:
     """Adds these commands."""
-    one = menu.bare("verify", "check wheels, an installation, a tree or dist/<set>, file by file, offline", verify)
-    options.declare(one)
+    one = menu.bare("verify", options.VERIFY, verify)
+    options.add_verify(one)
     one.add_argument("--key", metavar="PUB", help="minisign public key, file or text, that must have signed --dist")
     one.add_argument("--set", metavar="SET", help="the set that it must be of (default: the one that it names)")
 
@@ -34,11 +34,11 @@ def verify(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
     @lru_cache
     def lookup(name: str) -> Expected | None:
-        from patchset.wheels import verifier
+        from patchset import kit
 
         sets = [load_set(one) for one in ([arguments.set] if arguments.set else paths.sets())]
         meant = sets if arguments.set or not name else [one for one in sets if name in (one.name, one.ascend.version)]
-        return verifier.expect(meant[0], cached=True) if len(meant) == 1 else None
+        return kit.expect(meant[0], cached=True) if len(meant) == 1 else None
 
     if arguments.key and not arguments.dist:
         raise UsageError("--key goes with --dist")

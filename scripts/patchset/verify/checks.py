@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Callable, Optional
 
 from patchset import fingerprint, manifest
 from patchset.errors import Findings
+from patchset.node.expected import Expected
 from patchset.verify import declared
 from patchset.verify.build import MANIFEST, Build
-from patchset.verify.expected import Expected
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -147,7 +147,7 @@ def _check_without_manifest(build: Build, expected: Expected | None, expect: str
         raise Findings(f"{what}, and upstream's wheels have none", hint=hint)
     seal = fingerprint.of(build.digests, expected.package)
     if seal == fingerprint.of(expected.pristine, expected.package):
-        raise Findings(f"{what}, and every Python file is upstream's {expected.upstream}", hint=hint)
+        raise Findings(f"{what}, and every Python file is upstream's {expected.release}", hint=hint)
     differing = Counter(finding.kind.value for finding in compare(build.digests, expected))
     if differing or expect:
         shown = ", ".join(f"{number} {kind}" for kind, number in sorted(differing.items())) or "no digest to expect"

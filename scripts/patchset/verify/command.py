@@ -1,25 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`verify` on the command line: the same options, checks and words in the tool and in patchset-verify.pyz."""
+"""`verify` on the command line: the same checks and words in the tool and in patchset-node.pyz."""
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 from typing import TYPE_CHECKING, Any
 
-from patchset import __version__
-from patchset.errors import Findings, PatchsetError, Unavailable, UsageError
-from patchset.verify import build, checks, dist, options, places, tree
+from patchset.errors import Findings, UsageError
+from patchset.verify import build, checks, dist, places, tree
 from patchset.verify.checks import Finding, Kind, Verdict
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from patchset.verify.checks import Lookup
     from patchset.verify.dist import Vouch
-    from patchset.verify.expected import Expected
 
 _PACKAGE = "vllm_ascend"
 _FIELDS = ("where", "ok", "set", "version", "fingerprint", "files")
@@ -29,7 +25,7 @@ def run(arguments: argparse.Namespace, lookup: Lookup, vouch: Vouch | None = Non
     """Does what the options say.
 
     Args:
-        arguments: those of `options.declare`.
+        arguments: those of `node.options.add_verify`.
         lookup: gives what a set makes.
         vouch: checks the signature of a folder of wheels; None where none is asked for.
 
@@ -106,47 +102,3 @@ def document(verdicts: Sequence[Verdict]) -> dict[str, Any]:
             for verdict in verdicts
         ],
     }
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> Any:
-        raise UsageError(message, hint=f"{self.prog} --help")
-
-
-def main(expected: Expected | None, argv: Sequence[str] | None = None) -> int:
-    """The command of patchset-verify.pyz; its exit code is the tool's."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    parser = _Parser(prog="patchset-verify.pyz", description="Checks wheels, an installation or a tree, offline.")
-    parser.add_argument("--version", action="version", version=f"patchset {__version__}")
-    options.declare(parser)
-    parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
-    as_json = "--json" in words
-    try:
-        verdicts = run(parser.parse_args(words), lambda _: expected)
-    except PatchsetError as error:
-        return _fail(error, as_json)
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        hint = "mend the file, folder or disk, then run again"
-        return _fail(Unavailable(f"{where}{error.strerror or error}", hint=hint), as_json)
-    if as_json:
-        print(json.dumps(document(verdicts), indent=2))
-    else:
-        for verdict in verdicts:
-            print("\n".join(lines(verdict)))
-    return 0 if all(verdict.ok for verdict in verdicts) else 1
-
-
-def _fail(error: PatchsetError, as_json: bool) -> int:
-    print(f"error: {error.message}", file=sys.stderr)
-    if error.hint:
-        print(f"next: {error.hint}", file=sys.stderr)
-    if as_json:
-        value = {
-            "kind": type(error).__name__,
-            "exit_code": error.exit_code,
-            "message": error.message,
-            "hint": error.hint,
-        }
-        print(json.dumps({"error": value}, indent=2))
-    return error.exit_code

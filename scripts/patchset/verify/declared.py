@@ -66,7 +66,7 @@ def parse(data: bytes, source: str) -> Declared:
     if value["format"] != FORMAT:
         raise UsageError(
             f"{source} is of format {value['format']}; this program reads {FORMAT}",
-            hint="use the patchset-verify.pyz that came with the wheel",
+            hint="use the patchset-node.pyz that came with the wheel",
         )
     texts: dict[str, str] = {}
     for key in _TEXTS:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from patchset.verify.expected import Expected
+    from patchset.node.expected import Expected
 
 
 def check(root: Path, expected: Expected) -> Verdict:

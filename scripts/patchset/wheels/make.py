@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from packaging.utils import canonicalize_name
 
 from patchset import manifest
-from patchset.cluster import expect, kit
 from patchset.errors import Unavailable
 from patchset.wheels import build, index, publish, signing, statements
 
@@ -111,7 +110,6 @@ def _write_rest(outcome: Outcome, staging: Path, signer: Signer | None) -> None:
     files["constraints.txt"] = _constraints(outcome)
     files["manifest.json"] = (json.dumps(outcome.as_dict(), indent=1) + "\n").encode()
     files |= statements.beside(outcome.wheels)
-    files[kit.NAME] = kit.build(expect.of_wheels(outcome.patch_set, outcome.version))
     publish.write(staging, files)
     digests = {one.file: one.sha256 for one in listed} | {path: manifest.sha256(data) for path, data in files.items()}
     sums = manifest.render(digests).encode()

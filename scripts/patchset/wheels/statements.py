@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from patchset import __version__, defects, fingerprint, manifest, smoke
+from patchset import __version__, defects, fingerprint, kit, manifest, smoke
 from patchset.verify.declared import FORMAT
-from patchset.wheels import attestation, canonical, sbom, verifier
+from patchset.wheels import attestation, canonical, sbom
 from patchset.wheels.wheel import PATCHED
 
 if TYPE_CHECKING:
@@ -41,14 +41,15 @@ def members(build: Build) -> dict[str, bytes]:
 
 
 def beside(made: Sequence[Made]) -> dict[str, bytes]:
-    """Content by file name in dist/<set>: the provenance of the wheels, and the program that verifies them on a node.
+    """Content by file name in dist/<set>: the provenance of the wheels, and the kit that verifies them on a node.
 
     Args:
         made: every wheel of one set and one version; at least one.
     """
     manifests = {one.build.file: manifest.sha256(one.members[PATCHED]) for one in made}
-    expected = verifier.expect(made[0].build.plan.patch_set, manifests)
-    return {attestation.BESIDE: attestation.beside(made), verifier.NAME: verifier.archive(expected)}
+    first = made[0].build
+    expected = kit.expect(first.plan.patch_set, first.version, manifests)
+    return {attestation.BESIDE: attestation.beside(made), kit.NAME: kit.build(expected)}
 
 
 def _titles() -> dict[str, str]:

@@ -13,9 +13,9 @@ from patchset.cluster.node.report import Report, Verdict
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from patchset.cluster.node.expected import Expected
     from patchset.cluster.node.report import NodeRow
     from patchset.cluster.node.schedule import Schedule
+    from patchset.node.expected import Expected
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from patchset.errors import Findings, Unavailable
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from patchset.cluster.node.expected import Expected
     from patchset.cluster.node.schedule import Schedule
+    from patchset.node.expected import Expected
 
     Event = Mapping[str, Any]
 
@@ -109,7 +109,7 @@ class Report:
         """For JSON."""
         return {
             "set": self.expected.set,
-            "version": self.expected.ascend,
+            "version": self.expected.version,
             "fingerprint": self.expected.fingerprint,
             "exit_code": self.exit_code,
             "nodes": [{**vars(row), "verdict": row.verdict.value} for row in self.nodes],
@@ -180,11 +180,11 @@ def _judged(who: tuple[str, str], survey: Mapping[str, Any], expected: Expected)
 
     if root is None:
         return row(Verdict.ABSENT, f"an import finds no {expected.package}")
-    if different and not _differences(files, expected.upstream):
+    if different and not _differences(files, expected.pristine):
         return row(Verdict.UNPATCHED, f"{root} is upstream's release, without the patches")
     if different:
         return row(Verdict.DIFFERS, f"{root}: {_shown(different)}")
-    must = {"vllm-ascend": expected.ascend, "vllm": expected.vllm, "torch": expected.torch}
+    must = {"vllm-ascend": expected.version, "vllm": expected.vllm, "torch": expected.torch}
     wrong = [
         f"{name} is {versions[name] or 'not there'}, not {one}"
         for name, one in must.items()

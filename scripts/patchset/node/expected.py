@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a build is held to besides what it says of itself: from set.toml, or from what patchset-verify.pyz carries."""
+"""What a build is held to besides what it says of itself: from set.toml, or from what patchset-node.pyz carries."""
 
 from __future__ import annotations
 
@@ -7,21 +7,26 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
+from patchset import fingerprint
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What a set makes.
+    """What a set makes, and the versions that it is made for.
 
     Attributes:
         set: its name.
         package: import name of the package.
-        upstream: the version of the release that is patched.
-        files: sha256 of each Python file of the patched package that counts for the fingerprint.
+        release: the version of vllm-ascend that is patched.
+        version: of vllm-ascend that nodes must have; one without a local label (`+dp.1`) admits any.
+        vllm, torch: versions that nodes must have; local labels (`+cpu`) do not count.
+        torch_npu, cann: versions that the release was made for; nodes must have the same, not these.
+        files: sha256 of each Python file of the patched package that counts for the fingerprint, by path.
         pristine: the same of the unpatched one.
         others: sha256 of each other file of a whole tree.
         made_from: for each upstream file that builds may be made from, by its sha256, the digests of what builds keep
@@ -31,15 +36,25 @@ class Expected:
 
     set: str
     package: str
-    upstream: str
+    release: str
+    version: str
+    vllm: str
+    torch: str
+    torch_npu: str
+    cann: str
     files: Mapping[str, str]
     pristine: Mapping[str, str]
     others: Mapping[str, str] = field(default_factory=dict)
     made_from: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     manifests: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def fingerprint(self) -> str:
+        """Of the build."""
+        return fingerprint.of(self.files, self.package)
+
     def render(self) -> bytes:
-        """As the .pyz carries it."""
+        """As the kit carries it; the same bytes for the same build."""
         return json.dumps({"format": FORMAT, **asdict(self)}, sort_keys=True, separators=(",", ":")).encode()
 
 

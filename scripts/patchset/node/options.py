@@ -1,26 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The options of `verify` and `smoke`, which `patchset cluster` and the kit have alike."""
+"""The options of `verify` and `cluster`, which the tool and patchset-node.pyz have alike."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import argparse
 
-VERIFY = "say what every node of a Ray cluster has installed, against the build that it should have"
-SMOKE = "verify, then run the overlay's synchronisation across the nodes' devices"
+VERIFY = "check wheels, an installation, a tree or dist/<set>, file by file, offline"
+CLUSTER = "check the nodes of a Ray cluster"
+CLUSTER_VERIFY = "say what every node of a Ray cluster has installed, against the build that it should have"
+CLUSTER_SMOKE = "verify, then run the overlay's synchronisation across the nodes' devices"
 HOW = """\
 It joins the cluster as vLLM's engine does: run it on a node, with the Python that vLLM runs on there.
 Exit codes: 0 every node and rank is fine; 1 one is not; 2 usage; 6 Ray, a node or a rank could not be reached."""
 
 _VERIFY_S = 60.0
 _SMOKE_S = 300.0
-_NAMES = ("address", "timeout", "nodes", "dp", "steps", "seed", "group", "device")
+_CLUSTER = ("address", "timeout", "nodes", "dp", "steps", "seed", "group", "device")
 
 
-def add_verify(parser: argparse.ArgumentParser, timeout: float = _VERIFY_S) -> None:
+def add_verify(parser: argparse.ArgumentParser) -> None:
+    """What is verified, and against what."""
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--wheel", metavar="WHEEL", type=Path, nargs="+", help="these wheels")
+    what.add_argument("--installed", action="store_true", help="the installation that a Python imports")
+    what.add_argument("--dist", metavar="DIR", type=Path, help="a folder of wheels with its SHA256SUMS")
+    what.add_argument("--tree", metavar="DIR", type=Path, help="a folder that holds the package's code")
+    parser.add_argument("--python", metavar="EXE", help="whose installation (default: the Python that runs this)")
+    parser.add_argument("--path", metavar="DIR", type=Path, help="the site-packages folder to look in")
+    parser.add_argument("--expect", metavar="SHA256", default="", help="digest that patchset.json must have")
+
+
+def add_cluster_verify(parser: argparse.ArgumentParser, timeout: float = _VERIFY_S) -> None:
     """--address, --timeout, --nodes."""
     parser.add_argument(
         "--address",
@@ -38,9 +53,9 @@ def add_verify(parser: argparse.ArgumentParser, timeout: float = _VERIFY_S) -> N
     parser.add_argument("--nodes", metavar="N", type=_count, help="how many nodes there must be")
 
 
-def add_smoke(parser: argparse.ArgumentParser) -> None:
-    """Those of `add_verify`, and --dp, --steps, --seed, --group, --device."""
-    add_verify(parser, _SMOKE_S)
+def add_cluster_smoke(parser: argparse.ArgumentParser) -> None:
+    """Those of `add_cluster_verify`, and --dp, --steps, --seed, --group, --device."""
+    add_cluster_verify(parser, _SMOKE_S)
     parser.add_argument("--dp", metavar="N", type=_count, required=True, help="data-parallel ranks, one device each")
     parser.add_argument("--steps", metavar="N", type=_count, default=300, help="default: %(default)s")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="of the random batches (default: %(default)s)")
@@ -59,8 +74,8 @@ def add_smoke(parser: argparse.ArgumentParser) -> None:
 
 
 def words(arguments: argparse.Namespace) -> list[str]:
-    """These options as words of a command line."""
-    given = {name: getattr(arguments, name, None) for name in _NAMES}
+    """Those of `cluster` as words of a command line."""
+    given = {name: getattr(arguments, name, None) for name in _CLUSTER}
     return [f"--{name}={value}" for name, value in given.items() if value is not None]
 
 
