@@ -36,7 +36,7 @@ KEY ?=
 PART ?=
 CASES ?= 10000
 TRACES ?=
-HTML ?=
+EVENTS ?=
 
 BIN := .venv/bin
 PATCHSET := $(BIN)/patchset
@@ -93,7 +93,7 @@ help: ## list the targets
 #: CASES=10000        how many cases (fuzz)
 #: PART=writer        mutate this part of tests/mutation/parts.toml alone (mutate)
 #: TRACES='a b c'     the trace files of the ranks (trace)
-#: HTML=file          where the timeline goes (trace)
+#: EVENTS=file        where the timeline goes, as trace-event JSON for ui.perfetto.dev (trace)
 #: JSON=1             print one JSON document (any but lint, test, test-set, test-unit, test-browser, test-overlay, test-cluster, test-wheels, format, fuzz, crash, mutate, coverage, screenshot, clean)
 #: PYTHON_ENV=python3 the Python that vLLM runs on (cluster-verify, cluster-smoke)
 #: ADDRESS=host:port  the head of the Ray cluster; by default the one of this machine (cluster-verify, cluster-smoke)
@@ -161,7 +161,7 @@ upstream-tests: $(READY) ## run upstream's unit tests on the pristine and the pa
 	@$(SELFTEST) upstream-tests $(VERSION) $(offline) $(json)
 
 trace: $(READY) ## line up the TRACES of the ranks, and name the first step where they differ
-	@$(PATCHSET) trace $(TRACES) $(if $(HTML),--html '$(HTML)') $(json)
+	@$(PATCHSET) trace $(TRACES) $(if $(EVENTS),--events '$(EVENTS)') $(json)
 
 runtime: $(READY) ## build the Python environment of the smoke tests
 	@$(PATCHSET) runtime $(VERSION) $(offline) $(json)

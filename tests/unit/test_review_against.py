@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""review --against: what became of each patch, and the burden over time, from real git."""
+"""review --against: what became of each patch, from real git."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 from conftest import PACKAGE, SET, UPSTREAM, World, git, make_sdist, sha256
-
-from patchset.review import chart
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -164,61 +162,3 @@ def test_a_series_that_does_not_apply_is_named(committed: World, capsys: pytest.
     error = capsys.readouterr().err
     assert f"{SET} at {bad}" in error and "0001-steps.patch does not apply" in error
     assert not (committed.root / "build" / SET / "review").exists()
-
-
-def test_the_burden_is_counted_in_each_commit(committed: World, capsys: pytest.CaptureFixture[str]) -> None:
-    committed.patch("0004-more.patch", {f"{PACKAGE}/comm.py": UPSTREAM[f"{PACKAGE}/comm.py"] + "a = 1\n"})
-    committed.overlay({f"{PACKAGE}/data_parallel/plan.py": "answer = 42\nmore = 1\n"})
-    commit(committed, "One | more <b>")
-    (committed.root / "README").write_text("not of the set\n")
-    git(committed.root, "add", "README")
-    git(committed.root, "commit", "-qm", "Elsewhere")
-    committed.record()
-    review(committed, capsys)
-    text = (committed.root / "build" / SET / "review" / "review.md").read_text().partition("## Burden")[2]
-    rows = [[cell.strip() for cell in line.split(" | ")] for line in text.splitlines() if line.startswith("| 20")]
-    assert [row[2:] for row in rows] == [["4", "+5 -4", "2 |"], ["3", "+4 -4", "1 |"]]
-    assert "One \\| more &lt;b&gt;" in text and "Elsewhere" not in text
-    assert "shallow" not in text
-
-
-def test_a_module_of_the_set_itself_counts_instead_of_the_shared_one(
-    committed: World, capsys: pytest.CaptureFixture[str]
-) -> None:
-    own = committed.root / "overlay" / SET / PACKAGE / "data_parallel" / "plan.py"
-    own.parent.mkdir(parents=True)
-    own.write_text("answer = 1\nmore = 2\nthird = 3\n")
-    committed.record()
-    commit(committed, "Its own plan")
-    review(committed, capsys)
-    text = (committed.root / "build" / SET / "review" / "review.md").read_text().partition("## Burden")[2]
-    assert [line.split(" | ")[-1] for line in text.splitlines() if line.startswith("| 20")] == ["3 |", "1 |"]
-
-
-def test_work_that_is_not_committed_is_the_last_point(committed: World, capsys: pytest.CaptureFixture[str]) -> None:
-    committed.overlay({f"{PACKAGE}/data_parallel/more.py": "a = 1\n"})
-    committed.record()
-    review(committed, capsys)
-    text = (committed.root / "build" / SET / "review" / "review.md").read_text()
-    assert "| now | the work tree | 3 | +4 -4 | 2 |" in text
-
-
-def test_a_shallow_history_is_said_to_be_one(committed: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rewrite(committed, "0001-steps.patch", "Why: because.", "Why: because it must.")
-    commit(committed, "Reword")
-    git(tmp_path, "clone", "-q", "--depth=1", f"file://{committed.root}", "shallow")
-    monkeypatch.setenv("PATCHSET_ROOT", str(tmp_path / "shallow"))
-    assert committed.run("record", SET, "--offline") == 0
-    assert committed.run("review", SET, "--offline") == 0
-    html = (tmp_path / "shallow" / "build" / SET / "review" / "index.html").read_text()
-    assert "This checkout is shallow" in html
-
-
-def test_no_history_outside_git(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    review(world, capsys)
-    assert "This is no git checkout, so there is no history to show." in page(world)
-
-
-@pytest.mark.parametrize(("value", "top"), [(0, 1), (1, 1), (2, 2), (3, 5), (11, 20), (792, 1000), (1001, 2000)])
-def test_the_scale_of_a_chart(value: int, top: int) -> None:
-    assert chart.ceiling(value) == top

@@ -133,7 +133,6 @@ def test_everything_is_on_the_page(world: World) -> None:
         f"overlay/{PACKAGE}/data_parallel/plan.py",
         "overlaps",
         "defects",
-        "burden",
     ):
         assert anchor in ids
     targets = {a["href"][1:] for a in Elements(html).of("a") if (a.get("href") or "").startswith("#")}  # type: ignore[index]

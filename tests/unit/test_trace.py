@@ -7,15 +7,15 @@ import json
 import re
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import pytest
 
 from patchset import cli
 from patchset.errors import UsageError
+from patchset.trace import events
 from patchset.trace.align import line_up
+from patchset.trace.events import clock_offsets
 from patchset.trace.load import RankTrace, load, load_all
-from patchset.trace.timeline import clock_offsets, page
 
 SIZE = 3
 Lines = list[dict[str, Any]]
@@ -209,43 +209,47 @@ def test_clocks_that_differ_are_set_by_the_metadata(tmp_path: Path) -> None:
     assert offsets[0] == 0.0 and offsets[1] == pytest.approx(-7.5) and offsets[2] == pytest.approx(0.0)
 
 
-def test_the_page_is_whole_escaped_and_loads_nothing(tmp_path: Path) -> None:
+def test_the_timeline_has_each_span_and_the_first_step_that_differs(tmp_path: Path) -> None:
     ranks = run()
-    ranks[0][0]["host"] = ranks[0][-1]["at"] = "<script>alert(1)</script>"
-    text = page(line_up(loaded(tmp_path, ranks)))
-    assert "<script" not in text and "&lt;script&gt;" in text
-    assert "http" not in text and "src=" not in text
-    svg = ElementTree.fromstring(text[text.index("<svg") : text.index("</svg>") + len("</svg>")])
-    bars = svg.findall("rect")
-    kinds = [bar.attrib["class"] for bar in bars]
-    assert {kind: kinds.count(kind) for kind in kinds} == {"prepare": 18, "wait": 18, "forward": 18, "stuck": 3}
-    width = float(svg.attrib["viewBox"].split()[2])
-    assert all(
-        float(bar.attrib["x"]) >= 0 and float(bar.attrib["x"]) + float(bar.attrib["width"]) <= width + 1 for bar in bars
-    )
-    assert all(bar.find("title") is not None for bar in bars)
+    found = events.document(line_up(loaded(tmp_path, ranks)))
+    spans = [one for one in found["traceEvents"] if one["ph"] == "X"]
+    names = [one["name"].partition(" ")[0] for one in spans]
+    assert {name: names.count(name) for name in names} == {"prepare": 18, "wait": 18, "forward": 18, "stuck": 3}
+    assert all(one["dur"] >= 0 and one["args"]["step"] for one in spans)
+    named = {one["pid"]: one["args"]["name"] for one in found["traceEvents"] if one["ph"] == "M"}
+    assert sorted(named) == list(range(SIZE)) and named[0].startswith("rank 0, ")
+    assert not [one for one in found["traceEvents"] if one["ph"] == "i"]
+    ranks[1][4]["decision"]["graph"] = True
+    found = events.document(line_up(loaded(tmp_path, ranks)))
+    marks = [one for one in found["traceEvents"] if one["ph"] == "i"]
+    assert [one["pid"] for one in marks] == list(range(SIZE))
 
 
-def test_the_page_marks_the_first_difference_and_leaves_out_steps_long_before_it(tmp_path: Path) -> None:
-    ranks = run(last=60)
-    assert 'class="mark"' not in page(line_up(loaded(tmp_path, ranks)))
-    ranks[1][58]["decision"]["graph"] = True
-    text = page(line_up(loaded(tmp_path, ranks)))
-    assert text.count('class="mark"') == 1
-    assert "step 18 (" in text and "step 17 (" not in text
+def test_spans_of_a_step_follow_each_other_on_one_clock(tmp_path: Path) -> None:
+    ranks = run()
+    ranks[1] = [head(1), *(step(n, 1, clock=7.5) for n in range(1, 7))]
+    found = events.document(line_up(loaded(tmp_path, ranks)))["traceEvents"]
+    begun = {
+        rank: [one["ts"] for one in found if one["ph"] == "X" and one["pid"] == rank and one["name"] == "prepare"]
+        for rank in (0, 1)
+    }
+    assert begun[1] == pytest.approx(begun[0])
+    one, after = (next(e for e in found if e["pid"] == 0 and e["name"] == name) for name in ("prepare", "wait"))
+    assert after["ts"] == pytest.approx(one["ts"] + one["dur"])
 
 
-def test_the_page_of_ranks_without_steps(tmp_path: Path) -> None:
-    assert "<rect" not in page(line_up(loaded(tmp_path, [[head(rank)] for rank in range(SIZE)])))
+def test_ranks_without_steps_have_a_name_alone(tmp_path: Path) -> None:
+    found = events.document(line_up(loaded(tmp_path, [[head(rank)] for rank in range(SIZE)])))
+    assert [one["ph"] for one in found["traceEvents"]] == ["M"] * SIZE
 
 
 def test_the_command_prints_the_ranks_and_the_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = [str(file) for file in written(tmp_path, run()[:2])]
-    html = tmp_path / "t.html"
-    assert cli.main(["trace", *files, "--html", str(html)]) == 1
+    timeline = tmp_path / "t.json"
+    assert cli.main(["trace", *files, "--events", str(timeline)]) == 1
     shown = capsys.readouterr().out
     assert "rank 0" in shown and "steps 2 to 6" in shown and "no trace of DP rank 2" in shown
-    assert html.read_text().startswith("<!DOCTYPE html>")
+    assert json.loads(timeline.read_text())["traceEvents"]
 
 
 def test_the_command_s_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,6 @@ def add(menu: Menu) -> None:
     one = menu.bare("lint", "check the patches, the series, the overlay and the digests of sets", lint)
     one.add_argument("sets", metavar="SET", nargs="*", help="folders of patches/; all of them by default")
     menu.source(one)
-    one.add_argument("--sarif", action="store_true", help="print a SARIF 2.1.0 log on stdout")
     one.add_argument("--codes", action="store_true", help="print what each code means, and check nothing")
     one.add_argument(
         "--today",
@@ -32,12 +30,9 @@ def add(menu: Menu) -> None:
 
 def lint(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """`patchset lint`."""
-    from patchset.errors import UsageError
-    from patchset.lint import check, sarif
+    from patchset.lint import check
     from patchset.lint.findings import Code
 
-    if arguments.sarif and arguments.json:
-        raise UsageError("--sarif and --json exclude each other")
     if arguments.codes:
         for code in Code:
             terminal.note(f"{code.id}  {code.label:17}  {code.summary}")
@@ -50,11 +45,8 @@ def lint(arguments: argparse.Namespace, terminal: Terminal) -> int:
         offline=arguments.offline,
         terminal=terminal,
     )
-    if arguments.sarif:
-        print(json.dumps(sarif.document(report.findings), indent=2))
-    else:
-        for finding in report.findings:
-            terminal.note(str(finding))
+    for finding in report.findings:
+        terminal.note(str(finding))
     terminal.document(
         {
             "command": "lint",

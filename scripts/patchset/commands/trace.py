@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,20 +18,20 @@ def add(menu: Menu) -> None:
     """Adds this command."""
     one = menu.bare("trace", "line up the traces of the ranks, and name the first step where they differ", trace)
     one.add_argument("files", metavar="FILE", nargs="+", type=Path, help="a trace file of one rank")
-    one.add_argument("--html", metavar="FILE", type=Path, help="write a timeline of all ranks")
+    one.add_argument("--events", metavar="FILE", type=Path, help="write a timeline of all ranks, for ui.perfetto.dev")
 
 
 def trace(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """`patchset trace`."""
+    from patchset.trace import events
     from patchset.trace.align import line_up
     from patchset.trace.load import load_all
     from patchset.trace.show import show
-    from patchset.trace.timeline import page
 
     alignment = line_up(load_all(arguments.files))
-    if arguments.html is not None:
-        arguments.html.write_text(page(alignment), encoding="utf-8")
-        terminal.step(f"wrote {arguments.html}")
+    if arguments.events is not None:
+        arguments.events.write_text(json.dumps(events.document(alignment)), encoding="utf-8")
+        terminal.step(f"wrote {arguments.events}; ui.perfetto.dev opens it")
     show(alignment, terminal)
     terminal.document({"command": "trace"} | alignment.as_dict())
     return 0 if alignment.ok else 1

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from patchset.review import chart, code
+from patchset.review import code
 from patchset.review.diff import Block, Kind
 from patchset.review.review import lines_of, whole
 
@@ -76,7 +76,6 @@ def render(review: Review) -> str:
         plan=review.plan,
         set=review.plan.patch_set,
         rows_of=rows_of(review),
-        charts=chart.charts(review.burden.points),
         Kind=Kind,
         style=Markup(style),  # noqa: S704 - our own file
         script=Markup(script),  # noqa: S704 - our own file

@@ -8,14 +8,13 @@ import string
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from patchset.review import burden, diff, overlap, proof, replaced, symbols
+from patchset.review import diff, overlap, proof, replaced, symbols
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from patchset.patchfile import Patch
     from patchset.plan import Plan
-    from patchset.review.burden import Burden
     from patchset.review.diff import FileDiff
     from patchset.review.overlap import Content, TouchedFile
     from patchset.review.proof import Proof
@@ -76,7 +75,6 @@ class Review:
         modules: the overlay.
         overlaps: which patches meet.
         proof: the table of defects.
-        burden: patches and lines over time.
         ranges: what became of an older series; None where none was named.
     """
 
@@ -86,7 +84,6 @@ class Review:
     modules: tuple[Module, ...]
     overlaps: tuple[TouchedFile, ...]
     proof: Proof
-    burden: Burden
     ranges: RangeDiff | None
 
     @property
@@ -134,7 +131,6 @@ def review(plan: Plan, read: Callable[[str], bytes], commits: Commits, ranges: R
         modules=replaced.modules(plan.overlay, read),
         overlaps=overlap.overlaps(sides),
         proof=proof.load(plan),
-        burden=burden.over_time(plan),
         ranges=ranges,
     )
 
