@@ -33,7 +33,6 @@ DP ?= 2
 LOCAL ?= dp.1
 SIGN ?=
 KEY ?=
-PART ?=
 CASES ?= 10000
 TRACES ?=
 EVENTS ?=
@@ -91,7 +90,6 @@ help: ## list the targets
 #: ONLY=a=b,c=d       these deployments instead, by their departures from the default (survey)
 #: SEED=0             what they are drawn from (prove, survey)
 #: CASES=10000        how many cases (fuzz)
-#: PART=writer        mutate this part of tests/mutation/parts.toml alone (mutate)
 #: TRACES='a b c'     the trace files of the ranks (trace)
 #: EVENTS=file        where the timeline goes, as trace-event JSON for ui.perfetto.dev (trace)
 #: JSON=1             print one JSON document (any but lint, test, test-set, test-unit, test-browser, test-overlay, test-cluster, test-wheels, format, fuzz, crash, mutate, coverage, screenshot, clean)
@@ -265,8 +263,11 @@ coverage: $(DEV) ## the same for one set, without smoke tests: how much of the t
 	@$(measured); for part in test-unit test-overlay test-wheels; do $(MAKE) --no-print-directory $$part; done
 	@$(covered)
 
-mutate: $(DEV) ## change the wheel writer in small ways, one at a time: the tests must notice
-	@PYTHONPATH=tests $(BIN)/python -m mutation $(PART)
+# mutmut wants src/ and a folder of its own; [tool.mutmut] says what it changes and which tests must notice.
+mutate: $(DEV) ## change the wheel writer in small ways with mutmut; lists what no test notices
+	rm -rf build/mutate; mkdir -p build/mutate/tests
+	cp -R scripts build/mutate/src; cp -R tests/unit tests/selftest build/mutate/tests; cp pyproject.toml build/mutate
+	cd build/mutate; ../../$(BIN)/mutmut run; ../../$(BIN)/mutmut results
 
 test-wheels: $(DEV) ## the wheels: two builds alike, install, verify, a few smoke tests, uninstall; from source
 	$(BIN)/pytest tests/wheels --set $(set)
