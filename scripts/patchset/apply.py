@@ -5,27 +5,23 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from patchset import change, disk, distinfo, history, lock, manifest, plan
 from patchset.assess import Report, State, assess
 from patchset.errors import PinMismatch, TargetModified, UsageError, first_of
+from patchset.plan import Recipe
+from patchset.setfile import PatchSet
 from patchset.source import Source
 from patchset.state import FileState, Installed, Store
 from patchset.target import Kind, Target, build_tree, locate
+from patchset.terminal import Terminal
 from patchset.upstream import check_given
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from patchset.plan import Recipe
-    from patchset.setfile import PatchSet
-    from patchset.terminal import Terminal
-
-    Files = Mapping[str, tuple[bytes | None, bool]]  # content, None where a file goes, and whether it may be run
+Files = Mapping[str, tuple[bytes | None, bool]]  # content, None where a file goes, and whether it may be run
 
 _SHOWN = 20
 

@@ -7,15 +7,12 @@ import gzip
 import tarfile
 import unicodedata
 import zlib
-from pathlib import PurePosixPath
-from typing import IO, TYPE_CHECKING, cast
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import IO, cast
 
 from patchset.errors import UsageError
 from patchset.manifest import unsafe_reason
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 MAX_MEMBERS = 20_000
 MAX_BYTES = 500_000_000

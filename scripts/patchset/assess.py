@@ -6,20 +6,15 @@ Recorded digests decide. A patch that would reverse cleanly proves nothing.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
 
 from patchset import disk, history, manifest
-from patchset.target import Kind
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from patchset.history import Authored
-    from patchset.setfile import PatchSet, Touched
-    from patchset.state import Installed, Journal, Store
-    from patchset.target import Target
+from patchset.history import Authored
+from patchset.setfile import PatchSet, Touched
+from patchset.state import Installed, Journal, Store
+from patchset.target import Kind, Target
 
 _DERIVED_FOLDERS = (
     ".git",

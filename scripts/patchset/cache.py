@@ -5,18 +5,14 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from patchset import paths
 from patchset.errors import PinMismatch, Unavailable
 from patchset.index import download
 from patchset.manifest import sha256_file
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from patchset.setfile import Artifact
-    from patchset.terminal import Terminal
+from patchset.setfile import Artifact
+from patchset.terminal import Terminal
 
 
 def location(artifact: Artifact) -> Path:

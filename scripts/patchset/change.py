@@ -7,21 +7,15 @@ back.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from patchset import disk, history, manifest
 from patchset.errors import PatchsetError, PinMismatch, TargetModified
 from patchset.git import Repository
-from patchset.state import FileState, Installed, Journal
-from patchset.target import Kind
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
-
-    from patchset.state import Store
-    from patchset.target import Target
+from patchset.state import FileState, Installed, Journal, Store
+from patchset.target import Kind, Target
 
 
 @contextmanager

@@ -7,21 +7,18 @@ Exit codes: 0 ok; 1 findings (status not clean, smoke failed); 2 usage; 3 a patc
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import tempfile
 import traceback
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from patchset import __version__
 from patchset.commands import GROUPS
 from patchset.errors import INTERNAL, PatchsetError, Unavailable
 from patchset.menu import Menu
 from patchset.terminal import Terminal
-
-if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Sequence
 
 _INTERRUPTED = 130
 

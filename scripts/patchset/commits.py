@@ -10,22 +10,18 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from patchset import misfit, patchfile
 from patchset.errors import PatchDoesNotApply
 from patchset.git import GitError, Identity, Repository
 from patchset.manifest import unsafe_reason
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from patchset.patchfile import Patch
-    from patchset.setfile import PatchSet
+from patchset.patchfile import Patch
+from patchset.setfile import PatchSet
 
 PERSON = "patchset <patchset@noreply.invalid>"
 NOBODY = Identity(PERSON, "2000-01-01T00:00:00+0000")

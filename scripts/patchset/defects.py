@@ -10,22 +10,18 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from patchset import paths, series, smoke
 from patchset.errors import UsageError
 from patchset.gate import Tier
-from patchset.testrun import Result
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
-
-    from patchset.setfile import PatchSet
-    from patchset.smoke import SmokeReport
-    from patchset.terminal import Terminal
-    from patchset.testrun import Case
+from patchset.setfile import PatchSet
+from patchset.smoke import SmokeReport
+from patchset.terminal import Terminal
+from patchset.testrun import Case, Result
 
 _NAME = re.compile(r"([A-Z]+)(\d+)([a-z]?)")
 

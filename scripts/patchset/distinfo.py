@@ -10,13 +10,10 @@ from __future__ import annotations
 import base64
 import csv
 import io
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from patchset.errors import UsageError
 from patchset.manifest import sha256
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 def row(path: str, data: bytes) -> list[str]:

@@ -7,12 +7,9 @@ A checkout has no egg-info. What is written here counts only where it has the di
 from __future__ import annotations
 
 import ast
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from patchset.manifest import sha256
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def text(setup_py: str) -> str:

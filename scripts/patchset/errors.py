@@ -7,11 +7,9 @@ Exit codes: 0 ok; 1 findings; 2 usage; 3 a patch does not apply; 4 target modifi
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
 
 INTERNAL = 70
 

@@ -9,20 +9,17 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from patchset import disk, gate, smoke
 from patchset.errors import Findings, UsageError
+from patchset.setfile import PatchSet
+from patchset.smoke import SmokeReport
+from patchset.terminal import Terminal
 from patchset.testrun import Case, Result
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
-    from patchset.setfile import PatchSet
-    from patchset.smoke import SmokeReport
-    from patchset.terminal import Terminal
 
 NAME = "evidence.json"
 SAMPLE = 6

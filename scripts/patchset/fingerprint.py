@@ -13,13 +13,10 @@ Files that a build writes are left out, so that a checkout, six wheels and an in
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path
 
 from patchset import manifest
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
 
 PACKAGE = "vllm_ascend"
 WRITTEN_BY_BUILDS = ("_version.py", "_build_info.py")

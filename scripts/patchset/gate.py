@@ -11,12 +11,9 @@ import json
 import tomllib
 from dataclasses import asdict, dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from patchset import disk, manifest, paths
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 FACTS = "smoke/defects.toml"
 _KEPT = 20

@@ -7,14 +7,11 @@ import hashlib
 import os
 import subprocess
 import tempfile
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from patchset.errors import Unavailable
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
 
 _CONFIG = {
     "core.autocrlf": "false",

@@ -8,11 +8,8 @@ import email.policy
 import email.utils
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from datetime import datetime
 
 # The line that begins a patch: as of git format-patch --zero-commit, so that it never changes.
 MBOX = f"From {'0' * 40} Mon Sep 17 00:00:00 2001\n"

@@ -7,20 +7,16 @@ upstream    the release
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from patchset import commits
 from patchset.errors import PatchDoesNotApply
 from patchset.git import Repository
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
-    from pathlib import Path
-
-    from patchset.overlay import Overlay
-    from patchset.plan import Recipe
+from patchset.overlay import Overlay
+from patchset.plan import Recipe
 
 UPSTREAM = "upstream"
 OVERLAY = "Install the overlay"  # the subject of its commit

@@ -11,24 +11,22 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from patchset import paths
 from patchset.errors import Unavailable
+from patchset.setfile import Artifact
+from patchset.terminal import Terminal
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from datetime import date
-
+if TYPE_CHECKING:  # half a second, which a command without the network does not pay
     import requests
     from pypi_simple import ProjectPage
-
-    from patchset.setfile import Artifact
-    from patchset.terminal import Terminal
 
 _TIMEOUT_S = 60
 _CHUNK = 1 << 16

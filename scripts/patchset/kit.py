@@ -8,21 +8,17 @@ import shutil
 import subprocess
 import tempfile
 import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import patchset
 from patchset import cache, fingerprint, plan
 from patchset.errors import UsageError
 from patchset.node.expected import Expected
 from patchset.node.main import EXPECTED
+from patchset.setfile import Artifact, PatchSet
 from patchset.verify import build as builds
 from patchset.verify import checks
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from patchset.setfile import Artifact, PatchSet
 
 NAME = "patchset-node.pyz"
 

@@ -11,13 +11,10 @@ import hashlib
 import os
 import re
 import stat
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from patchset.errors import UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from pathlib import Path
 
 Manifest = dict[str, str]
 

@@ -4,18 +4,15 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from patchset import __version__
 from patchset.errors import UsageError
+from patchset.terminal import Terminal
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from patchset.terminal import Terminal
-
-    Handler = Callable[[argparse.Namespace, Terminal], int]
+Handler = Callable[[argparse.Namespace, Terminal], int]
 
 
 class Parser(argparse.ArgumentParser):

@@ -6,18 +6,14 @@ Upstream is pinned, so a hunk that fits elsewhere is a stale patch, not luck.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+from unidiff.patch import Hunk as ParsedHunk
+from unidiff.patch import PatchedFile
 
 from patchset.errors import PatchDoesNotApply
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from unidiff.patch import Hunk as ParsedHunk
-    from unidiff.patch import PatchedFile
-
-    from patchset.patchfile import Patch
+from patchset.patchfile import Patch
 
 _SHOWN = 12
 _OTHER_RELEASE = "the patch was made for another release"

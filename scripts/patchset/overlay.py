@@ -23,19 +23,14 @@ A public name of upstream that the patched tree has no more, or with another sig
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from patchset import manifest, paths
 from patchset.errors import PinMismatch, UsageError
-from patchset.setfile import Table, read_toml
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
-
-    from patchset.setfile import PatchSet
+from patchset.setfile import PatchSet, Table, read_toml
 
 _CACHES = ("__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache")
 _NOTES = frozenset({"overlay.toml", "README.md"})

@@ -10,18 +10,14 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
-from typing import TYPE_CHECKING
+from pathlib import Path
+
+from unidiff.patch import PatchSet as Diff
 
 from patchset import header
 from patchset.errors import PatchDoesNotApply
+from patchset.header import Header
 from patchset.manifest import sha256
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from unidiff.patch import PatchSet as Diff
-
-    from patchset.header import Header
 
 LIMIT = 8 * 1024 * 1024  # bytes of the largest patch file that is read
 NAMED = re.compile(rb"^diff --git a/(.+) b/\1$", re.MULTILINE)

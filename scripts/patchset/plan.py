@@ -4,22 +4,17 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from patchset import commits, manifest, overlay, series
+from patchset.commits import Commit
 from patchset.errors import PatchDoesNotApply, PinMismatch
-from patchset.setfile import Touched
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from patchset.commits import Commit
-    from patchset.git import Repository
-    from patchset.overlay import Overlay
-    from patchset.patchfile import Patch
-    from patchset.setfile import PatchSet
+from patchset.git import Repository
+from patchset.overlay import Overlay
+from patchset.patchfile import Patch
+from patchset.setfile import PatchSet, Touched
 
 
 @dataclass(frozen=True)

@@ -4,23 +4,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from patchset import assess, fingerprint, gate, paths, plan, smoke, upstream
 from patchset.errors import PatchsetError
 from patchset.gate import Tier
-from patchset.smoke import Patched
+from patchset.setfile import PatchSet
+from patchset.smoke import Patched, SmokeReport
 from patchset.state import Store
-from patchset.target import Kind
+from patchset.target import Kind, Target
+from patchset.terminal import Terminal
 from patchset.wheels import installed
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from patchset.setfile import PatchSet
-    from patchset.smoke import SmokeReport
-    from patchset.target import Target
-    from patchset.terminal import Terminal
 
 
 @dataclass(frozen=True)

@@ -3,18 +3,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import tomlkit
 
 from patchset import disk, overlay
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
-
-    from patchset.plan import Plan
-    from patchset.setfile import PatchSet, Touched
+from patchset.plan import Plan
+from patchset.setfile import PatchSet, Touched
 
 
 def record_overlay(patch_set: PatchSet, read: Callable[[str], bytes]) -> bool:

@@ -4,23 +4,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from patchset import change, distinfo, lock
 from patchset.apply import refuse_modified
-from patchset.assess import Found, State, assess
+from patchset.assess import Found, Report, State, assess
 from patchset.errors import PinMismatch, UsageError
+from patchset.setfile import PatchSet
 from patchset.source import Source
 from patchset.state import Store
 from patchset.target import Target, locate
+from patchset.terminal import Terminal
 from patchset.upstream import check_given
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from patchset.assess import Report
-    from patchset.setfile import PatchSet
-    from patchset.terminal import Terminal
 
 
 @dataclass(frozen=True)

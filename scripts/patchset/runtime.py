@@ -20,20 +20,16 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from patchset import index, paths, upstream
 from patchset.errors import Unavailable
 from patchset.manifest import sha256, sha256_file
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from patchset.setfile import PatchSet
-    from patchset.terminal import Terminal
+from patchset.setfile import PatchSet
+from patchset.terminal import Terminal
 
 # What torch 2.7.1 and the lock have wheels for, and vLLM runs on.
 PYTHON = ">=3.11,<3.13"

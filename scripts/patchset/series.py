@@ -3,18 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from patchset import patchfile, paths
 from patchset.errors import PatchDoesNotApply, UsageError
+from patchset.patchfile import Patch
 from patchset.state import Store
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from patchset.patchfile import Patch
 
 
 def names(text: str) -> list[str]:

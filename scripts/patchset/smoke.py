@@ -6,22 +6,18 @@ from __future__ import annotations
 import json
 import platform
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from patchset import gate, paths, testrun, trees
 from patchset.gate import Tier
 from patchset.manifest import sha256
-from patchset.testrun import Result
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from patchset.runtime import Runtime
-    from patchset.setfile import PatchSet
-    from patchset.terminal import Terminal
-    from patchset.testrun import Case
+from patchset.runtime import Runtime
+from patchset.setfile import PatchSet
+from patchset.terminal import Terminal
+from patchset.testrun import Case, Result
 
 # What all sets have alike is tested on this one.
 SHARED_ON = "v0.10.1.1"

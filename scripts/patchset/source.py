@@ -3,18 +3,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from patchset import paths, upstream
 from patchset.manifest import sha256
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from patchset.setfile import PatchSet
-    from patchset.state import Store
-    from patchset.target import Target
-    from patchset.terminal import Terminal
+from patchset.setfile import PatchSet
+from patchset.state import Store
+from patchset.target import Target
+from patchset.terminal import Terminal
 
 
 class Source:

@@ -3,17 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from patchset import overlay, series
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from patchset.patchfile import Patch
-    from patchset.setfile import PatchSet
-    from patchset.terminal import Terminal
+from patchset.patchfile import Patch
+from patchset.setfile import PatchSet
+from patchset.terminal import Terminal
 
 
 @dataclass(frozen=True)

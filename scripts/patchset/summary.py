@@ -3,21 +3,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
-from patchset.assess import State
+from patchset import apply, revert
+from patchset.assess import Report, State
 from patchset.errors import first_of
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from patchset import apply, revert
-    from patchset.assess import Report
-    from patchset.gate import Tier
-    from patchset.proof import Tested
-    from patchset.setfile import PatchSet
-    from patchset.target import Target
-    from patchset.terminal import Terminal
+from patchset.gate import Tier
+from patchset.proof import Tested
+from patchset.setfile import PatchSet
+from patchset.target import Target
+from patchset.terminal import Terminal
 
 _SHOWN = 20
 _WORDS = {

@@ -6,15 +6,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from patchset import paths
 from patchset.errors import PinMismatch, UsageError
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from patchset.setfile import PatchSet
+from patchset.setfile import PatchSet
 
 
 class Kind(Enum):

@@ -4,17 +4,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from patchset import paths, runtime, upstream
 from patchset.errors import UsageError
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from patchset.runtime import Runtime
-    from patchset.setfile import PatchSet
-    from patchset.terminal import Terminal
+from patchset.runtime import Runtime
+from patchset.setfile import PatchSet
+from patchset.terminal import Terminal
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 from patchset import paths
 from patchset.assess import State, assess
@@ -12,10 +13,6 @@ from patchset.port import work
 from patchset.setfile import load_set
 from patchset.state import Store
 from patchset.target import build_tree
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 
 def refuse() -> None:

@@ -4,17 +4,13 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from patchset import cache, entrypoints, lock, manifest
 from patchset.archive import unpack
 from patchset.errors import PinMismatch, UsageError, first_of
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from patchset.setfile import Artifact, PatchSet
-    from patchset.terminal import Terminal
+from patchset.setfile import Artifact, PatchSet
+from patchset.terminal import Terminal
 
 _SHOWN = 10
 

@@ -6,18 +6,14 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from patchset import cli
 from patchset.commands.proof import applied
 from patchset.menu import Menu, at_least
-
-if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Sequence
-
-    from patchset.terminal import Terminal
+from patchset.terminal import Terminal
 
 MODELS = ("patched", "pristine", "mutants")
 

@@ -4,17 +4,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from patchset import defects, evidence, paths
 from patchset.errors import UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from patchset.setfile import PatchSet
-    from patchset.terminal import Terminal
+from patchset.setfile import PatchSet
+from patchset.terminal import Terminal
 
 _NONE = "-"
 

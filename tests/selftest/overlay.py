@@ -4,16 +4,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from patchset import disk, kit, paths, runtime, testrun, trees
+from patchset.setfile import PatchSet
+from patchset.terminal import Terminal
+from patchset.testrun import Case
 from selftest import coverage, schedules
-
-if TYPE_CHECKING:
-    from patchset.setfile import PatchSet
-    from patchset.terminal import Terminal
-    from patchset.testrun import Case
-    from selftest.coverage import Covered
+from selftest.coverage import Covered
 
 _LIMIT_S = 600.0
 

@@ -9,19 +9,16 @@ import subprocess
 import sys
 import tomllib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from patchset import manifest, paths, runtime, smoke, trees
 from patchset.errors import Findings, UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from patchset.setfile import PatchSet
-    from patchset.terminal import Terminal
-    from patchset.trees import Trees
+from patchset.setfile import PatchSet
+from patchset.terminal import Terminal
+from patchset.trees import Trees
 
 WORSE = "worse"
 # Files of tests/survey by which an engine answers as it does; others draw, judge and reduce.

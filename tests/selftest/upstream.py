@@ -5,19 +5,16 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from patchset import paths, runtime, testrun, trees
+from patchset.runtime import Runtime
+from patchset.setfile import PatchSet
+from patchset.terminal import Terminal
 from patchset.testrun import Result
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from patchset.runtime import Runtime
-    from patchset.setfile import PatchSet
-    from patchset.terminal import Terminal
 
 LIMIT_S = 600.0
 _TESTS = "tests/ut"

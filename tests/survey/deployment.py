@@ -5,14 +5,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import adapters
 
 from survey import asks, space
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 LENGTH = 256
 _SOC = {"a2": None, "a3": 253, "310p": 202}

@@ -4,15 +4,12 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import combinations
-from typing import TYPE_CHECKING
 
 from covertable import make
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-
-    from survey.space import Settings, Space
+from survey.space import Settings, Space
 
 Pair = tuple[tuple[str, str], tuple[str, str]]
 

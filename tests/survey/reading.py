@@ -4,12 +4,9 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from survey.asks import Request
+from survey.asks import Request
 
 _ERROR = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Enforce)\w*\b.*", re.MULTILINE)
 # What a rank says of a peer that has gone.

@@ -3,14 +3,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from survey import space
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from survey.space import Settings, Space
+from survey.space import Settings, Space
 
 
 def reduce(of: Space, settings: Settings, shows: Callable[[Settings], bool]) -> Settings:

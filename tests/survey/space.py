@@ -6,11 +6,8 @@ A value is a string, so that a deployment is one line of `name=value` departures
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
 
 Settings = dict[str, str]
 """A value for each dimension."""

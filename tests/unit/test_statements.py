@@ -19,7 +19,7 @@ from wheel_world import PATCHED, PATCHED_INFO, TAGS, dist, name, tree
 
 from patchset import __version__, fingerprint, plan, series, setfile
 from patchset.wheels import attestation, canonical
-from patchset.wheels.build import Build
+from patchset.wheels.model import Build
 
 SCHEMA = json.loads((Path(__file__).parent / "provenance.schema.json").read_text())
 SBOM, INSIDE, MANIFEST = "sboms/patchset.cdx.json", "sboms/patchset.intoto.json", "patchset.json"

@@ -22,8 +22,8 @@ from patchset.overlay import Overlay
 from patchset.plan import Change, Plan, Recipe
 from patchset.setfile import Artifact, PatchSet, Release
 from patchset.wheels import build, entry, wheel
-from patchset.wheels.build import Draft
 from patchset.wheels.entry import Entry
+from patchset.wheels.model import Draft
 from patchset.wheels.wheel import Wheel
 
 TAG = TAGS[0]

@@ -8,27 +8,21 @@ byte. What a commit does to overlay modules goes to overlay/, the rest of it is 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from patchset import commits, header, history, patchfile, plan, series
 from patchset.authoring import folder, modules, tree
+from patchset.commits import Commit
 from patchset.errors import PatchDoesNotApply, TargetModified, UsageError
-from patchset.git import Identity, blob_id
-from patchset.plan import Recipe
+from patchset.git import Identity, Repository, blob_id
+from patchset.patchfile import Patch
+from patchset.plan import Plan, Recipe
+from patchset.setfile import PatchSet
 from patchset.source import Source
+from patchset.terminal import Terminal
 from patchset.upstream import check_given
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-    from pathlib import Path
-
-    from patchset.commits import Commit
-    from patchset.git import Repository
-    from patchset.patchfile import Patch
-    from patchset.plan import Plan
-    from patchset.setfile import PatchSet
-    from patchset.terminal import Terminal
 
 _NUMBER = re.compile(r"(\d{4})-")
 _SQUASHED = ("fixup! ", "squash! ", "amend! ")

@@ -5,26 +5,20 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from patchset import commits, header, overlay, series
 from patchset.authoring import export, folder
 from patchset.errors import PatchDoesNotApply
-from patchset.git import GitError, Identity
-from patchset.patchfile import NAMED
+from patchset.git import GitError, Identity, Repository
+from patchset.patchfile import NAMED, Patch
 from patchset.plan import Recipe
+from patchset.setfile import PatchSet
 from patchset.source import Source
+from patchset.terminal import Terminal
 from patchset.upstream import check_given
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from patchset.git import Repository
-    from patchset.patchfile import Patch
-    from patchset.setfile import PatchSet
-    from patchset.terminal import Terminal
 
 _DROPPED = re.compile(rf"^({'|'.join(header.TRAILERS)}):", re.MULTILINE)
 _APPLY = ("apply", "--cached", "--whitespace=nowarn")

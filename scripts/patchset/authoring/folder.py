@@ -3,23 +3,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from patchset import change, manifest, paths, plan, record, series, setfile
 from patchset.errors import PinMismatch
-from patchset.plan import Recipe
-from patchset.setfile import Touched
+from patchset.plan import Plan, Recipe
+from patchset.setfile import PatchSet, Touched
 from patchset.state import Store
 from patchset.target import Kind, Target
+from patchset.terminal import Terminal
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from patchset.plan import Plan
-    from patchset.setfile import PatchSet
-    from patchset.terminal import Terminal
-
-    Files = dict[str, bytes | None]  # by path below the repository; None for one that goes
+Files = dict[str, bytes | None]  # by path below the repository; None for one that goes
 
 
 def with_patches(patch_set: PatchSet, patches: Mapping[str, bytes]) -> Files:

@@ -3,19 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from patchset import overlay, paths
 from patchset.errors import TargetModified, UsageError
-from patchset.git import blob_id
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from patchset.git import Repository
-    from patchset.overlay import Overlay
-    from patchset.setfile import PatchSet
+from patchset.git import Repository, blob_id
+from patchset.overlay import Overlay
+from patchset.setfile import PatchSet
 
 
 @dataclass(frozen=True)

@@ -3,20 +3,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from patchset import change, history
 from patchset.errors import TargetModified, UsageError, first_of
 from patchset.git import Repository
 from patchset.history import Underway
+from patchset.setfile import PatchSet
 from patchset.state import Store
 from patchset.target import build_tree
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from patchset.setfile import PatchSet
 
 _SHOWN = 10
 

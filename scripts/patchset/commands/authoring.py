@@ -3,15 +3,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import argparse
 
+from patchset.menu import Menu
 from patchset.setfile import load_set
-
-if TYPE_CHECKING:
-    import argparse
-
-    from patchset.menu import Menu
-    from patchset.terminal import Terminal
+from patchset.terminal import Terminal
 
 
 def add(menu: Menu) -> None:

@@ -3,17 +3,13 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from patchset.menu import Menu
 from patchset.node import options
 from patchset.setfile import load_set, only_set
-
-if TYPE_CHECKING:
-    import argparse
-
-    from patchset.menu import Menu
-    from patchset.terminal import Terminal
+from patchset.terminal import Terminal
 
 
 def add(menu: Menu) -> None:

@@ -3,14 +3,11 @@
 
 from __future__ import annotations
 
+import argparse
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import argparse
-
-    from patchset.menu import Menu
-    from patchset.terminal import Terminal
+from patchset.menu import Menu
+from patchset.terminal import Terminal
 
 
 def add(menu: Menu) -> None:

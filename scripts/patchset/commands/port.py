@@ -5,15 +5,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from packaging.version import InvalidVersion, Version
 
 from patchset.errors import UsageError
-
-if TYPE_CHECKING:
-    from patchset.menu import Menu
-    from patchset.terminal import Terminal
+from patchset.menu import Menu
+from patchset.terminal import Terminal
 
 
 def add(menu: Menu) -> None:

@@ -3,17 +3,12 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from patchset.setfile import load_set
-
-if TYPE_CHECKING:
-    import argparse
-
-    from patchset.menu import Menu
-    from patchset.setfile import PatchSet
-    from patchset.terminal import Terminal
+from patchset.menu import Menu
+from patchset.setfile import PatchSet, load_set
+from patchset.terminal import Terminal
 
 
 def add(menu: Menu) -> None:

@@ -3,15 +3,12 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import argparse
-
-    from patchset.menu import Menu
-    from patchset.terminal import Terminal
+from patchset.menu import Menu
+from patchset.terminal import Terminal
 
 
 def add(menu: Menu) -> None:

@@ -3,19 +3,15 @@
 
 from __future__ import annotations
 
+import argparse
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 from patchset import paths
+from patchset.menu import Menu
 from patchset.node import options
+from patchset.node.expected import Expected
 from patchset.setfile import load_set
-
-if TYPE_CHECKING:
-    import argparse
-
-    from patchset.menu import Menu
-    from patchset.node.expected import Expected
-    from patchset.terminal import Terminal
+from patchset.terminal import Terminal
 
 
 def add(menu: Menu) -> None:

@@ -11,18 +11,14 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from patchset.doctor.finding import Finding, Verdict
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from patchset.setfile import PatchSet
+from patchset.setfile import PatchSet
 
 _DEVICES = Path("/dev")
 _TOOLKIT = Path("/usr/local/Ascend/ascend-toolkit/latest")

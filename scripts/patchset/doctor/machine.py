@@ -8,7 +8,8 @@ import re
 import shutil
 import subprocess
 import tempfile
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
@@ -16,12 +17,7 @@ from packaging.version import InvalidVersion, Version
 from patchset import cache, index, paths, runtime
 from patchset.doctor.finding import Finding, Verdict
 from patchset.errors import PatchsetError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from patchset.setfile import Artifact, PatchSet
+from patchset.setfile import Artifact, PatchSet
 
 TOOL_PYTHON = ">=3.11"
 GIT = ">=2.29"

@@ -3,19 +3,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
 
 from packaging.version import Version
 
 from patchset import header
 from patchset.lint import findings
-from patchset.lint.findings import Code
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from patchset.lint.findings import Finding
-    from patchset.lint.form import Read
+from patchset.lint.findings import Code, Finding
+from patchset.lint.form import Read
 
 EXCEPTION = "Set-Specific"
 

@@ -3,22 +3,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import griffe
 
 from patchset import overlay
 from patchset.lint import findings
-from patchset.lint.findings import Code
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
-    from patchset.lint.findings import Finding
-    from patchset.overlay import Overlay
-    from patchset.plan import Change
+from patchset.lint.findings import Code, Finding
+from patchset.overlay import Overlay
+from patchset.plan import Change
 
 
 @dataclass(frozen=True)

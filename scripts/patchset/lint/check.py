@@ -3,28 +3,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date
 from itertools import takewhile
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from patchset import overlay, paths, plan, series, setfile
 from patchset.errors import PatchDoesNotApply, PinMismatch, UsageError
 from patchset.lint import across, api, fields, findings, fit, form
-from patchset.lint.findings import Code
-from patchset.plan import Recipe
+from patchset.lint.findings import Code, Finding
+from patchset.lint.form import Read
+from patchset.plan import Plan, Recipe
+from patchset.setfile import PatchSet
 from patchset.source import Source
+from patchset.terminal import Terminal
 from patchset.upstream import check_given
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from datetime import date
-    from pathlib import Path
-
-    from patchset.lint.findings import Finding
-    from patchset.lint.form import Read
-    from patchset.plan import Plan
-    from patchset.setfile import PatchSet
-    from patchset.terminal import Terminal
 
 
 @dataclass(frozen=True)

@@ -7,19 +7,14 @@ The values are those of DEP-3 (Origin, Forwarded, Bug) and of Yocto's Upstream-S
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from datetime import date
-from typing import TYPE_CHECKING
 
 from patchset import header
+from patchset.header import Header
 from patchset.lint import findings
-from patchset.lint.findings import Code
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from patchset.header import Header
-    from patchset.lint.findings import Finding
-    from patchset.lint.form import Read
+from patchset.lint.findings import Code, Finding
+from patchset.lint.form import Read
 
 _URL = r"https?://[^\s,]+"
 _PULL = r"[\w.-]+/[\w.-]+#\d+"

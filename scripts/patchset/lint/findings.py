@@ -5,12 +5,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from patchset import paths
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 class Code(Enum):

@@ -5,20 +5,15 @@ from __future__ import annotations
 
 import re
 import shutil
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from patchset import commits, plan
+from patchset.commits import Commit
 from patchset.errors import PatchDoesNotApply
+from patchset.git import Repository
 from patchset.lint import findings
-from patchset.lint.findings import Code
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
-
-    from patchset.commits import Commit
-    from patchset.git import Repository
-    from patchset.lint.findings import Finding
-    from patchset.lint.form import Read
+from patchset.lint.findings import Code, Finding
+from patchset.lint.form import Read
 
 _MARKER = re.compile(rb"(<{7}|>{7}|\|{7})( |$)|={7}$")
 

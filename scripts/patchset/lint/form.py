@@ -3,21 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from patchset import header, patchfile, series
 from patchset.errors import PatchDoesNotApply
 from patchset.lint import findings
-from patchset.lint.findings import Code
-from patchset.patchfile import Fault, MalformedPatch
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from patchset.lint.findings import Finding
-    from patchset.patchfile import Patch
+from patchset.lint.findings import Code, Finding
+from patchset.patchfile import Fault, MalformedPatch, Patch
 
 _FAULTS = {Fault.SIZE: Code.TOO_LARGE, Fault.ENCODING: Code.NOT_UTF8, Fault.FORM: Code.MALFORMED}
 _FIELD_FAULTS = {

@@ -4,13 +4,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
 
 from patchset import fingerprint
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 FORMAT = 2
 

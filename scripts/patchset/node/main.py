@@ -7,22 +7,18 @@ import argparse
 import json
 import pkgutil
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
 from patchset import __version__
 from patchset.cluster.node import check, tables
 from patchset.cluster.node.schedule import Schedule
 from patchset.errors import PatchsetError, Unavailable, UsageError
 from patchset.node import expected, options
+from patchset.node.expected import Expected
 from patchset.verify import command
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from typing import Any
-
-    from patchset.node.expected import Expected
-
-    Handler = Callable[[argparse.Namespace, Expected], int]
+Handler = Callable[[argparse.Namespace, Expected], int]
 
 EXPECTED = "expected.json"
 """Beside this module in the kit."""

@@ -3,12 +3,9 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import argparse
 
 VERIFY = "check wheels, an installation, a tree or dist/<set>, file by file, offline"
 CLUSTER = "check the nodes of a Ray cluster"

@@ -3,16 +3,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from pathlib import Path
 
 from patchset.errors import UsageError
 from patchset.git import GitError, Repository
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
-
-    from patchset.patchfile import Patch
+from patchset.patchfile import Patch
 
 _MOST = 8  # commits that are told of one file
 

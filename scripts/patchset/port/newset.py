@@ -4,20 +4,16 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import tomlkit
 
 from patchset import manifest, overlay, paths, plan, record, setfile
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
-    from patchset.overlay import Broken
-    from patchset.port.pins import Pins
-    from patchset.port.symbols import SymbolFate
-    from patchset.setfile import Artifact, PatchSet, Release
+from patchset.overlay import Broken
+from patchset.port.pins import Pins
+from patchset.port.symbols import SymbolFate
+from patchset.setfile import Artifact, PatchSet, Release
 
 _BUILT = ("PKG-INFO", "setup.cfg")
 

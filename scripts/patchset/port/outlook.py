@@ -3,22 +3,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from packaging.version import Version
 
 from patchset import index, lock, paths
 from patchset.errors import UsageError
 from patchset.port import release, report, study
+from patchset.port.report import Report
 from patchset.port.symbols import Finding
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from pathlib import Path
-
-    from patchset.port.report import Report
-    from patchset.setfile import PatchSet
-    from patchset.terminal import Terminal
+from patchset.setfile import PatchSet
+from patchset.terminal import Terminal
 
 
 def run(patch_set: PatchSet, versions: Sequence[str] | None, *, terminal: Terminal, offline: bool) -> list[Report]:

@@ -9,20 +9,16 @@ from __future__ import annotations
 
 import email
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import parse_wheel_filename
 from packaging.version import Version
 
 from patchset.errors import PinMismatch, UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
-
-    from patchset.setfile import Artifact
+from patchset.setfile import Artifact
 
 _VLLM = re.compile(r"ARG VLLM_TAG=v?(\S+)")
 _CANN = re.compile(r"FROM \S*cann:(\d+(?:\.\d+)*(?:\.\w+)?)-")

@@ -12,20 +12,16 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from patchset import commits, history
 from patchset.git import GitError, Repository
 from patchset.history import Underway
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from patchset.plan import Plan
+from patchset.plan import Plan
 
 FROM, UPSTREAM = "from", "upstream"
 _SERIES, _CARRIED = "refs/patchset/series", "refs/patchset/carried"

@@ -4,19 +4,15 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 from packaging.utils import parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
 from patchset import index
 from patchset.errors import Unavailable, UsageError
+from patchset.index import Listed
 from patchset.setfile import Artifact, Release
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from patchset.index import Listed
 
 VLLM = "vllm"
 ASCEND = "vllm-ascend"

@@ -3,20 +3,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from patchset.patchfile import Patch
+from patchset.port.pins import Pins
 from patchset.port.rebase import Outcome
-from patchset.port.symbols import Finding
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from patchset.patchfile import Patch
-    from patchset.port.pins import Pins
-    from patchset.port.symbols import SymbolFate
-    from patchset.setfile import PatchSet, Release
-    from patchset.terminal import Terminal
+from patchset.port.symbols import Finding, SymbolFate
+from patchset.setfile import PatchSet, Release
+from patchset.terminal import Terminal
 
 
 @dataclass(frozen=True)

@@ -5,19 +5,15 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from patchset import archive, cache, manifest, plan
 from patchset.port import changes, pins, report, symbols
 from patchset.port.rebase import Tree
+from patchset.port.report import Report
+from patchset.setfile import PatchSet, Release
 from patchset.source import Source
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from patchset.port.report import Report
-    from patchset.setfile import PatchSet, Release
-    from patchset.terminal import Terminal
+from patchset.terminal import Terminal
 
 
 @dataclass(frozen=True)

@@ -5,19 +5,13 @@ from __future__ import annotations
 
 import ast
 import difflib
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-from patchset.overlay import symbol_sha256, symbol_source
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from pathlib import Path
-
-    from patchset.overlay import Replaced
-
+from patchset.overlay import Replaced, symbol_sha256, symbol_source
 
 _ALIKE = 0.5  # another class's method of the same name shares less
 

@@ -12,28 +12,22 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from patchset import commits, disk, history, lock, manifest, overlay, paths, series
 from patchset.authoring import export, tree
 from patchset.errors import Findings, PatchDoesNotApply, UsageError
 from patchset.git import Repository
 from patchset.port import newset, pins, release, report, study, symbols
-from patchset.port.rebase import UPSTREAM, Tree
-from patchset.setfile import load_set
+from patchset.port.rebase import UPSTREAM, Stop, Tree
+from patchset.port.report import Report
+from patchset.port.symbols import SymbolFate
+from patchset.setfile import PatchSet, load_set
 from patchset.source import Source
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from patchset.port.rebase import Stop
-    from patchset.port.report import Report
-    from patchset.port.symbols import SymbolFate
-    from patchset.setfile import PatchSet
-    from patchset.terminal import Terminal
+from patchset.terminal import Terminal
 
 FILE = "report.json"
 

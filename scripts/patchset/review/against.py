@@ -4,22 +4,18 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from patchset import paths, plan, setfile
 from patchset.errors import PatchsetError, UsageError
+from patchset.plan import Plan
 from patchset.review import snapshot
+from patchset.setfile import PatchSet
 from patchset.source import Source
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from patchset.plan import Plan
-    from patchset.setfile import PatchSet
-    from patchset.terminal import Terminal
+from patchset.terminal import Terminal
 
 
 @dataclass(frozen=True)

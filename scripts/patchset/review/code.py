@@ -4,24 +4,19 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 from markupsafe import Markup, escape
+from pygments.lexer import Lexer
 from pygments.lexers import get_lexer_for_filename
 from pygments.lexers.special import TextLexer
-from pygments.token import Token, is_token_subtype
+from pygments.token import Token, _TokenType, is_token_subtype
 from pygments.util import ClassNotFound
 
 from patchset.review import symbols
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from pygments.lexer import Lexer
-    from pygments.token import _TokenType
 
 _LOOKS = (
     (Token.Comment, "c"),

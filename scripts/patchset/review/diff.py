@@ -3,23 +3,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from itertools import groupby
-from typing import TYPE_CHECKING
 
+from unidiff.patch import Hunk as ParsedHunk
+from unidiff.patch import PatchedFile
 from unidiff.patch import PatchSet as ParsedDiff
 
 from patchset.review import code, words
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
-
-    from unidiff.patch import Hunk as ParsedHunk
-    from unidiff.patch import PatchedFile
-
-    from patchset.review.code import Line
-    from patchset.review.words import Pair
+from patchset.review.code import Line
+from patchset.review.words import Pair
 
 
 class Kind(Enum):

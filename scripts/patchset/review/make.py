@@ -5,20 +5,17 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from patchset import disk, paths, plan
 from patchset.errors import PatchDoesNotApply
+from patchset.plan import Plan
 from patchset.review import against, markdown, page, rangediff, review, scratch
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from patchset.plan import Plan
-    from patchset.review.review import Review
-    from patchset.setfile import PatchSet
-    from patchset.source import Source
-    from patchset.terminal import Terminal
+from patchset.review.review import Review
+from patchset.setfile import PatchSet
+from patchset.source import Source
+from patchset.terminal import Terminal
 
 _MOST_LINES = 50_000  # lines with + or -, and of the overlay: beyond, nobody reads it and no browser shows it quickly
 

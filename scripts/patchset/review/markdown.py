@@ -4,15 +4,11 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from patchset.review import code
-from patchset.review.review import lines_of
-
-if TYPE_CHECKING:
-    from patchset.review.review import PatchReview, Review
+from patchset.review.review import PatchReview, Review, lines_of
 
 GITHUB = 65_536  # characters of a pull request's text or of a comment
 

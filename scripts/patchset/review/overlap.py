@@ -3,17 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from patchset.review import symbols
+from patchset.review.diff import FileDiff
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from patchset.review.diff import FileDiff
-
-    Content = Callable[[str], bytes | None]
+Content = Callable[[str], bytes | None]
 
 
 @dataclass(frozen=True)

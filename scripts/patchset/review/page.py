@@ -10,24 +10,19 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from itertools import chain, groupby
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from patchset.defects import Defect
 from patchset.review import code
-from patchset.review.diff import Block, Kind
-from patchset.review.review import lines_of, whole
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
-    from patchset.defects import Defect
-    from patchset.review.diff import ShownHunk
-    from patchset.review.review import Review
+from patchset.review.diff import Block, Kind, ShownHunk
+from patchset.review.review import Review, lines_of, whole
 
 _Item = TypeVar("_Item")
 

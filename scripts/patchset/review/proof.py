@@ -4,18 +4,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from patchset import defects, evidence, paths, smoke
 from patchset.defects import Defect, Evidence
 from patchset.errors import UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
-
-    from patchset.plan import Plan
+from patchset.plan import Plan
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from patchset.git import Repository
-    from patchset.review.scratch import Commits
+from patchset.git import Repository
+from patchset.review.scratch import Commits
 
 _PAIR = re.compile(r"\s*(-|\d+):\s+([0-9a-f]{7,40}|-+) ([=!<>])\s+(-|\d+):\s+([0-9a-f]{7,40}|-+) (.*)")
 

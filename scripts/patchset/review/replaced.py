@@ -3,17 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from patchset.errors import UsageError
+from patchset.overlay import Overlay
 from patchset.review import code, symbols
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from patchset.overlay import Overlay
-    from patchset.review.code import Line
+from patchset.review.code import Line
 
 
 @dataclass(frozen=True)

@@ -5,22 +5,18 @@ from __future__ import annotations
 
 import re
 import string
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from patchset.patchfile import Patch
+from patchset.plan import Plan
 from patchset.review import diff, overlap, proof, replaced, symbols
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from patchset.patchfile import Patch
-    from patchset.plan import Plan
-    from patchset.review.diff import FileDiff
-    from patchset.review.overlap import Content, TouchedFile
-    from patchset.review.proof import Proof
-    from patchset.review.rangediff import RangeDiff
-    from patchset.review.replaced import Module
-    from patchset.review.scratch import Commits
+from patchset.review.diff import FileDiff
+from patchset.review.overlap import Content, TouchedFile
+from patchset.review.proof import Proof
+from patchset.review.rangediff import RangeDiff
+from patchset.review.replaced import Module
+from patchset.review.scratch import Commits
 
 _KEPT = re.compile(r"[-*+] |\d+[.)] |\s")  # how a line begins that is not to be joined with the one above
 _LABEL = re.compile(r"(Why|How): *")

@@ -4,18 +4,14 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from patchset import history
 from patchset.git import Repository
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from patchset.plan import Plan
+from patchset.plan import Plan
 
 _DIFF = ("--no-color", "--no-ext-diff", "--no-textconv", "--full-index", "--no-renames", "--histogram")
 

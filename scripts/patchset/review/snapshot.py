@@ -3,14 +3,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
 
 from patchset import paths
 from patchset.errors import UsageError
 from patchset.git import Repository
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
 
 
 def repository() -> Repository | None:

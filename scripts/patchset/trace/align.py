@@ -6,15 +6,11 @@ Steps have numbers, and each begins with one collective of all ranks: step n of 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from patchset.trace.load import Decision
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-
-    from patchset.trace.load import RankTrace, Step
+from patchset.trace.load import Decision, RankTrace, Step
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,12 @@ Format: "Trace Event Format" of the Chromium project; "X" is a span, "i" a momen
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from patchset.trace.align import Alignment
-    from patchset.trace.load import RankTrace
+from patchset.trace.align import Alignment
+from patchset.trace.load import RankTrace
 
 
 def clock_offsets(ranks: Sequence[RankTrace]) -> dict[int, float]:

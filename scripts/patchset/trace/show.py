@@ -3,14 +3,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from patchset.terminal import Terminal
-    from patchset.trace.align import Alignment
-    from patchset.trace.load import RankTrace, Step
+from patchset.terminal import Terminal
+from patchset.trace.align import Alignment
+from patchset.trace.load import RankTrace, Step
 
 # Steps shown before the first difference, or before the last step.
 _BEFORE = 4

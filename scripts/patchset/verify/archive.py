@@ -11,14 +11,11 @@ import stat
 import struct
 import zipfile
 import zlib
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import BinaryIO
 
 from patchset import manifest
 from patchset.errors import Findings, UsageError
-
-if TYPE_CHECKING:
-    from pathlib import Path
-    from typing import BinaryIO
 
 _LIMIT = 1 << 30  # bytes that a wheel may unpack to; upstream's is under 3 MB
 _ENTRY = struct.Struct(

@@ -5,20 +5,17 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Callable, Optional
+from typing import Callable, Optional
 
 from patchset import fingerprint, manifest
 from patchset.errors import Findings
 from patchset.node.expected import Expected
 from patchset.verify import declared
 from patchset.verify.build import MANIFEST, Build
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-
-    from patchset.verify.declared import Declared
+from patchset.verify.declared import Declared
 
 # What installers write into .dist-info (PyPA "Recording installed projects", PEP 610; the uv_ ones are uv's own).
 _INSTALLERS = frozenset({"INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json", "uv_build.json"})

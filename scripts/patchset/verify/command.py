@@ -3,19 +3,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 from patchset.errors import Findings, UsageError
 from patchset.verify import build, checks, dist, places, tree
-from patchset.verify.checks import Finding, Kind, Verdict
-
-if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
-
-    from patchset.verify.checks import Lookup
-    from patchset.verify.dist import Vouch
+from patchset.verify.checks import Finding, Kind, Lookup, Verdict
+from patchset.verify.dist import Vouch
 
 _PACKAGE = "vllm_ascend"
 _FIELDS = ("where", "ok", "set", "version", "fingerprint", "files")

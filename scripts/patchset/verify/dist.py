@@ -3,17 +3,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from patchset import manifest
 from patchset.errors import Findings, UsageError
 from patchset.verify.checks import Finding, Kind, Verdict, one_a_file
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    Vouch = Callable[[Path, bytes], str]
+Vouch = Callable[[Path, bytes], str]
 
 SUMS = "SHA256SUMS"
 SIGNATURE = f"{SUMS}.minisig"

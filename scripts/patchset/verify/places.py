@@ -7,15 +7,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from patchset.errors import Findings, UsageError
 from patchset.verify import build
-
-if TYPE_CHECKING:
-    from patchset.verify.build import Build
+from patchset.verify.build import Build
 
 _ASK = "import json, sys; print(json.dumps([path for path in sys.path if path]))"
 _TIMEOUT_S = 60

@@ -3,17 +3,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from patchset import fingerprint, manifest
 from patchset.errors import UsageError
+from patchset.node.expected import Expected
 from patchset.verify.checks import Finding, Kind, Verdict, compare, one_a_file
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
-
-    from patchset.node.expected import Expected
 
 
 def check(root: Path, expected: Expected) -> Verdict:

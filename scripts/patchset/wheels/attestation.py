@@ -10,19 +10,16 @@ Specifications: in-toto's spec/v1/statement.md (github.com/in-toto/attestation),
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 from patchset import __version__, fingerprint
 from patchset.manifest import sha256
+from patchset.plan import Plan
+from patchset.setfile import Artifact
 from patchset.wheels import canonical
+from patchset.wheels.model import Build, Made
 from patchset.wheels.sbom import REPOSITORY, purl
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from patchset.plan import Plan
-    from patchset.setfile import Artifact
-    from patchset.wheels.build import Build, Made
 
 NAME = "sboms/patchset.intoto.json"
 BESIDE = "provenance.intoto.json"

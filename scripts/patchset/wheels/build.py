@@ -5,94 +5,22 @@ from __future__ import annotations
 
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from packaging.version import InvalidVersion, Version
 
 from patchset import manifest
 from patchset.errors import PinMismatch, UsageError, first_of
+from patchset.plan import Change, Plan
+from patchset.setfile import Artifact
 from patchset.wheels import entry, statements, wheel
 from patchset.wheels.entry import Entry
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from patchset.plan import Change, Plan
-    from patchset.setfile import Artifact, PatchSet
-    from patchset.wheels.wheel import Wheel
-
-Contents = Mapping[str, Entry | str]
-"""What a wheel must have at each path: an entry, or content of a digest."""
+from patchset.wheels.model import Build, Draft, Made, dist_info
+from patchset.wheels.wheel import Wheel
 
 _VERSION_LINE = re.compile(rb"^Version: [^\r\n]*", re.MULTILINE)
 _SHOWN = 10
-
-
-@dataclass(frozen=True)
-class Build:
-    """One wheel that is being made.
-
-    Attributes:
-        plan: what the set does to each file.
-        upstream: the pin of what the wheel is made from.
-        version: upstream's version with a local label: 0.10.1rc1+dp.1.
-        file: its file name.
-        files: path -> sha256 of each of its files, but for RECORD and what `statements` adds.
-    """
-
-    plan: Plan
-    upstream: Artifact
-    version: str
-    file: str
-    files: Mapping[str, str] = field(hash=False)
-
-    @property
-    def dist_info(self) -> str:
-        """Name of its .dist-info folder."""
-        return dist_info(self.plan.patch_set, self.version)
-
-
-@dataclass(frozen=True)
-class Made:
-    """A wheel that was made.
-
-    Attributes:
-        build: what it is.
-        members: what `statements` added, by path below its .dist-info folder.
-        sha256: of the wheel.
-        size: in bytes.
-        requires_python: from its METADATA.
-    """
-
-    build: Build
-    members: Mapping[str, bytes] = field(hash=False)
-    sha256: str
-    size: int
-    requires_python: str
-
-
-@dataclass(frozen=True)
-class Draft:
-    """A wheel that is not written yet.
-
-    Attributes:
-        made: what it is.
-        data: its bytes.
-        expected: what it must have at each path, worked out from digests alone; METADATA, RECORD and the statements
-            need not be in it.
-    """
-
-    made: Made
-    data: bytes
-    expected: Contents = field(hash=False)
-
-
-def dist_info(patch_set: PatchSet, version: str) -> str:
-    """Name of a wheel's .dist-info folder."""
-    return f"{patch_set.package}-{version}.dist-info"
 
 
 def local_version(version: str, local: str) -> str:

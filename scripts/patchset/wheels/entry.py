@@ -16,17 +16,14 @@ import struct
 import unicodedata
 import zipfile
 import zlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
 
 from patchset.archive import MAX_BYTES, MAX_MEMBERS
 from patchset.errors import UsageError
 from patchset.manifest import sha256, unsafe_reason
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
 
 MAX_RATIO = 200
 """Text packs to a fifth, kernels to a sixth; deflate can reach a thousandth, with bombs alone."""

@@ -12,25 +12,21 @@ import shutil
 import stat
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from patchset import manifest, paths, plan, runtime
 from patchset.errors import Unavailable, UsageError
+from patchset.plan import Plan
+from patchset.setfile import PatchSet
 from patchset.source import Source
+from patchset.terminal import Terminal
 from patchset.upstream import check_given
 from patchset.wheels import build, entry, wheel
-from patchset.wheels.build import Draft
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from patchset.plan import Plan
-    from patchset.setfile import PatchSet
-    from patchset.terminal import Terminal
-    from patchset.wheels.entry import Entry
-    from patchset.wheels.wheel import Wheel
+from patchset.wheels.entry import Entry
+from patchset.wheels.model import Draft
+from patchset.wheels.wheel import Wheel
 
 _CANN = Path("/usr/local/Ascend/ascend-toolkit/latest")  # upstream's setup.py has the same default
 _HOOK = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"  # PEP 517

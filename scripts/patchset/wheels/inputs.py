@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
@@ -12,14 +12,10 @@ from patchset import cache
 from patchset.archive import MAX_BYTES
 from patchset.errors import PinMismatch, UsageError
 from patchset.manifest import sha256
+from patchset.setfile import Artifact, PatchSet
+from patchset.terminal import Terminal
 from patchset.wheels import wheel
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from patchset.setfile import Artifact, PatchSet
-    from patchset.terminal import Terminal
-    from patchset.wheels.wheel import Wheel
+from patchset.wheels.wheel import Wheel
 
 
 @dataclass(frozen=True)

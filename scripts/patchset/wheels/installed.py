@@ -4,16 +4,12 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from pathlib import Path
 
 from patchset import fingerprint, plan
 from patchset.errors import PinMismatch, UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
-
-    from patchset.setfile import PatchSet
+from patchset.setfile import PatchSet
 
 
 def site_packages(patch_set: PatchSet, given: Path) -> Path:

@@ -4,23 +4,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from packaging.utils import canonicalize_name
 
 from patchset import manifest
 from patchset.errors import Unavailable
+from patchset.setfile import PatchSet
+from patchset.terminal import Terminal
 from patchset.wheels import build, index, publish, signing, statements
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
-
-    from patchset.setfile import PatchSet
-    from patchset.terminal import Terminal
-    from patchset.wheels.build import Draft, Made
-    from patchset.wheels.signing import Signer
+from patchset.wheels.model import Draft, Made
+from patchset.wheels.signing import Signer
 
 FORMAT = 1
 

@@ -3,21 +3,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from patchset import manifest, plan
+from patchset.plan import Plan
+from patchset.setfile import PatchSet
 from patchset.source import Source
+from patchset.terminal import Terminal
 from patchset.wheels import build, inputs
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from patchset.plan import Plan
-    from patchset.setfile import PatchSet
-    from patchset.terminal import Terminal
-    from patchset.wheels.build import Draft
-    from patchset.wheels.wheel import Wheel
+from patchset.wheels.model import Draft
+from patchset.wheels.wheel import Wheel
 
 
 def drafts(

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import uuid
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from cyclonedx.model import (
     AttachedText,
@@ -28,13 +29,9 @@ from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
 from patchset import __version__, fingerprint
+from patchset.patchfile import Patch as PatchFile
 from patchset.wheels import canonical
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from patchset.patchfile import Patch as PatchFile
-    from patchset.wheels.build import Build
+from patchset.wheels.model import Build
 
 NAME = "sboms/patchset.cdx.json"
 REPOSITORY = "https://github.com/vllm-project/vllm-ascend"

@@ -3,17 +3,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from patchset import __version__, defects, fingerprint, kit, manifest, smoke
 from patchset.verify.declared import FORMAT
 from patchset.wheels import attestation, canonical, sbom
+from patchset.wheels.model import Build, Made
 from patchset.wheels.wheel import PATCHED
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from patchset.wheels.build import Build, Made
 
 
 def members(build: Build) -> dict[str, bytes]:

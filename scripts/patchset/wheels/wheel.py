@@ -8,20 +8,16 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
 
 from patchset import distinfo
 from patchset.errors import PinMismatch, UsageError
 from patchset.wheels import entry
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from patchset.wheels.entry import Entry
+from patchset.wheels.entry import Entry
 
 PATCHED = "patchset.json"
 """A wheel that has this in its .dist-info folder was made by this tool."""

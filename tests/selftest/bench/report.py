@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from patchset.terminal import Terminal
-    from selftest.bench.scaling import Cost, Prediction
+from patchset.terminal import Terminal
+from selftest.bench.scaling import Cost, Prediction
 
 
 @dataclass(frozen=True)

@@ -9,19 +9,16 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from patchset import paths, runtime, trees
 from patchset.errors import Findings, Unavailable
+from patchset.setfile import PatchSet
+from patchset.terminal import Terminal
 from selftest.bench import scaling, tables
 from selftest.bench.report import BenchReport, Table
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from patchset.setfile import PatchSet
-    from patchset.terminal import Terminal
 
 LIMIT_S = 2400.0
 RANKS = (2, 4, 8, 16, 32)

@@ -14,13 +14,10 @@ that a tree or halving-doubling takes log2(n) rounds.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import ceil, log2
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 RANKS = (32, 256, 1024)
 PRISTINE, DEVICE, CPU = "pristine, gloo", "patched, device group", "patched, CPU group"

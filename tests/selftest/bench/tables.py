@@ -3,13 +3,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from selftest.bench.report import Measure
 from selftest.bench.scaling import Sample
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 # What the step should cost, as shares of upstream's.
 SYNC_LIMIT = 0.5

@@ -3,13 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from patchset.terminal import Terminal
+from patchset.terminal import Terminal
 
 # What a checker of schedules must find in v0.10.1rc1's decisions by itself; otherwise it cannot fail.
 MUST_FIND = ("D1", "D3", "D4")

@@ -6,26 +6,23 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from signal import SIGKILL
 from threading import Timer
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from patchset import paths, runtime, trees
 from patchset.errors import Findings, UsageError
+from patchset.setfile import PatchSet
+from patchset.terminal import Terminal
+from patchset.trees import Trees
 from selftest.schedules import SETS
 from selftest.schedules.report import Mutant, ProofReport, Violation
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from patchset.setfile import PatchSet
-    from patchset.terminal import Terminal
-    from patchset.trees import Trees
 
 # More than ten times what each took on two cores.
 LIMIT_S = 3600.0

@@ -4,18 +4,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from patchset.cluster.node import report, watch
-from patchset.cluster.node.report import Report, Verdict
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from patchset.cluster.node.report import NodeRow
-    from patchset.cluster.node.schedule import Schedule
-    from patchset.node.expected import Expected
+from patchset.cluster.node.report import NodeRow, Report, Verdict
+from patchset.cluster.node.schedule import Schedule
+from patchset.node.expected import Expected
 
 
 @dataclass(frozen=True)

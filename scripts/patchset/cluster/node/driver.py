@@ -20,7 +20,8 @@ import os
 import socket
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import patchset
 from patchset.cluster.node.rank import Part, Rank
@@ -28,11 +29,8 @@ from patchset.cluster.node.schedule import Schedule
 from patchset.cluster.node.survey import survey
 from patchset.errors import Findings, PatchsetError, Unavailable, UsageError
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
-    Event = Mapping[str, Any]
-    Tell = Callable[[Event], None]
+Event = Mapping[str, Any]
+Tell = Callable[[Event], None]
 
 _CONNECT_S = 5.0
 # After one rank is gone, how long the others may take to say so.

@@ -6,16 +6,13 @@ from __future__ import annotations
 import os
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from patchset.cluster.node import schedule
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from patchset.cluster.node.schedule import Agreed, Schedule
+from patchset.cluster.node.schedule import Agreed, Schedule
 
 
 @dataclass(frozen=True)

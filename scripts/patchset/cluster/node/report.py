@@ -4,20 +4,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from patchset import fingerprint
+from patchset.cluster.node.schedule import Schedule
 from patchset.errors import Findings, Unavailable
+from patchset.node.expected import Expected
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from patchset.cluster.node.schedule import Schedule
-    from patchset.node.expected import Expected
-
-    Event = Mapping[str, Any]
+Event = Mapping[str, Any]
 
 _FILES_SHOWN = 8
 

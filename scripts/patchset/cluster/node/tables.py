@@ -3,12 +3,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from patchset.cluster.node.report import NodeRow, RankRow, Report
+from patchset.cluster.node.report import NodeRow, RankRow, Report
 
 _SHORT = 12
 

@@ -10,17 +10,15 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from patchset import errors
 from patchset.errors import Unavailable
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    Event = Mapping[str, Any]
+Event = Mapping[str, Any]
 
 _LOG_TAIL = 12
 _LEAVE_S = 5.0
