@@ -78,7 +78,7 @@ def run(
             if done := change.recover(target, store, "apply"):
                 terminal.step(done)
         source = Source(
-            patch_set, given=upstream, offline=offline, terminal=terminal, target=target, store=store, place=place
+            patch_set, given=upstream, offline=offline, terminal=terminal, root=target.root, store=store, place=place
         )
         report = assess(patch_set, target, store)
         refuse_modified(report, target, folder)

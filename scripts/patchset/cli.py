@@ -15,11 +15,24 @@ import traceback
 from collections.abc import Sequence
 
 from patchset import __version__
-from patchset.commands import GROUPS
+from patchset.commands import (
+    authoring,
+    cluster,
+    doctor,
+    lint,
+    port,
+    proof,
+    review,
+    trace,
+    tree,
+    verify,
+    wheels,
+)
 from patchset.errors import INTERNAL, PatchsetError, Unavailable
 from patchset.menu import Menu
 from patchset.terminal import Terminal
 
+GROUPS = (tree, proof, doctor, wheels, verify, cluster, authoring, lint, port, review, trace)
 _INTERRUPTED = 130
 
 
@@ -98,3 +111,7 @@ def _internal(error: Exception, words: Sequence[str]) -> int:
     except OSError:
         print("next: run again with PATCHSET_DEBUG=1 and report what it prints", file=sys.stderr)
     return INTERNAL
+
+
+if __name__ == "__main__":
+    sys.exit(main())

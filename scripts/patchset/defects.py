@@ -8,22 +8,16 @@ one that looks at the pristine tree passes where the defect shows, one that look
 from __future__ import annotations
 
 import json
-import re
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from patchset import paths, series, smoke
-from patchset.errors import UsageError
+from patchset import facts, paths, series, smoke
 from patchset.gate import Tier
 from patchset.setfile import PatchSet
 from patchset.smoke import SmokeReport
 from patchset.terminal import Terminal
 from patchset.testrun import Case, Result
-
-_NAME = re.compile(r"([A-Z]+)(\d+)([a-z]?)")
 
 
 @dataclass(frozen=True)
@@ -163,40 +157,11 @@ def of_cases(patch_set: PatchSet, cases: Sequence[Case], log: str) -> DefectRepo
     Raises:
         UsageError: the titles cannot be read.
     """
-    facts = smoke.tests_dir() / "defects.toml"
-    titles, absent = load_titles(facts), load_absent(facts, patch_set.name)
+    file = facts.file()
+    titles, absent = facts.load_titles(file), facts.load_absent(file, patch_set.name)
     resolved = {name for patch in series.load(patch_set.folder) for name in patch.header.resolves}
     rows = table(cases, titles, resolved, absent)
     return DefectReport(patch_set.name, tuple(rows), sum(case.seconds for case in cases), log, patch_set.tree)
-
-
-def load_titles(file: Path) -> dict[str, str]:
-    """Titles by the name of the defect.
-
-    Raises:
-        UsageError: the file is not there or is not a table of strings.
-    """
-    return _strings(file, "titles")
-
-
-def load_absent(file: Path, set_name: str) -> dict[str, str]:
-    """Why a set's release does not have a defect, by the name of the defect.
-
-    Raises:
-        UsageError: the file is not there or is not a table of strings.
-    """
-    titles = load_titles(file)
-    return {name: why for name, why in _strings(file, "absent", set_name).items() if name in titles}
-
-
-def _strings(file: Path, *tables: str) -> dict[str, str]:
-    try:
-        found = tomllib.loads(file.read_text(encoding="utf-8"))
-        for name in tables:
-            found = found[name] if name == "titles" else found.get(name, {})
-        return {str(name): str(text) for name, text in found.items()}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, AttributeError) as error:
-        raise UsageError(f"{file}: {error!r}", hint="restore it with git") from error
 
 
 def table(
@@ -216,7 +181,7 @@ def table(
             of.setdefault(name, []).append(case)
     covered = {_number(name) for name in of}
     absent = absent or {}
-    names = sorted({*of, *absent, *(name for name in resolved if _number(name) not in covered)}, key=order)
+    names = sorted({*of, *absent, *(name for name in resolved if _number(name) not in covered)}, key=facts.order)
     return [_row(name, titles.get(name, ""), of.get(name, []), absent.get(name, "")) for name in names]
 
 
@@ -235,14 +200,8 @@ def _evidence(cases: Sequence[Case]) -> Evidence:
     return Evidence(passed, tuple(dict.fromkeys(seen)), tuple(dict.fromkeys(tests)))
 
 
-def order(name: str) -> tuple[str, int, str]:
-    """A key that sorts D2 before D10."""
-    found = _NAME.fullmatch(name)
-    return (found[1], int(found[2]), found[3]) if found else (name, 0, "")
-
-
 def _number(name: str) -> tuple[str, int]:
-    return order(name)[:2]
+    return facts.order(name)[:2]
 
 
 def markdown(report: DefectReport) -> str:

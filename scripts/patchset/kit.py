@@ -13,9 +13,9 @@ from pathlib import Path
 
 import patchset
 from patchset import cache, fingerprint, plan
+from patchset.cluster.node.main import EXPECTED
 from patchset.errors import UsageError
 from patchset.node.expected import Expected
-from patchset.node.main import EXPECTED
 from patchset.setfile import Artifact, PatchSet
 from patchset.verify import build as builds
 from patchset.verify import checks
@@ -33,7 +33,7 @@ if sys.version_info < (3, 9):
     sys.stderr.write("error: Python 3.9 or newer is needed; %s is %s\\n" % (sys.executable, sys.version.split()[0]))
     sys.exit(2)
 
-from patchset.node.main import main
+from patchset.cluster.node.main import main
 
 sys.exit(main())
 """

@@ -64,7 +64,9 @@ def run(
         refuse_modified(report, target, folder)
         desired: dict[str, tuple[bytes | None, bool]] = {}
         if report.state is not State.PRISTINE:
-            source = Source(patch_set, given=upstream, offline=offline, terminal=terminal, target=target, store=store)
+            source = Source(
+                patch_set, given=upstream, offline=offline, terminal=terminal, root=target.root, store=store
+            )
             desired = _desired(patch_set, target, store, report, source)
             terminal.step(f"changing {len(desired)} files in {target.root}")
             change.carry_out(target, store, "revert", report.found, desired, None)

@@ -9,7 +9,6 @@ from patchset import paths, upstream
 from patchset.manifest import sha256
 from patchset.setfile import PatchSet
 from patchset.state import Store
-from patchset.target import Target
 from patchset.terminal import Terminal
 
 
@@ -21,7 +20,7 @@ class Source:
         given: an sdist, a directory or a git checkout to take instead of the download.
         offline: use the cache alone.
         terminal: where progress goes.
-        target, store: places to look first; a target that is pristine needs no network.
+        root, store: a tree and kept originals to look at first; a tree that is pristine needs no network.
         place: where a whole tree is made if it is needed; build/<set>/pristine by default.
     """
 
@@ -32,7 +31,7 @@ class Source:
         given: Path | None,
         offline: bool,
         terminal: Terminal,
-        target: Target | None = None,
+        root: Path | None = None,
         store: Store | None = None,
         place: Path | None = None,
     ) -> None:
@@ -40,7 +39,7 @@ class Source:
         self._given = given
         self._offline = offline
         self._terminal = terminal
-        self._target = target
+        self._root = root
         self._store = store
         self._manifest = patch_set.upstream_manifest()
         self._place = place or paths.pristine_dir(patch_set.name)
@@ -53,8 +52,8 @@ class Source:
             PinMismatch, Unavailable, UsageError: upstream could not be had as pinned.
         """
         wanted = self._manifest[path]
-        if self._target:
-            file = self._target.root / path
+        if self._root:
+            file = self._root / path
             if file.is_file() and sha256(data := file.read_bytes()) == wanted:
                 return data
         if self._store and (kept := self._store.get(wanted)) is not None:

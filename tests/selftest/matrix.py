@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from patchset import defects, evidence, paths
+from patchset import defects, evidence, facts, paths
 from patchset.errors import UsageError
 from patchset.setfile import PatchSet
 from patchset.terminal import Terminal
@@ -121,7 +121,7 @@ def make(documents: Mapping[str, Mapping[str, Any]]) -> Matrix:
             proven = row["fixed"] in passes and bool(row["absent"] or pristine["passed"])
             why = row["absent"] or "; ".join(pristine["seen"])
             cells[row["defect"], name] = Cell(row["shown"], row["fixed"], why, proven)
-    return Matrix(tuple(documents), {name: titles[name] for name in sorted(titles, key=defects.order)}, cells)
+    return Matrix(tuple(documents), {name: titles[name] for name in sorted(titles, key=facts.order)}, cells)
 
 
 def markdown(matrix: Matrix) -> str:

@@ -51,7 +51,7 @@ class Scenario:
         null = subprocess.DEVNULL
         environ = {name: value for name, value in os.environ.items() if not name.startswith("COV")}  # it could not end
         return subprocess.Popen(
-            [*prefix, sys.executable, "-m", "patchset", *self.words],
+            [*prefix, sys.executable, "-m", "patchset.cli", *self.words],
             stdout=null,
             stderr=null,
             env=environ | {"PYTHONDONTWRITEBYTECODE": "1"},

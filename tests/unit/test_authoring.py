@@ -449,10 +449,10 @@ def test_killed_while_it_writes(world: World, capsys: pytest.CaptureFixture[str]
 
 CONTRIBUTING = Path(__file__).resolve().parents[2] / "CONTRIBUTING.md"
 MAKEFILE = """\
-export: ; @python -m patchset export $(VERSION) --offline
-fmt record: ; @python -m patchset $@ $(VERSION) --offline
+export: ; @python -m patchset.cli export $(VERSION) --offline
+fmt record: ; @python -m patchset.cli $@ $(VERSION) --offline
 apply:
-\t@python -m patchset $@ $(VERSION) --no-smoke --offline || [ $$? = 1 ] # 1: nobody has smoke-tested it
+\t@python -m patchset.cli $@ $(VERSION) --no-smoke --offline || [ $$? = 1 ] # 1: nobody has smoke-tested it
 """
 
 

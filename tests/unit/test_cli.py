@@ -114,7 +114,7 @@ def test_no_git(world: World, monkeypatch: pytest.MonkeyPatch, capsys: Capture) 
 def test_a_broken_pipe_is_quiet(world: World) -> None:
     world.run("apply", SET, "--no-smoke")
     for words in (["--json"], []):
-        command = " ".join([sys.executable, "-m", "patchset", "status", SET, *words])
+        command = " ".join([sys.executable, "-m", "patchset.cli", "status", SET, *words])
         script = f"set -o pipefail; {{ sleep 1; {command}; }} | true"  # the reader has left before the first line
         done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (0, "")

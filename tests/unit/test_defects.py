@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patchset import defects
+from patchset import defects, facts
 from patchset.defects import DefectReport, table
 from patchset.errors import UsageError
 from patchset.testrun import Case, Result
@@ -106,19 +106,19 @@ def test_proven_is_exactly_all_passed_on_both_trees(results: list[tuple[str, str
 def test_titles(tmp_path: Path) -> None:
     file = tmp_path / "defects.toml"
     file.write_text('[titles]\nD1 = "it hangs"\n')
-    assert defects.load_titles(file) == {"D1": "it hangs"}
+    assert facts.load_titles(file) == {"D1": "it hangs"}
     for text in ("[titles", "D1 = 1\n", "titles = 3\n"):
         file.write_text(text)
         with pytest.raises(UsageError):
-            defects.load_titles(file)
+            facts.load_titles(file)
     with pytest.raises(UsageError):
-        defects.load_titles(tmp_path / "absent")
+        facts.load_titles(tmp_path / "absent")
 
 
 def test_every_defect_of_the_real_sets_has_a_title() -> None:
     from patchset import paths, series, smoke
 
-    titles = defects.load_titles(smoke.tests_dir() / "defects.toml")
+    titles = facts.load_titles(smoke.tests_dir() / "defects.toml")
     for folder in (paths.repo_root() / "patches").iterdir():
         for patch in series.load(folder):
             for name in patch.header.resolves:
@@ -129,9 +129,9 @@ def test_what_a_release_does_not_have(tmp_path: Path) -> None:
     """Proven by the patched tree alone, and not a word about the pristine one."""
     file = tmp_path / "defects.toml"
     file.write_text('[titles]\nD1 = "it hangs"\n[absent.v1]\nD1 = "fixed by #7"\ntest_of_a_part = "in part"\n')
-    absent = defects.load_absent(file, "v1")
+    absent = facts.load_absent(file, "v1")
     assert absent == {"D1": "fixed by #7"}
-    assert defects.load_absent(file, "v2") == {}
+    assert facts.load_absent(file, "v2") == {}
     (row,) = table([FIXED], TITLES, (), absent)
     assert (row.shown, row.fixed, row.absent, row.proven) == ("not in this release", "right", "fixed by #7", True)
     assert "not in this release: fixed by #7" in defects.markdown(DefectReport("v1", (row,), 1.0, "log"))

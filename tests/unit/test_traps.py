@@ -172,7 +172,7 @@ def test_t10_many_runs_at_once_leave_one_good_tree(world: World) -> None:
     """Each ends with 1, for nothing has tested the tree, or 7, and the last word is a whole tree."""
     import sys
 
-    command = [sys.executable, "-m", "patchset", "apply", SET, "--no-smoke"]
+    command = [sys.executable, "-m", "patchset.cli", "apply", SET, "--no-smoke"]
     runs = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for _ in range(4)]
     deadline = time.monotonic() + 60
     codes = [run.wait(max(deadline - time.monotonic(), 1)) for run in runs]

@@ -19,7 +19,8 @@ from verify_world import WHEEL, edit_manifest, install_wheel, made, once, pyz, r
 from wheel_world import PATCHED, PATCHED_INFO, TAGS, dist, members, name, pack
 
 from patchset import kit, setfile
-from patchset.node import expected, main
+from patchset.cluster.node import main
+from patchset.node import expected
 
 RUNNER = f"{PACKAGE}/runner.py"
 
@@ -87,7 +88,7 @@ def test_it_holds_the_modules_that_it_imports_and_no_others(made: World) -> None
         "__main__",
         "patchset",
         "patchset.cluster",
-        "patchset.node.main",
+        "patchset.cluster.node.main",
         "patchset.cluster.node.driver",
     }
 

@@ -3,19 +3,3 @@
 
 A module has `add(menu)`, which declares its commands; it imports the code behind a command only when that one runs.
 """
-
-from patchset.commands import (
-    authoring,
-    cluster,
-    doctor,
-    lint,
-    port,
-    proof,
-    review,
-    trace,
-    tree,
-    verify,
-    wheels,
-)
-
-GROUPS = (tree, proof, doctor, wheels, verify, cluster, authoring, lint, port, review, trace)

@@ -6,10 +6,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from patchset import defects, evidence, paths, smoke
+from patchset import defects, evidence, facts, paths
 from patchset.defects import Defect, Evidence
 from patchset.errors import UsageError
 from patchset.plan import Plan
@@ -46,7 +45,9 @@ def load(plan: Plan) -> Proof:
     command = f"make defects VERSION={name}"
     if not file.is_file():
         resolved = {defect for step in plan.steps for defect in step.patch.header.resolves}
-        return Proof(tuple(defects.table((), _titles(), resolved)), f"Not run: `{command}` has left no report here.")
+        return Proof(
+            tuple(defects.table((), facts.titles(), resolved)), f"Not run: `{command}` has left no report here."
+        )
     try:
         report = json.loads(file.read_bytes())
         rows = tuple(_row(row) for row in report["rows"])
@@ -57,11 +58,6 @@ def load(plan: Plan) -> Proof:
         of = f"of another tree ({tree[:12]}, not {plan.tree[:12]})" if tree else "of a tree that it does not name"
         return Proof(rows, f"Not run on this tree: the report is {of}. `{command}` makes a new one.")
     return Proof(rows, "")
-
-
-def _titles() -> dict[str, str]:
-    file: Path = smoke.tests_dir() / "defects.toml"
-    return defects.load_titles(file) if file.is_file() else {}
 
 
 def _row(row: dict[str, Any]) -> Defect:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from patchset import __version__, defects, fingerprint, kit, manifest, smoke
+from patchset import __version__, facts, fingerprint, kit, manifest
 from patchset.verify.declared import FORMAT
 from patchset.wheels import attestation, canonical, sbom
 from patchset.wheels.model import Build, Made
@@ -17,7 +17,7 @@ def members(build: Build) -> dict[str, bytes]:
 
     patchset.json lists every other file of the wheel but RECORD: it is what an installation is held to.
     """
-    stated = {sbom.NAME: sbom.render(build, _titles()), attestation.NAME: attestation.inside(build)}
+    stated = {sbom.NAME: sbom.render(build, facts.titles()), attestation.NAME: attestation.inside(build)}
     listed = {f"{build.dist_info}/{path}": manifest.sha256(data) for path, data in stated.items()}
     patch_set = build.plan.patch_set
     document = {
@@ -46,9 +46,3 @@ def beside(made: Sequence[Made]) -> dict[str, bytes]:
     first = made[0].build
     expected = kit.expect(first.plan.patch_set, first.version, manifests)
     return {attestation.BESIDE: attestation.beside(made), kit.NAME: kit.build(expected)}
-
-
-def _titles() -> dict[str, str]:
-    """Titles of the defects by name; none where the repository holds no table of them."""
-    file = smoke.tests_dir() / "defects.toml"
-    return defects.load_titles(file) if file.is_file() else {}

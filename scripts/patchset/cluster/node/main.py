@@ -21,7 +21,7 @@ from patchset.verify import command
 Handler = Callable[[argparse.Namespace, Expected], int]
 
 EXPECTED = "expected.json"
-"""Beside this module in the kit."""
+"""Beside the module of that name in the kit."""
 _INTERRUPTED = 130
 
 
@@ -102,7 +102,7 @@ def _cluster(arguments: argparse.Namespace, known: Expected) -> int:
 
 
 def _carried() -> Expected:
-    data = pkgutil.get_data(__package__, EXPECTED)
+    data = pkgutil.get_data(expected.__package__, EXPECTED)
     assert data is not None
     return expected.parse(data)
 
