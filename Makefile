@@ -44,7 +44,7 @@ READY := .venv/.ready
 DEV := .venv/.dev
 
 SETS := $(notdir $(patsubst %/,%,$(dir $(wildcard patches/*/set.toml))))
-# The set on which what all sets have alike is tested (patchset.smoke.SHARED_ON, selftest.schedules.SETS).
+# The set on which what all sets have alike is tested (patchset.proof.smoke.SHARED_ON, selftest.schedules.SETS).
 PROVEN := v0.10.1.1
 
 # A variable counts as set unless it is empty, 0, no or false.

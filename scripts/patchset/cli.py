@@ -28,9 +28,9 @@ from patchset.commands import (
     verify,
     wheels,
 )
-from patchset.errors import INTERNAL, PatchsetError, Unavailable
-from patchset.menu import Menu
-from patchset.terminal import Terminal
+from patchset.commands.menu import Menu
+from patchset.node.errors import INTERNAL, PatchsetError, Unavailable
+from patchset.system.terminal import Terminal
 
 GROUPS = (tree, proof, doctor, wheels, verify, cluster, authoring, lint, port, review, trace)
 _INTERRUPTED = 130

@@ -23,10 +23,13 @@ from pathlib import Path
 
 from pairs import compared
 
-from patchset import cache, paths, series, upstream
-from patchset.git import blob_id
-from patchset.header import MBOX
-from patchset.setfile import PatchSet, load_set
+from patchset.sets import series
+from patchset.sets.header import MBOX
+from patchset.sets.setfile import PatchSet, load_set
+from patchset.system import paths
+from patchset.system.git import blob_id
+from patchset.upstream import cache
+from patchset.upstream.pristine import materialize
 
 ROUNDS = 11
 ROUNDS_OF_GROWTH = 5
@@ -241,7 +244,7 @@ def main() -> None:
         (root / name).symlink_to(paths.repo_root() / name)
     cache.fetch(patch_set.ascend.sdist, offline=False)
     pristine = root / "build" / patch_set.name / "pristine"
-    upstream.materialize(patch_set, pristine)
+    materialize(patch_set, pristine)
     bench = Bench(patch_set, root, pristine, root / "work")
     document = of_the_set(bench) | growth(root / "growth")
     given.out.write_text(json.dumps(document, indent=1))

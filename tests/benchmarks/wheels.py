@@ -19,8 +19,10 @@ from pathlib import Path
 
 from pairs import compared
 
-from patchset import cache, paths, series
-from patchset.setfile import PatchSet, load_set
+from patchset.sets import series
+from patchset.sets.setfile import PatchSet, load_set
+from patchset.system import paths
+from patchset.upstream import cache
 
 PAIRS = 7
 BIN = Path(sys.executable).parent

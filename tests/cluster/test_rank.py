@@ -19,8 +19,8 @@ from vllm_ascend.data_parallel.metadata import BitFields, StepMetadata
 def alone(kit: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Runs five steps of one rank, on the code that is in the kit."""
     monkeypatch.syspath_prepend(str(kit))
-    from patchset.cluster.node.rank import Part, Rank
-    from patchset.cluster.node.schedule import Schedule
+    from patchset.node.cluster.rank import Part, Rank
+    from patchset.node.cluster.schedule import Schedule
 
     def run(group: str) -> Any:
         rank, schedule = Rank(), Schedule(seed=1, steps=5, ranks=1)

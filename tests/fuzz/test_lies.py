@@ -8,8 +8,9 @@ import trees
 from hypothesis import assume, event, given
 from hypothesis import strategies as st
 
-from patchset import commits, patchfile
-from patchset.errors import PatchDoesNotApply
+from patchset.node.errors import PatchDoesNotApply
+from patchset.plan import commits
+from patchset.sets import patchfile
 
 Pair = tuple[trees.Tree, trees.Tree]
 STRAY = ("+lost\n", " lost\n", "-lost\n", "junk\n", "\n", "@@ -1 +1 @@\n", "-- \n", "diff --git a/x b/x\n")

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from patchset import commits, misfit
+from patchset.plan import commits, misfit
 
 if TYPE_CHECKING:
-    from patchset.git import Repository
+    from patchset.system.git import Repository
 
 Tree = dict[str, str]
 

@@ -11,9 +11,9 @@ import sys
 from collections.abc import Sequence
 
 from patchset import cli
+from patchset.commands.menu import Menu, at_least
 from patchset.commands.proof import applied
-from patchset.menu import Menu, at_least
-from patchset.terminal import Terminal
+from patchset.system.terminal import Terminal
 
 MODELS = ("patched", "pristine", "mutants")
 
@@ -70,7 +70,7 @@ def upstream_tests(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
 def overlay_tests(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """`selftest overlay-tests`."""
-    from patchset.testrun import Result
+    from patchset.proof.testrun import Result
     from selftest import overlay
 
     outcome = overlay.run(
@@ -100,7 +100,7 @@ def overlay_tests(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
 def matrix(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """`selftest matrix`."""
-    from patchset import paths
+    from patchset.system import paths
     from selftest import matrix
 
     sets = [applied(name, terminal, offline=arguments.offline) for name in arguments.sets or paths.sets()]

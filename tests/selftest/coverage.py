@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from patchset import runtime
-from patchset.errors import Findings
+from patchset.node.errors import Findings
+from patchset.proof import runtime
 
 LIMIT = 90.0
 """Percent of lines and branches together that the tests must run."""

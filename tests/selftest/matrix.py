@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from patchset import defects, evidence, facts, paths
-from patchset.errors import UsageError
-from patchset.setfile import PatchSet
-from patchset.terminal import Terminal
+from patchset.node.errors import UsageError
+from patchset.proof import defects, evidence
+from patchset.sets import facts
+from patchset.sets.setfile import PatchSet
+from patchset.system import paths
+from patchset.system.terminal import Terminal
 
 _NONE = "-"
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from patchset import disk, kit, paths, runtime, testrun, trees
-from patchset.setfile import PatchSet
-from patchset.terminal import Terminal
-from patchset.testrun import Case
+from patchset.proof import runtime, testrun, trees
+from patchset.proof.testrun import Case
+from patchset.sets.setfile import PatchSet
+from patchset.system import disk, paths
+from patchset.system.terminal import Terminal
+from patchset.wheels import kit
 from selftest import coverage, schedules
 from selftest.coverage import Covered
 

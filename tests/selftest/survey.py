@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from patchset import manifest, paths, runtime, smoke, trees
-from patchset.errors import Findings, UsageError
-from patchset.setfile import PatchSet
-from patchset.terminal import Terminal
-from patchset.trees import Trees
+from patchset.node import manifest
+from patchset.node.errors import Findings, UsageError
+from patchset.proof import runtime, smoke, trees
+from patchset.proof.trees import Trees
+from patchset.sets.setfile import PatchSet
+from patchset.system import paths
+from patchset.system.terminal import Terminal
 
 WORSE = "worse"
 # Files of tests/survey by which an engine answers as it does; others draw, judge and reduce.

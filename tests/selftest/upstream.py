@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from patchset import paths, runtime, testrun, trees
-from patchset.runtime import Runtime
-from patchset.setfile import PatchSet
-from patchset.terminal import Terminal
-from patchset.testrun import Result
+from patchset.proof import runtime, testrun, trees
+from patchset.proof.runtime import Runtime
+from patchset.proof.testrun import Result
+from patchset.sets.setfile import PatchSet
+from patchset.system import paths
+from patchset.system.terminal import Terminal
 
 LIMIT_S = 600.0
 _TESTS = "tests/ut"

@@ -20,7 +20,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from patchset import cli, distinfo, gate
+from patchset import cli
+from patchset.proof import gate
+from patchset.target import distinfo
 from selftest import __main__ as selftest
 
 # Random cases are drawn however slow the machine is.

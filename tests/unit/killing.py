@@ -19,7 +19,7 @@ from test_crash import Case, check_whole
 from wheel_world import dist, publish, tree
 
 from patchset import cli
-from patchset.port import work
+from patchset.authoring.port import work
 
 Words = list[str]
 

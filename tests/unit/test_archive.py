@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from patchset import archive
-from patchset.errors import UsageError
+from patchset.node.errors import UsageError
+from patchset.upstream import archive
 
 
 def tar_of(file: Path, *members: tuple[str, dict[str, object]]) -> Path:

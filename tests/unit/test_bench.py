@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from patchset.terminal import Terminal
+from patchset.system.terminal import Terminal
 from selftest.bench import scaling, tables
 from selftest.bench.report import BenchReport, Measure, Table, show
 from selftest.bench.scaling import CPU, DEVICE, PRISTINE, Cost, Sample

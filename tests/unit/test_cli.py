@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from conftest import SET, World
 
-from patchset import cli, paths
+from patchset import cli
 from patchset.commands import tree
+from patchset.system import paths
 from selftest.__main__ import build_menu
 
 Capture = pytest.CaptureFixture[str]

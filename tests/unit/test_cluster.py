@@ -21,14 +21,16 @@ import pytest
 import wheel_world
 from conftest import PACKAGE, SET, VERSION, World, sha256
 
-from patchset import cli, errors, fingerprint, kit
-from patchset.cluster.node import check, report, watch
-from patchset.cluster.node.report import NodeRow, RankRow, Report, Verdict
-from patchset.cluster.node.schedule import Schedule, agreed
-from patchset.cluster.node.survey import survey
+from patchset import cli
+from patchset.node import errors, fingerprint
 from patchset.node import expected as carried
+from patchset.node.cluster import check, report, watch
+from patchset.node.cluster.report import NodeRow, RankRow, Report, Verdict
+from patchset.node.cluster.schedule import Schedule, agreed
+from patchset.node.cluster.survey import survey
 from patchset.node.expected import Expected
-from patchset.setfile import load_set
+from patchset.sets.setfile import load_set
+from patchset.wheels import kit
 
 Capture = pytest.CaptureFixture[str]
 
@@ -119,7 +121,7 @@ def test_a_node_needs_the_standard_library_and_python_3_9(tmp_path: Path) -> Non
     command = [Path(sys.executable).with_name("vermin"), "-t=3.9-", tmp_path]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stdout
-    assert "patchset/cluster/node/driver.py" in sources
+    assert "patchset/node/cluster/driver.py" in sources
     for name, source in sources.items():
         tree = ast.parse(source, name)
         imported = {alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names}

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from conftest import PACKAGE, SET, UPSTREAM, World, git, make_world, read_tree, usual
 
-from patchset import cli, disk
+from patchset import cli
+from patchset.system import disk
 
 Arguments = list[str]
 _NEVER = 10_000
@@ -225,7 +226,7 @@ def test_someone_elses_edit_meanwhile_is_kept(world: World, capsys: pytest.Captu
 
 def test_an_edit_between_looking_and_writing_is_kept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     target = world.checkout(world.root.parent / "target")
-    from patchset import change
+    from patchset.target import change
 
     real = change.carry_out
 

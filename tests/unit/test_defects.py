@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patchset import defects, facts
-from patchset.defects import DefectReport, table
-from patchset.errors import UsageError
-from patchset.testrun import Case, Result
+from patchset.node.errors import UsageError
+from patchset.proof import defects
+from patchset.proof.defects import DefectReport, table
+from patchset.proof.testrun import Case, Result
+from patchset.sets import facts
 
 TITLES = {"D1": "it hangs", "D2": "it raises"}
 
@@ -116,7 +117,9 @@ def test_titles(tmp_path: Path) -> None:
 
 
 def test_every_defect_of_the_real_sets_has_a_title() -> None:
-    from patchset import paths, series, smoke
+    from patchset.proof import smoke
+    from patchset.sets import series
+    from patchset.system import paths
 
     titles = facts.load_titles(smoke.tests_dir() / "defects.toml")
     for folder in (paths.repo_root() / "patches").iterdir():
@@ -147,7 +150,8 @@ def test_a_release_that_has_nothing_of_what_a_defect_is_about() -> None:
 def test_what_the_real_sets_do_not_have_is_a_defect_or_a_test() -> None:
     import tomllib
 
-    from patchset import paths, smoke
+    from patchset.proof import smoke
+    from patchset.system import paths
 
     folder = smoke.tests_dir()
     tables = tomllib.loads((folder / "defects.toml").read_text())

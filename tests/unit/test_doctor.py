@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from patchset import cli
-from patchset.doctor import ascend, machine
-from patchset.doctor.finding import Verdict
-from patchset.setfile import PatchSet, load_set
+from patchset.proof.doctor import ascend, machine
+from patchset.proof.doctor.finding import Verdict
+from patchset.sets.setfile import PatchSet, load_set
 
 
 @pytest.fixture

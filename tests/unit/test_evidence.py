@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from conftest import SET, World
 
-from patchset import evidence, smoke
-from patchset.setfile import load_set
-from patchset.testrun import Case, Result
+from patchset.proof import evidence, smoke
+from patchset.proof.testrun import Case, Result
+from patchset.sets.setfile import load_set
 
 Capture = pytest.CaptureFixture[str]
 Says = Callable[..., None]

@@ -12,7 +12,9 @@ from types import ModuleType
 import pytest
 from conftest import PACKAGE, SET, World
 
-from patchset import fingerprint, plan, setfile
+from patchset.node import fingerprint
+from patchset.plan import plan
+from patchset.sets import setfile
 
 
 def expected() -> str:

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from conftest import SET, World
 
-from patchset import gate, proof, smoke
-from patchset.errors import Unavailable
-from patchset.gate import Tier
-from patchset.testrun import Case, Result
+from patchset.node.errors import Unavailable
+from patchset.proof import gate, settle, smoke
+from patchset.proof.gate import Tier
+from patchset.proof.testrun import Case, Result
 
 pytestmark = pytest.mark.untested
 
@@ -173,4 +173,4 @@ def test_what_is_written_down_may_be_anything(world: World) -> None:
 
 def test_a_dry_run_tests_nothing(world: World, suite: Suite) -> None:
     assert world.run("apply", SET, "--dry-run") == 0
-    assert suite.ran == [] and proof.Tested(True, None, "x").as_dict()["run"] is None
+    assert suite.ran == [] and settle.Tested(True, None, "x").as_dict()["run"] is None

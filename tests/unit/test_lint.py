@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from conftest import HEADER, PACKAGE, SET, UPSTREAM, World, git_diff, read_tree
 
-from patchset import patchfile
-from patchset.lint import across, api, form
-from patchset.lint.findings import Code
+from patchset.authoring.lint import across, api, form
+from patchset.authoring.lint.findings import Code
+from patchset.sets import patchfile
 
 RUNNER = f"{PACKAGE}/runner.py"
 COMM = f"{PACKAGE}/comm.py"

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from conftest import SET, World
 
-from patchset import unsaved
-from patchset.errors import TargetModified
+from patchset.commands import unsaved
+from patchset.node.errors import TargetModified
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patchset import manifest
-from patchset.errors import UsageError
+from patchset.node import manifest
+from patchset.node.errors import UsageError
 
 A, B = "a" * 64, "b" * 64
 part = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "Zs"], exclude_characters='/\\"'), min_size=1)

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from conftest import SET, World
 
-from patchset import defects, smoke
-from patchset.defects import DefectReport, table
-from patchset.setfile import load_set
-from patchset.terminal import Terminal
-from patchset.testrun import Case, Result
+from patchset.proof import defects, smoke
+from patchset.proof.defects import DefectReport, table
+from patchset.proof.testrun import Case, Result
+from patchset.sets.setfile import load_set
+from patchset.system.terminal import Terminal
 from selftest import matrix
 
 TITLES = {"D2": "it raises", "D10": "it hangs"}

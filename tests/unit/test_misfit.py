@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from conftest import HEADER, git_diff
 
-from patchset import misfit, patchfile
-from patchset.errors import PatchDoesNotApply
-from patchset.patchfile import Patch
+from patchset.node.errors import PatchDoesNotApply
+from patchset.plan import misfit
+from patchset.sets import patchfile
+from patchset.sets.patchfile import Patch
 
 NO_NEWLINE = "\\ No newline at end of file"
 SEVEN = "".join(f"line {n}\n" for n in range(7, 14))

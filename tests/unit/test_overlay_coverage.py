@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from patchset.errors import Findings
+from patchset.node.errors import Findings
 from selftest import coverage as overlay_coverage
 
 MODULE = """\

@@ -10,7 +10,8 @@ from types import ModuleType
 
 import pytest
 
-from patchset import fingerprint, paths
+from patchset.node import fingerprint
+from patchset.system import paths
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,10 @@ from __future__ import annotations
 import pytest
 from conftest import HEADER, MBOX
 
-from patchset import patchfile
-from patchset.errors import PatchDoesNotApply
-from patchset.manifest import sha256
-from patchset.patchfile import Fault, MalformedPatch
+from patchset.node.errors import PatchDoesNotApply
+from patchset.node.manifest import sha256
+from patchset.sets import patchfile
+from patchset.sets.patchfile import Fault, MalformedPatch
 
 DIFF = f"""\
 diff --git a/pkg/a.py b/pkg/a.py

@@ -31,8 +31,8 @@ from port_world import (
     offering,
 )  # fmt: skip
 
-from patchset import lock
-from patchset.port import work
+from patchset.authoring.port import work
+from patchset.system import lock
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from patchset.terminal import Terminal
+from patchset.system.terminal import Terminal
 from selftest.__main__ import main
 from selftest.schedules.report import Mutant, ProofReport, Violation, show
 

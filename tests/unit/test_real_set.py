@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from patchset import overlay, plan, series, setfile
-from patchset.manifest import sha256
-from patchset.setfile import PatchSet
+from patchset.node.manifest import sha256
+from patchset.plan import plan
+from patchset.sets import overlay, series, setfile
+from patchset.sets.setfile import PatchSet
 
 ROOT = Path(__file__).resolve().parents[2]
 SETS = sorted(path.parent.name for path in (ROOT / "patches").glob("*/set.toml"))

@@ -14,11 +14,13 @@ from pathlib import Path
 import pytest
 from conftest import HEADER, PACKAGE, SET, UPSTREAM, World, git, git_diff, read_tree
 
-from patchset import commits, patchfile, paths, plan
-from patchset.errors import PatchDoesNotApply
-from patchset.setfile import load_set
-from patchset.source import Source
-from patchset.terminal import Terminal
+from patchset.node.errors import PatchDoesNotApply
+from patchset.plan import commits, plan
+from patchset.sets import patchfile
+from patchset.sets.setfile import load_set
+from patchset.system import paths
+from patchset.system.terminal import Terminal
+from patchset.upstream.source import Source
 
 RUNNER, NEW, OLD, EMPTY = (f"{PACKAGE}/{name}.py" for name in ("runner", "new", "old", "none"))
 ZERO = "0" * 40

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from patchset import runtime
-from patchset.errors import Unavailable
-from patchset.setfile import Artifact, PatchSet, Release
-from patchset.terminal import Terminal
+from patchset.node.errors import Unavailable
+from patchset.proof import runtime
+from patchset.sets.setfile import Artifact, PatchSet, Release
+from patchset.system.terminal import Terminal
 
 LOCK = "nvidia-nccl==2 \\\n    --hash=sha256:22\ntea==1 \\\n    --hash=sha256:00\ntorch==2\ntriton==3\n"
 TORCH_CPU = "torch==2+cpu \\\n    --hash=sha256:44\n"
@@ -69,7 +69,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     sdist = root / "vllm-1.tar.gz"
     sdist.write_bytes(b"an sdist")
     monkeypatch.setattr(runtime, "_uv", lambda: uv)
-    monkeypatch.setattr(runtime.upstream, "fetch_sdist", lambda *_args, **_kwargs: sdist)
+    monkeypatch.setattr(runtime, "fetch_sdist", lambda *_args, **_kwargs: sdist)
     monkeypatch.setattr(runtime.index, "settings", dict)
     monkeypatch.setenv("PATCHSET_ROOT", str(root))
     monkeypatch.setenv("FAKE_UV_CALLS", str(root / "calls"))

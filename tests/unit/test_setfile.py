@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from conftest import COMMIT, SDIST, SET, VERSION, World
 
-from patchset import paths, setfile
-from patchset.errors import PinMismatch, UsageError
-from patchset.setfile import Artifact, Touched
+from patchset.node.errors import PinMismatch, UsageError
+from patchset.sets import setfile
+from patchset.sets.setfile import Artifact, Touched
+from patchset.system import paths
 
 GOOD = "a" * 64
 

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from verify_world import WHEEL, made, once  # noqa: F401 - fixtures
 from wheel_world import dist, tree
 
-from patchset.errors import Findings, UsageError
+from patchset.node.errors import Findings, UsageError
 from patchset.wheels import minisign, signing
 
 # What minisign 0.11 wrote: minisign -G, with the password sw0rd and with -W; minisign -S of a file "hello\n".

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """smoke: the report that the table and --json are made from."""
 
-from patchset.smoke import Row, SmokeReport, _row
-from patchset.testrun import Case, Result
+from patchset.proof.smoke import Row, SmokeReport, _row
+from patchset.proof.testrun import Case, Result
 
 
 def report(*results: str) -> SmokeReport:

@@ -17,7 +17,10 @@ from cyclonedx.validation.json import JsonStrictValidator
 from verify_world import WHEEL, made, once  # noqa: F401 - fixtures
 from wheel_world import PATCHED, PATCHED_INFO, TAGS, dist, name, tree
 
-from patchset import __version__, fingerprint, plan, series, setfile
+from patchset import __version__
+from patchset.node import fingerprint
+from patchset.plan import plan
+from patchset.sets import series, setfile
 from patchset.wheels import attestation, canonical
 from patchset.wheels.model import Build
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from conftest import SET, git
 
-from patchset import paths, series, stats
+from patchset.sets import series, stats
+from patchset.system import paths
 
 if TYPE_CHECKING:
     from conftest import World

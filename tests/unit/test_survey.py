@@ -8,7 +8,7 @@ import pytest
 from survey import asks, draw, judge, reading, reduce, space
 from survey.judge import Answer, Verdict
 
-from patchset import paths
+from patchset.system import paths
 
 LATEST = space.of_set("v0.11.0")
 RIGHT = Answer("done")

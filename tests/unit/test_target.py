@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from conftest import GENERATED, PACKAGE, SET, UPSTREAM, VERSION, World, git, read_tree
 
-from patchset import distinfo
-from patchset.errors import UsageError
+from patchset.node.errors import UsageError
+from patchset.target import distinfo
 
 Capture = pytest.CaptureFixture[str]
 INFO = f"{PACKAGE}-{VERSION}.dist-info"

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from patchset import testrun
-from patchset.errors import Findings
-from patchset.testrun import Result
+from patchset.node.errors import Findings
+from patchset.proof import testrun
+from patchset.proof.testrun import Result
 
 CASES = """
 import pytest, subprocess, sys, time

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from patchset import cli
-from patchset.errors import UsageError
+from patchset.node.errors import UsageError
 from patchset.trace import events
 from patchset.trace.align import line_up
 from patchset.trace.events import clock_offsets

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from conftest import HEADER, PACKAGE, SET, UPSTREAM, World, git, git_diff, read_tree
 
-from patchset import history, lock
-from patchset.state import Store
-from patchset.target import build_tree
+from patchset.plan import history
+from patchset.system import lock
+from patchset.system.state import Store
+from patchset.target.locate import build_tree
 
 EDIT = {f"{PACKAGE}/comm.py": UPSTREAM[f"{PACKAGE}/comm.py"].replace("'alltoall'", "'allgather'")}
 
@@ -111,7 +112,7 @@ def test_t4_a_git_that_makes_another_file_is_found_out(
 
 def test_t4_a_file_that_changes_behind_our_back_fails_the_run(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     target = world.checkout(world.root.parent / "target")
-    from patchset import change
+    from patchset.target import change
 
     real = change._replace
 
@@ -151,7 +152,7 @@ def _hold(path: Path, ready: object, done: object) -> None:
 
 @pytest.mark.parametrize("command", ["apply", "revert", "status"])
 def test_t10_two_runs_on_one_target_do_not_meet(world: World, command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    from patchset.setfile import load_set
+    from patchset.sets.setfile import load_set
 
     assert world.run("apply", SET, "--no-smoke") == 0
     context = multiprocessing.get_context("spawn")

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patchset.testrun import Result
+from patchset.proof.testrun import Result
 from selftest.upstream import compare
 
 RESULTS = st.dictionaries(st.sampled_from("abcdefgh"), st.sampled_from(Result))

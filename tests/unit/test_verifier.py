@@ -18,9 +18,10 @@ from conftest import PACKAGE, SET, VERSION, World, sha256
 from verify_world import WHEEL, edit_manifest, install_wheel, made, once, pyz, repack, site  # noqa: F401 - fixtures
 from wheel_world import PATCHED, PATCHED_INFO, TAGS, dist, members, name, pack
 
-from patchset import kit, setfile
-from patchset.cluster.node import main
 from patchset.node import expected
+from patchset.node.cluster import main
+from patchset.sets import setfile
+from patchset.wheels import kit
 
 RUNNER = f"{PACKAGE}/runner.py"
 
@@ -84,13 +85,7 @@ def test_it_holds_the_modules_that_it_imports_and_no_others(made: World) -> None
                 imported |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
     modules = {path.removesuffix(".py").replace("/", ".").removesuffix(".__init__") for path in sources}
     # What starts the rest: the driver of a cluster is a process of its own.
-    assert modules - imported <= {
-        "__main__",
-        "patchset",
-        "patchset.cluster",
-        "patchset.cluster.node.main",
-        "patchset.cluster.node.driver",
-    }
+    assert modules - imported <= {"__main__", "patchset", "patchset.node.cluster.main", "patchset.node.cluster.driver"}
 
 
 def test_it_needs_nothing_newer_than_python_3_9(made: World, tmp_path: Path) -> None:

@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from verify_world import WHEEL, edit_manifest, install_wheel, made, once, repack, site  # noqa: F401 - fixtures
 from wheel_world import PATCHED, PATCHED_INFO, TAGS, dist, members, name, pack
 
-from patchset import fingerprint, manifest
-from patchset.verify import archive
+from patchset.node import fingerprint, manifest
+from patchset.node.verify import archive
 
 RUNNER = f"{PACKAGE}/runner.py"
 MANIFEST = f"{PATCHED_INFO}/patchset.json"

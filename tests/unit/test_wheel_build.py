@@ -16,11 +16,11 @@ import pytest
 from conftest import COMMIT, GENERATED, PACKAGE, SDIST, SET, UPSTREAM, VERSION, sha256
 from wheel_world import DATE, INFO, PATCHED, PATCHED_INFO, TAGS, Raw, members, name, pack, with_record
 
-from patchset import distinfo
-from patchset.errors import PinMismatch, UsageError
-from patchset.overlay import Overlay
-from patchset.plan import Change, Plan, Recipe
-from patchset.setfile import Artifact, PatchSet, Release
+from patchset.node.errors import PinMismatch, UsageError
+from patchset.plan.plan import Change, Plan, Recipe
+from patchset.sets.overlay import Overlay
+from patchset.sets.setfile import Artifact, PatchSet, Release
+from patchset.target import distinfo
 from patchset.wheels import build, entry, wheel
 from patchset.wheels.entry import Entry
 from patchset.wheels.model import Draft

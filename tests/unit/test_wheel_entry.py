@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wheel_world import Raw, pack
 
-from patchset import archive
-from patchset.errors import UsageError
+from patchset.node.errors import UsageError
+from patchset.upstream import archive
 from patchset.wheels import entry
 from patchset.wheels.entry import Entry
 

@@ -16,7 +16,7 @@ import pytest
 from conftest import PACKAGE, SET, World
 from wheel_world import PATCHED, TAGS, dist, name, publish, tree
 
-from patchset import disk, lock, paths
+from patchset.system import disk, lock, paths
 from patchset.wheels import publish as publishing
 
 
@@ -98,7 +98,8 @@ def test_a_small_disk(published: World, tmp_path: Path, capsys: pytest.CaptureFi
 
 CUT_OFF = """
 import os, signal, sys
-from patchset import cli, disk
+from patchset import cli
+from patchset.system import disk
 left = int(sys.argv[1])
 def stop(name):
     global left

@@ -12,9 +12,9 @@ from installer.destinations import SchemeDictionaryDestination
 from installer.sources import WheelFile
 from wheel_world import PATCHED, PATCHED_INFO, TAGS, dist, name, publish, tree
 
-from patchset.errors import PinMismatch, UsageError
-from patchset.setfile import load_set
-from patchset.wheels import installed
+from patchset.node.errors import PinMismatch, UsageError
+from patchset.proof import installed
+from patchset.sets.setfile import load_set
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from conftest import PACKAGE, VERSION
 from wheel_world import INFO, PATCHED, TAGS, Raw, edited, members, name, pack, plus, replaced, without
 
-from patchset.errors import PinMismatch, UsageError
+from patchset.node.errors import PinMismatch, UsageError
 from patchset.wheels import entry, wheel
 
 TAG = TAGS[0]

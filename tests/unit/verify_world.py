@@ -19,7 +19,8 @@ from installer.destinations import SchemeDictionaryDestination
 from installer.sources import WheelFile
 from wheel_world import PATCHED, PATCHED_INFO, TAGS, dist, name, publish
 
-from patchset import distinfo, kit
+from patchset.target import distinfo
+from patchset.wheels import kit
 
 WHEEL = name(TAGS[1], PATCHED)
 

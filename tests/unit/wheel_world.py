@@ -13,7 +13,7 @@ from pathlib import Path
 
 from conftest import PACKAGE, SET, UPSTREAM, VERSION, World, sha256
 
-from patchset import distinfo
+from patchset.target import distinfo
 
 INFO = f"{PACKAGE}-{VERSION}.dist-info"
 PATCHED = f"{VERSION}+dp.1"

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from packaging.specifiers import SpecifierSet
 
-from patchset import paths
-from patchset.setfile import PatchSet, load_set
+from patchset.sets.setfile import PatchSet, load_set
+from patchset.system import paths
 
 TOOL = Path(sys.executable).with_name("patchset")
 

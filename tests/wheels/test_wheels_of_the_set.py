@@ -14,9 +14,10 @@ from conftest import TOOL, Venv, run
 from installer.sources import WheelFile
 from packaging.utils import parse_wheel_filename
 
-from patchset import cache, paths
-from patchset.setfile import PatchSet, load_set
-from patchset.terminal import Terminal
+from patchset.sets.setfile import PatchSet, load_set
+from patchset.system import paths
+from patchset.system.terminal import Terminal
+from patchset.upstream import cache
 from patchset.wheels import from_source
 
 pytestmark = [pytest.mark.network, pytest.mark.timeout(900)]

@@ -12,17 +12,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from patchset import commits, header, history, patchfile, plan, series
 from patchset.authoring import folder, modules, tree
-from patchset.commits import Commit
-from patchset.errors import PatchDoesNotApply, TargetModified, UsageError
-from patchset.git import Identity, Repository, blob_id
-from patchset.patchfile import Patch
-from patchset.plan import Plan, Recipe
-from patchset.setfile import PatchSet
-from patchset.source import Source
-from patchset.terminal import Terminal
-from patchset.upstream import check_given
+from patchset.node.errors import PatchDoesNotApply, TargetModified, UsageError
+from patchset.plan import commits, history, plan
+from patchset.plan.commits import Commit
+from patchset.plan.plan import Plan, Recipe
+from patchset.sets import header, patchfile, series
+from patchset.sets.patchfile import Patch
+from patchset.sets.setfile import PatchSet
+from patchset.system.git import Identity, Repository, blob_id
+from patchset.system.terminal import Terminal
+from patchset.upstream.pristine import check_given
+from patchset.upstream.source import Source
 
 _NUMBER = re.compile(r"(\d{4})-")
 _SQUASHED = ("fixup! ", "squash! ", "amend! ")

@@ -9,16 +9,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from patchset import commits, header, overlay, series
 from patchset.authoring import export, folder
-from patchset.errors import PatchDoesNotApply
-from patchset.git import GitError, Identity, Repository
-from patchset.patchfile import NAMED, Patch
-from patchset.plan import Recipe
-from patchset.setfile import PatchSet
-from patchset.source import Source
-from patchset.terminal import Terminal
-from patchset.upstream import check_given
+from patchset.node.errors import PatchDoesNotApply
+from patchset.plan import commits
+from patchset.plan.plan import Recipe
+from patchset.sets import header, overlay, series
+from patchset.sets.patchfile import NAMED, Patch
+from patchset.sets.setfile import PatchSet
+from patchset.system.git import GitError, Identity, Repository
+from patchset.system.terminal import Terminal
+from patchset.upstream.pristine import check_given
+from patchset.upstream.source import Source
 
 _DROPPED = re.compile(rf"^({'|'.join(header.TRAILERS)}):", re.MULTILINE)
 _APPLY = ("apply", "--cached", "--whitespace=nowarn")

@@ -5,13 +5,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from patchset import change, manifest, paths, plan, record, series, setfile
-from patchset.errors import PinMismatch
-from patchset.plan import Plan, Recipe
-from patchset.setfile import PatchSet, Touched
-from patchset.state import Store
-from patchset.target import Kind, Target
-from patchset.terminal import Terminal
+from patchset.node import manifest
+from patchset.node.errors import PinMismatch
+from patchset.plan import plan, record
+from patchset.plan.plan import Plan, Recipe
+from patchset.sets import series, setfile
+from patchset.sets.setfile import PatchSet, Touched
+from patchset.system import paths
+from patchset.system.state import Store
+from patchset.system.terminal import Terminal
+from patchset.target import change
+from patchset.target.locate import Kind, Target
 
 Files = dict[str, bytes | None]  # by path below the repository; None for one that goes
 

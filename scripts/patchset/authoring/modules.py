@@ -6,11 +6,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from patchset import overlay, paths
-from patchset.errors import TargetModified, UsageError
-from patchset.git import Repository, blob_id
-from patchset.overlay import Overlay
-from patchset.setfile import PatchSet
+from patchset.node.errors import TargetModified, UsageError
+from patchset.sets import overlay
+from patchset.sets.overlay import Overlay
+from patchset.sets.setfile import PatchSet
+from patchset.system import paths
+from patchset.system.git import Repository, blob_id
 
 
 @dataclass(frozen=True)

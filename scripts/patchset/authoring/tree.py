@@ -6,13 +6,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from patchset import change, history
-from patchset.errors import TargetModified, UsageError, first_of
-from patchset.git import Repository
-from patchset.history import Underway
-from patchset.setfile import PatchSet
-from patchset.state import Store
-from patchset.target import build_tree
+from patchset.node.errors import TargetModified, UsageError, first_of
+from patchset.plan import history
+from patchset.plan.history import Underway
+from patchset.sets.setfile import PatchSet
+from patchset.system.git import Repository
+from patchset.system.state import Store
+from patchset.target import change
+from patchset.target.locate import build_tree
 
 _SHOWN = 10
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import argparse
 
-from patchset.menu import Menu
-from patchset.setfile import load_set
-from patchset.terminal import Terminal
+from patchset.commands.menu import Menu
+from patchset.sets.setfile import load_set
+from patchset.system.terminal import Terminal
 
 
 def add(menu: Menu) -> None:

@@ -6,10 +6,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from patchset.menu import Menu
+from patchset.commands.menu import Menu
 from patchset.node import options
-from patchset.setfile import load_set, only_set
-from patchset.terminal import Terminal
+from patchset.sets.setfile import load_set, only_set
+from patchset.system.terminal import Terminal
 
 
 def add(menu: Menu) -> None:
@@ -41,9 +41,8 @@ def add(menu: Menu) -> None:
 
 def check(arguments: argparse.Namespace, terminal: Terminal) -> int:  # noqa: ARG001 - the kit prints
     """`patchset cluster verify` and `patchset cluster smoke`."""
-    from patchset import kit
-    from patchset.errors import UsageError
-    from patchset.wheels import publish
+    from patchset.node.errors import UsageError
+    from patchset.wheels import kit, publish
 
     patch_set = load_set(arguments.set or only_set())
     if arguments.expect_from == "dist":
@@ -59,7 +58,8 @@ def check(arguments: argparse.Namespace, terminal: Terminal) -> int:  # noqa: AR
 
 def kit(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """`patchset cluster kit`."""
-    from patchset import disk, kit, paths
+    from patchset.system import disk, paths
+    from patchset.wheels import kit
 
     expected = kit.expect(load_set(arguments.set or only_set()))
     out = arguments.out or paths.build_dir(expected.set) / kit.NAME

@@ -7,8 +7,8 @@ import argparse
 from dataclasses import asdict
 from pathlib import Path
 
-from patchset.menu import Menu
-from patchset.terminal import Terminal
+from patchset.commands.menu import Menu
+from patchset.system.terminal import Terminal
 
 
 def add(menu: Menu) -> None:
@@ -20,9 +20,9 @@ def add(menu: Menu) -> None:
 
 def doctor(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """`patchset doctor`."""
-    from patchset.doctor import ascend, machine
-    from patchset.doctor.finding import Verdict
-    from patchset.setfile import load_set
+    from patchset.proof.doctor import ascend, machine
+    from patchset.proof.doctor.finding import Verdict
+    from patchset.sets.setfile import load_set
 
     patch_set = load_set(arguments.set)
     terminal.step("looking at this machine")

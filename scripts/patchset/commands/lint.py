@@ -6,8 +6,8 @@ from __future__ import annotations
 import argparse
 from datetime import UTC, date, datetime
 
-from patchset.menu import Menu
-from patchset.terminal import Terminal
+from patchset.commands.menu import Menu
+from patchset.system.terminal import Terminal
 
 
 def add(menu: Menu) -> None:
@@ -27,8 +27,8 @@ def add(menu: Menu) -> None:
 
 def lint(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """`patchset lint`."""
-    from patchset.lint import check
-    from patchset.lint.findings import Code
+    from patchset.authoring.lint import check
+    from patchset.authoring.lint.findings import Code
 
     if arguments.codes:
         for code in Code:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from packaging.version import InvalidVersion, Version
 
-from patchset.errors import UsageError
-from patchset.menu import Menu
-from patchset.terminal import Terminal
+from patchset.commands.menu import Menu
+from patchset.node.errors import UsageError
+from patchset.system.terminal import Terminal
 
 
 def add(menu: Menu) -> None:
@@ -54,7 +54,7 @@ def _name_of_set(text: str) -> str:
 
 def port(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """`patchset port`."""
-    from patchset.port import release, report, work
+    from patchset.authoring.port import release, report, work
 
     if arguments.step:
         return _next_step(arguments, terminal)
@@ -83,7 +83,7 @@ def port(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def _next_step(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    from patchset.port import work
+    from patchset.authoring.port import work
 
     name = work.choose(arguments.new)
     with work.hold(name):
@@ -96,7 +96,7 @@ def _next_step(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def _finish(name: str, arguments: argparse.Namespace, terminal: Terminal) -> int:
-    from patchset.port import work
+    from patchset.authoring.port import work
 
     done = work.finish(name, reviewed=arguments.reviewed, terminal=terminal, offline=arguments.offline)
     for patch in done.dropped:
@@ -119,8 +119,8 @@ def _finish(name: str, arguments: argparse.Namespace, terminal: Terminal) -> int
 
 def outlook(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """`patchset outlook`."""
-    from patchset.port import outlook
-    from patchset.setfile import load_set
+    from patchset.authoring.port import outlook
+    from patchset.sets.setfile import load_set
 
     reports = outlook.run(load_set(arguments.set), arguments.against, terminal=terminal, offline=arguments.offline)
     outlook.show(reports, terminal)

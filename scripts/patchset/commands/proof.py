@@ -6,9 +6,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from patchset.menu import Menu
-from patchset.setfile import PatchSet, load_set
-from patchset.terminal import Terminal
+from patchset.commands.menu import Menu
+from patchset.sets.setfile import PatchSet, load_set
+from patchset.system.terminal import Terminal
 
 
 def add(menu: Menu) -> None:
@@ -37,14 +37,14 @@ def add(menu: Menu) -> None:
 
 def smoke(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """`patchset smoke`."""
-    from patchset import defects, smoke
+    from patchset.proof import defects, smoke
 
     patched = None
     if arguments.installed:
-        from patchset import proof
+        from patchset.proof import settle
 
         patch_set = load_set(arguments.set)
-        patched = proof.of_installation(patch_set, arguments.installed)
+        patched = settle.of_installation(patch_set, arguments.installed)
     else:
         patch_set = applied(arguments.set, terminal, offline=arguments.offline)
     report = smoke.run(
@@ -64,7 +64,7 @@ def smoke(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
 def defects(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """`patchset defects`."""
-    from patchset import defects
+    from patchset.proof import defects
 
     report = defects.run(
         applied(arguments.set, terminal, offline=arguments.offline), terminal, offline=arguments.offline
@@ -76,7 +76,7 @@ def defects(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
 def stats(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """`patchset stats`."""
-    from patchset import stats
+    from patchset.sets import stats
 
     report = stats.count(load_set(arguments.set))
     stats.show(report, terminal)
@@ -86,7 +86,7 @@ def stats(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
 def runtime(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """`patchset runtime`."""
-    from patchset import runtime
+    from patchset.proof import runtime
 
     made = runtime.ensure(load_set(arguments.set), terminal, offline=arguments.offline)
     terminal.note(str(made.python))
@@ -96,8 +96,9 @@ def runtime(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
 def evidence(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """`patchset evidence`."""
-    from patchset import defects, evidence, paths, smoke
-    from patchset.git import Repository
+    from patchset.proof import defects, evidence, smoke
+    from patchset.system import paths
+    from patchset.system.git import Repository
 
     patch_set = applied(arguments.set, terminal, offline=arguments.offline)
     if not arguments.check:
@@ -131,11 +132,11 @@ def applied(name: str, terminal: Terminal, *, offline: bool = False) -> PatchSet
         Findings: the build tree is partly applied or modified.
         PatchsetError: as `apply`.
     """
-    from patchset import apply
-    from patchset.assess import State, assess
-    from patchset.errors import Findings
-    from patchset.state import Store
-    from patchset.target import build_tree
+    from patchset.node.errors import Findings
+    from patchset.system.state import Store
+    from patchset.target import apply
+    from patchset.target.assess import State, assess
+    from patchset.target.locate import build_tree
 
     patch_set = load_set(name)
     target = build_tree(patch_set)

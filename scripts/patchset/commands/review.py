@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import argparse
 
-from patchset.menu import Menu
-from patchset.setfile import load_set
-from patchset.terminal import Terminal
+from patchset.commands.menu import Menu
+from patchset.sets.setfile import load_set
+from patchset.system.terminal import Terminal
 
 
 def add(menu: Menu) -> None:
@@ -24,7 +24,7 @@ def add(menu: Menu) -> None:
 def review(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """`patchset review`."""
     from patchset.review import make
-    from patchset.source import Source
+    from patchset.upstream.source import Source
 
     patch_set = load_set(arguments.set)
     source = Source(patch_set, given=arguments.upstream, offline=arguments.offline, terminal=terminal)

@@ -7,8 +7,8 @@ import argparse
 import json
 from pathlib import Path
 
-from patchset.menu import Menu
-from patchset.terminal import Terminal
+from patchset.commands.menu import Menu
+from patchset.system.terminal import Terminal
 
 
 def add(menu: Menu) -> None:

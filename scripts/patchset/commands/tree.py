@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import argparse
 
-from patchset.menu import Menu
-from patchset.setfile import load_set, only_set
-from patchset.terminal import Terminal
+from patchset.commands.menu import Menu
+from patchset.sets.setfile import load_set, only_set
+from patchset.system.terminal import Terminal
 
 
 def add(menu: Menu) -> None:
@@ -34,7 +34,9 @@ def add(menu: Menu) -> None:
 
 def apply(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """`patchset apply`."""
-    from patchset import apply, proof, summary
+    from patchset.commands import summary
+    from patchset.proof import settle
+    from patchset.target import apply
 
     patch_set = load_set(arguments.set)
     outcome = apply.run(
@@ -47,7 +49,7 @@ def apply(arguments: argparse.Namespace, terminal: Terminal) -> int:
     )
     tested = None
     if not arguments.dry_run:
-        tested = proof.settle(
+        tested = settle.settle(
             patch_set,
             outcome.target,
             device=arguments.device,
@@ -61,9 +63,12 @@ def apply(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
 def status(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """`patchset status`."""
-    from patchset import assess, gate, lock, summary
-    from patchset.state import Store
-    from patchset.target import locate
+    from patchset.commands import summary
+    from patchset.proof import gate
+    from patchset.system import lock
+    from patchset.system.state import Store
+    from patchset.target import assess
+    from patchset.target.locate import locate
 
     patch_set = load_set(arguments.set or only_set())
     target = locate(patch_set, arguments.target)
@@ -80,7 +85,8 @@ def status(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
 def revert(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """`patchset revert`."""
-    from patchset import revert, summary
+    from patchset.commands import summary
+    from patchset.target import revert
 
     outcome = revert.run(
         load_set(arguments.set or only_set()),
@@ -96,7 +102,7 @@ def revert(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
 def sets(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """`patchset sets`."""
-    from patchset import paths
+    from patchset.system import paths
 
     found = [load_set(name) for name in ([arguments.name] if arguments.name else paths.sets())]
     for one in found:
@@ -110,7 +116,7 @@ def sets(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
 def unsaved(_: argparse.Namespace, terminal: Terminal) -> int:
     """`patchset unsaved`."""
-    from patchset import unsaved
+    from patchset.commands import unsaved
 
     unsaved.refuse()
     terminal.document({"command": "unsaved", "found": []})
@@ -119,8 +125,8 @@ def unsaved(_: argparse.Namespace, terminal: Terminal) -> int:
 
 def record(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """`patchset record`."""
-    from patchset import plan, record
-    from patchset.source import Source
+    from patchset.plan import plan, record
+    from patchset.upstream.source import Source
 
     patch_set = load_set(arguments.set)
     source = Source(patch_set, given=arguments.upstream, offline=arguments.offline, terminal=terminal)

@@ -6,12 +6,12 @@ from __future__ import annotations
 import argparse
 from functools import lru_cache
 
-from patchset import paths
-from patchset.menu import Menu
+from patchset.commands.menu import Menu
 from patchset.node import options
 from patchset.node.expected import Expected
-from patchset.setfile import load_set
-from patchset.terminal import Terminal
+from patchset.sets.setfile import load_set
+from patchset.system import paths
+from patchset.system.terminal import Terminal
 
 
 def add(menu: Menu) -> None:
@@ -24,13 +24,13 @@ def add(menu: Menu) -> None:
 
 def verify(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """`patchset verify`."""
-    from patchset.errors import UsageError
-    from patchset.verify import command
+    from patchset.node.errors import UsageError
+    from patchset.node.verify import command
     from patchset.wheels import minisign
 
     @lru_cache
     def lookup(name: str) -> Expected | None:
-        from patchset import kit
+        from patchset.wheels import kit
 
         sets = [load_set(one) for one in ([arguments.set] if arguments.set else paths.sets())]
         meant = sets if arguments.set or not name else [one for one in sets if name in (one.name, one.ascend.version)]

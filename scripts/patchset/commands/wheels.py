@@ -6,10 +6,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from patchset.errors import UsageError
-from patchset.menu import Menu
-from patchset.setfile import load_set
-from patchset.terminal import Terminal
+from patchset.commands.menu import Menu
+from patchset.node.errors import UsageError
+from patchset.sets.setfile import load_set
+from patchset.system.terminal import Terminal
 
 
 def add(menu: Menu) -> None:

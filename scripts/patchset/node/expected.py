@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
-from patchset import fingerprint
+from patchset.node import fingerprint
 
 FORMAT = 2
 

@@ -9,13 +9,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from patchset import paths, plan, setfile
-from patchset.errors import PatchsetError, UsageError
-from patchset.plan import Plan
+from patchset.node.errors import PatchsetError, UsageError
+from patchset.plan import plan
+from patchset.plan.plan import Plan
 from patchset.review import snapshot
-from patchset.setfile import PatchSet
-from patchset.source import Source
-from patchset.terminal import Terminal
+from patchset.sets import setfile
+from patchset.sets.setfile import PatchSet
+from patchset.system import paths
+from patchset.system.terminal import Terminal
+from patchset.upstream.source import Source
 
 
 @dataclass(frozen=True)

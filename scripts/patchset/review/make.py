@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from patchset import disk, paths, plan
-from patchset.errors import PatchDoesNotApply
-from patchset.plan import Plan
+from patchset.node.errors import PatchDoesNotApply
+from patchset.plan import plan
+from patchset.plan.plan import Plan
 from patchset.review import against, markdown, page, rangediff, review, scratch
 from patchset.review.review import Review
-from patchset.setfile import PatchSet
-from patchset.source import Source
-from patchset.terminal import Terminal
+from patchset.sets.setfile import PatchSet
+from patchset.system import disk, paths
+from patchset.system.terminal import Terminal
+from patchset.upstream.source import Source
 
 _MOST_LINES = 50_000  # lines with + or -, and of the overlay: beyond, nobody reads it and no browser shows it quickly
 

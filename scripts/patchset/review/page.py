@@ -19,7 +19,7 @@ from typing import Protocol, TypeVar
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from patchset.defects import Defect
+from patchset.proof.defects import Defect
 from patchset.review import code
 from patchset.review.diff import Block, Kind, ShownHunk
 from patchset.review.review import Review, lines_of, whole

@@ -8,10 +8,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from patchset import defects, evidence, facts, paths
-from patchset.defects import Defect, Evidence
-from patchset.errors import UsageError
-from patchset.plan import Plan
+from patchset.node.errors import UsageError
+from patchset.plan.plan import Plan
+from patchset.proof import defects, evidence
+from patchset.proof.defects import Defect, Evidence
+from patchset.sets import facts
+from patchset.system import paths
 
 
 @dataclass(frozen=True)

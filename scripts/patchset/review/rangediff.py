@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from patchset.git import Repository
 from patchset.review.scratch import Commits
+from patchset.system.git import Repository
 
 _PAIR = re.compile(r"\s*(-|\d+):\s+([0-9a-f]{7,40}|-+) ([=!<>])\s+(-|\d+):\s+([0-9a-f]{7,40}|-+) (.*)")
 

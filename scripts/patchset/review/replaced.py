@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from patchset.errors import UsageError
-from patchset.overlay import Overlay
+from patchset.node.errors import UsageError
 from patchset.review import code, symbols
 from patchset.review.code import Line
+from patchset.sets.overlay import Overlay
 
 
 @dataclass(frozen=True)

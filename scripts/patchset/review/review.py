@@ -8,8 +8,7 @@ import string
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from patchset.patchfile import Patch
-from patchset.plan import Plan
+from patchset.plan.plan import Plan
 from patchset.review import diff, overlap, proof, replaced, symbols
 from patchset.review.diff import FileDiff
 from patchset.review.overlap import Content, TouchedFile
@@ -17,6 +16,7 @@ from patchset.review.proof import Proof
 from patchset.review.rangediff import RangeDiff
 from patchset.review.replaced import Module
 from patchset.review.scratch import Commits
+from patchset.sets.patchfile import Patch
 
 _KEPT = re.compile(r"[-*+] |\d+[.)] |\s")  # how a line begins that is not to be joined with the one above
 _LABEL = re.compile(r"(Why|How): *")

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from patchset import history
-from patchset.git import Repository
-from patchset.plan import Plan
+from patchset.plan import history
+from patchset.plan.plan import Plan
+from patchset.system.git import Repository
 
 _DIFF = ("--no-color", "--no-ext-diff", "--no-textconv", "--full-index", "--no-renames", "--histogram")
 

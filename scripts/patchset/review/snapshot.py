@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from patchset import paths
-from patchset.errors import UsageError
-from patchset.git import Repository
+from patchset.node.errors import UsageError
+from patchset.system import paths
+from patchset.system.git import Repository
 
 
 def repository() -> Repository | None:

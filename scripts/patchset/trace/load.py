@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from patchset.errors import UsageError
+from patchset.node.errors import UsageError
 
 FORMAT = 1
 _HINT = "give the .jsonl files that the ranks name in their logs"

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from patchset.terminal import Terminal
+from patchset.system.terminal import Terminal
 from patchset.trace.align import Alignment
 from patchset.trace.load import RankTrace, Step
 

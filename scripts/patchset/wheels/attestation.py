@@ -13,10 +13,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from patchset import __version__, fingerprint
-from patchset.manifest import sha256
-from patchset.plan import Plan
-from patchset.setfile import Artifact
+from patchset import __version__
+from patchset.node import fingerprint
+from patchset.node.manifest import sha256
+from patchset.plan.plan import Plan
+from patchset.sets.setfile import Artifact
 from patchset.wheels import canonical
 from patchset.wheels.model import Build, Made
 from patchset.wheels.sbom import REPOSITORY, purl

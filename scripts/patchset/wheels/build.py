@@ -10,10 +10,10 @@ from contextlib import suppress
 
 from packaging.version import InvalidVersion, Version
 
-from patchset import manifest
-from patchset.errors import PinMismatch, UsageError, first_of
-from patchset.plan import Change, Plan
-from patchset.setfile import Artifact
+from patchset.node import manifest
+from patchset.node.errors import PinMismatch, UsageError, first_of
+from patchset.plan.plan import Change, Plan
+from patchset.sets.setfile import Artifact
 from patchset.wheels import entry, statements, wheel
 from patchset.wheels.entry import Entry
 from patchset.wheels.model import Build, Draft, Made, dist_info

@@ -21,9 +21,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import PurePosixPath
 
-from patchset.archive import MAX_BYTES, MAX_MEMBERS
-from patchset.errors import UsageError
-from patchset.manifest import sha256, unsafe_reason
+from patchset.node.errors import UsageError
+from patchset.node.manifest import sha256, unsafe_reason
+from patchset.upstream.archive import MAX_BYTES, MAX_MEMBERS
 
 MAX_RATIO = 200
 """Text packs to a fifth, kernels to a sixth; deflate can reach a thousandth, with bombs alone."""

@@ -16,13 +16,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from patchset import manifest, paths, plan, runtime
-from patchset.errors import Unavailable, UsageError
-from patchset.plan import Plan
-from patchset.setfile import PatchSet
-from patchset.source import Source
-from patchset.terminal import Terminal
-from patchset.upstream import check_given
+from patchset.node import manifest
+from patchset.node.errors import Unavailable, UsageError
+from patchset.plan import plan
+from patchset.plan.plan import Plan
+from patchset.proof import runtime
+from patchset.sets.setfile import PatchSet
+from patchset.system import paths
+from patchset.system.terminal import Terminal
+from patchset.upstream.pristine import check_given
+from patchset.upstream.source import Source
 from patchset.wheels import build, entry, wheel
 from patchset.wheels.entry import Entry
 from patchset.wheels.model import Draft

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
-from patchset import cache
-from patchset.archive import MAX_BYTES
-from patchset.errors import PinMismatch, UsageError
-from patchset.manifest import sha256
-from patchset.setfile import Artifact, PatchSet
-from patchset.terminal import Terminal
+from patchset.node.errors import PinMismatch, UsageError
+from patchset.node.manifest import sha256
+from patchset.sets.setfile import Artifact, PatchSet
+from patchset.system.terminal import Terminal
+from patchset.upstream import cache
+from patchset.upstream.archive import MAX_BYTES
 from patchset.wheels import wheel
 from patchset.wheels.wheel import Wheel
 

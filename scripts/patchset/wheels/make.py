@@ -11,10 +11,10 @@ from typing import Any
 
 from packaging.utils import canonicalize_name
 
-from patchset import manifest
-from patchset.errors import Unavailable
-from patchset.setfile import PatchSet
-from patchset.terminal import Terminal
+from patchset.node import manifest
+from patchset.node.errors import Unavailable
+from patchset.sets.setfile import PatchSet
+from patchset.system.terminal import Terminal
 from patchset.wheels import build, index, publish, signing, statements
 from patchset.wheels.model import Draft, Made
 from patchset.wheels.signing import Signer

@@ -17,8 +17,8 @@ from pathlib import Path
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from patchset.errors import Findings, UsageError
-from patchset.verify.dist import SIGNATURE, SUMS
+from patchset.node.errors import Findings, UsageError
+from patchset.node.verify.dist import SIGNATURE, SUMS
 
 UNTRUSTED = "untrusted comment: "
 TRUSTED = "trusted comment: "

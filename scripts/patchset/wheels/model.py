@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from patchset.plan import Plan
-from patchset.setfile import Artifact, PatchSet
+from patchset.plan.plan import Plan
+from patchset.sets.setfile import Artifact, PatchSet
 from patchset.wheels.entry import Entry
 
 Contents = Mapping[str, Entry | str]

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from patchset import disk, lock, paths
-from patchset.errors import UsageError
+from patchset.node.errors import UsageError
+from patchset.system import disk, lock, paths
 
 SUMS = "SHA256SUMS"
 

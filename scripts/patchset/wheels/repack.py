@@ -6,11 +6,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from patchset import manifest, plan
-from patchset.plan import Plan
-from patchset.setfile import PatchSet
-from patchset.source import Source
-from patchset.terminal import Terminal
+from patchset.node import manifest
+from patchset.plan import plan
+from patchset.plan.plan import Plan
+from patchset.sets.setfile import PatchSet
+from patchset.system.terminal import Terminal
+from patchset.upstream.source import Source
 from patchset.wheels import build, inputs
 from patchset.wheels.model import Draft
 from patchset.wheels.wheel import Wheel

@@ -28,8 +28,9 @@ from cyclonedx.model.issue import IssueClassification, IssueType
 from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
-from patchset import __version__, fingerprint
-from patchset.patchfile import Patch as PatchFile
+from patchset import __version__
+from patchset.node import fingerprint
+from patchset.sets.patchfile import Patch as PatchFile
 from patchset.wheels import canonical
 from patchset.wheels.model import Build
 

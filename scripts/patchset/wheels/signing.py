@@ -14,8 +14,8 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from patchset.errors import UsageError
-from patchset.verify.dist import SIGNATURE
+from patchset.node.errors import UsageError
+from patchset.node.verify.dist import SIGNATURE
 
 PASSWORD = "PATCHSET_KEY_PASSWORD"  # noqa: S105 - the name of a variable
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from patchset import __version__, facts, fingerprint, kit, manifest
-from patchset.verify.declared import FORMAT
-from patchset.wheels import attestation, canonical, sbom
+from patchset import __version__
+from patchset.node import fingerprint, manifest
+from patchset.node.verify.declared import FORMAT
+from patchset.sets import facts
+from patchset.wheels import attestation, canonical, kit, sbom
 from patchset.wheels.model import Build, Made
 from patchset.wheels.wheel import PATCHED
 

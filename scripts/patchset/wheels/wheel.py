@@ -14,8 +14,8 @@ from functools import cached_property
 
 from packaging.utils import canonicalize_name
 
-from patchset import distinfo
-from patchset.errors import PinMismatch, UsageError
+from patchset.node.errors import PinMismatch, UsageError
+from patchset.target import distinfo
 from patchset.wheels import entry
 from patchset.wheels.entry import Entry
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from patchset.terminal import Terminal
+from patchset.system.terminal import Terminal
 from selftest.bench.scaling import Cost, Prediction
 
 

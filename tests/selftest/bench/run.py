@@ -13,10 +13,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from patchset import paths, runtime, trees
-from patchset.errors import Findings, Unavailable
-from patchset.setfile import PatchSet
-from patchset.terminal import Terminal
+from patchset.node.errors import Findings, Unavailable
+from patchset.proof import runtime, trees
+from patchset.sets.setfile import PatchSet
+from patchset.system import paths
+from patchset.system.terminal import Terminal
 from selftest.bench import scaling, tables
 from selftest.bench.report import BenchReport, Table
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from patchset.terminal import Terminal
+from patchset.system.terminal import Terminal
 
 # What a checker of schedules must find in v0.10.1rc1's decisions by itself; otherwise it cannot fail.
 MUST_FIND = ("D1", "D3", "D4")

@@ -16,11 +16,12 @@ from signal import SIGKILL
 from threading import Timer
 from typing import Any
 
-from patchset import paths, runtime, trees
-from patchset.errors import Findings, UsageError
-from patchset.setfile import PatchSet
-from patchset.terminal import Terminal
-from patchset.trees import Trees
+from patchset.node.errors import Findings, UsageError
+from patchset.proof import runtime, trees
+from patchset.proof.trees import Trees
+from patchset.sets.setfile import PatchSet
+from patchset.system import paths
+from patchset.system.terminal import Terminal
 from selftest.schedules import SETS
 from selftest.schedules.report import Mutant, ProofReport, Violation
 

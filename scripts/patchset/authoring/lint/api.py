@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Upstream's public names and signatures: each is kept in the patched tree, or overlay.toml says why it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import griffe
+
+from patchset.authoring.lint import findings
+from patchset.authoring.lint.findings import Code, Finding
+from patchset.plan.plan import Change
+from patchset.sets import overlay
+from patchset.sets.overlay import Overlay
+
+
+@dataclass(frozen=True)
+class Break:
+    """One way in which a module's public API is not what it was.
+
+    Attributes:
+        symbol: dotted name in the module; empty for the module itself.
+        gone: whether the name is gone; else its signature or value has changed.
+        why: what has changed.
+    """
+
+    symbol: str
+    gone: bool
+    why: str
+
+
+def breaks(path: str, before: bytes, after: bytes | None) -> tuple[Break, ...]:
+    """How a module's public API has changed for those who call it.
+
+    Args:
+        path: of the Python file.
+        before, after: its content; None where it is deleted.
+    """
+    if after is None:
+        return (Break("", gone=True, why="is deleted"),)
+    old, new = _module(path, before), _module(path, after)
+    by_symbol: dict[str, list[griffe.Breakage]] = {}
+    for one in griffe.find_breaking_changes(old, new):
+        if one.kind is griffe.BreakageKind.ATTRIBUTE_CHANGED_VALUE:
+            continue  # neither a name nor a signature
+        by_symbol.setdefault(one.obj.path.removeprefix(f"{old.path}."), []).append(one)  # a parameter's: its function
+    return tuple(
+        Break(symbol, any(map(_is_gone, ones)), "; ".join(map(_explained, ones))) for symbol, ones in by_symbol.items()
+    )
+
+
+def _module(path: str, source: bytes) -> griffe.Module:
+    name = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    return griffe.visit(name, filepath=Path(path), code=source.decode())
+
+
+def _is_gone(one: griffe.Breakage) -> bool:
+    return one.kind is griffe.BreakageKind.OBJECT_REMOVED
+
+
+def _explained(one: griffe.Breakage) -> str:
+    if _is_gone(one):
+        return "is gone"
+    names = dict.fromkeys(str(getattr(value, "name", value)) for value in (one.old_value, one.new_value) if value)
+    return f"{one.kind.value.lower()} ({', now '.join(names)})"
+
+
+def check(set_name: str, modules: Overlay, changes: Mapping[str, Change]) -> Iterator[Finding]:
+    """Breaks of the files that a set changes, and explanations of breaks that there are not."""
+    file = overlay.overlay_toml(set_name)
+    text = file.read_text(encoding="utf-8") if file.is_file() else ""
+    explained = {(row.path, row.symbol) for row in modules.breaks}
+    seen: set[tuple[str, str]] = set()
+    for path, change in changes.items():
+        if change.before is None or not path.endswith(".py"):
+            continue
+        for one in breaks(path, change.before, change.after):
+            seen.add((path, one.symbol))
+            if (path, one.symbol) not in explained:
+                code = Code.API_GONE if one.gone else Code.API_CHANGED
+                line = findings.line_of(text, f'"{path}"')
+                yield findings.at(file, line, code, f"{path}: {one.symbol or path} {one.why}; say why in [[breaks]]")
+    for row in modules.breaks:
+        if (row.path, row.symbol) not in seen:
+            line = findings.line_of(text, f'symbol = "{row.symbol}"')
+            why = f"[[breaks]] explains {row.path} {row.symbol}, which keeps its name and signature"
+            yield findings.at(file, line, Code.BREAK_STALE, why)
+
+
+def replaced(set_name: str, modules: Overlay, read: Callable[[str], bytes]) -> Iterator[Finding]:
+    """Upstream code that a module replaces, held against the digest that overlay.toml pins."""
+    file = overlay.overlay_toml(set_name)
+    text = file.read_text(encoding="utf-8") if modules.replaces else ""
+    for row in modules.replaces:
+        found = overlay.symbol_sha256(read(row.path), row.symbol)
+        line = findings.line_of(text, f'symbol = "{row.symbol}"' if row.symbol else f'"{row.path}"')
+        if found is None:
+            yield findings.at(file, line, Code.REPLACED_CHANGED, f"{row.path} has no {row.symbol}")
+        elif found != row.sha256:
+            was = row.sha256[:12] or "not recorded"
+            why = f"{row.path} {row.symbol}: pinned {was}, found {found[:12]}; read the change, then patchset record"
+            yield findings.at(file, line, Code.REPLACED_CHANGED, why)

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All checks over one set, and over all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+from itertools import takewhile
+from pathlib import Path
+
+from patchset.authoring.lint import across, api, fields, findings, fit, form
+from patchset.authoring.lint.findings import Code, Finding
+from patchset.authoring.lint.form import Read
+from patchset.node.errors import PatchDoesNotApply, PinMismatch, UsageError
+from patchset.plan import plan
+from patchset.plan.plan import Plan, Recipe
+from patchset.sets import overlay, series, setfile
+from patchset.sets.setfile import PatchSet
+from patchset.system import paths
+from patchset.system.terminal import Terminal
+from patchset.upstream.pristine import check_given
+from patchset.upstream.source import Source
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was checked, and what was found, by file and line."""
+
+    sets: tuple[str, ...]
+    patches: int
+    findings: tuple[Finding, ...]
+
+
+def run(names: Sequence[str], *, today: date, upstream: Path | None, offline: bool, terminal: Terminal) -> Report:
+    """Checks sets; the comparison across sets takes all of the repository.
+
+    Args:
+        names: the sets; none means all.
+        today: the day that Review-By is held against.
+        upstream: where to take upstream from, instead of the download; for one set.
+        offline: use the download cache alone.
+        terminal: where progress goes.
+
+    Raises:
+        UsageError: there is no such set.
+        PinMismatch, Unavailable: upstream could not be had as pinned.
+    """
+    known = paths.sets()
+    for name in names:
+        if name not in known:
+            raise UsageError(f"no set {name!r} in patches/", hint=f"sets: {', '.join(known) or 'none'}")
+    chosen = tuple(names or known)
+    if upstream and len(chosen) > 1:
+        raise UsageError(
+            "--upstream is of one release; name the set", hint=f"patchset lint {chosen[0]} --upstream PATH"
+        )
+    found: set[Finding] = set()
+    read: dict[str, list[Read]] = {}
+    for name in known:
+        series.refuse_half_written(paths.set_dir(name))
+        rows, problems = _read(name)
+        read[name] = [row for row in rows if row]
+        readable = [row for row in takewhile(bool, rows) if row]  # what comes after a bad patch fits nothing known
+        if name not in chosen:
+            continue
+        found |= set(problems)
+        found |= {finding for row in read[name] for finding in fields.check(row, today)}
+        found |= set(form.same(read[name]))
+        try:
+            patch_set = setfile.load_set(name)
+            patch_set.upstream_manifest()
+        except (UsageError, PinMismatch) as error:
+            found.add(findings.at(paths.set_dir(name) / "set.toml", 1, Code.SET_UNREADABLE, error.message))
+            continue
+        if upstream:
+            check_given(patch_set, upstream)
+        source = Source(patch_set, given=upstream, offline=offline, terminal=terminal)
+        found |= set(_against_upstream(patch_set, readable, source.read, whole=not problems))
+    found |= {finding for finding in across.check(read) if finding.file.split("/")[1] in chosen}
+    ordered = tuple(sorted(found, key=lambda one: (one.file, one.line, one.code.id, one.message)))
+    return Report(chosen, sum(len(read[name]) for name in chosen), ordered)
+
+
+def _read(name: str) -> tuple[list[Read | None], list[Finding]]:
+    """The patches of a set, None for one that cannot be read, and what is wrong with these and with the series."""
+    folder = paths.set_dir(name)
+    listed, problems = form.names(folder)
+    rows = []
+    for patch in listed:
+        row, more = form.read(folder / patch)
+        rows.append(row)
+        problems += more
+    return rows, problems
+
+
+def _against_upstream(
+    patch_set: PatchSet, rows: list[Read], read: Callable[[str], bytes], *, whole: bool
+) -> Iterator[Finding]:
+    """The checks that need upstream's files; those of the result only where every patch could be read and fits.
+
+    Args:
+        patch_set: the set.
+        rows: its patches, up to the first that could not be read.
+        read: gives upstream's bytes.
+        whole: whether these are all of them.
+    """
+    unfit = list(fit.check(rows, patch_set.upstream_manifest(), read))
+    yield from unfit
+    try:
+        modules = overlay.load(patch_set)
+    except UsageError as error:
+        yield findings.at(overlay.overlay_toml(patch_set.name), 1, Code.SET_UNREADABLE, error.message)
+        return
+    changed = list(api.replaced(patch_set.name, modules, read))
+    yield from changed
+    broken = {Code.DOES_NOT_FIT, Code.DOES_NOT_COMPILE, Code.NOT_CANONICAL}
+    if not whole or changed or any(finding.code in broken for finding in unfit):
+        return
+    try:
+        made = plan.follow(Recipe(patch_set, tuple(row.patch for row in rows), modules), read)
+        plan.check_all_compile(made)
+    except PatchDoesNotApply as error:  # the overlay does not compile, or makes a file that a patch makes
+        yield findings.at(patch_set.folder / "series", 1, Code.DOES_NOT_FIT, error.message)
+        return
+    yield from api.check(patch_set.name, modules, made.changes)
+    yield from _recorded(made)
+
+
+def _recorded(made: Plan) -> Iterator[Finding]:
+    """set.toml's digests, each held against what the set makes."""
+    file = made.patch_set.folder / "set.toml"
+    text = file.read_text(encoding="utf-8")
+    recorded, found = made.patch_set.touched, made.touched
+    stale = [path for path in sorted(found.keys() | recorded.keys()) if found.get(path) != recorded.get(path)]
+    for path in stale:
+        line = findings.line_of(text, f'[result.files."{path}"]')
+        yield findings.at(file, line, Code.RECORD_STALE, f"{path}: patchset record {made.patch_set.name}")
+    for what, now, then in (("tree", made.tree, made.patch_set.tree), ("series", made.series, made.patch_set.series)):
+        if not stale and now != then:
+            line = findings.line_of(text, f"{what} = ")
+            why = f"the {what}'s digest: patchset record {made.patch_set.name}"
+            yield findings.at(file, line, Code.RECORD_STALE, why)

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a check finds, and the codes that say which kind it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from patchset.system import paths
+
+
+class Code(Enum):
+    """Every kind of finding: its code, its name, and what it says."""
+
+    SET_UNREADABLE = ("PS101", "set-unreadable", "set.toml, the series or overlay.toml cannot be read")
+    NOT_IN_FOLDER = ("PS102", "not-in-folder", "the series lists a patch that the folder does not have")
+    NOT_IN_SERIES = ("PS103", "not-in-series", "the folder has a patch that the series does not list")
+    LISTED_TWICE = ("PS104", "listed-twice", "the series lists a patch twice")
+    SAME_PATCH = ("PS105", "same-patch", "two patches are the same, byte for byte")
+    RECORD_STALE = ("PS106", "record-stale", "a digest in set.toml is not that of what the set makes")
+
+    MALFORMED = ("PS201", "malformed", "the file is no patch: an mbox line, a header, and a git diff")
+    TOO_LARGE = ("PS202", "too-large", "the file is larger than any patch that is read")
+    NOT_UTF8 = ("PS203", "not-utf8", "the file is not UTF-8")
+    CARRIAGE_RETURN = (
+        "PS204",
+        "carriage-return",
+        "a line ends with a carriage return that upstream's file does not have",
+    )
+    MODE = ("PS206", "mode", "the mode of a file is odd or changes, or a new file that is no script is executable")
+    TRAILING_SPACE = ("PS211", "trailing-space", "an added line ends with white space")
+    CONFLICT_MARKER = ("PS212", "conflict-marker", "an added line is a conflict marker")
+    NOT_CANONICAL = ("PS213", "not-canonical", "the file is not what git makes of it: a line is lost, or lies")
+
+    DOES_NOT_FIT = ("PS301", "does-not-fit", "a hunk does not fit at its very lines; no fuzz and no offset is allowed")
+    DOES_NOT_COMPILE = ("PS303", "does-not-compile", "a Python file does not compile after the patch")
+
+    FIELD_MISSING = ("PS401", "field-missing", "a required field of the header, or its text, is missing")
+    FIELD_UNKNOWN = ("PS402", "field-unknown", "a field of the header is not known")
+    FIELD_TWICE = ("PS403", "field-twice", "a field of the header is there twice")
+    FIELD_MALFORMED = ("PS404", "field-malformed", "a field of the header has a value that it must not have")
+    INCONSISTENT = ("PS405", "inconsistent", "two fields of the header contradict each other")
+    REVIEW_PASSED = ("PS406", "review-passed", "the day by which the patch was to be reviewed has passed")
+
+    REPLACED_CHANGED = ("PS501", "replaced-changed", "upstream code that the overlay replaces is not what was replaced")
+    API_GONE = ("PS502", "api-gone", "a public name of upstream is gone, and overlay.toml does not say why")
+    API_CHANGED = (
+        "PS503",
+        "api-changed",
+        "a public signature of upstream has changed, and overlay.toml does not say why",
+    )
+    BREAK_STALE = ("PS504", "break-stale", "overlay.toml explains a change of a public name that there is not")
+
+    SETS_DIFFER = ("PS601", "sets-differ", "the same patch adds or removes other lines in another set, unexplained")
+
+    @property
+    def id(self) -> str:
+        """PS and three digits; the first is the subject."""
+        return self.value[0]
+
+    @property
+    def label(self) -> str:
+        """The name in words."""
+        return self.value[1]
+
+    @property
+    def summary(self) -> str:
+        """What it means, one line."""
+        return self.value[2]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is not as it should be.
+
+    Attributes:
+        file: below the repository, with slashes.
+        line: in that file, from 1.
+        code: which kind.
+        message: what is wrong, one line.
+    """
+
+    file: str
+    line: int
+    code: Code
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.code.id} {self.message}"
+
+    def as_dict(self) -> dict[str, object]:
+        """In JSON types."""
+        return {
+            "file": self.file,
+            "line": self.line,
+            "code": self.code.id,
+            "name": self.code.label,
+            "message": self.message,
+        }
+
+
+def at(file: Path, line: int, code: Code, message: str) -> Finding:
+    """A finding in a file of the repository; the message on one line."""
+    return Finding(file.relative_to(paths.repo_root()).as_posix(), max(line, 1), code, " ".join(message.split()))
+
+
+def line_of(text: str, words: str) -> int:
+    """The number of the first line, from 1, that holds these words; 1 where none does."""
+    return next((number for number, line in enumerate(text.split("\n"), start=1) if words in line), 1)

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The files of a new set, written whole or not at all."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import tomlkit
+
+from patchset.authoring.port.pins import Pins
+from patchset.authoring.port.symbols import SymbolFate
+from patchset.node import manifest
+from patchset.plan import plan, record
+from patchset.sets import overlay, setfile
+from patchset.sets.overlay import Broken
+from patchset.sets.setfile import Artifact, PatchSet, Release
+from patchset.system import paths
+
+_BUILT = ("PKG-INFO", "setup.cfg")
+
+
+def generated(old: PatchSet, files: Sequence[str]) -> list[str]:
+    """Files of an sdist that its build wrote: those that were in the old release, and all of its egg-info."""
+    return sorted(
+        path for path in files if path in old.generated or path in _BUILT or path.split("/")[0].endswith(".egg-info")
+    )
+
+
+def set_toml(name: str, old: PatchSet, vllm: Release, ascend: Release, pins: Pins, files: manifest.Manifest) -> str:
+    """set.toml without its result."""
+    head = f"""\
+# SPDX-License-Identifier: Apache-2.0
+# The pins of this set. `patchset record {name}` writes [result]; the rest is written by `patchset port` or by hand.
+format = 1
+
+[vllm]
+version = "{vllm.version}"
+
+[vllm.sdist]
+{_artifact(vllm.sdist)}
+[ascend]
+version = "{ascend.version}"
+"""
+    released = f"released = {ascend.released.isoformat()}\n" if ascend.released else ""
+    commit = f'commit = "{ascend.commit}"\n' if ascend.commit else ""
+    built = "".join(f'    "{path}",\n' for path in generated(old, list(files)))
+    wheels = "".join(f"[[ascend.wheels]]\n{_artifact(wheel)}\n" for wheel in ascend.wheels)
+    runtime = "".join(f'{key} = "{pin.value}"\n' for key, pin in pins.rows() if key != "vllm")
+    return (
+        f'{head}{released}{commit}package = "{old.package}"\n'
+        f"# Written by the sdist's build; a checkout of the tag has none of them.\ngenerated = [\n{built}]\n\n"
+        f"[ascend.sdist]\n{_artifact(ascend.sdist)}\n{wheels}[runtime]\n{runtime}\n"
+        f'[upstream]\nmanifest = "{manifest.digest(files)}"\n\n[result]\ntree = ""\n\n[result.files]\n'
+    )
+
+
+def _artifact(artifact: Artifact) -> str:
+    return f'file = "{artifact.file}"\nsha256 = "{artifact.sha256}"\n'
+
+
+def overlay_toml(symbols: Sequence[SymbolFate], breaks: Sequence[Broken]) -> str:
+    """overlay.toml with each symbol where it is now; what is gone is left out."""
+    document = tomlkit.document()
+    document.add(tomlkit.comment("SPDX-License-Identifier: Apache-2.0"))
+    document.add(
+        tomlkit.comment("Upstream code that each module takes the place of; `patchset record` pins its digest.")
+    )
+    document.add(tomlkit.nl())
+    modules = tomlkit.aot()
+    for path in dict.fromkeys(one.row.module for one in symbols if one.path):
+        module = tomlkit.table()
+        module["path"] = path
+        replaces = tomlkit.aot()
+        for one in symbols:
+            if one.row.module == path and one.path:
+                row = tomlkit.table()
+                row["path"] = one.path
+                if one.symbol:
+                    row["symbol"] = one.symbol
+                row["sha256"] = one.sha256
+                replaces.append(row)
+        module["replaces"] = replaces
+        modules.append(module)
+    document["module"] = modules
+    rows = tomlkit.aot()
+    for broken in breaks:
+        entry = tomlkit.table()
+        entry.update({key: text for key, text in vars(broken).items() if text})
+        rows.append(entry)
+    if breaks:
+        document["breaks"] = rows
+    return tomlkit.dumps(document)
+
+
+def still_there(breaks: Sequence[Broken], upstream: Path) -> list[Broken]:
+    """Those whose upstream code the new release has."""
+    found = []
+    for one in breaks:
+        file = upstream / one.path
+        if file.is_file() and overlay.symbol_source(file.read_bytes(), one.symbol) is not None:
+            found.append(one)
+    return found
+
+
+def install(
+    name: str, old: PatchSet, pins_text: str, files: manifest.Manifest, patches: Mapping[str, bytes],
+    symbols: Sequence[SymbolFate], modules: Mapping[str, bytes], upstream: Path, staging: Path,
+) -> PatchSet:  # fmt: skip
+    """Writes overlay/<set> and patches/<set>, once their plan has worked out in a copy; the set, recorded.
+
+    Args:
+        name: the set's.
+        old: the set that it was carried from; files of its own overlay come along.
+        pins_text: set.toml without a result.
+        files: the new upstream's manifest.
+        patches: the series, by name.
+        symbols: what overlay modules replace, in the new upstream.
+        modules: overlay modules that were changed in the work tree; they are the new set's own.
+        upstream: the new upstream, unpacked.
+        staging: a folder to make both in.
+
+    Raises:
+        PatchDoesNotApply, UsageError, PinMismatch: the set does not work out; nothing of it is written.
+    """
+    shutil.rmtree(staging, ignore_errors=True)
+    shared, before = paths.overlay_dirs(old.name)
+    shared_copy, own = paths.overlay_dirs(name, staging)
+    for source, copy in ((shared, shared_copy), (before, own)):
+        if source.is_dir():
+            shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__", "overlay.toml"))
+    own.mkdir(parents=True, exist_ok=True)
+    for path, content in modules.items():
+        (own / path).parent.mkdir(parents=True, exist_ok=True)
+        (own / path).write_bytes(content)
+    breaks = still_there(overlay.load(old).breaks, upstream)
+    overlay.overlay_toml(name, staging).write_text(overlay_toml(symbols, breaks), encoding="utf-8")
+    folder = staging / "patches" / name
+    folder.mkdir(parents=True)
+    texts = {"set.toml": pins_text, "upstream.sha256": manifest.render(files), "series": "\n".join([*patches, ""])}
+    for file, text in texts.items():
+        (folder / file).write_text(text, encoding="utf-8")
+    for patch, data in patches.items():
+        (folder / patch).write_bytes(data)
+    made = plan.make(setfile.parse(pins_text, folder), lambda path: (upstream / path).read_bytes())
+    record.record_result(made)
+    own.rename(paths.overlay_dirs(name)[1])
+    try:
+        folder.rename(paths.set_dir(name))
+    except BaseException:
+        take_back(name, staging)
+        raise
+    return setfile.load_set(name)
+
+
+def take_back(name: str, staging: Path) -> None:
+    """Moves overlay/<set> back to where it was made, if patches/<set> has not followed it into the repository."""
+    made, own = paths.overlay_dirs(name, staging)[1], paths.overlay_dirs(name)[1]
+    if (staging / "patches" / name).is_dir() and own.is_dir() and not made.exists():
+        own.rename(made)
+
+
+def installed(name: str, staging: Path) -> bool:
+    """Whether both folders have been moved into the repository; for a run that follows one that was cut off."""
+    patches = staging / "patches"
+    return patches.is_dir() and not (patches / name).exists() and paths.set_dir(name).is_dir()

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A set against releases that it was not made for: the next port, seen before it is begun."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from packaging.version import Version
+
+from patchset.authoring.port import release, report, study
+from patchset.authoring.port.report import Report
+from patchset.authoring.port.symbols import Finding
+from patchset.node.errors import UsageError
+from patchset.sets.setfile import PatchSet
+from patchset.system import lock, paths
+from patchset.system.terminal import Terminal
+from patchset.upstream import index
+
+
+def run(patch_set: PatchSet, versions: Sequence[str] | None, *, terminal: Terminal, offline: bool) -> list[Report]:
+    """A report for each release, oldest first.
+
+    Args:
+        patch_set: whose patches.
+        versions: of vllm-ascend; None for every newer final release that an index offers.
+        terminal: where progress goes.
+        offline: take sdists from the cache alone; the index is asked for their names in any case.
+
+    Raises:
+        UsageError: there is no newer release.
+        Unavailable: an index does not have one of the versions.
+    """
+    if versions is None:
+        versions = newer(patch_set.ascend.version, release.newest_first(index.listing(release.ASCEND)))
+    if not versions:
+        raise UsageError(f"no index has a release newer than {patch_set.ascend.version}", hint="name one: --against")
+    place = paths.repo_root() / "build" / "outlook" / patch_set.name
+    with lock.hold(place.with_name(f".{place.name}.lock")):
+        reports = []
+        for version in versions:
+            new = release.find(release.ASCEND, version)
+            found = study.make(patch_set, new, place / version, patch_set.name, terminal=terminal, offline=offline)
+            reports.append(found.report)
+        return reports
+
+
+def newer(than: str, offered: Iterable[Version]) -> list[str]:
+    """Final releases above a version, oldest first; a post-release stands for the release that it mends.
+
+    >>> newer("0.10.2rc1", map(Version, ["0.11.0rc1", "0.11.0", "0.23.0", "0.23.0.post1", "0.9.1"]))
+    ['0.11.0', '0.23.0.post1']
+    """
+    finals = sorted(one for one in offered if one > Version(than) and not one.is_prerelease)
+    return [str(one) for one in {one.release: one for one in finals}.values()]
+
+
+def show(reports: Sequence[Report], terminal: Terminal) -> None:
+    """One table: patches by releases, and below it what overlay modules replace."""
+    if not reports:
+        return
+    old = reports[0].old
+    columns = [one.release.version for one in reports]
+    rows = [
+        [fate.patch.name, *(one.fates[at].outcome.value for one in reports)] for at, fate in enumerate(reports[0].fates)
+    ]
+    rows += [
+        [f"{symbol.row.symbol or symbol.row.path}", *(one.symbols[at].finding.value for one in reports)]
+        for at, symbol in enumerate(reports[0].symbols)
+    ]
+    terminal.table(
+        f"{old.name} (vllm-ascend {old.ascend.version}) on", ["patch, or code that is replaced", *columns], rows
+    )
+    for one in reports:
+        gone = sorted({path for fate in one.fates for path in fate.lost})
+        lost = [symbol for symbol in one.symbols if symbol.finding is Finding.GONE]
+        terminal.note(f"{one.baseline}: {', '.join(f'{n} {what}' for what, n in one.counts.items())}")
+        terminal.note(
+            f"  vLLM {one.pins.vllm.value}, torch {one.pins.torch.value}; {len(lost)} replaced symbols are gone"
+        )
+        for path in gone:
+            terminal.note(f"  gone: {path}")
+
+
+def write_pages(reports: Sequence[Report], folder: Path) -> None:
+    """A page for each release."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in reports:
+        (folder / f"{one.old.name}-on-{one.release.version}.html").write_text(report.page(one), encoding="utf-8")

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a release says of itself: the vLLM, torch, torch_npu, CANN and Python it was made for, and where it says so.
+
+A release's documents disagree now and then (its docs may still name the version before); the Dockerfile builds the
+images that people run, so it decides, and requirements.txt has what pip installs into them.
+"""
+
+from __future__ import annotations
+
+import email
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import parse_wheel_filename
+from packaging.version import Version
+
+from patchset.node.errors import PinMismatch, UsageError
+from patchset.sets.setfile import Artifact
+
+_VLLM = re.compile(r"ARG VLLM_TAG=v?(\S+)")
+_CANN = re.compile(r"FROM \S*cann:(\d+(?:\.\d+)*(?:\.\w+)?)-")
+
+
+@dataclass(frozen=True)
+class Pin:
+    """One value, and the file and line of the release that has it."""
+
+    value: str
+    where: str
+
+
+@dataclass(frozen=True)
+class Pins:
+    """A release's own words."""
+
+    vllm: Pin
+    torch: Pin
+    torch_npu: Pin
+    cann: Pin
+    python: Pin
+
+    def rows(self) -> list[tuple[str, Pin]]:
+        """Each with its name, as set.toml has it."""
+        return [(name, getattr(self, name)) for name in ("vllm", "torch", "torch_npu", "cann", "python")]
+
+
+def read(tree: Path, wheels: Iterable[Artifact]) -> Pins:
+    """Reads them from an unpacked sdist.
+
+    Args:
+        tree: the sdist.
+        wheels: the release's, whose tags say up to which Python it was built.
+
+    Raises:
+        UsageError: a file or a line that says one is not there; names it.
+    """
+    return Pins(
+        vllm=_line(tree / "Dockerfile", _VLLM, "the vLLM that it builds (ARG VLLM_TAG=)"),
+        torch=_required(tree / "requirements.txt", "torch"),
+        torch_npu=_required(tree / "requirements.txt", "torch-npu"),
+        cann=_cann(tree / "Dockerfile"),
+        python=_python(tree / "PKG-INFO", wheels),
+    )
+
+
+def check_vllm(pins: Pins, wanted: str, ascend: str) -> None:
+    """Raises PinMismatch where the release was made for another vLLM than the set is named after."""
+    if pins.vllm.value != wanted:
+        raise PinMismatch(
+            f"the vLLM of vllm-ascend {ascend} ({pins.vllm.where})",
+            expected=wanted,
+            found=pins.vllm.value,
+            hint="name the vllm-ascend release with --ascend, or port --to the vLLM that this one is for",
+        )
+
+
+def _line(file: Path, pattern: re.Pattern[str], what: str) -> Pin:
+    for number, line in enumerate(_text(file).splitlines(), start=1):
+        if match := pattern.match(line):
+            return Pin(match[1], f"{file.name}:{number}")
+    raise UsageError(f"{file} does not say {what}", hint="is it a release of vllm-ascend?")
+
+
+def _cann(file: Path) -> Pin:
+    """CANN's version as its own releases spell it: 8.2.RC1."""
+    found = _line(file, _CANN, "on which CANN image it is built (FROM .../cann:)")
+    return Pin(found.value.upper(), found.where)
+
+
+def _required(file: Path, project: str) -> Pin:
+    """The lowest version of a requirement: vllm-ascend asks for torch>=2.7.1 and is built with 2.7.1."""
+    for number, line in enumerate(_text(file).splitlines(), start=1):
+        try:
+            requirement = Requirement(line.partition("#")[0].strip())
+        except InvalidRequirement:
+            continue  # an empty line, a comment or an option of pip
+        lowest = [one.version for one in requirement.specifier if one.operator in ("==", ">=", "~=")]
+        if requirement.name.lower().replace("_", "-") == project and lowest:
+            return Pin(min(lowest, key=Version), f"{file.name}:{number}")
+    raise UsageError(f"{file} requires no {project} of a certain version", hint="is it a release of vllm-ascend?")
+
+
+def _python(file: Path, wheels: Iterable[Artifact]) -> Pin:
+    """What the metadata asks for, up to the newest Python that a wheel was built for."""
+    asked = str(email.message_from_string(_text(file)).get("Requires-Python", ""))
+    if not asked:
+        raise UsageError(f"{file} has no Requires-Python", hint="is it a release of vllm-ascend?")
+    minors = [int(tag.interpreter[3:]) for wheel in wheels for tag in parse_wheel_filename(wheel.file)[3]]
+    upper = f",<3.{max(minors) + 1}" if minors else ""
+    return Pin(f"{asked}{upper}", "PKG-INFO, wheel tags" if minors else "PKG-INFO")
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}", hint="is it a release of vllm-ascend?") from error

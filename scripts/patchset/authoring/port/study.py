@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a release makes of a set: everything that carrying it there starts from."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from patchset.authoring.port import changes, pins, report, symbols
+from patchset.authoring.port.rebase import Tree
+from patchset.authoring.port.report import Report
+from patchset.node import manifest
+from patchset.plan import plan
+from patchset.sets.setfile import PatchSet, Release
+from patchset.system.terminal import Terminal
+from patchset.upstream import archive, cache
+from patchset.upstream.source import Source
+
+
+@dataclass(frozen=True)
+class Study:
+    """Everything that carrying a set to a release starts from."""
+
+    plan: plan.Plan
+    old_tree: Path
+    new_tree: Path
+    files: manifest.Manifest
+    tree: Tree
+    report: Report
+
+
+def make(
+    old: PatchSet,
+    new: Release,
+    place: Path,
+    name: str,
+    *,
+    terminal: Terminal,
+    offline: bool,
+    clone: Path | None = None,
+) -> Study:
+    """Unpacks the release and rebases the series there to see.
+
+    Args:
+        old: the set.
+        new: the vllm-ascend release.
+        place: a folder for the unpacked release and the work tree; what is there is replaced.
+        name: of the branch that the result is on.
+        terminal: where progress goes.
+        offline: use the cache alone.
+        clone: of upstream, with the commits of both releases, where it is told what changed a patch's lines.
+
+    Raises:
+        UsageError, PinMismatch, Unavailable, PatchDoesNotApply: as reading the set, the release and the cache do.
+    """
+    source = Source(old, given=None, offline=offline, terminal=terminal)
+    made = plan.make_recorded(old, source.read)
+    old_tree, new_tree = source.tree(), place / "upstream"
+    sdist = cache.fetch(new.sdist, offline=offline, terminal=terminal)
+    shutil.rmtree(place, ignore_errors=True)
+    archive.unpack(sdist, new_tree)
+    said = pins.read(new_tree, new.wheels)
+    files = manifest.measure(new_tree, manifest.walk(new_tree))
+    terminal.step(f"carrying {len(made.steps)} patches from vllm-ascend {old.ascend.version} to {new.version}")
+    tree = Tree.make(place / "tree", name, made, old_tree, new_tree)
+    carried = tree.assess()
+    history = changes.repository(clone, (old.ascend.commit, new.commit)) if clone else None
+    fates = []
+    for patch in made.recipe.patches:
+        one = carried[patch.header.subject]
+        told = {
+            path: changes.of(history, patch, path, old.ascend.commit, new.commit) if history else ()
+            for path in one.files
+        }
+        fates.append(report.Fate(patch, one.outcome, told, one.lost))
+    found = report.Report(
+        old=old,
+        release=new,
+        manifest=manifest.digest(files),
+        pins=said,
+        fates=tuple(fates),
+        symbols=symbols.look(made.overlay.replaces, old_tree, new_tree, tree.renames()),
+    )
+    return Study(made, old_tree, new_tree, files, tree, found)

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The list of subcommands, and the options that many of them share."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from patchset import __version__
+from patchset.node.errors import UsageError
+from patchset.system.terminal import Terminal
+
+Handler = Callable[[argparse.Namespace, Terminal], int]
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises instead of exiting, so that a usage error looks like every other error."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, hint=f"{self.prog} --help")
+
+
+class Menu:
+    """What a group of commands adds itself to."""
+
+    def __init__(self, parser: argparse.ArgumentParser, dest: str) -> None:
+        self.parser = parser
+        self._commands = parser.add_subparsers(dest=dest, required=True, metavar="COMMAND", parser_class=Parser)
+
+    @classmethod
+    def top(cls, description: str, prog: str = "patchset") -> Menu:
+        """That of a whole command line."""
+        parser = Parser(prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+        parser.add_argument("--version", action="version", version=f"patchset {__version__}")
+        return cls(parser, "command")
+
+    def group(self, name: str, summary: str, description: str) -> Menu:
+        """`patchset NAME COMMAND`: the menu of commands that share a first word; `arguments.action` is the second."""
+        shape = argparse.RawDescriptionHelpFormatter
+        parser = self._commands.add_parser(name, help=summary, description=description, formatter_class=shape)
+        return Menu(parser, "action")
+
+    def bare(self, name: str, summary: str, handler: Handler) -> argparse.ArgumentParser:
+        """A command that works on no set; `handler` gives its exit code."""
+        sub = self._commands.add_parser(name, help=summary, description=summary)
+        sub.add_argument("--json", action="store_true", help="print one JSON document on stdout")
+        sub.set_defaults(handler=handler)
+        return sub
+
+    def command(
+        self, name: str, summary: str, handler: Handler, *, optional_set: bool = False
+    ) -> argparse.ArgumentParser:
+        """A command that works on a set."""
+        sub = self.bare(name, summary, handler)
+        sub.add_argument(
+            "set",
+            metavar="SET",
+            nargs="?" if optional_set else None,
+            help="a set's name, vLLM version or vllm-ascend version: v0.10.1.1, 0.10.1rc1",
+        )
+        return sub
+
+    @staticmethod
+    def target(sub: argparse.ArgumentParser) -> None:
+        """--target."""
+        sub.add_argument(
+            "--target",
+            type=Path,
+            metavar="DIR",
+            help="work in place on a checkout or a site-packages folder, not in build/",
+        )
+
+    @staticmethod
+    def offline(sub: argparse.ArgumentParser) -> None:
+        """--offline."""
+        sub.add_argument("--offline", action="store_true", help="use the download cache alone")
+
+    @staticmethod
+    def source(sub: argparse.ArgumentParser) -> None:
+        """--upstream and --offline."""
+        sub.add_argument(
+            "--upstream", type=Path, metavar="PATH", help="an sdist, a directory or a git checkout of upstream"
+        )
+        Menu.offline(sub)
+
+    @staticmethod
+    def dry_run(sub: argparse.ArgumentParser) -> None:
+        """--dry-run."""
+        sub.add_argument("--dry-run", action="store_true", help="say what would change, and change nothing")
+
+    @staticmethod
+    def device(sub: argparse.ArgumentParser) -> None:
+        """--device."""
+        sub.add_argument(
+            "--device", choices=("cpu", "npu"), default="cpu", help="where the smoke tests run (default: cpu)"
+        )
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """The type of a whole number with a lower bound."""
+
+    def number(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {least} or more")
+        return value
+
+    return number

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tables and JSON documents that the commands print at their end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from patchset.node.errors import first_of
+from patchset.proof.gate import Tier
+from patchset.proof.settle import Tested
+from patchset.sets.setfile import PatchSet
+from patchset.system.terminal import Terminal
+from patchset.target import apply, revert
+from patchset.target.assess import Report, State
+from patchset.target.locate import Target
+
+_SHOWN = 20
+_WORDS = {
+    State.ABSENT: "is not there; `make apply` makes it",
+    State.PRISTINE: "is upstream's, byte for byte",
+    State.APPLIED: "is upstream's with the whole set applied",
+    State.PARTIAL: "is partly patched; apply finishes it, revert takes it back",
+    State.MODIFIED: "holds files that are neither upstream's nor the set's",
+}
+
+
+def applied(outcome: apply.Outcome, tested: Tested | None, terminal: Terminal) -> None:
+    """What `apply` did; `tested` is None after a dry run."""
+    made = outcome.recipe
+    verdict = {"applied": "applied", "unchanged": "applied already", "would apply": "would apply"}[outcome.result]
+    rows = [
+        [
+            patch.name,
+            str(len(patch.lines)),
+            f"+{patch.added}",
+            f"-{patch.removed}",
+            ", ".join(patch.header.resolves),
+            verdict,
+        ]
+        for patch in made.patches
+    ]
+    overlay = made.overlay
+    rows.append(["overlay", str(len(overlay.files)), f"+{overlay.lines}", "", "", verdict])
+    title = f"{made.patch_set.name}: vllm-ascend {made.patch_set.ascend.version} for vLLM {made.patch_set.vllm.version}"
+    terminal.table(title, ["patch", "files", "+", "-", "resolves", "result"], rows, right="files + -")
+    if tested and tested.report:
+        from patchset.proof import smoke
+
+        smoke.show(tested.report, terminal)
+    terminal.note(f"tree:   {outcome.tree}")
+    if outcome.commit:
+        terminal.note(f"commit: {outcome.commit}")
+    root, count = outcome.target.root, len(outcome.changed)
+    verdicts = {
+        "applied": f"applied to {root} ({count} files changed)",
+        "unchanged": f"nothing to do: {made.patch_set.name} is applied to {root} already",
+        "would apply": f"dry run, nothing was changed: {count} files would be in {root}",
+    }
+    terminal.note(verdicts[outcome.result])
+    if tested:
+        terminal.note(tested.said)
+    if outcome.result == "would apply":
+        for path in outcome.changed:
+            terminal.note(f"  {path}")
+    terminal.document(
+        {
+            "command": "apply",
+            "set": made.patch_set.name,
+            "target": str(outcome.target.root),
+            "kind": outcome.target.kind.value,
+            "result": outcome.result,
+            "changed": list(outcome.changed),
+            "tree": outcome.tree,
+            "commit": outcome.commit or None,
+            "patches": [_patch(patch) for patch in made.patches],
+            "overlay": {"files": sorted(overlay.files), "lines": overlay.lines},
+            "smoke": tested.as_dict() if tested else None,
+        }
+    )
+
+
+def _patch(patch: Any) -> dict[str, Any]:
+    return {
+        "name": patch.name,
+        "subject": patch.header.subject,
+        "resolves": list(patch.header.resolves),
+        "files": [file.path for file in patch.lines],
+        "added": patch.added,
+        "removed": patch.removed,
+        "sha256": patch.sha256,
+    }
+
+
+def assessed(
+    report: Report, target: Target, patch_set: PatchSet, tested: Mapping[str, Tier], terminal: Terminal
+) -> None:
+    """What `status` found; `tested` are the smoke tests that the tree has passed, by device."""
+    terminal.note(f"{report.state.value}: {target.root} {_WORDS[report.state]}")
+    if report.journal:
+        terminal.note(f"  a run of {report.journal.command} was cut off here; run apply or revert to end it")
+    if report.authored:
+        terminal.note(f"  has work of yours: {report.authored.what} (next: {report.authored.next})")
+    for row in report.rows:
+        terminal.note(f"  {row.path}: {row.found.value} (differs from {row.differs_from})")
+    if report.state is State.APPLIED:
+        terminal.note(f"  {len(report.files)} files patched or added; tree {report.digest}")
+        tiers = [f"{tier.value} on {device}" for device, tier in tested.items()]
+        terminal.note(f"  smoke tests passed: {', '.join(tiers)}" if tiers else "  not smoke-tested (next: make apply)")
+    for path in first_of(report.untracked, _SHOWN):
+        terminal.note(f"  untracked: {path}")
+    terminal.document(
+        {
+            "command": "status",
+            "set": patch_set.name,
+            "target": str(target.root),
+            "kind": target.kind.value,
+            "state": report.state.value,
+            "clean": report.clean,
+            "interrupted": report.journal.command if report.journal else None,
+            "files": {path: found.name.lower() for path, found in report.files.items()},
+            "differing": [
+                {"path": row.path, "found": row.found.name.lower(), "differs_from": row.differs_from}
+                for row in report.rows
+            ],
+            "untracked": list(report.untracked),
+            "digest": report.digest,
+            "tested": {device: tier.value for device, tier in tested.items()},
+            "authored": report.authored.what if report.authored else None,
+        }
+    )
+
+
+def reverted(outcome: revert.Outcome, terminal: Terminal) -> None:
+    """What `revert` did."""
+    if outcome.result == "reverted":
+        terminal.note(
+            f"reverted: {outcome.target.root} is upstream's again, {len(outcome.changed)} files given back or removed"
+        )
+    elif outcome.result == "would revert":
+        terminal.note(f"dry run, nothing was changed: {len(outcome.changed)} files would be in {outcome.target.root}")
+        for path in outcome.changed:
+            terminal.note(f"  {path}")
+    else:
+        terminal.note(f"nothing to do: nothing is applied to {outcome.target.root}")
+    if outcome.tree:
+        terminal.note(f"tree:   {outcome.tree}")
+    terminal.document(
+        {
+            "command": "revert",
+            "target": str(outcome.target.root),
+            "kind": outcome.target.kind.value,
+            "result": outcome.result,
+            "changed": list(outcome.changed),
+            "tree": outcome.tree or None,
+        }
+    )

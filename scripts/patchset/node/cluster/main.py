@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python patchset-node.pyz verify | cluster verify | cluster smoke`: the product on stdout, progress on stderr."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pkgutil
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from patchset import __version__
+from patchset.node import expected, options
+from patchset.node.cluster import check, tables
+from patchset.node.cluster.schedule import Schedule
+from patchset.node.errors import PatchsetError, Unavailable, UsageError
+from patchset.node.expected import Expected
+from patchset.node.verify import command
+
+Handler = Callable[[argparse.Namespace, Expected], int]
+
+EXPECTED = "expected.json"
+"""Beside the module of that name in the kit."""
+_INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None, known: Expected | None = None) -> int:
+    """Runs the command line; its exit code is the tool's.
+
+    Args:
+        argv: the words; those of the process by default.
+        known: what is expected; what the kit carries by default.
+    """
+    words = sys.argv[1:] if argv is None else list(argv)
+    try:
+        arguments = _parser().parse_args(words)
+        handler: Handler = arguments.handler
+        return handler(arguments, known or _carried())
+    except PatchsetError as error:
+        return _fail(error, "--json" in words)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        hint = "mend the file, folder or disk, then run again"
+        return _fail(Unavailable(f"{where}{error.strerror or error}", hint=hint), "--json" in words)
+    except KeyboardInterrupt:
+        print("interrupted: the node is as before", file=sys.stderr)
+        return _INTERRUPTED
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises instead of exiting, so that a usage error looks like every other error."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, hint=f"{self.prog} --help")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="patchset-node.pyz", description="Checks builds and clusters on a node, offline.")
+    parser.add_argument("--version", action="version", version=f"patchset {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+    options.add_verify(_command(commands, "verify", options.VERIFY, _verify))
+    cluster = commands.add_parser("cluster", help=options.CLUSTER, description=options.CLUSTER)
+    actions = cluster.add_subparsers(dest="action", required=True, metavar="COMMAND", parser_class=_Parser)
+    options.add_cluster_verify(_command(actions, "verify", options.CLUSTER_VERIFY, _cluster, options.HOW))
+    options.add_cluster_smoke(_command(actions, "smoke", options.CLUSTER_SMOKE, _cluster, options.HOW))
+    return parser
+
+
+def _command(commands: Any, name: str, summary: str, handler: Handler, more: str = "") -> argparse.ArgumentParser:
+    shape = argparse.RawDescriptionHelpFormatter
+    sub: argparse.ArgumentParser = commands.add_parser(
+        name, help=summary, description=summary, epilog=more, formatter_class=shape
+    )
+    sub.add_argument("--json", action="store_true", help="print one JSON document on stdout")
+    sub.set_defaults(handler=handler)
+    return sub
+
+
+def _verify(arguments: argparse.Namespace, known: Expected) -> int:
+    verdicts = command.run(arguments, lambda _: known)
+    document = json.dumps(command.document(verdicts), indent=2)
+    print(document if arguments.json else "\n".join(line for one in verdicts for line in command.lines(one)))
+    return 0 if all(verdict.ok for verdict in verdicts) else 1
+
+
+def _cluster(arguments: argparse.Namespace, known: Expected) -> int:
+    smoke = None
+    if arguments.action == "smoke":
+        schedule = Schedule(arguments.seed, arguments.steps, arguments.dp)
+        smoke = check.Smoke(schedule, arguments.device, arguments.group)
+    report = check.run(
+        known,
+        address=arguments.address,
+        timeout=arguments.timeout,
+        count=arguments.nodes,
+        smoke=smoke,
+        step=lambda message: print(f"* {message}", file=sys.stderr),
+    )
+    print(json.dumps(report.as_dict(), indent=2) if arguments.json else "\n".join(tables.lines(report)))
+    return report.exit_code
+
+
+def _carried() -> Expected:
+    data = pkgutil.get_data(expected.__package__, EXPECTED)
+    assert data is not None
+    return expected.parse(data)
+
+
+def _fail(error: PatchsetError, as_json: bool) -> int:
+    print(f"error: {error.message}", file=sys.stderr)
+    if error.hint:
+        print(f"next: {error.hint}", file=sys.stderr)
+    if as_json:
+        kind = {"kind": type(error).__name__, "exit_code": error.exit_code}
+        print(json.dumps({"error": {**kind, "message": error.message, "hint": error.hint}}, indent=2))
+    return error.exit_code

@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the driver's events say of nodes and ranks against what is expected: rows, and one exit code."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Any
+
+from patchset.node import fingerprint
+from patchset.node.cluster.schedule import Schedule
+from patchset.node.errors import Findings, Unavailable
+from patchset.node.expected import Expected
+
+Event = Mapping[str, Any]
+
+_FILES_SHOWN = 8
+
+
+class Verdict(Enum):
+    """How a node or rank is; all but FINE, LOST and SILENT are findings."""
+
+    FINE = "ok"
+    UNPATCHED = "unpatched"
+    DIFFERS = "differs"
+    ABSENT = "not installed"
+    VERSIONS = "wrong version"
+    FAILED = "failed"
+    WRONG = "wrong result"
+    LOST = "lost"
+    SILENT = "no answer"
+
+    @property
+    def exit_code(self) -> int:
+        """0, 1 for a finding, 6 for what could not be reached."""
+        if self is Verdict.FINE:
+            return 0
+        return (Unavailable if self in (Verdict.LOST, Verdict.SILENT) else Findings).exit_code
+
+
+@dataclass(frozen=True)
+class NodeRow:
+    """One node.
+
+    Attributes:
+        id: Ray's.
+        name: host and address for the reader.
+        verdict: what is the matter.
+        why: in words; empty where nothing is.
+        fingerprint: of the installed build; empty where none was read.
+        versions: of PACKAGES, cann, python and arch; None where one is not there.
+        files: those that are not as expected, each with how: changed, missing or unknown.
+    """
+
+    id: str
+    name: str
+    verdict: Verdict
+    why: str = ""
+    fingerprint: str = ""
+    versions: Mapping[str, str | None] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RankRow:
+    """One rank of the smoke run; `result` as rank.Rank.run gives it, empty where there is none."""
+
+    rank: int
+    node: str
+    verdict: Verdict
+    why: str = ""
+    result: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Report:
+    """The whole cluster.
+
+    Attributes:
+        expected: what every node was held against.
+        nodes: by address.
+        ranks: by number; none where no smoke run was asked for or could be made.
+        missing: what should have been there and concerns no row.
+        notes: what the reader should know besides.
+    """
+
+    expected: Expected
+    nodes: tuple[NodeRow, ...]
+    ranks: tuple[RankRow, ...] = ()
+    missing: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """The worst of all: what could not be reached outweighs a finding, because then the answer is not whole."""
+        if self.missing:
+            return Unavailable.exit_code
+        return max(verdict.exit_code for verdict in self._verdicts())
+
+    def _verdicts(self) -> list[Verdict]:
+        return [row.verdict for row in self.nodes] + [row.verdict for row in self.ranks]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "set": self.expected.set,
+            "version": self.expected.version,
+            "fingerprint": self.expected.fingerprint,
+            "exit_code": self.exit_code,
+            "nodes": [{**vars(row), "verdict": row.verdict.value} for row in self.nodes],
+            "ranks": [{**vars(row), "verdict": row.verdict.value} for row in self.ranks],
+            "missing": list(self.missing),
+            "notes": list(self.notes),
+        }
+
+
+def nodes(events: Sequence[Event], expected: Expected, *, limit: float) -> tuple[NodeRow, ...]:
+    """A row for every node that the driver told of.
+
+    Args:
+        events: of the task `survey`.
+        expected: what the nodes must have.
+        limit: seconds that they had for an answer.
+    """
+    introduced = [node for event in events if "nodes" in event for node in event["nodes"]]
+    answers = {event["node"]: event for event in events if "node" in event}
+    names = _names(introduced)
+    rows = []
+    for node in introduced:
+        who = (node["id"], names[node["id"]])
+        answer = answers.get(node["id"], {})
+        if not node["alive"]:
+            rows.append(NodeRow(*who, Verdict.LOST, node["why"] or "Ray says that it is dead"))
+        elif "survey" in answer:
+            rows.append(_judged(who, answer["survey"], expected))
+        elif "failed" in answer:
+            rows.append(NodeRow(*who, Verdict.FAILED, answer["failed"]))
+        elif "lost" in answer:
+            rows.append(NodeRow(*who, Verdict.LOST, answer["lost"]))
+        else:
+            rows.append(NodeRow(*who, Verdict.SILENT, f"no answer in {limit:.0f} s"))
+    return _held_against_each_other(rows)
+
+
+def ranks(events: Sequence[Event], rows: Sequence[NodeRow], schedule: Schedule, *, limit: float) -> tuple[RankRow, ...]:
+    """A row for every rank that the driver placed; each must have come to what is computed here directly."""
+    homes: list[str] = next((event["ranks"] for event in events if "ranks" in event), [])
+    answers = {event["rank"]: event for event in events if "rank" in event}
+    names = {row.id: row.name for row in rows}
+    digest = schedule.digest()
+    found = []
+    for number, home in enumerate(homes):
+        who = (number, names.get(home, home))
+        answer = answers.get(number, {})
+        result = answer.get("result")
+        if result is None:
+            kind = next((kind for kind in ("failed", "lost") if kind in answer), None)
+            why = answer[kind] if kind else f"no answer in {limit:.0f} s"
+            found.append(RankRow(*who, Verdict[kind.upper()] if kind else Verdict.SILENT, why))
+        elif result["digest"] != digest:
+            found.append(RankRow(*who, Verdict.WRONG, result["wrong"] or "other steps than were asked for", result))
+        else:
+            found.append(RankRow(*who, Verdict.FINE, "", result))
+    return tuple(found)
+
+
+def _judged(who: tuple[str, str], survey: Mapping[str, Any], expected: Expected) -> NodeRow:
+    """The row of a node that answered."""
+    versions = {**survey["versions"], **{name: survey[name] for name in ("cann", "python", "arch")}}
+    root, files = survey["root"], survey["files"]
+    different = _differences(files, expected.files)
+
+    def row(verdict: Verdict, why: str = "") -> NodeRow:
+        return NodeRow(*who, verdict, why, fingerprint.of(files, expected.package) if root else "", versions, different)
+
+    if root is None:
+        return row(Verdict.ABSENT, f"an import finds no {expected.package}")
+    if different and not _differences(files, expected.pristine):
+        return row(Verdict.UNPATCHED, f"{root} is upstream's release, without the patches")
+    if different:
+        return row(Verdict.DIFFERS, f"{root}: {_shown(different)}")
+    must = {"vllm-ascend": expected.version, "vllm": expected.vllm, "torch": expected.torch}
+    wrong = [
+        f"{name} is {versions[name] or 'not there'}, not {one}"
+        for name, one in must.items()
+        if not _admits(one, versions[name])
+    ]
+    return row(Verdict.VERSIONS, "; ".join(wrong)) if wrong else row(Verdict.FINE)
+
+
+def _held_against_each_other(rows: Sequence[NodeRow]) -> tuple[NodeRow, ...]:
+    """Rows that are fine by themselves must have the same torch_npu, CANN and Python minor version as most others."""
+    fine = [row for row in rows if row.verdict is Verdict.FINE]
+    usual = {
+        name: Counter(_minor(row, name) for row in fine).most_common(1) for name in ("torch-npu", "cann", "python")
+    }
+    judged = []
+    for row in rows:
+        odd = [
+            f"{name} is {_minor(row, name)}, {most[0][0]} on other nodes"
+            for name, most in usual.items()
+            if row.verdict is Verdict.FINE and _minor(row, name) != most[0][0]
+        ]
+        judged.append(replace(row, verdict=Verdict.VERSIONS, why="; ".join(odd)) if odd else row)
+    return tuple(judged)
+
+
+def _minor(row: NodeRow, name: str) -> str:
+    version = row.versions[name] or "not there"
+    return ".".join(version.split(".")[:2]) if name == "python" else version
+
+
+def _admits(must: str, found: str | None) -> bool:
+    """Whether a version is the one; a local label counts only where the expected one has one."""
+    if found is None:
+        return False
+    return found == must if "+" in must else found.partition("+")[0] == must
+
+
+def _differences(found: Mapping[str, str], must: Mapping[str, str]) -> dict[str, str]:
+    """Each file that is not as it must be, with how."""
+
+    def how(path: str) -> str:
+        return "missing" if path not in found else "unknown" if path not in must else "changed"
+
+    return {path: how(path) for path in sorted({*found, *must}) if found.get(path) != must.get(path)}
+
+
+def _shown(files: Mapping[str, str]) -> str:
+    first = ", ".join(f"{path} {how}" for path, how in list(files.items())[:_FILES_SHOWN])
+    more = len(files) - _FILES_SHOWN
+    return f"{first} and {more} more" if more > 0 else first
+
+
+def _names(introduced: Sequence[Event]) -> dict[str, str]:
+    """Host and address of each node; where `ray start --node-name` named it, that too."""
+    return {
+        node["id"]: f"{node['host']} {node['address']}"
+        + (f" {node['name']}" if node["name"] not in (node["address"], node["host"]) else "")
+        for node in introduced
+    }

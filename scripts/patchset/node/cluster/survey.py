@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one node has installed, read without importing any of it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import re
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from patchset.node import fingerprint, manifest
+
+PACKAGES = ("vllm-ascend", "vllm", "torch", "torch-npu")
+
+_TOOLKIT_VARIABLES = ("ASCEND_TOOLKIT_HOME", "ASCEND_HOME_PATH")
+_TOOLKIT = "/usr/local/Ascend/ascend-toolkit/latest"
+_VERSION = re.compile(r"^version=\s*(\S+)", re.MULTILINE)
+
+
+def survey(package: str) -> dict[str, Any]:
+    """The state of the environment that this process runs in, in JSON types.
+
+    Args:
+        package: import name of the patched package.
+
+    Returns:
+        python, arch: of the interpreter.
+        versions: of PACKAGES by name, None where one is not installed.
+        cann: version of the CANN toolkit, None where there is none.
+        root: folder that holds the package that an import finds; None where there is none.
+        files: sha256 of each of its files that counts for the fingerprint, by path.
+    """
+    root = _root(package)
+    return {
+        "python": platform.python_version(),
+        "arch": platform.machine(),
+        "versions": {name: _version(name) for name in PACKAGES},
+        "cann": cann_version(),
+        "root": str(root) if root else None,
+        "files": _files(root, package) if root else {},
+    }
+
+
+def cann_version() -> str | None:
+    """The version that the CANN toolkit's install.info states, as vllm-ascend's collect_env.py reads it."""
+    named = [os.environ[name] for name in _TOOLKIT_VARIABLES if os.environ.get(name)]
+    for toolkit in (*named, _TOOLKIT):
+        info = Path(toolkit) / f"{platform.machine()}-linux" / "ascend_toolkit_install.info"
+        if info.is_file() and (found := _VERSION.search(info.read_text(errors="replace"))):
+            return found[1]
+    return None
+
+
+def _root(package: str) -> Path | None:
+    spec = importlib.util.find_spec(package)
+    return Path(spec.origin).parents[1] if spec and spec.origin else None
+
+
+def _files(root: Path, package: str) -> manifest.Manifest:
+    paths = (f"{package}/{path}" for path in manifest.walk(root / package))
+    return manifest.measure(root, (path for path in paths if fingerprint.counts(path, package)))
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None

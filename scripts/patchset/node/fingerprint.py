@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The fingerprint of a build: one digest of its Python files, the same for a tree, a wheel and an installation.
+
+It is the sha256 of the files' sha256sum lines, sorted by path:
+
+    <sha256>  vllm_ascend/__init__.py
+    <sha256>  vllm_ascend/ascend_config.py
+    ...
+
+That is Hash1 of golang.org/x/mod/sumdb/dirhash in hex, in-toto's `dirHash`; `sha256sum` and `sort` compute it too.
+Files that a build writes are left out, so that a checkout, six wheels and an installation made from one set agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from patchset.node import manifest
+
+PACKAGE = "vllm_ascend"
+WRITTEN_BY_BUILDS = ("_version.py", "_build_info.py")
+
+
+def counts(path: str, package: str = PACKAGE) -> bool:
+    """Whether a file is part of the fingerprint.
+
+    Args:
+        path: with slashes, relative to the folder that holds the package.
+        package: import name of the package.
+
+    >>> counts("vllm_ascend/ops/fused_moe.py")
+    True
+    >>> counts("vllm_ascend/_build_info.py") or counts("vllm_ascend/_C.so") or counts("setup.py")
+    False
+    """
+    top, _, rest = path.partition("/")
+    return top == package and rest.endswith(".py") and rest not in WRITTEN_BY_BUILDS
+
+
+def of(files: Mapping[str, str], package: str = PACKAGE) -> str:
+    """The fingerprint, in hex, of files given by path and sha256; files that do not count are left out."""
+    return manifest.digest({path: sha for path, sha in files.items() if counts(path, package)})
+
+
+def of_folder(root: Path, package: str = PACKAGE) -> str:
+    """The fingerprint of the package that lies in a folder: a tree, a checkout or site-packages."""
+    paths = (f"{package}/{path}" for path in manifest.walk(root / package))
+    return of(manifest.measure(root, (path for path in paths if counts(path, package))), package)

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a wheel or an installation holds, read without trusting it: the digest of each file, RECORD and the manifest."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from patchset.node import manifest
+from patchset.node.errors import Findings
+from patchset.node.verify import archive
+
+MANIFEST = "patchset.json"
+
+_CACHES = frozenset({"__pycache__"})
+
+
+class Content(NamedTuple):
+    """A file's content.
+
+    Attributes:
+        sha256: in hex; manifest.NO_FILE for a link or whatever else is no regular file.
+        size: in bytes.
+    """
+
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Build:
+    """One build of vllm-ascend.
+
+    Attributes:
+        where: the wheel's file, or the folder that holds the installed package.
+        dist_info: name of its .dist-info folder.
+        files: every file by its path, as RECORD names it; of an installation those of the package and of dist_info.
+        info: content of each file at the top of dist_info, by its name.
+        installed: whether an installer has been at it, which adds files to dist_info and rows to RECORD.
+    """
+
+    where: Path
+    dist_info: str
+    files: Mapping[str, Content]
+    info: Mapping[str, bytes]
+    installed: bool
+
+    @property
+    def version(self) -> str:
+        """As in the name of dist_info.
+
+        >>> Build(None, "vllm_ascend-0.10.1rc1+dp.1.dist-info", {}, {}, False).version
+        '0.10.1rc1+dp.1'
+        """
+        return self.dist_info[: -len(".dist-info")].partition("-")[2]
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """sha256 by path."""
+        return {path: content.sha256 for path, content in self.files.items()}
+
+
+def read_wheel(file: Path) -> Build:
+    """Reads a wheel; writes nothing.
+
+    Raises:
+        UsageError: there is no such file.
+        Findings: it is not a whole zip file, or one that no installer should open.
+    """
+    contents = archive.read(file)
+    files = {path: Content(manifest.sha256(data), len(data)) for path, data in contents.items()}
+    infos = sorted({path.partition("/")[0] for path in contents if ".dist-info/" in path})
+    if len(infos) != 1 or not infos[0].endswith(".dist-info"):
+        raise Findings(f"{file} has {len(infos)} .dist-info folders at its top, not one", hint="get the wheel again")
+    top = f"{infos[0]}/"
+    info = {path[len(top) :]: data for path, data in contents.items() if path.startswith(top)}
+    return Build(file, infos[0], files, info, installed=False)
+
+
+def read_installation(folder: Path, dist_info: str, package: str) -> Build:
+    """Reads an installation.
+
+    Args:
+        folder: the site-packages folder.
+        dist_info: name of the installation's .dist-info folder.
+        package: import name of the package.
+    """
+    files = {}
+    for top in (package, dist_info):
+        for path in manifest.walk(folder / top, skip=_CACHES):
+            files[f"{top}/{path}"] = _content(folder / top / path)
+    info = {file.name: file.read_bytes() for file in (folder / dist_info).iterdir() if not file.is_dir()}
+    return Build(folder, dist_info, files, info, installed=True)
+
+
+def _content(file: Path) -> Content:
+    if file.is_symlink() or not file.is_file():
+        return Content(manifest.NO_FILE, 0)
+    digest, size = hashlib.sha256(), 0
+    for chunk in _chunks(file):
+        digest.update(chunk)
+        size += len(chunk)
+    return Content(digest.hexdigest(), size)
+
+
+def _chunks(file: Path) -> Iterator[bytes]:
+    with file.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            yield chunk
+
+
+def find_installations(folders: list[Path], package: str) -> tuple[list[tuple[Path, str]], list[Path]]:
+    """Where the package is installed, and where its code lies without being installed.
+
+    Args:
+        folders: in the order in which Python searches them.
+        package: import name of the package.
+
+    Returns:
+        (folder, name of its .dist-info) of each installation; each folder that holds the package alone, such as a
+        checkout on PYTHONPATH, if Python would import it instead of an installation.
+    """
+    installed: list[tuple[Path, str]] = []
+    bare: list[Path] = []
+    seen = set()
+    for folder in folders:
+        if not folder.is_dir() or folder.resolve() in seen:
+            continue
+        seen.add(folder.resolve())
+        infos = sorted(entry.name for entry in folder.glob(f"{package}-*.dist-info") if entry.is_dir())
+        installed += [(folder, info) for info in infos]
+        if not infos and not installed and (folder / package).is_dir():
+            bare.append(folder)
+    return installed, bare

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`verify` on the command line: the same checks and words in the tool and in patchset-node.pyz."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from patchset.node.errors import Findings, UsageError
+from patchset.node.verify import build, checks, dist, places, tree
+from patchset.node.verify.checks import Finding, Kind, Lookup, Verdict
+from patchset.node.verify.dist import Vouch
+
+_PACKAGE = "vllm_ascend"
+_FIELDS = ("where", "ok", "set", "version", "fingerprint", "files")
+
+
+def run(arguments: argparse.Namespace, lookup: Lookup, vouch: Vouch | None = None) -> list[Verdict]:
+    """Does what the options say.
+
+    Args:
+        arguments: those of `node.options.add_verify`.
+        lookup: gives what a set makes.
+        vouch: checks the signature of a folder of wheels; None where none is asked for.
+
+    Raises:
+        UsageError: options that do not go together, or something that is not there.
+        Findings: something that is no patched build at all.
+    """
+    _refuse(arguments)
+    if arguments.tree is not None:
+        expected = lookup("")
+        if expected is None:
+            raise UsageError("nothing says which set the tree should be of", hint="name it: --set v0.10.1.1")
+        return [tree.check(arguments.tree, expected)]
+    if arguments.installed:
+        folders = [arguments.path] if arguments.path else places.search_path(arguments.python)
+        if arguments.path and not arguments.path.is_dir():
+            raise UsageError(f"no such folder: {arguments.path}", hint="give a site-packages folder")
+        return [checks.check(places.the_installation(folders, _package(lookup)), lookup, arguments.expect)]
+    if arguments.wheel and len(arguments.wheel) == 1:
+        return [checks.check(build.read_wheel(arguments.wheel[0]), lookup, arguments.expect)]
+    if arguments.wheel:
+        return [_judged(wheel, lookup) for wheel in arguments.wheel]
+    whole, wheels = dist.check(arguments.dist, vouch)
+    return [whole, *(_judged(wheel, lookup) for wheel in wheels)]
+
+
+def _judged(wheel: Path, lookup: Lookup) -> Verdict:
+    """One wheel of many: what cannot be read as a patched wheel is a finding, and the others have their turn."""
+    try:
+        return checks.check(build.read_wheel(wheel), lookup)
+    except Findings as error:
+        return Verdict(str(wheel), "", "", "", 0, (), (Finding(str(wheel), Kind.REFUSED, error.message),))
+
+
+def _refuse(arguments: argparse.Namespace) -> None:
+    for option in ("python", "path"):
+        if getattr(arguments, option) and not arguments.installed:
+            raise UsageError(f"--{option} goes with --installed")
+    if arguments.python and arguments.path:
+        raise UsageError("--python and --path say the same thing twice", hint="give one of them")
+    if arguments.expect.strip("0123456789abcdef") or len(arguments.expect) not in (0, 64):
+        raise UsageError(f"{arguments.expect} is no sha256", hint="give 64 hex digits, as sha256sum prints them")
+    if arguments.expect and (arguments.tree or arguments.dist or len(arguments.wheel or [""]) > 1):
+        raise UsageError("--expect is the digest of one patchset.json", hint="give it with --installed or one --wheel")
+
+
+def _package(lookup: Lookup) -> str:
+    expected = lookup("")
+    return expected.package if expected else _PACKAGE
+
+
+def lines(verdict: Verdict) -> Iterator[str]:
+    """A verdict in words."""
+    held = f"{verdict.files} files against {', '.join(verdict.against) or 'nothing'}"
+    seal = f"; fingerprint {verdict.fingerprint}" if verdict.fingerprint else ""
+    yield f"{'ok' if verdict.ok else 'differs'}: {verdict.where}: {held}{seal}"
+    for finding in verdict.findings:
+        yield f"  {finding.kind.value:8} {finding.path}: {finding.detail}"
+
+
+def document(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """The JSON document."""
+    return {
+        "command": "verify",
+        "ok": all(verdict.ok for verdict in verdicts),
+        "verdicts": [
+            {
+                **{key: getattr(verdict, key) for key in _FIELDS},
+                "against": list(verdict.against),
+                "findings": [
+                    {"path": row.path, "kind": row.kind.value, "detail": row.detail} for row in verdict.findings
+                ],
+            }
+            for verdict in verdicts
+        ],
+    }

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commits of a build tree: what its repository holds, and what an author has done there.
+
+upstream    the release
+<set>       on it the overlay's commit, then one a patch; checked out
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from patchset.node.errors import PatchDoesNotApply
+from patchset.plan import commits
+from patchset.plan.plan import Recipe
+from patchset.sets.overlay import Overlay
+from patchset.system.git import Repository
+
+UPSTREAM = "upstream"
+OVERLAY = "Install the overlay"  # the subject of its commit
+SERIES = "refs/patchset/series"  # the commit that patches/<set> and overlay/ hold; what else HEAD has is the author's
+_SCRATCH_INDEX = "patchset-index"
+
+
+class Underway(Enum):
+    """What git is in the middle of; the value is its command."""
+
+    NOTHING = ""
+    REBASE = "rebase"
+    AM = "am"
+    PICK = "cherry-pick"
+
+
+def underway(root: Path) -> Underway:
+    """What git is in the middle of in a work tree."""
+    folder = root / ".git"
+    if (folder / "rebase-apply" / "applying").is_file():
+        return Underway.AM
+    if (folder / "rebase-merge").is_dir() or (folder / "rebase-apply").is_dir():
+        return Underway.REBASE
+    if (folder / "CHERRY_PICK_HEAD").is_file() or (folder / "sequencer").is_dir():
+        return Underway.PICK
+    return Underway.NOTHING
+
+
+@dataclass(frozen=True)
+class Authored:
+    """What an author has done in a build tree that patches/ does not hold, in words, and the next command."""
+
+    what: str
+    next: str
+
+
+def authored(root: Path, set_name: str) -> Authored | None:
+    """What an author has done in the build tree of a set, or None."""
+    if not (root / ".git").is_dir():
+        return None
+    if (what := underway(root)) is not Underway.NOTHING:
+        return Authored(f"a {what.value} is under way", f"git -C {root} {what.value} --continue, or --abort")
+    repository = Repository(root)
+    known, head = repository.ref(SERIES), repository.ref("HEAD")
+    if known is None or head is None or head in (known, repository.ref(UPSTREAM)):
+        return None
+    count = int(repository.git("rev-list", "--count", f"{SERIES}..HEAD"))
+    made = "a commit is" if count == 1 else f"{count} commits are"
+    return Authored(f"{made} not in patches/" if count else "commits are dropped", f"patchset export {set_name}")
+
+
+@dataclass(frozen=True)
+class Written:
+    """The commits of a recipe.
+
+    Attributes:
+        tip: the last one.
+        files: content of each file that they change, None where it goes, and whether it may be run.
+    """
+
+    tip: str
+    files: Mapping[str, tuple[bytes | None, bool]]
+
+
+def begin(root: Path, recipe: Recipe) -> str:
+    """Makes the repository of a work tree that holds pristine upstream, and patches the tree; the last commit.
+
+    Raises:
+        PatchDoesNotApply: git does not apply a patch.
+    """
+    patch_set = recipe.patch_set
+    repository = Repository(root)
+    repository.init(patch_set.name)
+    identity = commits.identity(patch_set)
+    repository.git("add", "--all", "--force", ".")
+    repository.commit_index(commits.upstream_message(patch_set), identity)
+    modules = recipe.overlay.files
+    if modules:
+        for path, data in modules.items():
+            file = root / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(data)
+            file.chmod(0o644)
+        repository.git(
+            "add", "--force", "--pathspec-from-file=-", "--pathspec-file-nul", stdin="\0".join(modules).encode()
+        )
+        repository.commit_index(_overlay_message(recipe.overlay), identity)
+    commits.am(repository, recipe.patches)
+    made = repository.git("rev-list", "HEAD").split()
+    tip, first = made[0], made[-1]
+    if len(made) != (wanted := 1 + bool(modules) + len(recipe.patches)):
+        text = f"git made {len(made)} commits of {wanted}"
+        raise PatchDoesNotApply(text, patch="series", hint="make lint says more")
+    refs = f"update {SERIES} {tip}\nupdate refs/heads/{UPSTREAM} {first}\n"
+    repository.git("update-ref", "--stdin", stdin=refs.encode())
+    return tip
+
+
+def write(root: Path, recipe: Recipe, read: Callable[[str], bytes], paths: Collection[str]) -> Written:
+    """Makes the commits in root/.git and points the two branches at them; no file of the work tree changes.
+
+    Args:
+        root: a work tree, of which only the files that the set does not touch are read.
+        recipe: what to commit.
+        read: gives upstream's bytes of a path.
+        paths: the files of pristine upstream.
+
+    Raises:
+        PatchDoesNotApply: git does not apply a patch.
+    """
+    patch_set, name = recipe.patch_set, recipe.patch_set.name
+    repository = Repository(root, _SCRATCH_INDEX)
+    repository.init(name)
+    index_file = root / ".git" / _SCRATCH_INDEX
+    index_file.unlink(missing_ok=True)
+    identity = commits.identity(patch_set)
+    upstream = repository.ref(f"refs/heads/{UPSTREAM}")
+    if upstream is None:
+        touched = recipe.named | {path for path, row in patch_set.touched.items() if row.upstream and path in paths}
+        present = [path for path in paths if (root / path).is_file() and path not in touched]
+        repository.git("update-index", "--add", "-z", "--stdin", stdin="\0".join([*present, ""]).encode())
+        before = {path: read(path) for path in touched}
+        repository.stage(before, frozenset(path for path in before if _executable(root / path)))
+        upstream = repository.commit(commits.upstream_message(patch_set), identity, None)
+        repository.git("update-ref", f"refs/heads/{UPSTREAM}", upstream)
+    base, modules = upstream, recipe.overlay.files
+    if modules:
+        repository.git("read-tree", upstream)
+        repository.stage(modules)
+        base = repository.commit(_overlay_message(recipe.overlay), identity, upstream)
+    with commits.scratch(root / ".git" / "objects") as bench:
+        made = commits.apply(bench, base, recipe.patches)
+        blobs = commits.contents(bench, made)
+    tip = made[-1].id if made else base
+    files: dict[str, tuple[bytes | None, bool]] = {path: (data, False) for path, data in modules.items()}
+    files |= {file.path: (blobs.get(file.after), file.executable) for commit in made for file in commit.files}
+    before_tip = repository.ref(f"refs/heads/{name}")
+    if before_tip and before_tip != tip:
+        repository.git(
+            "update-ref", f"refs/patchset/before/{before_tip}", before_tip
+        )  # a user's commits stay reachable
+    both = f"update refs/heads/{name} {tip}\nupdate {SERIES} {tip}\n"
+    repository.git("update-ref", "--stdin", stdin=both.encode())  # at once: one without the other is an author's work
+    index_file.unlink(missing_ok=True)
+    return Written(tip, files)
+
+
+def point(root: Path, branch: str) -> None:
+    """Makes a branch the one that is checked out, without touching a file; can be repeated."""
+    repository = Repository(root)
+    if repository.ref(f"refs/heads/{branch}") is None:
+        return
+    repository.git("symbolic-ref", "HEAD", f"refs/heads/{branch}")
+    repository.git("read-tree", "HEAD")
+    repository.git("update-index", "-q", "--refresh")
+
+
+def tip(root: Path, branch: str) -> str | None:
+    """The commit that a branch of a build tree names, or None."""
+    return Repository(root).ref(f"refs/heads/{branch}") if (root / ".git").is_dir() else None
+
+
+def _executable(file: Path) -> bool:
+    return file.is_file() and bool(file.stat().st_mode & 0o100)
+
+
+def _overlay_message(overlay: Overlay) -> str:
+    modules = "\n".join(f"  {path}" for path in sorted(overlay.files))
+    replaced = "\n".join(f"  {row.path} {row.symbol}, by {row.module}" for row in overlay.replaces)
+    return f"{OVERLAY}\n\nModules:\n{modules}\n" + (f"\nThey replace:\n{replaced}\n" if replaced else "")

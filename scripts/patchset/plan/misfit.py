@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a patch does not fit its files, and where it would: for the message alone, git decides.
+
+Upstream is pinned, so a hunk that fits elsewhere is a stale patch, not luck.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from unidiff.patch import Hunk as ParsedHunk
+from unidiff.patch import PatchedFile
+
+from patchset.node.errors import PatchDoesNotApply
+from patchset.sets.patchfile import Patch
+
+_SHOWN = 12
+_OTHER_RELEASE = "the patch was made for another release"
+
+
+@dataclass(frozen=True)
+class Hunk:
+    """One change of consecutive lines.
+
+    Attributes:
+        line: of the diff, from 1.
+        start: where it begins in the file before, from 1; 0 in a file that is not there.
+        old: the lines before, each with its newline unless it ends a file that has none.
+        ends: no context comes last, which says that the hunk reaches the end of the file.
+    """
+
+    line: int
+    start: int
+    old: tuple[bytes, ...]
+    ends: bool
+
+    @property
+    def begin(self) -> int:
+        """How many lines the file before has in front of it."""
+        return self.start - bool(self.old)
+
+    @property
+    def end(self) -> int:
+        """How many it has up to its last one."""
+        return self.begin + len(self.old)
+
+
+def split(data: bytes) -> list[bytes]:
+    r"""Lines with their newlines; only \n ends a line.
+
+    >>> split(b"a\r\nb")
+    [b'a\r\n', b'b']
+    """
+    lines = data.split(b"\n")
+    last = lines.pop()
+    return [line + b"\n" for line in lines] + ([last] if last else [])
+
+
+def find(patch: Patch, read: Callable[[str], bytes | None]) -> PatchDoesNotApply | None:
+    """The first place where a patch does not fit at its very lines, or None.
+
+    Args:
+        patch: of whose files no one was renamed.
+        read: gives a file's content before the patch; None where it is not there.
+
+    Returns:
+        An error with the file, the hunk, the lines expected and found, and where they would fit.
+    """
+    for file in patch.lines:
+        before = read(file.path)
+        creates, deletes = (_says(file, f"{word} file mode ") for word in ("new", "deleted"))
+        if creates != (before is None):
+            state = "is there already" if creates else "is not there"
+            text = f"{patch.name}: {file.path} {state}"
+            return PatchDoesNotApply(text, patch=patch.name, path=file.path, hint=_OTHER_RELEASE)
+        lines = split(before or b"")
+        hunks = [_hunk(hunk) for hunk in file]
+        for number, hunk in enumerate(hunks, start=1):
+            # A hunk without context at its end says that no line follows it; git refuses it elsewhere, too.
+            if tuple(lines[hunk.begin : hunk.end]) != hunk.old or (hunk.ends and hunk.end != len(lines)):
+                return _mismatch(patch, file, hunk, (number, len(hunks)), lines)
+        if deletes and (more := len(lines) - (hunks[-1].end if hunks else 0)):
+            text = f"{patch.name}: {file.path} is deleted by the patch, but has {more} lines more than the patch knows"
+            return PatchDoesNotApply(text, patch=patch.name, path=file.path, hint=_OTHER_RELEASE)
+    return None
+
+
+def _says(file: PatchedFile, words: str) -> bool:
+    """Whether a line above the hunks begins so: unidiff takes an empty file that is filled for a new one."""
+    return any(line.startswith(words) for line in file.patch_info or ())
+
+
+def _hunk(hunk: ParsedHunk) -> Hunk:
+    old: list[bytes] = []
+    tag = " "
+    for line in hunk:
+        if line.line_type == "\\":
+            if tag != "+" and old:
+                old[-1] = old[-1].removesuffix(b"\n")
+            continue
+        tag = line.line_type
+        if tag != "+":
+            old.append(line.value.encode())
+    return Hunk((hunk[0].diff_line_no or 1) - 1, hunk.source_start, tuple(old), tag != " ")
+
+
+def places(wanted: Sequence[bytes], lines: Sequence[bytes]) -> list[int]:
+    """Each line number, from 1, where the wanted lines stand."""
+    size = len(wanted)
+    return [at + 1 for at in range(len(lines) + 1) if tuple(lines[at : at + size]) == tuple(wanted)]
+
+
+def _mismatch(
+    patch: Patch, file: PatchedFile, hunk: Hunk, number: tuple[int, int], lines: list[bytes]
+) -> PatchDoesNotApply:
+    found = lines[hunk.begin : hunk.end]
+    first = next((i for i, line in enumerate(hunk.old) if i >= len(found) or found[i] != line), 0)
+    fits = sorted(places(hunk.old, lines), key=lambda line: abs(line - hunk.start)) if hunk.old else []
+    more = len(lines) - hunk.end
+    if tuple(found) == hunk.old and more > 0:
+        where = f"here, but the hunk ends the file and {more} more line{'s' * (more > 1)} follow"
+    elif fits:
+        where = f"they stand at line {fits[0]} (offset {fits[0] - hunk.start:+d})"
+        where += f" and {len(fits) - 1} other place{'s' * (len(fits) > 2)}" if len(fits) > 1 else ""
+    else:
+        where = _nearest(hunk, lines)
+    text = [
+        f"{patch.name} does not apply: {file.path}, hunk {number[0]} of {number[1]}, line {hunk.start + first}",
+        "  expected:",
+        *_excerpt(hunk.old, first, hunk.start),
+        "  found:",
+        *(_excerpt(found, first, hunk.start) or ["    (the file ends before)"]),
+        f"  where the lines would fit: {where}",
+    ]
+    place = f"{patch.name}:{patch.above + hunk.line}"
+    hint = f"refresh the patch against the pinned release ({place}), or check that it is the pinned release"
+    return PatchDoesNotApply("\n".join(text), patch=patch.name, path=file.path, hunk=number[0], hint=hint)
+
+
+def _excerpt(lines: Sequence[bytes], first: int, start: int) -> list[str]:
+    """Numbered lines around the first that differs."""
+    low = max(0, first - 3)
+    shown = lines[low : low + _SHOWN]
+    return [
+        f"    {start + low + i:>5} | {line.decode(errors='replace').rstrip(chr(10))}"
+        + ("" if line.endswith(b"\n") else "  (no newline)")
+        for i, line in enumerate(shown)
+    ]
+
+
+def _nearest(hunk: Hunk, lines: list[bytes]) -> str:
+    """The place where most lines agree, for a person to look at."""
+    best, best_count = 0, 0
+    for at in range(max(len(lines) - len(hunk.old) + 1, 0)):
+        count = sum(line == lines[at + i] for i, line in enumerate(hunk.old))
+        closer = abs(at + 1 - hunk.start) < abs(best - hunk.start)
+        if count > best_count or (count == best_count and count and closer):
+            best, best_count = at + 1, count
+    if 2 * best_count < len(hunk.old) or not best:
+        return "nowhere in the file"
+    return f"nowhere exactly; most alike is line {best}, {best_count} of {len(hunk.old)} lines"

@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The plan: what applying a set does to each file, worked out in a scratch repository before anything is written."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from patchset.node import manifest
+from patchset.node.errors import PatchDoesNotApply, PinMismatch
+from patchset.plan import commits
+from patchset.plan.commits import Commit
+from patchset.sets import overlay, series
+from patchset.sets.overlay import Overlay
+from patchset.sets.patchfile import Patch
+from patchset.sets.setfile import PatchSet, Touched
+from patchset.system.git import Repository
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a set is made of: pins, patches and overlay modules.
+
+    Attributes:
+        patch_set: the pins.
+        patches: in the order of the series.
+        overlay: the modules that come before them.
+    """
+
+    patch_set: PatchSet
+    patches: tuple[Patch, ...]
+    overlay: Overlay
+
+    @cached_property
+    def series(self) -> str:
+        """Digest of the patch files, headers and order included, and of the overlay."""
+        parts = {patch.name: patch.sha256 for patch in self.patches}
+        parts["series"] = manifest.sha256("".join(f"{name}\n" for name in parts).encode())
+        parts["overlay.toml"] = manifest.sha256(self.overlay.toml)
+        return manifest.digest(parts | {path: manifest.sha256(data) for path, data in self.overlay.files.items()})
+
+    @cached_property
+    def named(self) -> frozenset[str]:
+        """Upstream's files that the patches name."""
+        return frozenset(path for patch in self.patches for path in patch.named) & self.patch_set.sources().keys()
+
+    @property
+    def pinned(self) -> bool:
+        """Whether these are the very files whose result set.toml records: git's reading of them was checked then."""
+        return self.series == self.patch_set.series
+
+
+@dataclass(frozen=True)
+class Step:
+    """One patch, and the content that each of its files has after it; None where it is gone."""
+
+    patch: Patch
+    after: Mapping[str, bytes | None]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One file before and after the whole set; None where it is not there."""
+
+    before: bytes | None
+    after: bytes | None
+    executable: bool = False
+
+    @property
+    def touched(self) -> Touched:
+        """The digests of both."""
+        before = None if self.before is None else manifest.sha256(self.before)
+        after = None if self.after is None else manifest.sha256(self.after)
+        return Touched(before, after)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that applying a set means.
+
+    Attributes:
+        recipe: what was applied.
+        steps: one per patch, in the order of the series.
+        changes: each touched file, before and after.
+        upstream: content of each of upstream's files that the patches name.
+    """
+
+    recipe: Recipe
+    steps: tuple[Step, ...]
+    changes: Mapping[str, Change]
+    upstream: Mapping[str, bytes]
+
+    @property
+    def patch_set(self) -> PatchSet:
+        """Whose plan."""
+        return self.recipe.patch_set
+
+    @property
+    def overlay(self) -> Overlay:
+        """The modules."""
+        return self.recipe.overlay
+
+    @property
+    def series(self) -> str:
+        """Digest of what the plan was made from."""
+        return self.recipe.series
+
+    @property
+    def touched(self) -> dict[str, Touched]:
+        """Digests of each touched file, sorted by path."""
+        return {path: self.changes[path].touched for path in sorted(self.changes)}
+
+    @property
+    def tree(self) -> str:
+        """Digest of the resulting tree, generated files left out."""
+        return manifest.digest(patched_manifest(self.patch_set.sources(), self.touched))
+
+
+def patched_manifest(sources: manifest.Manifest, touched: Mapping[str, Touched]) -> manifest.Manifest:
+    """The manifest of a tree after the touched files have changed."""
+    result = dict(sources)
+    for path, row in touched.items():
+        if row.patched is None:
+            result.pop(path, None)
+        else:
+            result[path] = row.patched
+    return result
+
+
+def load(patch_set: PatchSet) -> Recipe:
+    """Reads patches/<set> and overlay/; raises as `series.load` and `overlay.load` do."""
+    return Recipe(patch_set, series.load(patch_set.folder), overlay.load(patch_set))
+
+
+def make(patch_set: PatchSet, read: Callable[[str], bytes]) -> Plan:
+    """Works the plan of a set out, and checks all that `apply` will trust.
+
+    Args:
+        patch_set: what to apply.
+        read: gives upstream's bytes of a path of the upstream manifest.
+
+    Raises:
+        PatchDoesNotApply: a patch is malformed, lies or does not fit, or the result does not compile.
+        UsageError, PinMismatch: the overlay is not what it says.
+    """
+    recipe = load(patch_set)
+    overlay.check(recipe.overlay, patch_set.name, read)
+    made = follow(recipe, read, check=commits.refuse_lies)
+    check_all_compile(made)
+    return made
+
+
+def follow(
+    recipe: Recipe,
+    read: Callable[[str], bytes],
+    check: Callable[[Repository, str, Sequence[Patch], Sequence[Commit]], None] | None = None,
+) -> Plan:
+    """Lets git apply a recipe in a repository of its own, to the files that its patches name.
+
+    Args:
+        recipe: what to apply.
+        read: gives upstream's bytes of a path of the upstream manifest.
+        check: what else to ask of the commits: the repository, their base, the patches, the commits.
+
+    Raises:
+        PatchDoesNotApply: git does not apply a patch, or a patch makes a file that the overlay makes.
+    """
+    patch_set, patches, modules = recipe.patch_set, recipe.patches, recipe.overlay
+    before = {path: read(path) for path in sorted(recipe.named)}
+    with commits.scratch() as repository:
+        repository.stage(before, frozenset(path for patch in patches for path in patch.scripts))
+        base = repository.commit("upstream\n", commits.identity(patch_set), None)
+        made = commits.apply(repository, base, patches)
+        if check:
+            check(repository, base, patches, made)
+        blobs = commits.contents(repository, made)
+    steps = tuple(
+        Step(patch, {file.path: blobs.get(file.after) for file in commit.files})
+        for patch, commit in zip(patches, made, strict=True)
+    )
+    now: dict[str, bytes | None] = dict(before)
+    for step in steps:
+        now.update(step.after)
+    for path in modules.files:
+        if now.get(path) is not None:
+            message = f"{path} is made by a patch and by the overlay"
+            raise PatchDoesNotApply(message, patch="overlay", path=path, hint="keep one of the two")
+    executable = {file.path: file.executable for commit in made for file in commit.files}
+    now |= modules.files
+    changes = {
+        path: Change(before.get(path), now[path], executable.get(path, False) and before.get(path) is None)
+        for path in now
+        if before.get(path) != now[path]
+    }
+    return Plan(recipe, steps, changes, before)
+
+
+def outcome(recipe: Recipe, read: Callable[[str], bytes]) -> dict[str, tuple[bytes | None, bool]]:
+    """What a pinned recipe makes of each file that it changes: content, None where it goes, and whether it may be run.
+
+    Nothing of it is checked but that git applies the patches: whoever writes these files holds them to set.toml.
+    """
+    patches = recipe.patches
+    named = sorted({path for patch in patches for path in patch.named})
+    with commits.scratch() as repository:
+        scripts = frozenset(path for patch in patches for path in patch.scripts)
+        repository.stage({path: read(path) for path in recipe.named}, scripts)
+        repository.commit_index("upstream\n", commits.NOBODY)
+        commits.am(repository, patches)
+        files: dict[str, tuple[bytes | None, bool]] = {
+            path: (data, False) for path, data in recipe.overlay.files.items()
+        }
+        for path in named:
+            file = repository.root / path
+            there = file.is_file()
+            files[path] = (file.read_bytes() if there else None, there and bool(file.stat().st_mode & 0o100))
+    return files
+
+
+def make_recorded(patch_set: PatchSet, read: Callable[[str], bytes]) -> Plan:
+    """Works out the plan that set.toml records; raises as `make` and `check` do.
+
+    What `record` has checked need not be checked again; where the files are others, it is.
+    """
+    recipe = load(patch_set)
+    made = follow(recipe, read) if recipe.pinned else make(patch_set, read)
+    check(made)
+    return made
+
+
+def check_all_compile(plan: Plan) -> None:
+    """Raises PatchDoesNotApply where a Python file does not byte-compile after a patch, or in the overlay."""
+    for step in plan.steps:
+        for path, data in step.after.items():
+            check_compiles(path, data, step.patch.name)
+    for path, data in plan.overlay.files.items():
+        check_compiles(path, data, "overlay")
+
+
+def check_compiles(path: str, data: bytes | None, origin: str) -> None:
+    """Raises PatchDoesNotApply where a Python file does not byte-compile; nothing is written."""
+    if data is None or not path.endswith(".py"):
+        return
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            compile(data, path, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None) or 0
+        raise PatchDoesNotApply(
+            f"{path} does not compile after {origin}: line {line}: {getattr(error, 'msg', error)}",
+            patch=origin,
+            path=path,
+            hint=f"mend {origin}",
+        ) from error
+
+
+def check(plan: Plan) -> None:
+    """Raises PinMismatch unless the plan gives exactly what set.toml records."""
+    recorded = plan.patch_set
+    hint = f"if the series or the overlay was changed on purpose: patchset record {recorded.name}"
+    found = plan.touched
+    for path in sorted(found.keys() | recorded.touched.keys()):
+        if found.get(path) != recorded.touched.get(path):
+            raise PinMismatch(
+                path, expected=_shown(recorded.touched.get(path)), found=_shown(found.get(path)), hint=hint
+            )
+    if plan.tree != recorded.tree:
+        raise PinMismatch("the resulting tree", expected=recorded.tree or "(not recorded)", found=plan.tree, hint=hint)
+
+
+def _shown(row: Touched | None) -> str:
+    if row is None:
+        return "not touched"
+    return f"upstream {row.upstream or 'none'}, patched {row.patched or 'none'}"

@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table of defects: what the smoke tests show of each on the pristine tree, and on the patched one.
+
+Made from the results of one test run alone. A test names its defects with ``@pytest.mark.defect`` and says what it saw;
+one that looks at the pristine tree passes where the defect shows, one that looks at the patched tree where it is gone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from patchset.proof import smoke
+from patchset.proof.gate import Tier
+from patchset.proof.smoke import SmokeReport
+from patchset.proof.testrun import Case, Result
+from patchset.sets import facts, series
+from patchset.sets.setfile import PatchSet
+from patchset.system import paths
+from patchset.system.terminal import Terminal
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the tests of one tree say.
+
+    Attributes:
+        passed: there are tests, and all of them passed.
+        seen: what they saw, in their words.
+        tests: their names; those that did not pass end in their result.
+    """
+
+    passed: bool
+    seen: tuple[str, ...]
+    tests: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Defect:
+    """One row of the table.
+
+    Attributes:
+        name: by which patches and tests call it: D1, D6a.
+        title: what goes wrong, in one line.
+        refuted: the tests of the pristine tree show that the claim is wrong.
+        absent: why the set's release does not have it; empty where it does. Where it has nothing of what the defect is
+            about, no test of the patched tree is left either.
+    """
+
+    name: str
+    title: str
+    pristine: Evidence
+    patched: Evidence
+    refuted: bool = False
+    absent: str = ""
+
+    @property
+    def proven(self) -> bool:
+        """Shown and fixed, shown to be no defect, or not in the release and not brought in."""
+        if self.absent:
+            return self.patched.passed or not self.patched.tests
+        return self.pristine.passed and (self.refuted or self.patched.passed)
+
+    @property
+    def shown(self) -> str:
+        if self.absent:
+            return "not in this release"
+        if self.refuted and self.pristine.passed:
+            return "not a defect"
+        return "yes" if self.pristine.passed else "no"
+
+    @property
+    def fixed(self) -> str:
+        if (self.refuted and self.pristine.passed) or (self.absent and not self.patched.tests):
+            return "-"
+        if self.absent:
+            return "right" if self.patched.passed else "not"
+        return "fixed" if self.patched.passed else "not"
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "defect": self.name,
+            "title": self.title,
+            "shown": self.shown,
+            "fixed": self.fixed,
+            "absent": self.absent,
+            "pristine": asdict(self.pristine),
+            "patched": asdict(self.patched),
+        }
+
+
+@dataclass(frozen=True)
+class DefectReport:
+    """What `patchset defects` found; also in build/<set>/defects.json and defects.md.
+
+    `tree` is the digest of the patched tree that the tests ran on.
+    """
+
+    set_name: str
+    rows: tuple[Defect, ...]
+    seconds: float
+    log: str
+    tree: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether there are rows, each of them proven."""
+        return bool(self.rows) and all(row.proven for row in self.rows)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "set": self.set_name,
+            "tree": self.tree,
+            "ok": self.ok,
+            "seconds": round(self.seconds, 1),
+            "log": self.log,
+            "rows": [row.as_dict() for row in self.rows],
+        }
+
+
+def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) -> DefectReport:
+    """Runs the tests that show defects, and writes the table.
+
+    Raises:
+        UsageError: the set has not been applied, or the titles cannot be read.
+        Unavailable: the runtime could not be made.
+        Findings: the tests did not come to an end.
+    """
+    cases, log = smoke.run_tests(
+        patch_set, device="cpu", terminal=terminal, select=["-m", "defect"], log_name="defects.log", offline=offline
+    )
+    return record(patch_set, cases, str(log))
+
+
+def keep(patch_set: PatchSet, report: SmokeReport) -> None:
+    """Writes the table that a smoke run of the build tree makes, where it had every test of defects."""
+    if report.tier is Tier.WHOLE and report.device == "cpu":
+        record(patch_set, report.cases, report.log)
+
+
+def record(patch_set: PatchSet, cases: Sequence[Case], log: str) -> DefectReport:
+    """Writes the table that these results make.
+
+    Raises:
+        UsageError: the titles cannot be read.
+    """
+    report = of_cases(patch_set, cases, log)
+    folder = paths.build_dir(patch_set.name)
+    (folder / "defects.json").write_text(json.dumps(report.as_dict(), indent=2) + "\n")
+    (folder / "defects.md").write_text(markdown(report))
+    return report
+
+
+def of_cases(patch_set: PatchSet, cases: Sequence[Case], log: str) -> DefectReport:
+    """The table that these results of the set's own tree make.
+
+    Raises:
+        UsageError: the titles cannot be read.
+    """
+    file = facts.file()
+    titles, absent = facts.load_titles(file), facts.load_absent(file, patch_set.name)
+    resolved = {name for patch in series.load(patch_set.folder) for name in patch.header.resolves}
+    rows = table(cases, titles, resolved, absent)
+    return DefectReport(patch_set.name, tuple(rows), sum(case.seconds for case in cases), log, patch_set.tree)
+
+
+def table(
+    cases: Iterable[Case], titles: Mapping[str, str], resolved: Iterable[str], absent: Mapping[str, str] | None = None
+) -> list[Defect]:
+    """One row for each defect that a test names, that a patch resolves, or that the release does not have.
+
+    Args:
+        cases: results; those without the property ``defect`` are left out.
+        titles: by name; a defect without one gets an empty title.
+        resolved: names from the patches' headers. D6 is covered where a test names D6 or D6a.
+        absent: why the release does not have a defect, by name.
+    """
+    of: dict[str, list[Case]] = {}
+    for case in cases:
+        for name in case.properties.get("defect", "").split():
+            of.setdefault(name, []).append(case)
+    covered = {_number(name) for name in of}
+    absent = absent or {}
+    names = sorted({*of, *absent, *(name for name in resolved if _number(name) not in covered)}, key=facts.order)
+    return [_row(name, titles.get(name, ""), of.get(name, []), absent.get(name, "")) for name in names]
+
+
+def _row(name: str, title: str, cases: Sequence[Case], absent: str) -> Defect:
+    trees = {tree: [case for case in cases if case.properties.get("tree") == tree] for tree in ("pristine", "patched")}
+    refuted = any("refuted" in case.properties for case in trees["pristine"])
+    return Defect(name, title, _evidence(trees["pristine"]), _evidence(trees["patched"]), refuted, absent)
+
+
+def _evidence(cases: Sequence[Case]) -> Evidence:
+    seen = [case.properties["seen"] for case in cases if case.result is Result.PASSED and "seen" in case.properties]
+    tests = [
+        case.function if case.result is Result.PASSED else f"{case.function}: {case.result.value}" for case in cases
+    ]
+    passed = bool(cases) and all(case.result is Result.PASSED for case in cases)
+    return Evidence(passed, tuple(dict.fromkeys(seen)), tuple(dict.fromkeys(tests)))
+
+
+def _number(name: str) -> tuple[str, int]:
+    return facts.order(name)[:2]
+
+
+def markdown(report: DefectReport) -> str:
+    """The table for a README."""
+    lines = ["| defect | shown on pristine | patched | tests |", "|---|---|---|---|"]
+    for row in report.rows:
+        cells = (
+            f"{row.name}: {row.title}",
+            _shown(row),
+            _cell(row.fixed, row.patched),
+            ", ".join(f"`{test}`" for test in (*row.pristine.tests, *row.patched.tests)),
+        )
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def show(report: DefectReport, terminal: Terminal) -> None:
+    """Prints the table, and which tests did not pass."""
+    rows = [(row.name, row.title, _shown(row), _cell(row.fixed, row.patched)) for row in report.rows]
+    terminal.table(f"defects of {report.set_name}", ("defect", "title", "shown on pristine", "patched"), rows)
+    for row in report.rows:
+        if not row.proven:
+            tests = ", ".join((*row.pristine.tests, *row.patched.tests)) or "no test"
+            terminal.note(f"{row.name} is not proven: {tests}")
+    if not report.ok:
+        terminal.note(f"log: {report.log}")
+
+
+def _shown(row: Defect) -> str:
+    return f"{row.shown}: {row.absent}" if row.absent else _cell(row.shown, row.pristine)
+
+
+def _cell(verdict: str, evidence: Evidence) -> str:
+    return "; ".join([f"{verdict}: {evidence.seen[0]}", *evidence.seen[1:]]) if evidence.seen else verdict

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""patches/<set>/evidence.json: what every smoke test of a set said of its tree, one row a test.
+
+Evidence travels with the patches. Whoever has the same tree and the same tests need not run them all again: the quick
+tier and a sample of the rows, drawn from the commit, tell whether the evidence is true here too.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from patchset.node.errors import Findings, UsageError
+from patchset.proof import gate, smoke
+from patchset.proof.smoke import SmokeReport
+from patchset.proof.testrun import Case, Result
+from patchset.sets.setfile import PatchSet
+from patchset.system import disk
+from patchset.system.terminal import Terminal
+
+NAME = "evidence.json"
+SAMPLE = 6
+_PROPERTIES = ("mode", "defect", "tree", "refuted", "seen", "quick")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One test.
+
+    Attributes:
+        test: pytest's name for it, from tests/smoke on.
+        result: passed or skipped; evidence holds no failure.
+        properties: what the test recorded: its mode, the defect and the tree that it is about, what it saw.
+    """
+
+    test: str
+    result: str
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def case(self) -> Case:
+        """The row as a test's result, for the table of defects."""
+        return Case(self.test, self.test.partition("::")[2], Result(self.result), 0.0, properties=self.properties)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a whole run of a set's smoke tests said, on the stand-in.
+
+    Attributes:
+        set_name: the set.
+        tree: digest of the patched tree.
+        tests: digest of the tests and the stand-in.
+        rows: by test, sorted.
+    """
+
+    set_name: str
+    tree: str
+    tests: str
+    rows: tuple[Row, ...]
+
+    def foreign(self, patch_set: PatchSet) -> str:
+        """Why it is not about the set's tree and today's tests; empty where it is."""
+        if self.tree != patch_set.tree:
+            return f"it is of tree {self.tree[:12]}, and the set makes {patch_set.tree[:12]}"
+        if self.tests != gate.tests_digest(patch_set.name):
+            return "the tests or the stand-in have changed since"
+        return ""
+
+
+@dataclass(frozen=True)
+class Check:
+    """What came of holding a set's evidence against runs here.
+
+    Attributes:
+        set_name: the set.
+        foreign: why the evidence says nothing of this tree, so that the whole suite ran; empty where it does.
+        differing: rows that a run here contradicts, as `test: what the evidence says, what was found`.
+        report: the run.
+    """
+
+    set_name: str
+    foreign: str
+    differing: tuple[str, ...]
+    report: SmokeReport
+
+    @property
+    def ok(self) -> bool:
+        return self.report.ok and not self.differing
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "set": self.set_name,
+            "ok": self.ok,
+            "foreign": self.foreign or None,
+            "differing": list(self.differing),
+            "run": self.report.as_dict(),
+        }
+
+
+def file_of(patch_set: PatchSet) -> Path:
+    """Where a set's evidence lies."""
+    return patch_set.folder / NAME
+
+
+def load(patch_set: PatchSet) -> Evidence | None:
+    """A set's evidence; None where it has none.
+
+    Raises:
+        UsageError: the file is not what `make evidence` writes.
+    """
+    file = file_of(patch_set)
+    if not file.is_file():
+        return None
+    try:
+        found = json.loads(file.read_bytes())
+        rows = tuple(_row(row) for row in found["rows"])
+        return Evidence(str(found["set"]), str(found["tree"]), str(found["tests"]), rows)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        hint = f"make evidence VERSION={patch_set.name} writes it anew"
+        raise UsageError(f"{file}: {error!r}", hint=hint) from error
+
+
+def _row(found: Mapping[str, Any]) -> Row:
+    properties = {name: str(found[name]) for name in _PROPERTIES if name in found}
+    return Row(str(found["test"]), Result(found["result"]).value, properties)
+
+
+def make(patch_set: PatchSet, terminal: Terminal, *, offline: bool) -> SmokeReport:
+    """Runs the whole suite of a set and, where all of it passes, writes the evidence.
+
+    Raises:
+        UsageError, Unavailable, Findings: as `smoke.run`; Findings also where tests were changed meanwhile.
+    """
+    tests = gate.tests_digest(patch_set.name)
+    report = smoke.run(patch_set, device="cpu", terminal=terminal, offline=offline)
+    if gate.tests_digest(patch_set.name) != tests:
+        hint = f"make evidence VERSION={patch_set.name}"
+        raise Findings("tests or stand-in were changed while they ran: what they said is of neither", hint=hint)
+    if report.ok:
+        rows = (Row(case.node, case.result.value, case.properties) for case in report.cases)
+        ordered = tuple(sorted(rows, key=lambda row: row.test))
+        _write(patch_set, Evidence(patch_set.name, patch_set.tree, tests, ordered))
+    return report
+
+
+def _write(patch_set: PatchSet, evidence: Evidence) -> None:
+    rows = [
+        {"test": row.test, "result": row.result}
+        | {name: row.properties[name] for name in _PROPERTIES if name in row.properties}
+        for row in evidence.rows
+    ]
+    head = {"set": evidence.set_name, "tree": evidence.tree, "tests": evidence.tests}
+    # One row a line, so that a diff shows which test differs.
+    lines = ",\n".join(f"    {json.dumps(row)}" for row in rows)
+    text = json.dumps(head, indent=2).removesuffix("\n}") + f',\n  "rows": [\n{lines}\n  ]\n}}\n'
+    disk.write(file_of(patch_set), text.encode(), mode=0o644)
+
+
+def check(patch_set: PatchSet, terminal: Terminal, *, seed: str, offline: bool) -> Check:
+    """Runs the quick tier and a sample of the evidence's rows; the whole suite where the evidence is of something else.
+
+    Args:
+        patch_set: whose evidence; its build tree must be applied.
+        terminal: where progress goes.
+        seed: what the sample is drawn from: the commit.
+        offline: use the caches alone.
+
+    Raises:
+        UsageError, Unavailable, Findings: as `smoke.run`.
+    """
+    known = load(patch_set)
+    foreign = "there is none" if known is None else known.foreign(patch_set)
+    if known is None or foreign:
+        terminal.step(f"evidence of {patch_set.name}: {foreign}; the whole suite runs")
+        return Check(
+            patch_set.name, foreign, (), smoke.run(patch_set, device="cpu", terminal=terminal, offline=offline)
+        )
+    drawn = sample(known.rows, f"{seed} {patch_set.name}")
+    quick = [row for row in known.rows if "quick" in row.properties]
+    asked = {row.test: row for row in (*quick, *drawn)}
+    terminal.step(f"evidence of {patch_set.name}: {len(quick)} quick checks and {len(drawn)} drawn from {seed[:12]}")
+    report = smoke.run(patch_set, device="cpu", terminal=terminal, offline=offline, tests=tuple(asked))
+    return Check(patch_set.name, "", differing(asked, report.cases), report)
+
+
+def sample(rows: Sequence[Row], seed: str, count: int = SAMPLE) -> list[Row]:
+    """Rows outside of the quick tier, drawn from a seed: the same ones wherever the seed is the same."""
+    rest = [row for row in rows if "quick" not in row.properties]
+    return random.Random(seed).sample(rest, min(count, len(rest)))  # noqa: S311 - drawn, not secret
+
+
+def differing(asked: Mapping[str, Row], cases: Sequence[Case]) -> tuple[str, ...]:
+    """Where a run contradicts the evidence."""
+    found = {case.node: case.result.value for case in cases}
+    return tuple(
+        f"{test}: {row.result} by the evidence, {found.get(test, 'not run')} here"
+        for test, row in asked.items()
+        if found.get(test) != row.result
+    )
+
+
+def cases(patch_set: PatchSet) -> list[Case]:
+    """The results of a set's evidence, where it is about the set's tree and today's tests; else none."""
+    known = load(patch_set)
+    return [] if known is None or known.foreign(patch_set) else [row.case for row in known.rows]

@@ -1,0 +1,325 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the smoke tests run on: torch and vLLM's requirements in one venv, and vLLM itself beside it.
+
+    build/runtime/venv             Python with requirements/runtime.txt, the same for every set; torch is the build
+                                   without CUDA where a configured index has that (requirements/torch-cpu.txt)
+    build/runtime/vllm-<version>   vLLM without kernels, for PYTHONPATH, and what it or its vllm-ascend
+                                   requires at another version (requirements/runtime-<version>.txt)
+
+Both are made once; each holds a stamp of what it was made from, written last, so that one that was
+killed halfway or made from other inputs is made again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from patchset.node.errors import Unavailable
+from patchset.node.manifest import sha256, sha256_file
+from patchset.sets.setfile import PatchSet
+from patchset.system import paths
+from patchset.system.terminal import Terminal
+from patchset.upstream import index
+from patchset.upstream.pristine import fetch_sdist
+
+# What torch 2.7.1 and the lock have wheels for, and vLLM runs on.
+PYTHON = ">=3.11,<3.13"
+
+_STAMP = ".made-from"
+_LOG_TAIL = 12
+
+# Variables of the caller that would lead another Python, or vLLM, astray.
+_DROPPED = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A Python that can run vLLM.
+
+    Attributes:
+        python: the interpreter.
+        vllm: folder that holds the vllm package.
+        env: the environment to run it in; PYTHONPATH is left to `environment`.
+        stamp: what it was made from.
+    """
+
+    python: Path
+    vllm: Path
+    env: Mapping[str, str]
+    stamp: str
+
+    def environment(self, tree: Path, standin: Path | None = None) -> dict[str, str]:
+        """The environment in which a vllm-ascend tree is the plugin that vLLM finds.
+
+        Args:
+            tree: folder that holds the vllm_ascend package and its metadata.
+            standin: folder with the NPU's stand-in, or None on a machine with NPUs.
+        """
+        entries = [entry for entry in (standin, tree, self.vllm) if entry is not None]
+        return {**self.env, "PYTHONPATH": os.pathsep.join(map(str, entries))}
+
+
+def standin_dir() -> Path:
+    """tests/standin: the NPU's stand-in for PYTHONPATH."""
+    return paths.repo_root() / "tests" / "standin"
+
+
+def ensure(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) -> Runtime:
+    """The runtime of a set, made where it is not there yet.
+
+    Args:
+        patch_set: whose vLLM.
+        terminal: where progress goes.
+        offline: use the caches of this tool and of uv alone.
+
+    Raises:
+        Unavailable: there is no fitting Python, or a package could not be had or built.
+        PinMismatch: vLLM's sdist is not what the set pins.
+    """
+    root = paths.repo_root() / "build" / "runtime"
+    root.mkdir(parents=True, exist_ok=True)
+    installer = _Installer(root, _uv(), offline)
+    with _alone(root / ".lock"):
+        python = _venv(installer, paths.repo_root() / "requirements" / "runtime.txt", terminal)
+        vllm = _vllm(installer, python, patch_set, terminal)
+    return Runtime(python, vllm, _environment(root, patch_set.vllm.version), (vllm / _STAMP).read_text())
+
+
+def own_environment() -> dict[str, str]:
+    """This process's, without what is meant for this Python alone."""
+    return {key: value for key, value in os.environ.items() if key not in _DROPPED and not key.startswith("COVERAGE_")}
+
+
+def _environment(root: Path, vllm_version: str) -> dict[str, str]:
+    return {key: value for key, value in own_environment().items() if not key.startswith("VLLM_")} | {
+        # vllm-ascend compares for equality, and vLLM without kernels calls itself <version>+empty.
+        "VLLM_VERSION": vllm_version,
+        # Both plugins of vllm-ascend: with the platform alone, vLLM's own model classes run.
+        "VLLM_PLUGINS": "ascend,ascend_enhanced_model",
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "VLLM_DISABLE_COMPILE_CACHE": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_CACHE_ROOT": str(root / "cache" / "vllm"),
+        "VLLM_CONFIG_ROOT": str(root / "cache" / "vllm-config"),
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        # Trees stay as they are, yet are compiled once.
+        "PYTHONPYCACHEPREFIX": str(root / "cache" / "pycache"),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _venv(installer: _Installer, lock: Path, terminal: Terminal) -> Path:
+    """Makes the venv from the lock; its interpreter."""
+    venv = installer.root / "venv"
+    python = venv / "bin" / "python"
+    torch_cpu = lock.with_name("torch-cpu.txt")
+    builds = {"cuda": without_cuda(lock.read_text()), "cpu": without_cuda(lock.read_text(), torch_cpu.read_text())}
+    made_from = {build: {"lock": sha256(text.encode()), "python": PYTHON} for build, text in builds.items()}
+    if python.exists() and any(_stamped(venv, stamp) for stamp in made_from.values()):
+        return python
+    base = base_python()
+    shutil.rmtree(venv, ignore_errors=True)
+    installer.run("make a venv", ["venv", "--python", base, str(venv)])
+    install = ["pip", "install", "--python", str(python), "--no-deps", "--require-hashes"]
+    build = "cpu" if installer.can([*install, "--dry-run", "-r", str(torch_cpu)]) else "cuda"
+    chosen = installer.root / "requirements.txt"
+    chosen.write_text(builds[build])
+    size = sum(line[0].isalnum() for line in builds[build].splitlines() if line)
+    cuda = build == "cuda" and platform.machine() == "x86_64"
+    terminal.step(
+        f"installing torch and vLLM's requirements ({size} packages) into {_shown(venv)}"
+        + (", with CUDA's libraries, since no index has torch without them" if cuda else "")
+    )
+    installer.run("install requirements/runtime.txt", [*install, "-r", str(chosen)])
+    _stamp(venv, made_from[build])
+    return python
+
+
+def without_cuda(lock: str, torch: str = "") -> str:
+    """A lock without what only CUDA needs.
+
+    torch's CUDA build does not load without NVIDIA's libraries, so that these stay unless ``torch`` takes its place.
+    Triton compiles for GPUs alone.
+
+    Args:
+        lock: requirements with hashes, one package a line, its hashes on the lines after.
+        torch: requirement and hashes of another build of torch; empty to keep the lock's.
+
+    >>> without_cuda("nvidia-nccl==2\\ntorch==2\\ntriton==3\\nvllm==1\\n", "torch==2+cpu\\n")
+    'vllm==1\\ntorch==2+cpu\\n'
+    >>> without_cuda("torch==2\\ntriton==3\\n")
+    'torch==2\\n'
+    """
+    unwanted = r"triton|torch|nvidia-.*" if torch else "triton"
+    blocks = re.split(r"^(?=\S)", lock, flags=re.MULTILINE)
+    return "".join([block for block in blocks if not re.match(rf"({unwanted})==", block)] + [torch])
+
+
+def _vllm(installer: _Installer, python: Path, patch_set: PatchSet, terminal: Terminal) -> Path:
+    """Builds and installs vLLM from its pinned sdist, for no device; the folder for PYTHONPATH."""
+    pin = patch_set.vllm.sdist
+    folder = installer.root / f"vllm-{patch_set.vllm.version}"
+    made_from = {"sdist": pin.sha256, "venv": (python.parents[1] / _STAMP).read_text()}
+    differing = paths.repo_root() / "requirements" / f"runtime-{patch_set.vllm.version}.txt"
+    if differing.is_file():
+        made_from["differing"] = sha256_file(differing)
+    if _stamped(folder, made_from):
+        return folder
+    sdist = fetch_sdist(pin, offline=installer.offline, terminal=terminal)
+    terminal.step(f"building vLLM {patch_set.vllm.version} without kernels into {_shown(folder)}")
+    partial = folder.with_suffix(".partial")
+    for leftover in (partial, folder):
+        shutil.rmtree(leftover, ignore_errors=True)
+    # Its requirements are in the venv already; its build requirements too.
+    flags = ["--no-deps", "--no-build-isolation", "--no-binary", "vllm", "--reinstall"]
+    installer.run(
+        f"build vLLM {patch_set.vllm.version}",
+        ["pip", "install", "--python", str(python), "--target", str(partial), *flags, str(sdist)],
+        {"VLLM_TARGET_DEVICE": "empty", "PATH": f"{python.parent}{os.pathsep}{os.environ.get('PATH', '')}"},
+    )
+    if differing.is_file():
+        place = ["--python", str(python), "--target", str(partial), "--no-deps"]
+        installer.run(
+            f"install requirements/{differing.name}",
+            ["pip", "install", *place, "--require-hashes", "-r", str(differing)],
+        )
+    _stamp(partial, made_from)
+    partial.rename(folder)
+    return folder
+
+
+def base_python() -> str:
+    """An installed interpreter that `PYTHON` admits; this one where it does.
+
+    Raises:
+        Unavailable: there is none.
+    """
+    command = [str(_uv()), "python", "find", "--system", "--no-python-downloads", PYTHON]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    if found.returncode:
+        running = f"{sys.version_info.major}.{sys.version_info.minor}"
+        raise Unavailable(
+            f"no Python {PYTHON} for the smoke tests: torch 2.7.1 and vLLM need one, and this is Python {running}",
+            hint="install python3.12, or run `uv python install 3.12`; SMOKE=0 applies without smoke tests",
+        )
+    return found.stdout.strip()
+
+
+@dataclass(frozen=True)
+class _Installer:
+    """uv, and the log of what it said."""
+
+    root: Path
+    uv: Path
+    offline: bool
+
+    @property
+    def log(self) -> Path:
+        return self.root / "install.log"
+
+    def can(self, arguments: Sequence[str]) -> bool:
+        """Whether uv ends well; what it says goes to the log."""
+        return self._call(arguments, {})[0] == 0
+
+    def run(self, what: str, arguments: Sequence[str], extra: Mapping[str, str] | None = None) -> None:
+        """Runs uv; its output goes to the log.
+
+        Raises:
+            Unavailable: uv failed; the message has the end of its output.
+        """
+        code, start = self._call(arguments, extra or {})
+        if code:
+            said = self.log.read_bytes()[start:].decode(errors="replace").strip().splitlines()
+            tail = "\n  ".join(said[-_LOG_TAIL:])
+            hint = "check the network and pip's index settings, then run the same command again"
+            raise Unavailable(
+                f"could not {what}\n  {tail}\n  log: {self.log}",
+                hint="run once without OFFLINE=1" if self.offline else hint,
+            )
+
+    def _call(self, arguments: Sequence[str], extra: Mapping[str, str]) -> tuple[int, int]:
+        """uv's exit code, and where in the log its output begins."""
+        first, *rest = arguments
+        command = [str(self.uv), first, *(["--offline"] if self.offline else []), *rest]
+        environ = own_environment()
+        environ |= uv_settings(index.settings(), environ) | dict(extra)
+        with self.log.open("ab") as log:
+            start = log.tell()
+            log.write(f"\n$ {' '.join(command)}\n".encode())
+            log.flush()
+            return subprocess.run(command, stdout=log, stderr=log, env=environ, check=False).returncode, start
+
+
+def uv_settings(pip: Mapping[str, Sequence[str]], environ: Mapping[str, str]) -> dict[str, str]:
+    """pip's settings of where packages come from, as the variables that uv reads.
+
+    Where uv has an index of its own, that stands. Every package is locked by hash, so it is safe to
+    take it from whichever index has it. uv prefers the index named first, and would prefer any to its
+    own default: an extra index may hold another file of the same version (a wheel without its
+    libraries, say), so it counts only after an index that pip names.
+
+    >>> uv_settings({"index-url": ["https://a.example/simple"]}, {})["UV_DEFAULT_INDEX"]
+    'https://a.example/simple'
+    >>> uv_settings({"index-url": ["https://a.example/simple"]}, {"UV_DEFAULT_INDEX": "https://b.example"})
+    {}
+    """
+    if any(environ.get(name) for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX")):
+        return {}
+    main = pip.get("index-url", [])[:1]
+    variables = {
+        "UV_DEFAULT_INDEX": main,
+        "UV_INDEX": [*main, *pip.get("extra-index-url", [])] if main else [],
+        "UV_FIND_LINKS": pip.get("find-links", []),
+        "SSL_CERT_FILE": pip.get("cert", [])[:1],
+    }
+    found = {name: " ".join(values) for name, values in variables.items() if values and not environ.get(name)}
+    return found | {"UV_INDEX_STRATEGY": "unsafe-best-match"}
+
+
+def _uv() -> Path:
+    """uv beside this Python, as the Makefile installs it, or on the PATH."""
+    beside = Path(sys.executable).with_name("uv")
+    found = str(beside) if beside.is_file() else shutil.which("uv")
+    if not found:
+        raise Unavailable(
+            f"uv is not beside {sys.executable} nor on the PATH",
+            hint="run `make` once, which puts it into .venv, or `pip install uv`",
+        )
+    return Path(found)
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Waits for another run that makes the same runtime; it is ready for both then."""
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _digest(made_from: Mapping[str, str]) -> str:
+    return sha256(json.dumps(made_from, sort_keys=True).encode())
+
+
+def _stamped(folder: Path, made_from: Mapping[str, str]) -> bool:
+    stamp = folder / _STAMP
+    return stamp.is_file() and stamp.read_text() == _digest(made_from)
+
+
+def _stamp(folder: Path, made_from: Mapping[str, str]) -> None:
+    (folder / _STAMP).write_text(_digest(made_from))
+
+
+def _shown(path: Path) -> str:
+    return os.path.relpath(path)

@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The smoke tests: real vLLM with the pristine and the patched tree, on the NPU's stand-in or on NPUs."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from patchset.node.manifest import sha256
+from patchset.proof import gate, testrun, trees
+from patchset.proof.gate import Tier
+from patchset.proof.runtime import Runtime
+from patchset.proof.testrun import Case, Result
+from patchset.sets.setfile import PatchSet
+from patchset.system import paths
+from patchset.system.terminal import Terminal
+
+# What all sets have alike is tested on this one.
+SHARED_ON = "v0.10.1.1"
+
+# Many times what the suite takes on two cores: a loaded machine is slow, and not wrong.
+LIMIT_S = 7200.0
+
+_OUTCOME = re.compile(r"(?P<test>\S+::.+?) (?P<outcome>PASSED|FAILED|ERROR|SKIPPED)\b")
+
+
+@dataclass(frozen=True)
+class Patched:
+    """A patched package outside of the build tree.
+
+    Attributes:
+        folder: holds the package and its metadata.
+        tree: digest of the tree that it lies in.
+    """
+
+    folder: Path
+    tree: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the smoke table.
+
+    Attributes:
+        name: what was checked.
+        mode: the model, engine mode and tree that it ran on; empty where it needs none.
+        result: passed, failed or skipped.
+        seconds: of this check; the first one of a mode pays for starting its engine.
+        why: message of a failure or skip.
+    """
+
+    name: str
+    mode: str
+    result: str
+    seconds: float
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class SmokeReport:
+    """What a run of the smoke tests found; also in build/<set>/smoke.json.
+
+    Attributes:
+        set_name: the set.
+        device: cpu for the stand-in, or npu.
+        cases: the results.
+        log: the file with pytest's output.
+        tier: what was run; None for a part that the caller has chosen.
+    """
+
+    set_name: str
+    device: str
+    cases: tuple[Case, ...]
+    log: str
+    tier: Tier | None = Tier.WHOLE
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        return tuple(map(_row, self.cases))
+
+    @property
+    def ok(self) -> bool:
+        """Whether something ran and nothing failed."""
+        results = [row.result for row in self.rows]
+        return Result.PASSED.value in results and Result.FAILED.value not in results
+
+    @property
+    def seconds(self) -> float:
+        return sum(row.seconds for row in self.rows)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "set": self.set_name,
+            "device": self.device,
+            "tier": self.tier.value if self.tier else None,
+            "ok": self.ok,
+            "seconds": round(self.seconds, 1),
+            "log": self.log,
+            "rows": [vars(row) for row in self.rows],
+        }
+
+
+def run(
+    patch_set: PatchSet,
+    *,
+    device: str,
+    terminal: Terminal,
+    tier: Tier = Tier.WHOLE,
+    only: str | None = None,
+    tests: tuple[str, ...] = (),
+    offline: bool = False,
+    patched: Patched | None = None,
+) -> SmokeReport:
+    """Runs tests/smoke on the set's trees, and writes down whether the tree has passed.
+
+    Args:
+        patch_set: whose trees; the patched one must have been applied, the pristine one is made.
+        device: "cpu" for the NPU's stand-in, "npu" for real ones.
+        terminal: where progress goes.
+        tier: how much.
+        only: a pytest -k expression, for a part of the whole.
+        tests: or a part by its tests' names.
+        offline: use the caches alone.
+        patched: another patched package, to test in the place of the build tree.
+
+    Raises:
+        UsageError, Unavailable, Findings: as `run_tests`.
+    """
+    part = bool(only or tests)
+    select = ["--quick"] if tier is Tier.QUICK and not part else []
+    if patch_set.name != SHARED_ON and not part:
+        select += ["-m", "not shared"]
+    about = gate.subject(patch_set.name, patched.tree if patched else patch_set.tree, device)
+    if not part:
+        gate.note(patch_set.name, about, tier, ok=False)  # until it has passed, also where this run is cut off
+    cases, log = run_tests(
+        patch_set,
+        device=device,
+        terminal=terminal,
+        select=[*select, *(["-k", only] if only else [])],
+        tests=tests,
+        log_name="pytest.log",
+        offline=offline,
+        patched=patched.folder if patched else None,
+    )
+    report = SmokeReport(patch_set.name, device, tuple(cases), str(log), None if part else tier)
+    if report.tier:
+        gate.note(patch_set.name, about, tier, ok=report.ok)
+    (paths.build_dir(patch_set.name) / "smoke.json").write_text(json.dumps(report.as_dict(), indent=2) + "\n")
+    return report
+
+
+def tests_dir() -> Path:
+    """tests/smoke."""
+    return paths.repo_root() / "tests" / "smoke"
+
+
+def run_tests(
+    patch_set: PatchSet,
+    *,
+    device: str,
+    terminal: Terminal,
+    select: Sequence[str],
+    log_name: str,
+    tests: Sequence[str] = (),
+    offline: bool = False,
+    patched: Path | None = None,
+) -> tuple[list[Case], Path]:
+    """Runs the smoke tests that pytest's arguments ``select`` choose; their results, and where the log is.
+
+    ``tests`` are the names of the tests to run, from tests/smoke on; all of them where it is empty.
+
+    Raises:
+        UsageError: the set has not been applied.
+        Unavailable: the runtime could not be made.
+        Findings: the tests did not come to an end.
+    """
+    both = trees.both(patch_set, terminal, offline=offline, patched=patched)
+    made = both.runtime
+    work = paths.build_dir(patch_set.name) / "smoke"
+    work.mkdir(parents=True, exist_ok=True)
+    log = work / log_name
+    folder = tests_dir()
+    command = [str(made.python), "-m", "pytest", "-v", "-c", str(folder / "pytest.ini"), f"--rootdir={folder}"]
+    command += [str(folder / test) for test in tests] or [str(folder)]
+    command += [f"--pristine={both.pristine}", f"--patched={both.patched}", f"--vllm={made.vllm}"]
+    command += [f"--work={work}", f"--device={device}", f"--set={patch_set.name}", *select]
+    if device == "cpu":
+        command += [f"--kept={kept(patch_set, made)}"]
+    terminal.step(
+        "smoke tests: real vLLM, data parallel, " + ("on NPUs" if device == "npu" else "on the NPU's stand-in")
+    )
+    cases = testrun.run(
+        command, environ=made.env, folder=folder, log=log, limit=LIMIT_S, each_line=lambda line: _tell(line, terminal)
+    )
+    return cases, log
+
+
+def kept(patch_set: PatchSet, made: Runtime, *more: str) -> Path:
+    """Where the cache keeps what upstream's release does under these tests, on this runtime and kind of machine.
+
+    ``more`` is what else the answers hang on.
+    """
+    parts = (
+        patch_set.manifest_sha256,
+        patch_set.vllm.version,
+        made.stamp,
+        gate.tests_digest(patch_set.name),
+        platform.machine(),
+        *more,
+    )
+    return paths.cache_dir() / "pristine" / sha256(" ".join(parts).encode())
+
+
+def show(report: SmokeReport, terminal: Terminal) -> None:
+    """Prints the table, and why a check failed."""
+    rows = [(row.name, row.mode, row.result, f"{row.seconds:.1f}") for row in report.rows]
+    terminal.table(f"smoke tests of {report.set_name}", ("check", "mode", "result", "seconds"), rows, right="seconds")
+    for row in report.rows:
+        if row.result == Result.FAILED.value:
+            terminal.note(f"{row.name} ({row.mode}): {_shortened(row.why)}\n")
+    if not report.ok:
+        terminal.note(f"log: {report.log}")
+
+
+def _shortened(text: str, lines: int = 12) -> str:
+    shown = text.splitlines()
+    return "\n".join(shown[:lines] + ["..."] * (len(shown) > lines))
+
+
+def _row(case: Case) -> Row:
+    name = case.function.removeprefix("test_").replace("_", " ")
+    return Row(name, case.properties.get("mode", ""), case.result.value, round(case.seconds, 1), case.why)
+
+
+def _tell(line: str, terminal: Terminal) -> None:
+    if found := _OUTCOME.match(line):
+        function, bracket, mode = found["test"].partition("::")[2].partition("[")
+        name = function.removeprefix("test_").replace("_", " ")
+        terminal.step(f"  {found['outcome'].lower()}: {name}{' ' if bracket else ''}{bracket}{mode}")

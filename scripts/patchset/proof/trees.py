@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Both trees of a set and the runtime that runs either: what every comparison of the two starts from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from patchset.node.errors import UsageError
+from patchset.proof import runtime
+from patchset.proof.runtime import Runtime
+from patchset.sets.setfile import PatchSet
+from patchset.system import paths
+from patchset.system.terminal import Terminal
+from patchset.upstream.pristine import materialize
+
+
+@dataclass(frozen=True)
+class Trees:
+    """Folders that hold vllm_ascend as upstream released it and with the set applied, and what runs them."""
+
+    pristine: Path
+    patched: Path
+    runtime: Runtime
+
+
+def both(patch_set: PatchSet, terminal: Terminal, *, offline: bool, patched: Path | None = None) -> Trees:
+    """The trees and the runtime; the pristine tree and the runtime are made where they are not there.
+
+    Args:
+        patch_set: whose trees.
+        terminal: where progress goes.
+        offline: use the caches alone.
+        patched: another folder that holds the patched package; the build tree where there is none.
+
+    Raises:
+        UsageError: the set has not been applied.
+        Unavailable: the pristine tree or the runtime could not be made.
+    """
+    patched = patched or paths.tree_dir(patch_set.name)
+    if not patched.is_dir():
+        raise UsageError(f"{patched} is not there", hint=f"make apply VERSION={patch_set.name} SMOKE=0")
+    pristine = paths.pristine_dir(patch_set.name)
+    materialize(patch_set, pristine, offline=offline, terminal=terminal)
+    return Trees(pristine, patched, runtime.ensure(patch_set, terminal, offline=offline))

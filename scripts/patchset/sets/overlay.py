@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The overlay: modules that a set adds to the tree, and what of upstream each one replaces.
+
+overlay/<set>/overlay.toml pins the upstream code that a module was written against, so that a release that changes
+that code is noticed:
+
+    [[module]]
+    path = "vllm_ascend/data_parallel/metadata.py"
+
+    [[module.replaces]]
+    path = "vllm_ascend/worker/model_runner_v1.py"
+    symbol = "NPUModelRunner._get_forward_metadata_across_dp"
+    sha256 = "..."  # of the symbol's lines; `patchset record` writes it
+
+A public name of upstream that the patched tree has no more, or with another signature, is explained there too:
+
+    [[breaks]]
+    path = "vllm_ascend/torchair/torchair_model_runner.py"
+    symbol = "NPUTorchairModelRunner.get_dp_padding"
+    why = "upstream calls it nowhere"
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+from patchset.node import manifest
+from patchset.node.errors import PinMismatch, UsageError
+from patchset.sets.setfile import PatchSet, Table, read_toml
+from patchset.system import paths
+
+_CACHES = ("__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache")
+_NOTES = frozenset({"overlay.toml", "README.md"})
+
+
+@dataclass(frozen=True)
+class Replaced:
+    """Upstream code that an overlay module takes the place of.
+
+    Attributes:
+        module: the overlay module.
+        path: upstream's file.
+        symbol: dotted name of a class or function in it; empty for the whole file.
+        sha256: of the symbol's source lines, or of the file; empty where it is not recorded yet.
+    """
+
+    module: str
+    path: str
+    symbol: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A public name of upstream that the patched tree lacks, or has with another signature, and why that must be.
+
+    Attributes:
+        path: upstream's file.
+        symbol: dotted name in it; empty for the whole file.
+        why: the reason.
+    """
+
+    path: str
+    symbol: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """What a set installs.
+
+    Attributes:
+        files: content by path.
+        replaces: what that replaces.
+        breaks: what of upstream's API is not kept.
+        toml: the bytes of overlay.toml.
+    """
+
+    files: Mapping[str, bytes]
+    replaces: tuple[Replaced, ...]
+    breaks: tuple[Broken, ...] = ()
+    toml: bytes = b""
+
+    def with_files(self, files: Mapping[str, bytes | None]) -> Overlay:
+        """The overlay with other content of these files; None for one that goes."""
+        now = {path: data for path, data in {**self.files, **files}.items() if data is not None}
+        return replace(self, files=now)
+
+    @property
+    def lines(self) -> int:
+        """Lines of all files together."""
+        return sum(data.count(b"\n") for data in self.files.values())
+
+
+def overlay_toml(set_name: str, root: Path | None = None) -> Path:
+    """overlay/<set>/overlay.toml."""
+    return paths.overlay_dirs(set_name, root)[1] / "overlay.toml"
+
+
+def load(patch_set: PatchSet) -> Overlay:
+    """Reads overlay/shared, then overlay/<set>, whose files win.
+
+    Raises:
+        UsageError: a file that is no part of the package, or one that upstream has; or a malformed overlay.toml.
+    """
+    upstream = patch_set.upstream_manifest()
+    files: dict[str, bytes] = {}
+    for folder in paths.overlay_dirs(patch_set.name, patch_set.root):
+        for path in manifest.walk(folder, skip=_CACHES) if folder.is_dir() else ():
+            if path in _NOTES or path.endswith(".pyc"):
+                continue
+            file = folder / path
+            if reason := manifest.unsafe_reason(path):
+                raise UsageError(f"{str(file)!r} {reason}")
+            if file.is_symlink():
+                raise UsageError(f"{file} is a link; the overlay holds files")
+            if not path.startswith(f"{patch_set.package}/"):
+                raise UsageError(f"{file} is not below {patch_set.package}/", hint="lay overlay files out as they land")
+            if path in upstream:
+                raise UsageError(
+                    f"{file} would overwrite upstream's file",
+                    hint="put the logic in a new module and hook it in with a patch",
+                )
+            files[path] = file.read_bytes()
+    file = overlay_toml(patch_set.name, patch_set.root)
+    toml = file.read_bytes() if file.is_file() else b""
+    return Overlay(files, *_declared(file, toml, files, upstream), toml)
+
+
+def _declared(
+    file: Path, toml: bytes, files: Mapping[str, bytes], upstream: Mapping[str, str]
+) -> tuple[tuple[Replaced, ...], tuple[Broken, ...]]:
+    """What overlay.toml says."""
+    top = read_toml(file, toml.decode(errors="replace"))
+
+    def path_of(table: Table) -> str:
+        path = table.text("path")
+        if path not in upstream:
+            raise table.refuse("path", f"names {path!r}, which upstream does not have")
+        return path
+
+    replaces = []
+    for number, value in enumerate(top.take("module", list, []), start=1):
+        module = Table(file, f"module[{number}]", value)
+        path = module.text("path")
+        if path not in files:
+            raise module.refuse("path", f"names {path!r}, which the overlay does not have")
+        for index, entry in enumerate(module.take("replaces", list, []), start=1):
+            table = Table(file, f"{module.name}.replaces[{index}]", entry)
+            symbol, sha256 = table.text("symbol", default=""), table.text("sha256", default="")
+            replaces.append(Replaced(path, path_of(table), symbol, sha256))
+            table.finish()
+        module.finish()
+    breaks = []
+    for number, value in enumerate(top.take("breaks", list, []), start=1):
+        table = Table(file, f"breaks[{number}]", value)
+        breaks.append(Broken(path_of(table), table.text("symbol", default=""), table.text("why")))
+        table.finish()
+    top.finish()
+    return tuple(replaces), tuple(breaks)
+
+
+def symbol_sha256(source: bytes, symbol: str) -> str | None:
+    """Digest of a class's or function's lines, decorators included; None where the module has no such symbol.
+
+    >>> source = b"class A:\\n    def f(self):\\n        return 1\\n"
+    >>> symbol_sha256(source, "A.f") == manifest.sha256(b"    def f(self):\\n        return 1\\n")
+    True
+    >>> symbol_sha256(source, "A.g") is None
+    True
+    """
+    lines = symbol_source(source, symbol)
+    return None if lines is None else manifest.sha256(lines)
+
+
+def symbol_source(source: bytes, symbol: str) -> bytes | None:
+    """The lines themselves; the whole source for an empty symbol."""
+    if not symbol:
+        return source
+    body: list[ast.stmt] = _parse(source).body
+    node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef | None = None
+    for name in symbol.split("."):
+        kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+        node = next((item for item in body if isinstance(item, kinds) and item.name == name), None)
+        if node is None:
+            return None
+        body = node.body
+    assert node is not None and node.end_lineno is not None
+    first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+    return b"".join(source.splitlines(keepends=True)[first - 1 : node.end_lineno])
+
+
+@cache
+def _parse(source: bytes) -> ast.Module:
+    return ast.parse(source)
+
+
+def check(overlay: Overlay, set_name: str, read: Callable[[str], bytes]) -> None:
+    """Raises PinMismatch where the code that a module replaces is not the code that it was written against."""
+    for row in overlay.replaces:
+        try:
+            found = symbol_sha256(read(row.path), row.symbol)
+        except (SyntaxError, ValueError) as error:
+            raise UsageError(f"{overlay_toml(set_name)}: {row.path} is no Python, and has no symbols") from error
+        if found is None:
+            raise UsageError(f"{overlay_toml(set_name)}: {row.path} has no {row.symbol}, which {row.module} replaces")
+        if found != row.sha256:
+            raise PinMismatch(
+                f"{row.path} {row.symbol}, which {row.module} replaces,",
+                expected=row.sha256 or "(not recorded)",
+                found=found,
+                hint=f"read upstream's change, then: patchset record {set_name}",
+            )

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A patch file, as git format-patch writes one: what it says, and its diff for whoever looks at lines.
+
+Whether git makes of it what it says is for git to tell: `commits.refuse_lies`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+
+from unidiff.patch import PatchSet as Diff
+
+from patchset.node.errors import PatchDoesNotApply
+from patchset.node.manifest import sha256
+from patchset.sets import header
+from patchset.sets.header import Header
+
+LIMIT = 8 * 1024 * 1024  # bytes of the largest patch file that is read
+NAMED = re.compile(rb"^diff --git a/(.+) b/\1$", re.MULTILINE)
+_SCRIPT = re.compile(rb"^diff --git a/(.+) b/\1\n(?:index \S+|(?:new|deleted) file mode) 100755$", re.MULTILINE)
+_BINARY = ("GIT binary patch", "Binary files ")
+
+
+class Fault(StrEnum):
+    """What may keep a file from being read as a patch."""
+
+    SIZE = "size"
+    ENCODING = "encoding"
+    FORM = "form"
+
+
+class MalformedPatch(PatchDoesNotApply):
+    """A patch file cannot be read as what it should be.
+
+    Attributes:
+        line: its number in the patch file, from 1.
+        fault: which kind of wrong.
+        why: what is wrong, without the patch's name.
+    """
+
+    def __init__(self, name: str, line: int, why: str, fault: Fault) -> None:
+        hint = "make fmt writes it as git does, where git can read it"
+        super().__init__(f"{name}:{line}: malformed patch: {why}", patch=name, hint=hint)
+        self.line = line
+        self.fault = fault
+        self.why = why
+
+
+@dataclass(frozen=True)
+class Patch:
+    """One patch file.
+
+    Attributes:
+        name: its file name.
+        header: what it says of itself.
+        data: the whole file.
+        above: how many of its lines come before the diff.
+    """
+
+    name: str
+    header: Header
+    data: bytes
+    above: int
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the whole file."""
+        return sha256(self.data)
+
+    @cached_property
+    def diff(self) -> bytes:
+        """The bytes from the first `diff --git` on."""
+        return self.data.split(b"\n", self.above)[self.above]
+
+    @cached_property
+    def named(self) -> frozenset[str]:
+        """What could be paths of its files, without reading the diff."""
+        return frozenset(path.decode() for path in NAMED.findall(self.data))
+
+    @cached_property
+    def scripts(self) -> frozenset[str]:
+        """Those of them that it takes for executable files."""
+        return frozenset(path.decode() for path in _SCRIPT.findall(self.data))
+
+    @cached_property
+    def lines(self) -> Diff:
+        """The diff as unidiff has it, file by file and line by line.
+
+        Raises:
+            MalformedPatch: it is none.
+        """
+        from unidiff.errors import UnidiffParseError
+        from unidiff.patch import PatchSet as Diff
+
+        try:
+            return Diff(self.diff)
+        except UnidiffParseError as error:
+            raise MalformedPatch(self.name, self.above + 1, str(error), Fault.FORM) from error
+
+    @property
+    def added(self) -> int:
+        """Lines with a +."""
+        return sum(file.added for file in self.lines)
+
+    @property
+    def removed(self) -> int:
+        """Lines with a -."""
+        return sum(file.removed for file in self.lines)
+
+
+def read(file: Path) -> bytes:
+    """The bytes of a patch file, of which no more than LIMIT are ever read.
+
+    Raises:
+        PatchDoesNotApply: it is larger than that.
+    """
+    with file.open("rb") as stream:
+        data = stream.read(LIMIT + 1)
+    if len(data) > LIMIT:
+        why = f"the file has {file.stat().st_size} bytes; a patch has at most {LIMIT}"
+        raise MalformedPatch(file.name, 1, why, Fault.SIZE)
+    return data
+
+
+def parse(name: str, data: bytes) -> Patch:
+    """Reads a patch file.
+
+    Args:
+        name: its file name, for messages.
+        data: its bytes.
+
+    Raises:
+        PatchDoesNotApply: it is malformed; names the line and what is wrong with it.
+    """
+    lines, above = lines_of(name, data)
+    parsed, problems = header.read("\n".join([*lines[:above], ""]))
+    if parsed is None:
+        why = f"{name}:{problems[0].line}: {problems[0].why}"
+        raise PatchDoesNotApply(why, patch=name, hint="mend what the patch says of itself")
+    return Patch(name, parsed, data, above)
+
+
+def lines_of(name: str, data: bytes) -> tuple[list[str], int]:
+    """The lines of a patch file, and how many of them come before the diff; raises MalformedPatch."""
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise MalformedPatch(name, line, "is not UTF-8", Fault.ENCODING) from error
+    lines = text.split("\n")
+    if lines.pop():
+        raise MalformedPatch(name, len(lines) + 1, "the file does not end with a newline", Fault.FORM)
+    if not text.startswith(header.MBOX):
+        raise MalformedPatch(name, 1, f"does not begin with {header.MBOX.rstrip()!r}", Fault.FORM)
+    above = next((at for at, line in enumerate(lines) if line.startswith(("diff -", "---", "Index: "))), None)
+    if above is None:
+        raise MalformedPatch(name, len(lines), "there is no diff", Fault.FORM)
+    if not lines[above].startswith("diff --git "):
+        raise MalformedPatch(name, above + 1, f"expected `diff --git`, found {lines[above][:60]!r}", Fault.FORM)
+    if binary := next((at for at in range(above, len(lines)) if lines[at].startswith(_BINARY)), 0):
+        raise MalformedPatch(name, binary + 1, "a binary patch is not supported", Fault.FORM)
+    return lines, above

@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Git, run so that nothing of the user's or the system's configuration, and no repository around, can matter."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from patchset.node.errors import Unavailable
+
+_CONFIG = {
+    "core.autocrlf": "false",
+    "core.fileMode": "true",
+    "core.fsmonitor": "false",
+    "core.hooksPath": os.devnull,
+    "core.symlinks": "true",
+    "core.quotePath": "false",
+    "core.looseCompression": "1",
+    "apply.whitespace": "nowarn",
+    "mailinfo.quotedCr": "nowarn",
+    "commit.gpgSign": "false",
+    "gc.auto": "0",
+    "maintenance.auto": "false",
+}
+_ENVIRONMENT = {
+    "LC_ALL": "C",
+    "TZ": "UTC",
+    "HOME": os.devnull,
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_ATTR_NOSYSTEM": "1",
+    "GIT_PAGER": "cat",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_OPTIONAL_LOCKS": "0",
+}
+
+
+class GitError(Unavailable):
+    """Git refused.
+
+    Attributes:
+        said: what it wrote to its standard error, line by line.
+    """
+
+    def __init__(self, command: str, said: str) -> None:
+        super().__init__(
+            f"git {command}: {said}".replace("\n", "\n  "), hint="git 2.29.2 or newer is needed, and room on the disk"
+        )
+        self.said = said.splitlines()
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Author and committer: `Name <address>`, and a date that git understands.
+
+    Attributes:
+        person: `Name <address>`.
+        date: empty where git is told it otherwise.
+        committer_alone: the author is another, whom git is told otherwise.
+    """
+
+    person: str
+    date: str
+    committer_alone: bool = False
+
+    def environment(self) -> dict[str, str]:
+        """The variables that git reads them from. Git drops < and > from a name, and so does this."""
+        name, _, address = self.person.removesuffix(">").rpartition(" <")
+        name, address = (part.translate({ord("<"): None, ord(">"): None}) for part in (name, address))
+        return {
+            f"GIT_{role}_{key}": value
+            for role in ("AUTHOR", "COMMITTER")[self.committer_alone :]
+            for key, value in (("NAME", name.strip('"')), ("EMAIL", address), ("DATE", self.date))
+            if value
+        }
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A work tree and the repository in its .git folder.
+
+    Attributes:
+        root: the work tree.
+        index: the index file to use; relative to .git.
+        git_dir: the repository, where it is not in the work tree.
+        objects: the folder of its objects, where that is another repository's.
+    """
+
+    root: Path
+    index: str = "index"
+    git_dir: Path | None = None
+    objects: Path | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The repository: objects, refs and index."""
+        return self.git_dir or self.root / ".git"
+
+    @property
+    def _objects(self) -> Path:
+        return self.objects or self.folder / "objects"
+
+    def git(self, *arguments: str, stdin: bytes = b"", identity: Identity | None = None) -> str:
+        """Runs git and returns what it prints, as text.
+
+        Raises:
+            GitError: it failed.
+            Unavailable: there is no git.
+        """
+        return self.git_bytes(*arguments, stdin=stdin, identity=identity).decode(errors="replace")
+
+    def git_bytes(self, *arguments: str, stdin: bytes = b"", identity: Identity | None = None) -> bytes:
+        """Runs git and returns what it prints; raises as `git` does."""
+        environment = {
+            "GIT_DIR": str(self.folder),
+            "GIT_WORK_TREE": str(self.root),
+            "GIT_INDEX_FILE": str(self.folder / self.index),
+            "GIT_OBJECT_DIRECTORY": str(self._objects),
+        }
+        return _run(arguments, self.root, environment | (identity.environment() if identity else {}), stdin)
+
+    def init(self, branch: str) -> None:
+        """Makes the repository where there is none; upstream's attributes never change a byte."""
+        if (self.folder / "HEAD").is_file():
+            return
+        for name in ("objects", "refs/heads"):  # all that a repository needs, without a process
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        info = self.folder / "info"
+        info.mkdir(exist_ok=True)
+        attributes = "* -text -filter -ident -working-tree-encoding !diff !merge !whitespace !conflict-marker-size\n"
+        (info / "attributes").write_text(attributes, encoding="utf-8")
+        (info / "exclude").write_text("__pycache__/\n*.pyc\n*.so\n_build_info.py\n", encoding="utf-8")
+        # A line of a commit's message may begin with #.
+        config = '[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = false\n\tcommentChar = ";"\n'
+        (self.folder / "config").write_text(config, encoding="utf-8")
+        (self.folder / "HEAD").write_text(f"ref: refs/heads/{branch}\n", encoding="utf-8")
+
+    def version(self) -> tuple[int, ...]:
+        """Git's."""
+        words = self.git("version").split()[2].split(".")
+        return tuple(int(word) for word in words[:2])
+
+    def unlock(self) -> None:
+        """Removes the lock files of a git that was killed with the run that had started it; for its next run alone."""
+        for file in self.folder.rglob("*.lock"):
+            file.unlink()
+
+    def stage(self, files: Mapping[str, bytes], executable: frozenset[str] = frozenset()) -> None:
+        """Puts content into the index, whatever the work tree holds."""
+        if not files:
+            return
+        with tempfile.TemporaryDirectory(prefix="patchset-") as folder:
+            for path, data in files.items():
+                file = Path(folder) / path
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(data)
+                file.chmod(0o755 if path in executable else 0o644)
+            place = Repository(Path(folder), self.index, self.folder, self._objects)
+            place.git("add", "--force", "--ignore-removal", ".")
+
+    def ref(self, name: str) -> str | None:
+        """The commit that a ref names, or None."""
+        try:
+            return self.git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}").strip()
+        except GitError:
+            return None
+
+    def commit(self, message: str, identity: Identity, parent: str | None) -> str:
+        """Commits the index and returns the commit's id."""
+        tree = self.git("write-tree").strip()
+        parents = ("-p", parent) if parent else ()
+        return self.git("commit-tree", tree, *parents, stdin=message.encode(), identity=identity).strip()
+
+    def commit_index(self, message: str, identity: Identity) -> None:
+        """Commits the index to the branch that is checked out."""
+        options = ("--quiet", "--no-verify", "--allow-empty", "--cleanup=verbatim", "--file=-")
+        self.git("commit", *options, stdin=message.encode(), identity=identity)
+
+    def blobs(self, ids: Iterable[str]) -> dict[str, bytes]:
+        """Contents by their ids, with one git process."""
+        wanted = sorted(ids)
+        said = self.git_bytes("cat-file", "--batch", stdin="".join(f"{name}\n" for name in wanted).encode())
+        found, at = {}, 0
+        for name in wanted:
+            end = said.index(b"\n", at)
+            size = int(said[at:end].split()[2])
+            found[name] = said[end + 1 : end + 1 + size]
+            at = end + size + 2
+        return found
+
+
+def _run(arguments: Sequence[str], folder: Path, environment: Mapping[str, str], stdin: bytes) -> bytes:
+    """Runs git in a folder with this environment alone; what it prints."""
+    kept = {key: os.environ[key] for key in ("PATH", "TMPDIR", "LD_LIBRARY_PATH") if key in os.environ}
+    config = [word for key, value in _CONFIG.items() for word in ("-c", f"{key}={value}")]
+    try:
+        done = subprocess.run(
+            ["git", *config, *arguments],
+            input=stdin,
+            capture_output=True,
+            cwd=folder,
+            env={**kept, **_ENVIRONMENT, "GIT_CEILING_DIRECTORIES": str(folder.parent), **environment},
+            umask=0o022,  # of what git writes into a work tree
+            check=False,
+        )
+    except FileNotFoundError:
+        raise Unavailable("git is not on PATH", hint="install git") from None
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip() or f"exit status {done.returncode}"
+        raise GitError(_command(arguments), said)
+    return done.stdout
+
+
+def _command(arguments: Sequence[str]) -> str:
+    """The command among git's arguments, after its own options.
+
+    >>> _command(["-c", "a=b", "--literal-pathspecs", "add", "-A"])
+    'add'
+    """
+    words = iter(arguments)
+    for word in words:
+        if word == "-c":
+            next(words)
+        elif not word.startswith("-"):
+            return word
+    return ""
+
+
+def blob_id(data: bytes) -> str:
+    """Git's id of a file's content.
+
+    >>> blob_id(b"")
+    'e69de29bb2d1d6434b8b29ae775ad8c2e48c5391'
+    """
+    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()

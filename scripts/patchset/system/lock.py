@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A lock beside a target: one run at a time, and the others are told whose it is.
+
+Our own few lines over flock(2): the file holds the holder's process id, which a lock library would truncate, and it
+goes with the state folder, so a taker must check that the file it locked is still the one that the path names.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from patchset.node.errors import Locked
+from patchset.system import disk
+
+
+@contextmanager
+def hold(path: Path) -> Iterator[bool]:
+    """Holds the lock; it is released when the process ends, however it ends.
+
+    Yields:
+        whether the last holder was killed: one that ends by itself takes its process id out of the file.
+
+    Raises:
+        Locked: another process holds it.
+    """
+    disk.make_folder(path.parent)
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise Locked(path, _holder(path)) from None
+        if _still_there(path, descriptor):
+            break
+        os.close(descriptor)
+        disk.make_folder(path.parent)
+    try:
+        killed = os.fstat(descriptor).st_size > 0
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield killed
+    finally:
+        os.ftruncate(descriptor, 0)
+        os.close(descriptor)
+
+
+@contextmanager
+def wait(path: Path) -> Iterator[None]:
+    """Holds a lock as soon as no other process does; for what is made once and is ready for all of them then."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="ascii") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def refuse_if_held(path: Path) -> None:
+    """Raises Locked where another process holds the lock; makes nothing, and holds nothing."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise Locked(path, _holder(path)) from None
+    finally:
+        os.close(descriptor)
+
+
+def _still_there(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _holder(path: Path) -> int | None:
+    try:
+        return int(path.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None

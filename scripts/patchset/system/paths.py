@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where things lie: in the repository, in build/, in the user's cache."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import platformdirs
+
+from patchset.node.errors import UsageError
+
+
+def repo_root() -> Path:
+    """The repository that holds patches/ and overlay/: PATCHSET_ROOT, or the one that this package lies in.
+
+    Raises:
+        UsageError: there is no patches/ folder there.
+    """
+    named = os.environ.get("PATCHSET_ROOT")
+    root = Path(named).resolve() if named else Path(__file__).resolve().parents[3]
+    if not (root / "patches").is_dir():
+        raise UsageError(
+            f"no patches/ folder in {root}",
+            hint="run patchset from a checkout of the repository, or set PATCHSET_ROOT to one",
+        )
+    return root
+
+
+def of_url(url: str) -> Path:
+    """The path that a file: URL names."""
+    return Path(unquote(urlsplit(url).path))
+
+
+def sets() -> list[str]:
+    """Names of the sets in the repository, sorted."""
+    return sorted(entry.parent.name for entry in (repo_root() / "patches").glob("*/set.toml"))
+
+
+def set_dir(set_name: str) -> Path:
+    """patches/<set>: pins, series and patches."""
+    return repo_root() / "patches" / set_name
+
+
+def overlay_dirs(set_name: str, root: Path | None = None) -> tuple[Path, Path]:
+    """The folders whose modules a set installs: the shared one, then its own, which wins."""
+    overlay = (root or repo_root()) / "overlay"
+    return overlay / "shared", overlay / set_name
+
+
+def build_dir(set_name: str) -> Path:
+    """build/<set>: the trees made from a set."""
+    return repo_root() / "build" / set_name
+
+
+def tree_dir(set_name: str) -> Path:
+    """build/<set>/vllm-ascend: the patched tree."""
+    return build_dir(set_name) / "vllm-ascend"
+
+
+def patches_state(set_name: str) -> Path:
+    """Beside the trees of a set: what a run that writes patches/<set> keeps until it is done."""
+    return build_dir(set_name) / ".patches.patchset"
+
+
+def pristine_dir(set_name: str) -> Path:
+    """build/<set>/pristine: verified, unpatched upstream."""
+    return build_dir(set_name) / "pristine"
+
+
+def cache_dir() -> Path:
+    """Content-addressed downloads: PATCHSET_CACHE, or the user's cache folder."""
+    named = os.environ.get("PATCHSET_CACHE")
+    return Path(named).expanduser().absolute() if named else platformdirs.user_cache_path("patchset", appauthor=False)

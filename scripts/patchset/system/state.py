@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is kept beside a target: which files were changed, from what to what, and their original bytes.
+
+lock            held while a run works on the target
+state.json      what is installed; not there on a pristine target
+journal.json    what is being changed; there only while, or after a run was cut off
+objects/<sha256>  bytes that a run needs to finish, or to go back
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from patchset.node.errors import UsageError
+from patchset.node.manifest import sha256, unsafe_reason
+from patchset.system import disk, lock
+
+FORMAT = 1
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class FileState:
+    """One file: sha256 before and after, None where it is not there."""
+
+    before: str | None
+    after: str | None
+    executable: bool = False
+
+    @property
+    def reversed(self) -> FileState:
+        """The way back."""
+        return FileState(self.after, self.before, self.executable)
+
+
+@dataclass(frozen=True)
+class Installed:
+    """What a set has done to a target.
+
+    Attributes:
+        set: the set's name.
+        tree: digest of the whole patched tree.
+        series: digest of the patch files and the overlay that made it.
+        files: each changed file; `before` is upstream's.
+    """
+
+    set: str
+    tree: str
+    series: str
+    files: Mapping[str, FileState] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Journal:
+    """A change that is under way.
+
+    Attributes:
+        command: apply or revert.
+        files: each file to change; `before` is what it holds now.
+        installed: what state.json says when it is done; None for a pristine target.
+        was: what state.json says if it is taken back.
+    """
+
+    command: str
+    files: Mapping[str, FileState]
+    installed: Installed | None
+    was: Installed | None
+
+    @property
+    def reversed(self) -> Journal:
+        """The way back."""
+        back = {path: row.reversed for path, row in self.files.items()}
+        return Journal(self.command, back, self.was, self.installed)
+
+
+class Store:
+    """The state folder of one target; it is there only while something is applied or under way."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.lock = folder / "lock"
+        self._state = folder / "state.json"
+        self._journal = folder / "journal.json"
+
+    def installed(self) -> Installed | None:
+        """What is installed, or None."""
+        value = self._read(self._state)
+        return None if value is None else self._parse(self._state, _installed, value)
+
+    def journal(self) -> Journal | None:
+        """What was being done when a run was cut off, or None."""
+        value = self._read(self._journal)
+        return None if value is None else self._parse(self._journal, _journal, value)
+
+    def write_journal(self, journal: Journal) -> None:
+        """From here on the change is finished or taken back, whatever happens."""
+        if (self.folder / "objects").is_dir():
+            disk.sync(self.folder / "objects")
+        self._write(self._journal, asdict(journal))
+
+    def finish(self, installed: Installed | None) -> None:
+        """Records the outcome and drops the journal, in this order; a pristine target keeps nothing."""
+        if installed is None:
+            disk.remove(self._state)
+        else:
+            self._write(self._state, asdict(installed))
+        disk.remove(self._journal)
+
+    def keep(self, data: bytes) -> str:
+        """Keeps bytes under their digest."""
+        digest = sha256(data)
+        file = self.folder / "objects" / digest
+        if not file.is_file() or sha256(file.read_bytes()) != digest:
+            disk.make_folder(file.parent)
+            disk.write(file, data, mode=0o600)
+        return digest
+
+    def get(self, digest: str) -> bytes | None:
+        """Kept bytes, verified; None where they are not there or damaged."""
+        try:
+            data = (self.folder / "objects" / digest).read_bytes()
+        except FileNotFoundError:
+            return None
+        return data if sha256(data) == digest else None
+
+    def _tidy(self) -> None:
+        """Drops what no way back needs: the whole folder where nothing is applied."""
+        if not self._state.exists():
+            disk.step("remove the state folder")
+            shutil.rmtree(self.folder, ignore_errors=True)
+            return
+        installed = self.installed()
+        needed = {row.before for row in installed.files.values()} if installed else set()
+        objects = [file for file in self.folder.glob("objects/*") if file.name not in needed]
+        for file in sorted([*objects, *filter(lambda file: disk.is_temporary(file.name), self.folder.iterdir())]):
+            disk.remove(file)
+
+    @contextmanager
+    def session(self) -> Iterator[bool]:
+        """Holds the target's lock; leaves no folder behind where nothing is applied or under way.
+
+        Yields:
+            whether the last run was killed.
+
+        Raises:
+            Locked: another run holds it.
+        """
+        with lock.hold(self.lock) as killed:
+            try:
+                yield killed
+            finally:
+                if not self._journal.exists():
+                    self._tidy()
+
+    def _read(self, file: Path) -> dict[str, Any] | None:
+        try:
+            value = json.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise self._refuse(file, str(error)) from error
+        if not isinstance(value, dict) or value.pop("format", None) != FORMAT:
+            raise self._refuse(file, "another version of patchset wrote it")
+        return value
+
+    def _parse(self, file: Path, parse: Callable[[dict[str, Any]], T], value: dict[str, Any]) -> T:
+        try:
+            return parse(value)
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise self._refuse(file, f"a field is missing or malformed ({error})") from error
+
+    def _refuse(self, file: Path, why: str) -> UsageError:
+        return UsageError(
+            f"{file} cannot be read: {why}", hint=f"restore upstream's files yourself, then remove {self.folder}"
+        )
+
+    def _write(self, file: Path, value: dict[str, Any]) -> None:
+        disk.make_folder(file.parent)
+        disk.write(file, json.dumps({"format": FORMAT, **value}, indent=1).encode(), mode=0o644)
+        disk.sync(file.parent)
+
+
+def _files(value: dict[str, Any]) -> dict[str, FileState]:
+    for path in value:
+        if reason := unsafe_reason(path):
+            raise ValueError(f"{path!r} {reason}")
+    return {path: FileState(**row) for path, row in value.items()}
+
+
+def _installed(value: dict[str, Any]) -> Installed:
+    return Installed(str(value["set"]), str(value["tree"]), str(value["series"]), _files(value["files"]))
+
+
+def _journal(value: dict[str, Any]) -> Journal:
+    installed, was = (None if value[key] is None else _installed(value[key]) for key in ("installed", "was"))
+    return Journal(str(value["command"]), _files(value["files"]), installed, was)

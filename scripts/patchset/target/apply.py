@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`patchset apply`: from pins to a patched target, proven by reading it back."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from patchset.node import manifest
+from patchset.node.errors import PinMismatch, TargetModified, UsageError, first_of
+from patchset.plan import history, plan
+from patchset.plan.plan import Recipe
+from patchset.sets.setfile import PatchSet
+from patchset.system import disk, lock
+from patchset.system.state import FileState, Installed, Store
+from patchset.system.terminal import Terminal
+from patchset.target import change, distinfo
+from patchset.target.assess import Report, State, assess
+from patchset.target.locate import Kind, Target, build_tree, locate
+from patchset.upstream.pristine import check_given
+from patchset.upstream.source import Source
+
+Files = Mapping[str, tuple[bytes | None, bool]]  # content, None where a file goes, and whether it may be run
+
+_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What apply found and did.
+
+    Attributes:
+        target: what it worked on.
+        recipe: what was applied.
+        result: applied, unchanged (it was applied already), or would apply (a dry run).
+        changed: the files that were, or would be, written or removed.
+        tree: digest of the resulting tree.
+        commit: the last commit of a build tree; empty elsewhere.
+    """
+
+    target: Target
+    recipe: Recipe
+    result: str
+    changed: tuple[str, ...]
+    tree: str
+    commit: str
+
+
+def run(
+    patch_set: PatchSet,
+    *,
+    folder: Path | None,
+    upstream: Path | None,
+    offline: bool,
+    dry_run: bool,
+    terminal: Terminal,
+) -> Outcome:
+    """Applies a set to the build tree, or in place to `folder`.
+
+    Raises:
+        PatchsetError: nothing was changed, or the next command finishes or takes back what was.
+    """
+    if upstream:
+        check_given(patch_set, upstream)
+    target = locate(patch_set, folder)
+    store = Store(target.state)
+    with ExitStack() as stack:
+        place = None
+        if dry_run:
+            lock.refuse_if_held(store.lock)
+            place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="patchset-"))) / "pristine"
+            if store.journal():
+                hint = f"{_next('status', folder)} tells more"
+                raise UsageError("a run was cut off here; a dry run cannot tell what is found after it", hint=hint)
+        else:
+            stack.enter_context(change.session(target, store))
+            if done := change.recover(target, store, "apply"):
+                terminal.step(done)
+        source = Source(
+            patch_set, given=upstream, offline=offline, terminal=terminal, root=target.root, store=store, place=place
+        )
+        report = assess(patch_set, target, store)
+        refuse_modified(report, target, folder)
+        recipe = plan.load(patch_set)
+        if not recipe.pinned:  # what is pinned was checked when it was; its result is held to set.toml below
+            plan.make_recorded(patch_set, source.read)
+        if report.state is State.APPLIED:
+            if not dry_run:
+                _refresh(target, store, recipe, source, report, terminal)
+            commit = history.tip(target.root, patch_set.name) if target.kind is Kind.BUILD else None
+            return Outcome(target, recipe, "unchanged", (), patch_set.tree, commit or "")
+        if report.state is State.ABSENT and not dry_run:
+            commit = _build(target, store, recipe, source, terminal)
+            return Outcome(target, recipe, "applied", tuple(sorted(patch_set.touched)), patch_set.tree, commit)
+        commit, files = "", {}
+        if target.kind is Kind.BUILD and not dry_run:
+            disk.step("commit")
+            written = history.write(target.root, recipe, source.read, patch_set.upstream_manifest())
+            commit, files = written.tip, dict(written.files)
+        else:
+            files = _copies(patch_set) or plan.outcome(recipe, source.read)
+        _refuse_other(files, patch_set)
+        desired = _desired(target, store, files, report, source)
+        changed = tuple(sorted(desired))
+        if dry_run:
+            return Outcome(target, recipe, "would apply", changed, patch_set.tree, "")
+        terminal.step(f"changing {len(desired)} files in {target.root}")
+        installed = _installed(target, store, recipe, source, report, files)
+        change.carry_out(target, store, "apply", report.found, desired, installed)
+        verify(target, patch_set)
+        return Outcome(target, recipe, "applied", changed, patch_set.tree, commit)
+
+
+def refuse_modified(report: Report, target: Target, folder: Path | None) -> None:
+    """Raises TargetModified where a target holds what nobody could give back."""
+    if report.authored:
+        raise TargetModified(
+            f"{target.root} has work of yours: {report.authored.what}; nothing was written",
+            paths=[row.path for row in report.rows],
+            hint=report.authored.next,
+        )
+    if report.state is not State.MODIFIED:
+        return
+    names = [f"{row.path}: {row.found.value}" for row in report.rows]
+    hint = f"{_next('status', folder)} shows the state; keep your changes elsewhere and restore these files, "
+    hint += "or remove the tree and apply anew" if target.kind is Kind.BUILD else "then run again"
+    raise TargetModified(
+        f"{target.root} is modified; nothing was written\n  " + "\n  ".join(first_of(names, _SHOWN)),
+        paths=[row.path for row in report.rows],
+        hint=hint,
+    )
+
+
+def _next(command: str, folder: Path | None) -> str:
+    return f"make {command} TARGET={folder}" if folder else f"make {command}"
+
+
+def _copies(patch_set: PatchSet) -> dict[str, tuple[bytes | None, bool]]:
+    """What the set makes of each file, where the build tree holds just that; else nothing."""
+    root = build_tree(patch_set).root
+    found: dict[str, tuple[bytes | None, bool]] = {}
+    for path, row in patch_set.touched.items():
+        file = root / path
+        there = file.is_file()
+        data = file.read_bytes() if there and row.patched else None
+        if (None if data is None else manifest.sha256(data)) != row.patched:
+            return {}
+        found[path] = (data, there and bool(file.stat().st_mode & 0o100))
+    return found
+
+
+def _refuse_other(files: Files, patch_set: PatchSet) -> None:
+    """Raises PinMismatch where git makes another file than set.toml records."""
+    for path, (data, _) in files.items():
+        found = None if data is None else manifest.sha256(data)
+        row = patch_set.touched.get(path)
+        wanted = row.patched if row else patch_set.sources().get(path)
+        if found != wanted:
+            hint = f"patchset record {patch_set.name}, if the series was changed on purpose"
+            raise PinMismatch(path, expected=wanted or "no file", found=found or "no file", hint=hint)
+
+
+def _desired(
+    target: Target, store: Store, files: Files, report: Report, source: Source
+) -> dict[str, tuple[bytes | None, bool]]:
+    """The content of each file that is not yet as the set wants it.
+
+    Args:
+        target, store: where.
+        files: what the set makes of the files that it changes.
+        report: what the target holds.
+        source: of upstream's files.
+    """
+    desired = {path: row for path, row in files.items() if target.covers(path)}
+    upstream = source.patch_set.sources()
+    for path in report.files:  # an earlier version of the set has touched more
+        if path not in desired and path != target.record:
+            desired[path] = (source.read(path) if path in upstream else None, False)
+    if target.record:
+        record = _record_before(target, store, report.installed) or b""
+        changes = {path: data for path, (data, _) in desired.items()}
+        desired[target.record] = (distinfo.update(record, changes, str(target.root / target.record)), False)
+    return change.differing(report.found, desired)
+
+
+def _installed(
+    target: Target,
+    store: Store,
+    recipe: Recipe,
+    source: Source,
+    report: Report | None = None,
+    made: Files | None = None,
+) -> Installed:
+    """What state.json says of an applied set; keeps the original bytes.
+
+    Args:
+        target, store: where.
+        recipe: what is applied.
+        source: of upstream's files.
+        report: what the target held before; needed where it has a RECORD.
+        made: what the set makes of the files that it changes; likewise.
+    """
+    patch_set = recipe.patch_set
+    files = {}
+    for path, row in patch_set.touched.items():
+        if target.covers(path):
+            if row.upstream:
+                store.keep(source.read(path))
+            files[path] = FileState(row.upstream, row.patched)
+    before = _record_before(target, store, report.installed) if report else None
+    if target.record and before is not None and made is not None:
+        after = distinfo.update(before, {path: made[path][0] for path in files}, str(target.root / target.record))
+        files[target.record] = FileState(store.keep(before), manifest.sha256(after))
+    return Installed(patch_set.name, patch_set.tree, recipe.series, files)
+
+
+def _record_before(target: Target, store: Store, installed: Installed | None) -> bytes | None:
+    """RECORD as it was before the set was first applied to this installation."""
+    if target.record is None:
+        return None
+    now = (target.root / target.record).read_bytes()
+    past = installed.files.get(target.record) if installed else None
+    if past and past.before and past.after == manifest.sha256(now):
+        return store.get(past.before)
+    return now
+
+
+def _refresh(target: Target, store: Store, recipe: Recipe, source: Source, report: Report, terminal: Terminal) -> None:
+    """Brings what lies beside an applied target up to date: its state, and the history where headers have changed."""
+    installed, patch_set = report.installed, recipe.patch_set
+    if target.kind is Kind.BUILD:
+        if installed and installed.series == recipe.series and history.tip(target.root, patch_set.name):
+            return
+        terminal.step("writing the git history anew")
+        history.write(target.root, recipe, source.read, patch_set.upstream_manifest())
+        history.point(target.root, patch_set.name)
+        store.finish(_installed(target, store, recipe, source))
+    elif installed is None:
+        store.finish(_installed(target, store, recipe, source))
+
+
+def _build(target: Target, store: Store, recipe: Recipe, source: Source, terminal: Terminal) -> str:
+    """Makes the whole tree beside its place, then renames it into place; its last commit."""
+    terminal.step(f"making {target.root}")
+    staging = target.root.with_name(f".{target.root.name}.staging")
+    disk.step("remove staging")
+    shutil.rmtree(staging, ignore_errors=True)
+    pristine = source.tree()
+    disk.step("copy upstream")
+    shutil.copytree(pristine, staging)
+    disk.step("commit")
+    commit = history.begin(staging, recipe)
+    for path, row in recipe.patch_set.touched.items():
+        if row.patched:
+            disk.sync(staging / path)
+    verify(Target(target.kind, staging, target.state), recipe.patch_set)
+    installed = _installed(target, store, recipe, source)
+    disk.step("rename the tree")
+    staging.rename(target.root)
+    disk.sync(target.root.parent)
+    store.finish(installed)
+    return commit
+
+
+def verify(target: Target, patch_set: PatchSet) -> None:
+    """Reads the target back; raises PinMismatch where a file is not what set.toml records."""
+    wanted = plan.patched_manifest(patch_set.sources(), patch_set.touched)
+    wanted = {path: sha for path, sha in wanted.items() if target.covers(path)}
+    gone = [path for path, row in patch_set.touched.items() if row.patched is None and target.covers(path)]
+    found = manifest.measure(target.root, [*wanted, *gone])
+    if found == wanted:
+        return
+    path = min(path for path in wanted.keys() | found.keys() if wanted.get(path) != found.get(path))
+    raise PinMismatch(
+        f"{target.root / path}, read back,",
+        expected=wanted.get(path, "no file"),
+        found=found.get(path, "no file"),
+        hint="another program changed it meanwhile? run patchset status",
+    )

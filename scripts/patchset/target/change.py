@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One change of a target, all or nothing: keep the bytes, write the journal, replace file by file, read back.
+
+Cut off before the journal is there, nothing has changed; after that, the next command finishes the change or takes it
+back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from patchset.node import manifest
+from patchset.node.errors import PatchsetError, PinMismatch, TargetModified
+from patchset.plan import history
+from patchset.system import disk
+from patchset.system.git import Repository
+from patchset.system.state import FileState, Installed, Journal, Store
+from patchset.target.locate import Kind, Target
+
+
+@contextmanager
+def session(target: Target, store: Store) -> Iterator[None]:
+    """Holds the target's lock, without what a git holds that was killed with the last run.
+
+    Raises:
+        Locked: another run holds it.
+    """
+    with store.session() as killed:
+        if killed and target.kind is Kind.BUILD:
+            Repository(target.root).unlock()
+        yield
+
+
+def differing(
+    found: Mapping[str, str], desired: Mapping[str, tuple[bytes | None, bool]]
+) -> dict[str, tuple[bytes | None, bool]]:
+    """The desired files that are not so yet.
+
+    Args:
+        found: sha256 of the files that are there.
+        desired: content, None for no file, and whether a new file is executable, by path.
+    """
+    return {
+        path: (data, executable)
+        for path, (data, executable) in desired.items()
+        if found.get(path) != (None if data is None else manifest.sha256(data))
+    }
+
+
+def carry_out(
+    target: Target,
+    store: Store,
+    command: str,
+    found: Mapping[str, str],
+    desired: Mapping[str, tuple[bytes | None, bool]],
+    installed: Installed | None,
+) -> None:
+    """Brings files to their desired content.
+
+    Args:
+        target: where.
+        store: the state beside it; the caller holds the lock.
+        command: apply or revert, for the journal.
+        found: sha256 of the files when the target was judged.
+        desired: content, None for no file, and whether a new file is executable, by path.
+        installed: what is installed afterwards; None for a pristine target.
+
+    Raises:
+        TargetModified: a file lies behind a link, or was changed by someone else meanwhile.
+    """
+    files: dict[str, FileState] = {}
+    for path, (data, executable) in sorted(desired.items()):
+        _refuse_links(target.root, path)
+        now = _read(target.root / path)
+        if found.get(path) != (None if now is None else manifest.sha256(now)):
+            raise TargetModified(
+                f"{target.root / path} was changed just now", paths=[path], hint="run the command again"
+            )
+        if now != data:
+            before, after = (None if content is None else store.keep(content) for content in (now, data))
+            files[path] = FileState(before, after, executable)
+    journal = Journal(command, files, installed, store.installed())
+    store.write_journal(journal)
+    try:
+        complete(target, store, journal)
+    except BaseException:
+        with suppress(PatchsetError, OSError):
+            complete(target, store, journal.reversed)
+        raise
+
+
+def complete(target: Target, store: Store, journal: Journal) -> None:
+    """Brings every file of a journal to its `after`; can be cut off and repeated, also in reverse.
+
+    Raises:
+        TargetModified: a file is neither as before nor as after the change; nothing is written then.
+    """
+    found = manifest.measure(target.root, journal.files)
+    foreign = [
+        path for path, sha in found.items() if sha not in (journal.files[path].before, journal.files[path].after)
+    ]
+    if foreign:
+        raise TargetModified(
+            f"{target.root}: changed by someone else while a change of this tool was under way:\n  "
+            + "\n  ".join(foreign),
+            paths=foreign,
+            hint=f"move your version of these files away, then run patchset {journal.command} again",
+        )
+    for path, row in sorted(journal.files.items()):
+        file = target.root / path
+        if disk.temporary(file).exists():
+            disk.remove(disk.temporary(file))
+        if found.get(path) != row.after:
+            _replace(target, store, path, row)
+    for folder in {(target.root / path).parent for path in journal.files}:
+        if folder.is_dir():
+            disk.sync(folder)
+    _read_back(target, journal)
+    if target.kind is Kind.BUILD and (target.root / ".git").is_dir():
+        disk.step("point git at the branch")
+        history.point(target.root, journal.installed.set if journal.installed else history.UPSTREAM)
+    store.finish(journal.installed)
+
+
+def recover(target: Target, store: Store, command: str) -> str:
+    """Ends what a run that was cut off began: the same command finishes it, another one takes it back.
+
+    Returns:
+        what was done, one line; empty where nothing was to do.
+    """
+    journal = store.journal()
+    if journal is None:
+        return ""
+    same = journal.command == command
+    complete(target, store, journal if same else journal.reversed)
+    return f"{'finished' if same else 'took back'} the {journal.command} that was cut off ({len(journal.files)} files)"
+
+
+def _replace(target: Target, store: Store, path: str, row: FileState) -> None:
+    file = target.root / path
+    if row.after is None:
+        disk.remove(file)
+        _remove_bytecode(file)
+        disk.remove_empty_folders(_below(target.root, file.parent))
+        return
+    data = store.get(row.after)
+    if data is None:
+        raise PinMismatch(
+            str(store.folder / "objects" / row.after),
+            expected=row.after,
+            found="missing or damaged",
+            hint="patchset revert",
+        )
+    if file.exists():
+        was = file.stat()
+        disk.write(file, data, mode=was.st_mode & 0o7777, owner=was)
+    else:
+        owner = target.root.stat()
+        disk.make_folder(file.parent, owner)
+        allowed = file.parent.stat().st_mode & (0o777 if row.executable else 0o666)
+        disk.write(file, data, mode=allowed, owner=owner)
+
+
+def _read_back(target: Target, journal: Journal) -> None:
+    """Success is what the disk says."""
+    found = manifest.measure(target.root, journal.files)
+    for path, row in journal.files.items():
+        if found.get(path) != row.after:
+            raise PinMismatch(
+                str(target.root / path),
+                expected=row.after or "no file",
+                found=found.get(path, "no file"),
+                hint="run it again",
+            )
+
+
+def _remove_bytecode(file: Path) -> None:
+    """Bytecode of a module that is gone."""
+    folder = file.parent / "__pycache__"
+    if file.suffix == ".py" and folder.is_dir():
+        for compiled in sorted(folder.glob(f"{file.stem}.*.pyc")):
+            disk.remove(compiled)
+        disk.remove_empty_folders([folder])
+
+
+def _below(root: Path, folder: Path) -> list[Path]:
+    return [parent for parent in (folder, *folder.parents) if parent != root and root in parent.parents]
+
+
+def _read(file: Path) -> bytes | None:
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def _refuse_links(root: Path, path: str) -> None:
+    """Raises TargetModified where writing the path would write elsewhere."""
+    file = root
+    for part in path.split("/"):
+        file /= part
+        if file.is_symlink():
+            where = file.relative_to(root).as_posix()
+            raise TargetModified(
+                f"{file} is a link; nothing is written through links", paths=[where], hint="replace it with a real file"
+            )

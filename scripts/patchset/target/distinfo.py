@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""RECORD of an installation: the row of each changed file made right, every other byte left as it is.
+
+Format: the PyPA specification "Recording installed projects": CSV of path, `sha256=` and urlsafe base64 without
+padding, size in bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+from collections.abc import Mapping
+
+from patchset.node.errors import UsageError
+from patchset.node.manifest import sha256
+
+
+def row(path: str, data: bytes) -> list[str]:
+    """The fields of one RECORD row.
+
+    >>> row("a.py", b"")
+    ['a.py', 'sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU', '0']
+    """
+    return digest_row(path, sha256(data), len(data))
+
+
+def digest_row(path: str, digest: str, size: int) -> list[str]:
+    """The fields of one RECORD row, from a file's hex sha256 and its size in bytes."""
+    encoded = base64.urlsafe_b64encode(bytes.fromhex(digest)).rstrip(b"=").decode()
+    return [path, f"sha256={encoded}", str(size)]
+
+
+def update(record: bytes, changes: Mapping[str, bytes | None], source: str) -> bytes:
+    """RECORD after some files have changed.
+
+    Args:
+        record: RECORD before.
+        changes: content of each changed file by its path; None where it is gone.
+        source: file name for messages.
+
+    Raises:
+        UsageError: RECORD is no CSV of three fields a row, or lists a file twice.
+    """
+    try:
+        text = record.decode()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{source}: not UTF-8", hint="reinstall the package") from error
+    ending = "\r\n" if "\r\n" in text else "\n"
+    rows: list[tuple[str, str]] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        fields = next(csv.reader([line]), [])
+        if len(fields) != 3 or any(path == fields[0] for path, _ in rows[-1:]):
+            raise UsageError(f"{source}:{number}: not a RECORD row: {line[:80]!r}", hint="reinstall the package")
+        rows.append((fields[0], line))
+    listed = [path for path, _ in rows]
+    if len(set(listed)) != len(listed):
+        raise UsageError(f"{source}: a file is listed twice", hint="reinstall the package")
+    new = {path: _line(row(path, data)) for path, data in changes.items() if data is not None}
+    kept = [(path, new.pop(path, line)) for path, line in rows if changes.get(path, b"") is not None]
+    for path, line in sorted(new.items()):
+        kept.insert(_place([name for name, _ in kept], path), (path, line))
+    return "".join(line + ending for _, line in kept).encode()
+
+
+def _line(fields: list[str]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="").writerow(fields)
+    return buffer.getvalue()
+
+
+def _place(paths: list[str], path: str) -> int:
+    """Where a new row goes: after the last one of its folder or of a folder above it."""
+    folder = path
+    while folder:
+        folder = folder.rpartition("/")[0]
+        for index in range(len(paths) - 1, -1, -1):
+            if paths[index].startswith(f"{folder}/"):
+                return index + 1
+    return len(paths)

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a set is applied to: the tree in build/, a checkout, or an installation in site-packages."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from patchset.node.errors import PinMismatch, UsageError
+from patchset.sets.setfile import PatchSet
+from patchset.system import paths
+
+
+class Kind(Enum):
+    """Where a target lies."""
+
+    BUILD = "build"
+    CHECKOUT = "checkout"
+    SITE_PACKAGES = "site-packages"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A folder that holds the package.
+
+    Attributes:
+        kind: what sort of folder.
+        root: the folder itself; a build tree may not be there yet.
+        state: the folder beside it that holds the lock, the journal and the original bytes.
+        prefix: paths that begin with it are the target's; the rest of upstream is not expected there.
+        record: path of the installation's RECORD below root; None where there is none.
+    """
+
+    kind: Kind
+    root: Path
+    state: Path
+    prefix: str = ""
+    record: str | None = None
+
+    def covers(self, path: str) -> bool:
+        """Whether a path of the tree is expected in this target."""
+        return path.startswith(self.prefix)
+
+
+def build_tree(patch_set: PatchSet) -> Target:
+    """build/<set>/vllm-ascend."""
+    root = paths.tree_dir(patch_set.name)
+    return Target(Kind.BUILD, root, root.with_name(f".{root.name}.patchset"))
+
+
+def locate(patch_set: PatchSet, folder: Path | None) -> Target:
+    """The target that --target names; the build tree where it names none.
+
+    Raises:
+        UsageError: the folder does not hold the package.
+        PinMismatch: another version of the package is installed there.
+    """
+    if folder is None:
+        return build_tree(patch_set)
+    if not folder.is_dir():
+        raise UsageError(
+            f"no such folder: {folder}", hint="TARGET is a checkout of vllm-ascend or a site-packages folder"
+        )
+    root = folder.resolve()
+    if root == paths.tree_dir(patch_set.name).resolve():
+        return build_tree(patch_set)
+    package = patch_set.package
+    if root.name == package and (root / "__init__.py").is_file():
+        raise UsageError(f"{root} is the package itself", hint=f"give the folder that holds it: TARGET={root.parent}")
+    infos = sorted(root.glob(f"{package}-*.dist-info"))
+    if not (root / package).is_dir():
+        raise UsageError(f"{root} holds no {package}/", hint=_editable_hint(infos))
+    if infos:
+        return _site_packages(patch_set, root, infos)
+    whole = (root / "pyproject.toml").is_file() or (root / "setup.py").is_file()
+    state = root.with_name(f".{root.name}.patchset")
+    return Target(Kind.CHECKOUT, root, state, prefix="" if whole else f"{package}/")
+
+
+def _site_packages(patch_set: PatchSet, root: Path, infos: list[Path]) -> Target:
+    if len(infos) > 1:
+        raise UsageError(
+            f"{root} has more than one installation of {patch_set.package}: {', '.join(info.name for info in infos)}",
+            hint="remove the leftovers with pip",
+        )
+    info = infos[0]
+    version = info.name.removesuffix(".dist-info").partition("-")[2]
+    if version != patch_set.ascend.version:
+        raise PinMismatch(
+            f"the {patch_set.package} installed in {root}",
+            expected=patch_set.ascend.version,
+            found=version,
+            hint=f"install vllm-ascend=={patch_set.ascend.version}, or apply the set for your release",
+        )
+    record = info / "RECORD"
+    if not record.is_file():
+        raise UsageError(f"{info} has no RECORD", hint="reinstall the package with pip or uv")
+    state = root / f".{patch_set.package}.patchset"
+    return Target(Kind.SITE_PACKAGES, root, state, f"{patch_set.package}/", f"{info.name}/RECORD")
+
+
+def _editable_hint(infos: list[Path]) -> str:
+    """Where an editable installation's code lies, if that is what was found."""
+    for info in infos:
+        try:
+            url = json.loads((info / "direct_url.json").read_text(encoding="utf-8"))["url"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if str(url).startswith("file:"):
+            return f"the installation is editable: TARGET={paths.of_url(url)}"
+    return "TARGET is a checkout of vllm-ascend or a site-packages folder"

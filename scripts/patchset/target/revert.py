@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`patchset revert`: upstream's exact bytes back, proven by their digests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from patchset.node.errors import PinMismatch, UsageError
+from patchset.sets.setfile import PatchSet
+from patchset.system import lock
+from patchset.system.state import Store
+from patchset.system.terminal import Terminal
+from patchset.target import change, distinfo
+from patchset.target.apply import refuse_modified
+from patchset.target.assess import Found, Report, State, assess
+from patchset.target.locate import Target, locate
+from patchset.upstream.pristine import check_given
+from patchset.upstream.source import Source
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What revert found and did.
+
+    Attributes:
+        target: what it worked on.
+        result: reverted, unchanged (there was nothing to take back), or would revert (a dry run).
+        changed: the files that were, or would be, given back or removed.
+        tree: digest of upstream's files in the target.
+    """
+
+    target: Target
+    result: str
+    changed: tuple[str, ...]
+    tree: str
+
+
+def run(
+    patch_set: PatchSet,
+    *,
+    folder: Path | None,
+    upstream: Path | None,
+    offline: bool,
+    terminal: Terminal,
+    dry_run: bool = False,
+) -> Outcome:
+    """Takes a set back from the build tree, or from `folder`.
+
+    Raises:
+        PatchsetError: nothing was changed, or the next command finishes or takes back what was.
+    """
+    if upstream:
+        check_given(patch_set, upstream)
+    target = locate(patch_set, folder)
+    store = Store(target.state)
+    if not target.root.is_dir():
+        return Outcome(target, "unchanged", (), "")
+    if dry_run:
+        return _forecast(patch_set, target, store, folder)
+    with change.session(target, store):
+        if done := change.recover(target, store, "revert"):
+            terminal.step(done)
+        report = assess(patch_set, target, store)
+        refuse_modified(report, target, folder)
+        desired: dict[str, tuple[bytes | None, bool]] = {}
+        if report.state is not State.PRISTINE:
+            source = Source(
+                patch_set, given=upstream, offline=offline, terminal=terminal, root=target.root, store=store
+            )
+            desired = _desired(patch_set, target, store, report, source)
+            terminal.step(f"changing {len(desired)} files in {target.root}")
+            change.carry_out(target, store, "revert", report.found, desired, None)
+            report = assess(patch_set, target, store)
+        _prove(report, target)
+        return Outcome(target, "reverted" if desired else "unchanged", tuple(sorted(desired)), report.digest)
+
+
+def _forecast(patch_set: PatchSet, target: Target, store: Store, folder: Path | None) -> Outcome:
+    """What a revert would do, from what lies there alone."""
+    lock.refuse_if_held(store.lock)
+    if store.journal():
+        raise UsageError("a run was cut off here; a dry run cannot tell what is found after it", hint="patchset status")
+    report = assess(patch_set, target, store)
+    refuse_modified(report, target, folder)
+    if report.state is State.PRISTINE:
+        return Outcome(target, "unchanged", (), report.digest)
+    changed = [path for path, found in report.files.items() if found is not Found.UPSTREAM]
+    return Outcome(target, "would revert", tuple(sorted({*changed, *([target.record] if target.record else [])})), "")
+
+
+def _desired(
+    patch_set: PatchSet, target: Target, store: Store, report: Report, source: Source
+) -> dict[str, tuple[bytes | None, bool]]:
+    """Upstream's content of each file that holds something else."""
+    upstream = patch_set.upstream_manifest()
+    installed = report.installed.files if report.installed else {}
+    original: dict[str, bytes | None] = {}
+    for path in report.files:
+        if path == target.record:
+            continue
+        original[path] = source.read(path) if path in upstream else None
+    if target.record:
+        before = installed[target.record].before if target.record in installed else None
+        kept = store.get(before) if before else None
+        file = target.root / target.record
+        original[target.record] = kept or distinfo.update(file.read_bytes(), original, str(file))
+    return change.differing(report.found, {path: (data, False) for path, data in original.items()})
+
+
+def _prove(report: Report, target: Target) -> None:
+    if report.state is not State.PRISTINE:
+        raise PinMismatch(
+            f"{target.root}, read back,", expected="pristine", found=report.state.value, hint="patchset status"
+        )

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The content-addressed cache of downloads: <cache>/<sha256>/<file name>, checked at every use."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from patchset.node.errors import PinMismatch, Unavailable
+from patchset.node.manifest import sha256_file
+from patchset.sets.setfile import Artifact
+from patchset.system import paths
+from patchset.system.terminal import Terminal
+from patchset.upstream.index import download
+
+
+def location(artifact: Artifact) -> Path:
+    """Where an artifact lies in the cache, whether it is there or not."""
+    return paths.cache_dir() / artifact.sha256 / artifact.file
+
+
+def check(file: Path, artifact: Artifact, *, hint: str = "") -> None:
+    """Raises PinMismatch unless a file has the artifact's digest."""
+    found = sha256_file(file)
+    if found != artifact.sha256:
+        raise PinMismatch(str(file), expected=artifact.sha256, found=found, hint=hint)
+
+
+def fetch(artifact: Artifact, *, offline: bool, terminal: Terminal | None = None) -> Path:
+    """The verified artifact: from the cache, or from the index that pip is configured with.
+
+    Raises:
+        Unavailable: it is not cached, and offline was asked for or the index did not give it.
+        PinMismatch: what came is not what the set pins.
+    """
+    file = location(artifact)
+    if file.is_file():
+        try:
+            check(file, artifact)
+        except PinMismatch:
+            if offline:
+                raise PinMismatch(
+                    f"the cached {file}",
+                    expected=artifact.sha256,
+                    found=sha256_file(file),
+                    hint="run again without OFFLINE=1 to fetch it anew",
+                ) from None
+            file.unlink()
+        else:
+            return file
+    if offline:
+        raise Unavailable(
+            f"{artifact.file} is not in the cache, and offline was asked for\n  cache: {paths.cache_dir()}",
+            hint="run once without OFFLINE=1, or give the file with UPSTREAM=path",
+        )
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        download(artifact, partial, terminal)
+        check(
+            partial,
+            artifact,
+            hint="the index serves another file under this name; the pin decides, so nothing was kept",
+        )
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            file.parent.rmdir()  # goes only where nothing came
+    return file

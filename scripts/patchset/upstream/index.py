@@ -1,0 +1,305 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The package index: the one that pip is configured with, asked for a file by name, or what a
+project has.
+
+`pip download` will not do: for an sdist it prepares metadata, which needs the build requirements of the package.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit, urlunsplit
+
+from patchset.node.errors import Unavailable
+from patchset.sets.setfile import Artifact
+from patchset.system import paths
+from patchset.system.terminal import Terminal
+
+if TYPE_CHECKING:  # half a second, which a command without the network does not pay
+    import requests
+    from pypi_simple import ProjectPage
+
+_TIMEOUT_S = 60
+_CHUNK = 1 << 16
+T = TypeVar("T")
+
+_LISTING_HINT = "check the network and pip's index settings (pip config list)"
+_HINT = f"{_LISTING_HINT}, or give the file with UPSTREAM=path"
+
+
+def settings() -> dict[str, list[str]]:
+    """pip's settings that say where packages come from: keys as in pip.conf, values split at white space.
+
+    The environment wins over the files, as in pip.
+    """
+    listing = subprocess.run(
+        [sys.executable, "-m", "pip", "--disable-pip-version-check", "config", "list"],
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout
+    return parse_settings(listing, os.environ)
+
+
+def parse_settings(listing: str, environ: Mapping[str, str]) -> dict[str, list[str]]:
+    """Reads the output of `pip config list` and the environment.
+
+    >>> parse_settings("global.index-url='https://a.example/simple'", {})
+    {'index-url': ['https://a.example/simple']}
+    >>> parse_settings("global.index-url='https://a.example/simple'", {"PIP_INDEX_URL": "https://b.example/simple"})
+    {'index-url': ['https://b.example/simple']}
+    """
+    found: dict[str, list[str]] = {}
+    for section in ("global", "download"):
+        for line in listing.splitlines():
+            name, _, value = line.partition("=")
+            if name.startswith(f"{section}."):
+                found[name.removeprefix(f"{section}.")] = value.strip("'\"").replace("\\n", " ").split()
+    for key, variables in {
+        "index-url": ("UV_INDEX_URL", "UV_DEFAULT_INDEX", "PIP_INDEX_URL"),
+        "extra-index-url": ("PIP_EXTRA_INDEX_URL",),
+        "find-links": ("PIP_FIND_LINKS",),
+        "cert": ("PIP_CERT",),
+        "trusted-host": ("PIP_TRUSTED_HOST",),
+    }.items():
+        for variable in variables:
+            if environ.get(variable):
+                found[key] = environ[variable].split()
+    keys = ("index-url", "extra-index-url", "find-links", "cert", "trusted-host")
+    return {key: found[key] for key in keys if found.get(key)}
+
+
+def without_secrets(url: str) -> str:
+    """A URL as it may be shown: no user, no password, no query.
+
+    >>> without_secrets("https://user:secret@index.example/simple?token=1")
+    'https://index.example/simple'
+    """
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def download(artifact: Artifact, destination: Path, terminal: Terminal | None) -> None:
+    """Writes the file that the index lists under the artifact's name; the caller checks its digest.
+
+    Raises:
+        Unavailable: no configured index gave it; the message names each one and why.
+    """
+    configured = settings()
+    for folder in configured.get("find-links", []):
+        local = paths.of_url(folder) if folder.startswith("file:") else Path(folder)
+        if (local / artifact.file).is_file():
+            shutil.copyfile(local / artifact.file, destination)
+            return
+
+    def fetch(session: requests.Session, index: str) -> str | None:
+        url = _find(session, index, artifact)
+        if url is not None:
+            _fetch(session, url, destination, artifact.file, terminal)
+        return url
+
+    failures: list[str] = []
+    if next(_answers(configured, fetch, artifact.file, failures), None) is None:
+        raise Unavailable(f"no index gave {artifact.file}\n  " + "\n  ".join(failures), hint=_HINT)
+
+
+def find(artifact: Artifact) -> str:
+    """The first configured index that lists the artifact, as it may be shown; nothing is downloaded.
+
+    Raises:
+        Unavailable: none does; the message names each one and why.
+    """
+    failures: list[str] = []
+
+    def look(session: requests.Session, index: str) -> str | None:
+        return _find(session, index, artifact)
+
+    for index, _ in _answers(settings(), look, artifact.file, failures):
+        return without_secrets(index)
+    raise Unavailable(f"no index lists {artifact.file}\n  " + "\n  ".join(failures), hint=_HINT)
+
+
+def _answers(
+    configured: Mapping[str, list[str]],
+    ask: Callable[[requests.Session, str], T | None],
+    what: str,
+    failures: list[str],
+) -> Iterator[tuple[str, T]]:
+    """The configured indexes that have an answer, in their order, each with it.
+
+    Args:
+        configured: pip's settings.
+        ask: asks one index; None is that it does not have `what`.
+        what: for messages.
+        failures: gets a line for each index that does not answer, or that does not have it.
+    """
+    import requests
+
+    with _session(configured) as session:
+        for index in _indexes(configured):
+            try:
+                answer = ask(session, index)
+            except (requests.RequestException, OSError) as error:
+                failures.append(f"{without_secrets(index)}: {_reason(error)}")
+                continue
+            if answer is None:
+                failures.append(f"{without_secrets(index)}: has no {what}")
+            else:
+                yield index, answer
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A file as an index lists it.
+
+    Attributes:
+        version: of the project, as the file's name has it.
+        kind: sdist or wheel.
+        file: its name.
+        sha256: as the index says; empty where it does not.
+        uploaded: the day; None where the index does not say.
+    """
+
+    version: str
+    kind: str
+    file: str
+    sha256: str
+    uploaded: date | None
+
+
+def listing(project: str) -> list[Listed]:
+    """Every sdist and wheel of a project on the configured indexes; a file that two list counts once, the first.
+
+    Raises:
+        Unavailable: no configured index lists the project; the message names each one and why.
+    """
+    found: dict[str, Listed] = {}
+    failures: list[str] = []
+
+    def ask(session: requests.Session, index: str) -> ProjectPage | None:
+        return _page(session, index, project)
+
+    for _, page in _answers(settings(), ask, project, failures):
+        for package in page.packages:
+            if package.version and package.package_type in ("sdist", "wheel"):
+                digest = (package.digests or {}).get("sha256", "")
+                day = package.upload_time.date() if package.upload_time else None
+                row = Listed(package.version, package.package_type, package.filename, digest, day)
+                found.setdefault(row.file, row)
+    if not found:
+        raise Unavailable(f"no index lists {project}\n  " + "\n  ".join(failures), hint=_LISTING_HINT)
+    return list(found.values())
+
+
+def _indexes(configured: Mapping[str, list[str]]) -> Iterator[str]:
+    from pypi_simple import PYPI_SIMPLE_ENDPOINT
+
+    yield from configured.get("index-url", [PYPI_SIMPLE_ENDPOINT])[:1]
+    yield from configured.get("extra-index-url", [])
+
+
+def _over_tls(trusted: Sequence[str]) -> requests.Session:
+    """A session that sends nothing in the clear, redirects included, but to this machine and to pip's trusted hosts."""
+    import requests
+
+    class Session(requests.Session):
+        def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+            if not may_ask(request.url or "", trusted):
+                raise requests.exceptions.InvalidSchema("not asked: it is not https, and not among pip's trusted hosts")
+            return super().send(request, **options)
+
+    return Session()
+
+
+def may_ask(url: str, trusted: Sequence[str] = ()) -> bool:
+    """Whether a URL may be asked: https, this machine, or what pip's trusted-host names (host, or host:port).
+
+    >>> [may_ask(url) for url in ("https://a.example/", "http://a.example/", "http://127.0.0.1:80/", "ftp://a.example/")]
+    [True, False, True, False]
+    >>> may_ask("http://a.example:8080/simple", ["a.example:8080"]), may_ask("http://a.example/simple", ["b.example"])
+    (True, False)
+    """
+    parts = urlsplit(url)
+    named = {parts.hostname, f"{parts.hostname}:{parts.port}"} & set(trusted)
+    local = parts.hostname in ("localhost", "127.0.0.1", "::1")
+    return parts.scheme == "https" or (parts.scheme == "http" and (local or bool(named)))
+
+
+def _session(configured: Mapping[str, list[str]]) -> requests.Session:
+    import truststore
+    from requests.adapters import HTTPAdapter
+    from urllib3.util import Retry
+
+    truststore.inject_into_ssl()
+    session: requests.Session = _over_tls(configured.get("trusted-host", []))
+    session.headers["User-Agent"] = "patchset"
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, HTTPAdapter(max_retries=Retry(3, backoff_factor=0.5, status_forcelist=(502, 503, 504))))
+    if cert := configured.get("cert"):
+        session.verify = cert[0]
+    return session
+
+
+def _find(session: requests.Session, index: str, artifact: Artifact) -> str | None:
+    """The URL of the artifact on one index, or None where the index does not list it."""
+    page = _page(session, index, artifact.project)
+    packages = page.packages if page else []
+    return next((package.url for package in packages if package.filename == artifact.file), None)
+
+
+def _page(session: requests.Session, index: str, project: str) -> ProjectPage | None:
+    """What one index lists of a project, or None where it does not know it."""
+    from pypi_simple import NoSuchProjectError, ProjectPage, PyPISimple, UnsupportedContentTypeError
+
+    if index.startswith("file:"):
+        page_file = paths.of_url(index) / project / "index.html"
+        if not page_file.is_file():
+            return None
+        return ProjectPage.from_html(project, page_file.read_text(encoding="utf-8"), page_file.as_uri())
+    try:
+        return PyPISimple(index, session=session).get_project_page(project, timeout=_TIMEOUT_S)
+    except NoSuchProjectError:
+        return None
+    except UnsupportedContentTypeError as error:
+        raise OSError(f"does not answer as a package index ({error})") from error
+
+
+def _fetch(session: requests.Session, url: str, destination: Path, name: str, terminal: Terminal | None) -> None:
+    url = url.partition("#")[0]
+    if url.startswith("file:"):
+        shutil.copyfile(paths.of_url(url), destination)
+        return
+    with ExitStack() as stack:
+        response = stack.enter_context(session.get(url, stream=True, timeout=_TIMEOUT_S))
+        response.raise_for_status()
+        size = int(response.headers.get("Content-Length", 0))
+        advance = stack.enter_context(terminal.progress(f"fetching {name}", size)) if terminal else None
+        file = stack.enter_context(destination.open("wb"))
+        for chunk in response.iter_content(_CHUNK):
+            file.write(chunk)
+            if advance:
+                advance(len(chunk))
+
+
+def _reason(error: Exception) -> str:
+    """One line on why a request failed, without the URL's secrets."""
+    import requests
+
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return f"HTTP {error.response.status_code}"
+    if isinstance(error, requests.exceptions.SSLError):
+        return "its certificate is not trusted by this system"
+    if isinstance(error, requests.Timeout):
+        return f"no answer in {_TIMEOUT_S} s"
+    if isinstance(error, requests.ConnectionError):
+        return "cannot be reached"
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Upstream's source: fetched or given, and in each case verified against the set's pins."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from patchset.node import manifest
+from patchset.node.errors import PinMismatch, UsageError, first_of
+from patchset.sets.setfile import Artifact, PatchSet
+from patchset.system import lock
+from patchset.system.terminal import Terminal
+from patchset.upstream import cache, entrypoints
+from patchset.upstream.archive import unpack
+
+_SHOWN = 10
+
+
+def fetch_sdist(pin: Artifact, *, offline: bool, terminal: Terminal | None = None) -> Path:
+    """The sdist's file in the cache, verified.
+
+    Raises:
+        Unavailable: it is not cached, and offline was asked for or the index did not give it.
+        PinMismatch: what came is not what the set pins.
+    """
+    return cache.fetch(pin, offline=offline, terminal=terminal)
+
+
+def materialize(
+    patch_set: PatchSet,
+    dest: Path,
+    *,
+    upstream: Path | None = None,
+    offline: bool = False,
+    whole: bool = False,
+    terminal: Terminal | None = None,
+) -> None:
+    """Makes `dest` the verified, unpatched upstream tree; does nothing where it already is.
+
+    Args:
+        patch_set: whose upstream.
+        dest: a folder that this tool owns: whatever else is there is replaced.
+        upstream: an sdist, a directory or a git checkout to take instead of the download.
+        offline: use the cache alone.
+        whole: an existing `dest` must also have the files that the sdist's build wrote.
+        terminal: where progress goes.
+
+    Raises:
+        UsageError: `upstream` is no such thing.
+        PinMismatch: a file differs from upstream.sha256; the message names the files.
+        Unavailable: the sdist could not be had.
+    """
+    with lock.wait(dest.with_name(f".{dest.name}.lock")):
+        if not dest.is_dir() or _differing(patch_set, dest, manifest.walk(dest), whole=whole):
+            _make(patch_set, dest, upstream=upstream, offline=offline, terminal=terminal)
+
+
+def _make(patch_set: PatchSet, dest: Path, *, upstream: Path | None, offline: bool, terminal: Terminal | None) -> None:
+    """Makes the tree beside its place and renames it."""
+    staging = dest.with_name(f".{dest.name}.staging")
+    shutil.rmtree(staging, ignore_errors=True)
+    try:
+        if upstream is None:
+            unpack(fetch_sdist(patch_set.ascend.sdist, offline=offline, terminal=terminal), staging)
+        elif upstream.is_dir():
+            _copy(patch_set, upstream, staging)
+            pinned = patch_set.upstream_manifest().get(f"{patch_set.package}.egg-info/entry_points.txt")
+            entrypoints.restore(staging, patch_set.package, pinned)
+        else:
+            check_given(patch_set, upstream)
+            unpack(upstream, staging)
+        _verify(patch_set, staging, manifest.walk(staging), f"{upstream or patch_set.ascend.sdist.file}")
+        if dest.exists():
+            shutil.rmtree(dest)
+        staging.rename(dest)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def check_given(patch_set: PatchSet, upstream: Path) -> None:
+    """Checks an sdist, directory or git checkout that the user gives, whether it is needed or not.
+
+    Raises:
+        UsageError: there is no such file or directory.
+        PinMismatch: it is not the release that the set pins; the message names the files that differ.
+    """
+    if upstream.is_dir():
+        _verify(patch_set, upstream, [], str(upstream))
+    elif upstream.is_file():
+        hint = f"give the sdist of vllm-ascend {patch_set.ascend.version}"
+        cache.check(upstream, patch_set.ascend.sdist, hint=hint)
+    else:
+        hint = "UPSTREAM is an sdist, a directory or a git checkout"
+        raise UsageError(f"no such file or directory: {upstream}", hint=hint)
+
+
+def _copy(patch_set: PatchSet, source: Path, dest: Path) -> None:
+    """Copies the files that upstream has; what else lies in a directory or checkout stays behind."""
+    for path in patch_set.upstream_manifest():
+        file = source / path
+        if file.is_symlink() or not file.is_file():
+            continue
+        copy = dest / path
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, copy)
+        copy.chmod(0o755 if file.stat().st_mode & 0o100 else 0o644)
+    dest.mkdir(parents=True, exist_ok=True)
+
+
+def _differing(patch_set: PatchSet, tree: Path, present: list[str], *, whole: bool = False) -> list[str]:
+    """Files of a pristine tree that are missing, changed or too many, each with which of it."""
+    expected = patch_set.upstream_manifest()
+    found = manifest.measure(tree, expected)
+    rows = [f"{path}: not upstream's" for path in present if path not in expected]
+    for path, sha in expected.items():
+        if found.get(path) != sha and (whole or path not in patch_set.generated):
+            rows.append(f"{path}: {'changed' if path in found else 'missing'}")
+    return sorted(rows)
+
+
+def _verify(patch_set: PatchSet, tree: Path, present: list[str], name: str) -> None:
+    rows = _differing(patch_set, tree, present)
+    if not rows:
+        return
+    shown = "\n    ".join(first_of(rows, _SHOWN))
+    raise PinMismatch(
+        name,
+        expected=f"vllm-ascend {patch_set.ascend.version}, file by file (upstream.sha256)",
+        found=f"{len(rows)} files that differ\n    {shown}",
+        hint=f"check out tag v{patch_set.ascend.version} without changes, or leave UPSTREAM out to fetch it",
+    )
