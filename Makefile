@@ -216,10 +216,11 @@ test: lint ## all checks and tests, of every set, and how much of the tool they 
 test-set: test-overlay test-wheels ## the tests of one set
 	@$(PATCHSET) evidence $(VERSION) --check $(offline)
 
-lint: $(DEV) ## ruff, mypy --strict, codespell; patches, series, overlay and pins
+lint: $(DEV) ## ruff, mypy --strict, import-linter, codespell; patches, series, overlay and pins
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo --no-cache
 	@set -e; for set in $(SETS); do \
 	  merged=build/lint/$$set; rm -rf $$merged; mkdir -p $$merged; cp -R overlay/shared/. overlay/$$set/. $$merged; \
 	  echo "$(BIN)/mypy $$merged"; \
