@@ -33,12 +33,24 @@ from patchset.node.errors import INTERNAL, PatchsetError, Unavailable
 from patchset.system.terminal import Terminal
 
 GROUPS = (tree, proof, doctor, wheels, verify, cluster, authoring, lint, port, review, trace)
+READERS = {
+    "operator": ("apply", "status", "revert", "wheels", "verify", "cluster", "smoke", "trace", "doctor"),
+    "reviewer": ("review", "lint", "defects", "evidence", "stats"),
+    "engineer": ("export", "fmt", "record", "port", "outlook", "runtime"),
+}
+_WHAT = """\
+Patches a pinned release of vllm-ascend, checks the result, and ships and reviews it.
+SET is a set's name, vLLM version or vllm-ascend version, as v0.10.1.1 or 0.10.1rc1; `patchset sets` lists them."""
+_EXAMPLES = """
+patchset apply v0.10.1.1                       patch, check and smoke-test build/v0.10.1.1/vllm-ascend
+patchset verify --installed --python python3   hold an installation to the set that it names
+patchset review v0.10.1.1 --against HEAD       the review page, with what became of each patch"""
 _INTERRUPTED = 130
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of `patchset` and its subcommands."""
-    menu = Menu.top(__doc__)
+    menu = Menu.for_readers(_WHAT, _EXAMPLES, READERS)
     for group in GROUPS:
         group.add(menu)
     return menu.parser
@@ -52,7 +64,12 @@ def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code; no exception leaves it."""
-    return answer(build_parser(), sys.argv[1:] if argv is None else argv)
+    parser = build_parser()
+    if "_ARGCOMPLETE" in os.environ:  # the shell asks for the next word
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
+    return answer(parser, sys.argv[1:] if argv is None else argv)
 
 
 def answer(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shlex
 import subprocess
 import sys
@@ -167,6 +169,34 @@ def test_so_is_each_target_that_holds_the_repository_against_upstream(target: st
     done = subprocess.run(["make", "-n", *stamps, target], cwd=ROOT, capture_output=True, text=True, check=True)
     line = done.stdout.strip().removeprefix("PYTHONPATH=tests .venv/bin/python -m selftest ")
     assert build_menu().parser.parse_args(shlex.split(line)).command == target
+
+
+def test_the_help_fits_a_screen_and_has_each_command_once(capsys: Capture) -> None:
+    assert cli.main(["--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 30 and max(map(len, lines)) <= 120
+    named = [name for names in cli.READERS.values() for name in names]
+    known = re.findall(r"[a-z-]+", next(line for line in cli.build_parser().format_usage().splitlines()))
+    assert "patchset" in known and len(set(named)) == len(named)
+    for name in named:
+        assert [line for line in lines if line.startswith(f"  {name} ")] and cli.main([name, "--help"]) == 0
+    examples = [shlex.split(line[:46])[1:] for line in lines if line.startswith("patchset ")]
+    assert len(examples) == 3
+    for words in examples:
+        cli.build_parser().parse_args(words)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [("patchset rev", {"revert", "review"}), ("patchset status v", {SET}), ("patchset lint --c", {"--codes"})],
+)
+def test_the_shell_completes_commands_options_and_sets(
+    world: World, tmp_path: Path, line: str, words: set[str]
+) -> None:
+    environ = {"_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line)), "_ARGCOMPLETE_IFS": "\n"}
+    environ |= {"_ARGCOMPLETE_STDOUT_FILENAME": str(tmp_path / "said"), "PATCHSET_ROOT": str(world.root)}
+    subprocess.run([sys.executable, "-m", "patchset.cli"], env=os.environ | environ, check=False)
+    assert {word.strip() for word in (tmp_path / "said").read_text().split("\n")} == words
 
 
 def test_make_help_names_every_target() -> None:

@@ -13,8 +13,8 @@ from patchset.system.terminal import Terminal
 def add(menu: Menu) -> None:
     """Adds these commands."""
     for name, summary, handler in (
-        ("export", "authors: write patches/SET and the overlay from the commits of the applied tree", export),
-        ("fmt", "authors: rewrite the patches of a set as git writes them; hunks are counted anew", fmt),
+        ("export", "write patches/SET and the overlay from the commits of the applied tree", export),
+        ("fmt", "rewrite the patches of a set as git writes them; hunks are counted anew", fmt),
     ):
         one = menu.command(name, summary, handler)
         menu.source(one)

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NoReturn
 
 from patchset import __version__
 from patchset.node.errors import UsageError
+from patchset.system import paths
 from patchset.system.terminal import Terminal
 
 Handler = Callable[[argparse.Namespace, Terminal], int]
@@ -22,11 +24,33 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(message, hint=f"{self.prog} --help")
 
 
+class Overview(Parser):
+    """A parser whose help is one screen: what each reader wants first, a line for each command.
+
+    Attributes:
+        readers: names of commands, by who uses them. A command of none is left out.
+        summaries: of the commands, by name.
+    """
+
+    readers: Mapping[str, Sequence[str]] = MappingProxyType({})
+    summaries: Mapping[str, str] = MappingProxyType({})
+
+    def format_help(self) -> str:
+        """The whole screen."""
+        listed = [
+            line
+            for reader, names in self.readers.items()
+            for line in (f"{reader}:", *(f"  {name:<9} {self.summaries[name]}" for name in names))
+        ]
+        return "\n".join([self.format_usage().rstrip(), self.description or "", *listed, self.epilog or "", ""])
+
+
 class Menu:
     """What a group of commands adds itself to."""
 
     def __init__(self, parser: argparse.ArgumentParser, dest: str) -> None:
         self.parser = parser
+        self.summaries: dict[str, str] = {}
         self._commands = parser.add_subparsers(dest=dest, required=True, metavar="COMMAND", parser_class=Parser)
 
     @classmethod
@@ -36,14 +60,26 @@ class Menu:
         parser.add_argument("--version", action="version", version=f"patchset {__version__}")
         return cls(parser, "command")
 
+    @classmethod
+    def for_readers(cls, description: str, epilog: str, readers: Mapping[str, Sequence[str]]) -> Menu:
+        """That of `patchset`, whose help groups the commands by who uses them."""
+        usage = "patchset COMMAND [SET] [options]    patchset COMMAND --help    patchset --version"
+        parser = Overview(prog="patchset", usage=usage, description=description, epilog=epilog)
+        parser.add_argument("--version", action="version", version=f"patchset {__version__}")
+        menu = cls(parser, "command")
+        parser.readers, parser.summaries = readers, menu.summaries
+        return menu
+
     def group(self, name: str, summary: str, description: str) -> Menu:
         """`patchset NAME COMMAND`: the menu of commands that share a first word; `arguments.action` is the second."""
         shape = argparse.RawDescriptionHelpFormatter
+        self.summaries[name] = summary
         parser = self._commands.add_parser(name, help=summary, description=description, formatter_class=shape)
         return Menu(parser, "action")
 
     def bare(self, name: str, summary: str, handler: Handler) -> argparse.ArgumentParser:
         """A command that works on no set; `handler` gives its exit code."""
+        self.summaries[name] = summary
         sub = self._commands.add_parser(name, help=summary, description=summary)
         sub.add_argument("--json", action="store_true", help="print one JSON document on stdout")
         sub.set_defaults(handler=handler)
@@ -54,12 +90,13 @@ class Menu:
     ) -> argparse.ArgumentParser:
         """A command that works on a set."""
         sub = self.bare(name, summary, handler)
-        sub.add_argument(
+        asked = sub.add_argument(
             "set",
             metavar="SET",
             nargs="?" if optional_set else None,
-            help="a set's name, vLLM version or vllm-ascend version: v0.10.1.1, 0.10.1rc1",
+            help="a set's name, vLLM version or vllm-ascend version: v0.10.1.1, 0.10.1rc1; `patchset sets` has all",
         )
+        asked.completer = lambda **_: paths.sets()  # type: ignore[attr-defined] # argcomplete asks it
         return sub
 
     @staticmethod

@@ -29,7 +29,7 @@ def add(menu: Menu) -> None:
     one = menu.bare("sets", "list the sets, or say which one a name or version means", sets)
     one.add_argument("name", metavar="NAME", nargs="?", help="a set's name, vLLM version or vllm-ascend version")
     menu.bare("unsaved", "refuse where build/ or dist/ holds work that is nowhere else", unsaved)
-    menu.source(menu.command("record", "maintainers: write the set's digests into its set.toml", record))
+    menu.source(menu.command("record", "write the set's digests into its set.toml", record))
 
 
 def apply(arguments: argparse.Namespace, terminal: Terminal) -> int:
