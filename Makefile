@@ -66,7 +66,7 @@ help: ## list the targets
 	@echo; sed -nE 's/^#:(.*)/ \1/p' $(MAKEFILE_LIST)
 
 # Variables, and the targets that take them; others refuse them.
-#: VERSION=v0.10.1.1  the set, by its name, its vLLM version or its vllm-ascend version (any but lint, test, matrix, trace, port, fuzz, crash, mutate, clean)
+#: VERSION=v0.10.1.1  the set, by its name, its vLLM version or its vllm-ascend version (any but lint, test, matrix, trace, port, docs, fuzz, crash, mutate, clean)
 #: UPSTREAM=path      take upstream from an sdist, a directory or a git checkout, or from a wheelhouse (apply, revert, wheels, fmt, export, review, record)
 #: TARGET=path        work in place on a checkout or a site-packages folder (apply, status, revert)
 #: OFFLINE=1          use the caches alone (any)
@@ -189,7 +189,7 @@ stats: $(READY) ## count the lines that patches and overlay add and remove
 	@$(PATCHSET) stats $(VERSION) $(json)
 
 ##@ Porting
-.PHONY: port outlook record screenshot
+.PHONY: port outlook record screenshot docs
 port: $(READY) ## carry a set to another upstream release
 	@$(PATCHSET) port $(if $(FROM),--from $(FROM)) $(if $(TO),--to $(TO)) $(if $(COMMIT),--commit $(COMMIT)) $(if $(STEP),--$(STEP)) \
 	  $(if $(HISTORY),--history '$(HISTORY)') \
@@ -200,6 +200,9 @@ outlook: $(READY) ## what newer upstream releases would make of the patches
 
 record: $(READY) ## write the set's digests into its set.toml
 	@$(PATCHSET) record $(VERSION) $(source) $(json)
+
+docs: $(DEV) ## write the tables of docs/, of the evidence and of lint's codes
+	@$(SELFTEST) documents $(json)
 
 screenshot: $(DEV) review ## photograph the review page for the README
 	$(BIN)/python tests/browser/screenshot.py build/$(set)/review/index.html docs

@@ -53,6 +53,7 @@ def build_menu() -> Menu:
     one.add_argument("--found", action="store_true", help="those of tests/survey/found.toml instead")
     one.add_argument("--as-drawn", action="store_true", help="do not reduce those that are worse")
     menu.offline(one)
+    menu.bare("documents", "write the tables of the documents that are made", documents)
     return menu
 
 
@@ -156,6 +157,16 @@ def survey(arguments: argparse.Namespace, terminal: Terminal) -> int:
     survey.show(report, terminal)
     terminal.document(report.as_dict())
     return 0 if report.ok else 1
+
+
+def documents(_: argparse.Namespace, terminal: Terminal) -> int:
+    """`selftest documents`."""
+    from selftest import documents
+
+    changed = [file.name for file in documents.write()]
+    terminal.note(f"wrote {', '.join(changed)}" if changed else "unchanged: the documents are as made")
+    terminal.document({"command": "documents", "changed": changed})
+    return 0
 
 
 def main(argv: Sequence[str]) -> int:

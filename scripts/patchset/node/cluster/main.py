@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None, known: Expected | None = None) -> in
     """
     words = sys.argv[1:] if argv is None else list(argv)
     try:
-        arguments = _parser().parse_args(words)
+        arguments = parser().parse_args(words)
         handler: Handler = arguments.handler
         return handler(arguments, known or _carried())
     except PatchsetError as error:
@@ -55,16 +55,17 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(message, hint=f"{self.prog} --help")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="patchset-node.pyz", description="Checks builds and clusters on a node, offline.")
-    parser.add_argument("--version", action="version", version=f"patchset {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+def parser() -> argparse.ArgumentParser:
+    """The parser of patchset-node.pyz."""
+    top = _Parser(prog="patchset-node.pyz", description="Checks builds and clusters on a node, offline.")
+    top.add_argument("--version", action="version", version=f"patchset {__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
     options.add_verify(_command(commands, "verify", options.VERIFY, _verify))
     cluster = commands.add_parser("cluster", help=options.CLUSTER, description=options.CLUSTER)
     actions = cluster.add_subparsers(dest="action", required=True, metavar="COMMAND", parser_class=_Parser)
     options.add_cluster_verify(_command(actions, "verify", options.CLUSTER_VERIFY, _cluster, options.HOW))
     options.add_cluster_smoke(_command(actions, "smoke", options.CLUSTER_SMOKE, _cluster, options.HOW))
-    return parser
+    return top
 
 
 def _command(commands: Any, name: str, summary: str, handler: Handler, more: str = "") -> argparse.ArgumentParser:

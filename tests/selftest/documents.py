@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The parts of the documents that are made: of the evidence of all sets, and of the tool's own lists."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from patchset.authoring.lint.findings import Code
+from patchset.proof import defects, evidence
+from patchset.proof.defects import Defect, DefectReport
+from patchset.sets import facts, series
+from patchset.sets.setfile import PatchSet, load_set
+from patchset.system import paths
+
+_BLOCK = re.compile(r"(?P<head><!-- made: (?P<name>[a-z]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
+
+
+def made() -> dict[Path, str]:
+    """The documents with each block as it must be now, by path."""
+    root = paths.repo_root()
+    files = [*root.glob("*.md"), *(root / "docs").glob("*.md")]
+    texts = {file: file.read_text(encoding="utf-8") for file in sorted(files)}
+    return {file: filled(text) for file, text in texts.items() if _BLOCK.search(text)}
+
+
+def write() -> list[Path]:
+    """Brings the documents up to date; those that were not."""
+    changed = [file for file, text in made().items() if file.read_text(encoding="utf-8") != text]
+    wanted = made()
+    for file in changed:
+        file.write_text(wanted[file], encoding="utf-8")
+    return changed
+
+
+def filled(text: str) -> str:
+    """A document with the content of its blocks.
+
+    Raises:
+        KeyError: a block has a name that nothing makes.
+    """
+    return _BLOCK.sub(lambda block: f"{block['head']}\n{_MAKERS[block['name']]()}\n{block['end']}", text)
+
+
+def codes() -> str:
+    """What each code of lint means."""
+    return _table(("code", "name", "finding"), ((code.id, code.label, code.summary) for code in Code))
+
+
+def resolved() -> str:
+    """Each set with what its patches resolve."""
+    rows = []
+    for patch_set in _sets():
+        patches = series.load(patch_set.folder)
+        names = sorted({name for patch in patches for name in patch.header.resolves}, key=facts.order)
+        release = f"vllm-ascend {patch_set.ascend.version} for vLLM {patch_set.vllm.version}"
+        rows.append((patch_set.name, release, str(len(patches)), ", ".join(names)))
+    return _table(("set", "release", "patches", "resolves"), rows)
+
+
+def matrix() -> str:
+    """Each defect with each set, in a word."""
+    reports = {patch_set.name: _report(patch_set) for patch_set in _sets()}
+    titles = {row.name: row.title for report in reports.values() for row in report.rows}
+    found = {(row.name, name): row for name, report in reports.items() for row in report.rows}
+    rows = [
+        (f"{name}: {titles[name]}", *(_word(found.get((name, one))) for one in reports))
+        for name in sorted(titles, key=facts.order)
+    ]
+    return _table(("defect", *reports), rows)
+
+
+def seen() -> str:
+    """What the tests of each set saw of each defect."""
+    parts = []
+    for patch_set in _sets():
+        rows = [
+            (row.name, row.absent or "; ".join(row.pristine.seen), "; ".join(row.patched.seen))
+            for row in _report(patch_set).rows
+        ]
+        parts.append(f"### {patch_set.name}\n\n" + _table(("defect", "pristine", "patched"), rows))
+    return "\n".join(parts)
+
+
+def _word(row: Defect | None) -> str:
+    if row is None:
+        return "no test"
+    if row.absent:
+        return "not in it"
+    return "no defect" if row.refuted else "fixed" if row.proven else "not proven"
+
+
+def _report(patch_set: PatchSet) -> DefectReport:
+    known = evidence.load(patch_set)
+    return defects.of_cases(patch_set, [row.case for row in known.rows] if known else [], evidence.NAME)
+
+
+def _sets() -> list[PatchSet]:
+    return sorted(map(load_set, paths.sets()), key=lambda one: [int(part) for part in one.vllm.version.split(".")])
+
+
+def _table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    head = list(columns)
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+
+
+_MAKERS: Mapping[str, Callable[[], str]] = {"codes": codes, "resolved": resolved, "matrix": matrix, "seen": seen}

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The documents: their tables are as made, their links lead somewhere, and each command in them is one.
+
+A line that needs more than this machine says so in a comment: `# needs: a cluster`. Its words are checked all the same.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+
+from patchset import cli
+from patchset.node.cluster import main as node
+from selftest import documents
+from selftest.__main__ import build_menu
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+_SHELL = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
+_INLINE = re.compile(r"`((?:make|patchset|\.venv/bin/patchset|python -m selftest) [^`]+)`")
+_OPEN = re.compile(r"COMMAND|TARGET|DIR|FILE|\.\.\.|[|<>…]")  # a word that stands for others
+
+
+def commands(file: Path) -> Iterator[str]:
+    """The command lines of a document: of its blocks, of what is indented, and in running text."""
+    text = file.read_text(encoding="utf-8")
+    blocks = [line for block in _SHELL.findall(text) for line in block.splitlines()]
+    blocks += [line.strip() for line in text.splitlines() if re.match(r" {4}(make|pip|python3?|git) ", line)]
+    for line in blocks:
+        yield from (part.strip() for part in line.partition("#")[0].split(";") if part.strip())
+    prose = re.sub(r"\s+", " ", _SHELL.sub("", text))
+    yield from (found for found in _INLINE.findall(prose) if not _OPEN.search(found))
+
+
+# CHANGELOG.md names what is gone.
+LINES = [
+    pytest.param(line, id=f"{file.name}: {line}")
+    for file in DOCUMENTS
+    for line in dict.fromkeys(commands(file))
+    if file.name != "CHANGELOG.md"
+]
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_each_command_is_one(line: str) -> None:
+    words = shlex.split(line)
+    while words and "=" in words[0]:
+        del words[0]
+    program, rest = Path(words[0]).name, words[1:]
+    if program == "make":
+        _make(tuple(rest[2:] if rest[:1] == ["-C"] else rest))
+    elif program == "patchset":
+        _parsed(cli.build_parser(), rest)
+    elif rest[:1] and rest[0].endswith("patchset-node.pyz"):
+        _parsed(node.parser(), rest[1:])
+    elif rest[:2] == ["-m", "selftest"]:
+        _parsed(build_menu().parser, rest[2:])
+    elif program == "git":
+        done = subprocess.run(["git", rest[0], "-h"], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert "usage: git" in done.stdout + done.stderr, line
+    else:
+        assert program in {"pip", "python3", "cd", "minisign", "find", "eval"}, line
+
+
+def _parsed(parser: object, words: list[str]) -> None:
+    try:
+        parser.parse_args(words)  # type: ignore[attr-defined]
+    except SystemExit as stop:  # --help
+        assert not stop.code
+
+
+@lru_cache
+def _make(words: tuple[str, ...]) -> None:
+    """make's own check: the target is there, and takes these variables."""
+    stamps = ["-o", ".venv/.ready", "-o", ".venv/.dev"]
+    done = subprocess.run(["make", "-n", *stamps, *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [["lint", "--codes"], ["sets"], ["stats", "v0.10.1.1"], ["--help"], ["lint", "--help"]]
+)
+def test_what_needs_nothing_is_run(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(words) == 0
+    assert capsys.readouterr().out
+
+
+def test_the_tables_are_as_their_sources_have_them() -> None:
+    stale = [file.name for file, text in documents.made().items() if file.read_text(encoding="utf-8") != text]
+    assert not stale, "make docs writes them"
+    assert {file.name for file in documents.made()} == {"CHANGELOG.md", "defects.md", "reviewer.md"}
+
+
+def test_a_changed_table_is_seen() -> None:
+    text = "a\n<!-- made: codes -->\n| old |\n<!-- end -->\nb\n"
+    assert "| old |" not in documents.filled(text) and "PS101" in documents.filled(text)
+    with pytest.raises(KeyError):
+        documents.filled("<!-- made: nothing -->\n<!-- end -->")
+
+
+@pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: file.name)
+def test_links_lead_to_files(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)", text) + re.findall(r'(?:src|srcset)="([^"]+)"', text)
+    assert not [target for target in targets if not (file.parent / target).exists()]
+
+
+def test_the_first_page_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 100
+
+
+def test_every_target_and_variable_is_in_the_help() -> None:
+    done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z-]+):(?!=)", makefile, re.MULTILINE)) - {"help"}
+    for target in targets | {"help"}:
+        assert re.search(rf"^  {target} ", done.stdout, re.MULTILINE), target
+    variables = set(re.findall(r"^([A-Z_]+) \?=", makefile, re.MULTILINE))
+    assert not {one for one in variables if not re.search(rf"^ +{one}=", done.stdout, re.MULTILINE)}
