@@ -23,7 +23,7 @@ from verify_world import WHEEL, edit_manifest, install_wheel, made, once, repack
 from wheel_world import PATCHED, PATCHED_INFO, TAGS, dist, members, name, pack
 
 from patchset.node import fingerprint, manifest
-from patchset.node.verify import archive
+from patchset.node.verify import build
 
 RUNNER = f"{PACKAGE}/runner.py"
 MANIFEST = f"{PATCHED_INFO}/patchset.json"
@@ -319,7 +319,7 @@ def test_upstreams_installation_is_told_from_ours(made: World, verify, tmp_path:
 def test_a_truncated_wheel(made: World, verify, keep: int) -> None:
     wheel = dist(made) / WHEEL
     wheel.write_bytes(wheel.read_bytes()[:keep])
-    assert "is not a whole wheel" in refused(verify("--wheel", wheel))
+    assert "is not a readable zip archive" in refused(verify("--wheel", wheel))
 
 
 def test_a_wheel_with_a_flipped_byte(made: World, verify) -> None:
@@ -327,13 +327,13 @@ def test_a_wheel_with_a_flipped_byte(made: World, verify) -> None:
     data = bytearray(wheel.read_bytes())
     data[data.index(b"step_6 = answer")] ^= 1
     wheel.write_bytes(data)
-    assert "is not a whole wheel: Bad CRC-32" in refused(verify("--wheel", wheel))
+    assert "is damaged (its CRC-32 is another)" in refused(verify("--wheel", wheel))
 
 
 def test_something_that_is_no_wheel(made: World, verify, tmp_path: Path) -> None:
     text = tmp_path / "notes.whl"
     text.write_text("not a zip file")
-    assert "is not a whole wheel" in refused(verify("--wheel", text))
+    assert "is not a readable zip archive" in refused(verify("--wheel", text))
     with zipfile.ZipFile(text, "w") as archive:
         archive.writestr("a.txt", "a")
     assert "has 0 .dist-info folders" in refused(verify("--wheel", text))
@@ -343,7 +343,7 @@ def test_something_that_is_no_wheel(made: World, verify, tmp_path: Path) -> None
 @pytest.mark.parametrize("path", ["../evil.py", "/etc/evil", f"{PACKAGE}/../../evil.py", f"{PACKAGE}/a\nb.py"])
 def test_a_wheel_with_a_path_that_leaves_it(made: World, verify, path: str) -> None:
     wheel = repack(dist(made) / WHEEL, append(path, b"#"))
-    assert "has the member" in refused(verify("--wheel", wheel))
+    assert ": member '" in refused(verify("--wheel", wheel))
 
 
 def test_a_wheel_with_a_link(made: World, verify) -> None:
@@ -352,7 +352,7 @@ def test_a_wheel_with_a_link(made: World, verify) -> None:
         link = zipfile.ZipInfo(f"{PACKAGE}/link.py")
         link.external_attr = (stat.S_IFLNK | 0o777) << 16
         archive.writestr(link, "/etc/passwd")
-    assert "is no regular file" in refused(verify("--wheel", wheel))
+    assert "is a link or a device" in refused(verify("--wheel", wheel))
 
 
 def hide(data: bytes, at: int, extra: bytes, *, moved: int) -> bytes:
@@ -380,11 +380,11 @@ def test_a_wheel_that_hides_something_from_some_readers(made: World, verify, whe
     }[where]
     wheel.write_bytes(hidden)
     if where == "after":
-        assert "is not a whole wheel" in refused(verify("--wheel", wheel))
+        assert "is not a readable zip archive" in refused(verify("--wheel", wheel))
         return
     with zipfile.ZipFile(wheel) as archive:
         assert archive.testzip() is None, "who reads the directory sees nothing"
-    assert "belong to no member" in refused(verify("--wheel", wheel))
+    assert "bytes that belong to none" in refused(verify("--wheel", wheel))
 
 
 def test_a_wheel_whose_entries_and_directory_disagree(made: World, verify) -> None:
@@ -392,7 +392,7 @@ def test_a_wheel_whose_entries_and_directory_disagree(made: World, verify) -> No
     data = bytearray(wheel.read_bytes())
     data[22] ^= 1  # the size beside the first member's data; readers of the directory take the other one
     wheel.write_bytes(data)
-    assert "says one thing" in refused(verify("--wheel", wheel))
+    assert "describes falsely" in refused(verify("--wheel", wheel))
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -407,7 +407,7 @@ def test_a_flipped_bit_is_seen_unless_no_content_changes(made: World, verify, da
         wheel.write_bytes(flipped)
         assert verify("--dist", dist(made))[0] == 1
         if verify("--wheel", wheel)[0] == 0:
-            assert archive.read(wheel) == contents_of(before, wheel)
+            assert content(wheel) == contents_of(before, wheel)
     finally:
         wheel.write_bytes(before)
 
@@ -417,12 +417,16 @@ def test_a_name_in_no_encoding(made: World, verify) -> None:
     data = wheel.read_bytes()
     assert "caf\u00e9".encode() in data
     wheel.write_bytes(data.replace("caf\u00e9".encode(), b"caf\xff\xff"))
-    assert "is not a whole wheel: 'utf-8' codec" in refused(verify("--wheel", wheel))
+    assert "is not a readable zip archive: 'utf-8' codec" in refused(verify("--wheel", wheel))
 
 
-def contents_of(data: bytes, wheel: Path) -> dict[str, bytes]:
+def contents_of(data: bytes, wheel: Path) -> dict[str, str]:
     wheel.write_bytes(data)
-    return archive.read(wheel)
+    return content(wheel)
+
+
+def content(wheel: Path) -> dict[str, str]:
+    return build.read_wheel(wheel).digests
 
 
 def test_a_wheel_with_a_member_twice(made: World, verify) -> None:
@@ -435,10 +439,10 @@ def test_a_wheel_with_a_member_twice(made: World, verify) -> None:
 def test_a_bomb_is_not_unpacked(made: World, verify, tmp_path: Path) -> None:
     wheel = tmp_path / WHEEL
     with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("zeros", "w") as member:
-        for _ in range(1025):
+        for _ in range(100):
             member.write(bytes(1 << 20))
     assert wheel.stat().st_size < 2_000_000
-    assert "unpacks to more than 1 GiB" in refused(verify("--wheel", wheel))
+    assert "is a zip bomb" in refused(verify("--wheel", wheel))
 
 
 @pytest.mark.parametrize(

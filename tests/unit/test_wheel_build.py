@@ -17,12 +17,13 @@ from conftest import COMMIT, GENERATED, PACKAGE, SDIST, SET, UPSTREAM, VERSION, 
 from wheel_world import DATE, INFO, PATCHED, PATCHED_INFO, TAGS, Raw, members, name, pack, with_record
 
 from patchset.node.errors import PinMismatch, UsageError
+from patchset.node.verify import entry
+from patchset.node.verify.entry import Entry
 from patchset.plan.plan import Change, Plan, Recipe
 from patchset.sets.overlay import Overlay
 from patchset.sets.setfile import Artifact, PatchSet, Release
 from patchset.target import distinfo
-from patchset.wheels import build, entry, wheel
-from patchset.wheels.entry import Entry
+from patchset.wheels import build, wheel
 from patchset.wheels.model import Draft
 from patchset.wheels.wheel import Wheel
 

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from wheel_world import Raw, pack
 
 from patchset.node.errors import UsageError
+from patchset.node.verify import entry
+from patchset.node.verify.entry import Entry
 from patchset.upstream import archive
-from patchset.wheels import entry
-from patchset.wheels.entry import Entry
 
 NAMES = st.text("abcxyz-_é漢", min_size=1, max_size=8)
 DATES = st.tuples(

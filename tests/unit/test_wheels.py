@@ -14,7 +14,7 @@ from conftest import PACKAGE, SET, World
 from installer.sources import WheelFile
 from wheel_world import DATE, INFO, PATCHED, PATCHED_INFO, TAGS, dist, members, name, pack, pin, publish, tree
 
-from patchset.wheels import entry
+from patchset.node.verify import entry
 
 
 @pytest.fixture

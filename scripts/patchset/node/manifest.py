@@ -19,6 +19,8 @@ from patchset.node.errors import UsageError
 Manifest = dict[str, str]
 
 NO_FILE = "not a regular file"
+MAX_MEMBERS, MAX_BYTES = 20_000, 500_000_000
+"""What an archive of a release may hold and unpack to: some twenty times what upstream's do."""
 
 _CHUNK = 1 << 20
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe must not be waited for

@@ -12,10 +12,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
 from patchset.node.errors import UsageError
-from patchset.node.manifest import unsafe_reason
+from patchset.node.manifest import MAX_BYTES, MAX_MEMBERS, unsafe_reason
 
-MAX_MEMBERS = 20_000
-MAX_BYTES = 500_000_000
 _CHUNK = 1 << 20
 
 

@@ -12,10 +12,11 @@ from packaging.version import InvalidVersion, Version
 
 from patchset.node import manifest
 from patchset.node.errors import PinMismatch, UsageError, first_of
+from patchset.node.verify import entry
+from patchset.node.verify.entry import Entry
 from patchset.plan.plan import Change, Plan
 from patchset.sets.setfile import Artifact
-from patchset.wheels import entry, statements, wheel
-from patchset.wheels.entry import Entry
+from patchset.wheels import statements, wheel
 from patchset.wheels.model import Build, Draft, Made, dist_info
 from patchset.wheels.wheel import Wheel
 

@@ -18,6 +18,8 @@ from pathlib import Path
 
 from patchset.node import manifest
 from patchset.node.errors import Unavailable, UsageError
+from patchset.node.verify import entry
+from patchset.node.verify.entry import Entry
 from patchset.plan import plan
 from patchset.plan.plan import Plan
 from patchset.proof import runtime
@@ -26,8 +28,7 @@ from patchset.system import paths
 from patchset.system.terminal import Terminal
 from patchset.upstream.pristine import check_given
 from patchset.upstream.source import Source
-from patchset.wheels import build, entry, wheel
-from patchset.wheels.entry import Entry
+from patchset.wheels import build, wheel
 from patchset.wheels.model import Draft
 from patchset.wheels.wheel import Wheel
 

@@ -9,11 +9,10 @@ from pathlib import Path
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from patchset.node.errors import PinMismatch, UsageError
-from patchset.node.manifest import sha256
+from patchset.node.manifest import MAX_BYTES, sha256
 from patchset.sets.setfile import Artifact, PatchSet
 from patchset.system.terminal import Terminal
 from patchset.upstream import cache
-from patchset.upstream.archive import MAX_BYTES
 from patchset.wheels import wheel
 from patchset.wheels.wheel import Wheel
 

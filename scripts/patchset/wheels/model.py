@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from patchset.node.verify.entry import Entry
 from patchset.plan.plan import Plan
 from patchset.sets.setfile import Artifact, PatchSet
-from patchset.wheels.entry import Entry
 
 Contents = Mapping[str, Entry | str]
 """What a wheel must have at each path: an entry, or content of a digest."""

@@ -15,9 +15,9 @@ from functools import cached_property
 from packaging.utils import canonicalize_name
 
 from patchset.node.errors import PinMismatch, UsageError
+from patchset.node.verify import declared, entry
+from patchset.node.verify.entry import Entry
 from patchset.target import distinfo
-from patchset.wheels import entry
-from patchset.wheels.entry import Entry
 
 PATCHED = "patchset.json"
 """A wheel that has this in its .dist-info folder was made by this tool."""
@@ -126,16 +126,11 @@ def _check_record(wheel: Wheel) -> None:
     """Holds every file to RECORD, and RECORD to the files."""
     record = f"{wheel.dist_info}/RECORD"
     where = f"{wheel.file}: {record}"
-    try:
-        rows = list(csv.reader(io.StringIO(wheel.files[record].data.decode()), strict=True))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{where} is not a CSV file: {error}", hint=_HINT) from error
-    if bad := [row for row in rows if len(row) != 3]:
-        raise UsageError(f"{where} has a row that is not three fields: {bad[0]!r}", hint=_HINT)
-    listed = {path: (digest, size) for path, digest, size in rows}
-    if len(listed) != len(rows):
-        raise UsageError(f"{where} lists a file twice", hint=_HINT)
-    expected = {path: (digest, size) for path, digest, size in record_rows(wheel.files.values(), record)}
+    listed, wrong = declared.parse_record(wheel.files[record].data)
+    if wrong:
+        raise UsageError(f"{where}: {wrong[0][0]} {wrong[0][1]}", hint=_HINT)
+    expected = {path: declared.Row(one.sha256, one.size) for path, one in wheel.files.items() if path != record}
+    expected[record] = declared.Row("", None)
     for path in sorted(listed.keys() | expected.keys()):
         if listed.get(path) != expected.get(path):
             raise PinMismatch(
@@ -161,5 +156,7 @@ def render_record(rows: Iterable[list[str]]) -> bytes:
     return out.getvalue().encode()
 
 
-def _shown(row: tuple[str, str] | None, absent: str) -> str:
-    return absent if row is None else f"{row[0] or 'no digest'}, {row[1] or 'no'} bytes"
+def _shown(row: declared.Row | None, absent: str) -> str:
+    size = "no" if row is None or row.size is None else row.size
+    digest = f"sha256 {row.sha256}" if row and row.sha256 else "no digest"
+    return absent if row is None else f"{digest}, {size} bytes"

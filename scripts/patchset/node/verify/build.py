@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from patchset.node import manifest
-from patchset.node.errors import Findings
-from patchset.node.verify import archive
+from patchset.node.errors import Findings, UsageError
+from patchset.node.verify import entry
 
 MANIFEST = "patchset.json"
 
@@ -70,7 +70,13 @@ def read_wheel(file: Path) -> Build:
         UsageError: there is no such file.
         Findings: it is not a whole zip file, or one that no installer should open.
     """
-    contents = archive.read(file)
+    if not file.is_file():
+        raise UsageError(f"no such file: {file}", hint="give a .whl file of dist/<set>")
+    try:
+        entries = entry.read(file.read_bytes(), str(file))
+    except UsageError as error:
+        raise Findings(error.message, hint="do not install it; get the wheel again") from error
+    contents = {one.path: one.data for one in entries if not one.is_folder}
     files = {path: Content(manifest.sha256(data), len(data)) for path, data in contents.items()}
     infos = sorted({path.partition("/")[0] for path in contents if ".dist-info/" in path})
     if len(infos) != 1 or not infos[0].endswith(".dist-info"):

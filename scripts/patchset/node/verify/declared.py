@@ -111,7 +111,7 @@ def parse_record(data: bytes) -> tuple[dict[str, Row], list[tuple[str, str]]]:
     rows: dict[str, Row] = {}
     wrong: list[tuple[str, str]] = []
     try:
-        lines = list(csv.reader(io.StringIO(data.decode(), newline="")))
+        lines = list(csv.reader(io.StringIO(data.decode(), newline=""), strict=True))
     except (ValueError, csv.Error) as error:
         return rows, [("RECORD", f"is not CSV in UTF-8 ({error})")]
     for number, fields in enumerate(lines, start=1):

@@ -22,8 +22,7 @@ from functools import cached_property, lru_cache
 from pathlib import PurePosixPath
 
 from patchset.node.errors import UsageError
-from patchset.node.manifest import sha256, unsafe_reason
-from patchset.upstream.archive import MAX_BYTES, MAX_MEMBERS
+from patchset.node.manifest import MAX_BYTES, MAX_MEMBERS, sha256, unsafe_reason
 
 MAX_RATIO = 200
 """Text packs to a fifth, kernels to a sixth; deflate can reach a thousandth, with bombs alone."""
@@ -179,7 +178,7 @@ def read(data: bytes, source: str) -> tuple[Entry, ...]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             infos = sorted(archive.infolist(), key=lambda info: info.header_offset)
-    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, OSError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError, struct.error) as error:
         raise UsageError(f"{source} is not a readable zip archive: {error}", hint=_HINT) from error
     if len(infos) > MAX_MEMBERS:
         raise UsageError(f"{source} has {len(infos)} members; the limit is {MAX_MEMBERS}", hint=_HINT)
