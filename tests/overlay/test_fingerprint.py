@@ -129,10 +129,38 @@ def test_a_late_rank_takes_the_verdict_that_was_reached_without_it(monkeypatch: 
             agree(store, replace(ONE, rank=rank), Members(range(2)), 0.2)
 
 
+class Counting(HashStore):
+    """Counts what it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    def check(self, keys: list[str]) -> bool:
+        self.asked += 1
+        return super().check(keys)
+
+    def multi_get(self, keys: list[str]) -> list[bytes]:
+        self.asked += 1
+        return super().multi_get(keys)
+
+
+@pytest.mark.parametrize("missing", [set(), {0}, {5, 700}])
+def test_many_values_cost_few_requests(missing: set[int]) -> None:
+    store, keys = Counting(), {rank: f"k{rank}" for rank in range(1024)}
+    for rank in keys.keys() - missing:
+        store.set(f"k{rank}", str(rank))
+    found = agreement.read_all(store, keys)
+    assert found == {rank: str(rank).encode() for rank in range(1024) if rank not in missing}
+    assert store.asked <= 2 + 40 * len(missing)
+
+
 def test_ranks_of_more_than_one_process_are_named_by_both_numbers() -> None:
     members = Members(range(8, 16), ranks_per_dp_rank=2)
     assert members.name(8) == "DP rank 0 (world rank 8)"
     assert members.name(13) == "DP rank 2 (world rank 13)"
+    assert [members.after(rank) for rank in (8, 15)] == [9, 8]
+    assert [members.place_in_dp_rank(rank) for rank in (8, 13)] == [0, 1]
 
 
 @pytest.mark.parametrize(

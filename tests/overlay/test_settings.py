@@ -13,7 +13,15 @@ from vllm_ascend.data_parallel.settings import TABLE, MetadataGroup, Settings
 
 
 def test_defaults() -> None:
-    assert Settings.read({}) == Settings(MetadataGroup.DEVICE, 60.0, 1800.0, 256, Path(tempfile.gettempdir()))
+    assert Settings.read({}) == Settings(
+        metadata_group=MetadataGroup.DEVICE,
+        timeout=60.0,
+        start_timeout=1800.0,
+        end_timeout=1896.0,
+        agreement=True,
+        trace_steps=256,
+        trace_dir=Path(tempfile.gettempdir()),
+    )
 
 
 def test_every_setting_is_read(tmp_path: Path) -> None:
@@ -21,13 +29,37 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         "VLLM_ASCEND_DP_METADATA_GROUP": "cpu",
         "VLLM_ASCEND_DP_TIMEOUT": "2.5",
         "VLLM_ASCEND_DP_START_TIMEOUT": "off",
+        "VLLM_ASCEND_DP_END_TIMEOUT": "90",
+        "VLLM_ASCEND_DP_AGREEMENT": "off",
         "VLLM_ASCEND_DP_TRACE_STEPS": "off",
         "VLLM_ASCEND_DP_TRACE_DIR": str(tmp_path),
         "VLLM_ASCEND_DP_MC2_ROWS": "512",
         "PATH": "/usr/bin",
     }
     assert {setting.name for setting in TABLE} == environ.keys() - {"PATH"}
-    assert Settings.read(environ) == Settings(MetadataGroup.CPU, 2.5, None, 0, tmp_path, 512)
+    settings = Settings.read(environ)
+    assert settings == Settings(MetadataGroup.CPU, 2.5, None, 90.0, False, 0, tmp_path, 512)
+    assert str(settings) == (
+        "metadata_group=cpu, timeout=2.5, start_timeout=off, end_timeout=90, agreement=off, trace_steps=0, "
+        f"trace_dir={tmp_path}, mc2_rows=512"
+    )
+
+
+@pytest.mark.parametrize(
+    ("environ", "seconds"),
+    [
+        ({"HCCL_EXEC_TIMEOUT": "3600"}, 3660.0),
+        ({"HCCL_EXEC_TIMEOUT": "200"}, 360.0),
+        ({"HCCL_EXEC_TIMEOUT": "200", "VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS": "100"}, 260.0),
+        ({"HCCL_EXEC_TIMEOUT": "0"}, None),
+        ({"HCCL_EXEC_TIMEOUT": "soon"}, 1896.0),
+        ({"VLLM_ASCEND_DP_TIMEOUT": "off"}, None),
+        ({"VLLM_ASCEND_DP_TIMEOUT": "off", "VLLM_ASCEND_DP_END_TIMEOUT": "10"}, 10.0),
+        ({"VLLM_ASCEND_DP_END_TIMEOUT": "off"}, None),
+    ],
+)
+def test_the_last_limit_comes_after_hccls_and_vllms_own(environ: dict[str, str], seconds: float | None) -> None:
+    assert Settings.read(environ).end_timeout == seconds
 
 
 SECONDS = "a number of seconds above 0, off"
@@ -47,6 +79,8 @@ FOLDER = "a folder that exists and can be written to"
         ("TIMEOUT", "nan", SECONDS),
         ("TIMEOUT", "1m", SECONDS),
         ("START_TIMEOUT", "0", SECONDS),
+        ("END_TIMEOUT", "0", f"{SECONDS}, auto"),
+        ("AGREEMENT", "0", "on, off"),
         ("TRACE_STEPS", "0", STEPS),
         ("TRACE_STEPS", "1.5", STEPS),
         ("TRACE_STEPS", "1048577", STEPS),

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import importlib
+import multiprocessing
 import os
 import socket
 from pathlib import Path
@@ -10,19 +12,20 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 import torch.multiprocessing as mp
 from vllm.config import ParallelConfig
 from vllm.distributed.parallel_state import init_distributed_environment
 
 from vllm_ascend.data_parallel import engines, watching
 from vllm_ascend.data_parallel.agreement import DisagreementError
-from vllm_ascend.data_parallel.flight import NO_FLIGHT, Flight, Limit, Phase
+from vllm_ascend.data_parallel.flight import NO_FLIGHT, Flight, Phase
 from vllm_ascend.data_parallel.metadata import LocalBatch, StepMetadata
 from vllm_ascend.data_parallel.moe_comm import MoECommConfig
 from vllm_ascend.data_parallel.plan import StepPlan
+from vllm_ascend.data_parallel.settings import TABLE
 from vllm_ascend.data_parallel.watching import join, patient, recorded
 
-LIMIT, START = Limit(60.0, "T"), Limit(1800.0, "S")
 PLAN = StepPlan(StepMetadata((1, 1), with_prefill=False, enable_dbo=False, graph_usable=False), 0)
 
 
@@ -31,7 +34,7 @@ class Runner:
 
     def __init__(self, flight: Flight) -> None:
         self.flight = flight
-        self.limit: Limit | None = None
+        self.starting: bool | None = None
 
     @recorded
     def execute_model(self, fails: bool = False) -> str:
@@ -39,8 +42,8 @@ class Runner:
         self.flight.issued(LocalBatch(1, False))
         self.flight.awaiting()
         self.flight.decided(PLAN)
-        assert self.flight is NO_FLIGHT or self.flight.waiting is not None
-        self.limit = self.flight.waiting and self.flight.waiting.limit
+        assert self.flight is NO_FLIGHT or self.flight.entered is not None
+        self.starting = self.flight.entered and self.flight.entered.starting
         if fails:
             raise RuntimeError("Connection closed by peer")
         return "tokens"
@@ -55,29 +58,30 @@ class Runner:
 
 
 def test_a_marked_method_is_itself_and_one_step() -> None:
-    runner = Runner(Flight(4, LIMIT, START))
+    runner = Runner(Flight(4))
     assert runner.execute_model() == "tokens" and runner.execute_model.__doc__ == "Has a docstring."
     assert runner._dummy_run() == "tokens"
     assert [step.what for step in runner.flight.steps()] == ["execute_model", "_dummy_run"]
-    assert runner.limit == LIMIT
+    assert runner.starting is False
 
 
-def test_start_up_has_its_own_limit() -> None:
-    runner = Runner(Flight(4, LIMIT, START))
+def test_start_up_is_told_from_serving() -> None:
+    runner = Runner(Flight(4))
     assert runner.profile_run() == "tokens"
-    assert runner.limit == START
+    runner.profile_run()
+    assert runner.starting is True
     runner.execute_model()
-    assert runner.limit == LIMIT
+    assert runner.starting is False
 
 
 def test_a_step_that_fails_is_reported_and_fails_as_it_did() -> None:
-    runner = Runner(Flight(4, LIMIT, START))
+    runner = Runner(Flight(4))
     said: list[str] = []
     runner.flight.on_failure = lambda why, _: said.append(why)
     with pytest.raises(RuntimeError, match="Connection closed by peer"):
         runner.execute_model(fails=True)
     assert said == ["execute_model failed: RuntimeError('Connection closed by peer')"]
-    assert runner.flight.waiting is None and runner.execute_model() == "tokens"
+    assert runner.flight.entered is None and runner.execute_model() == "tokens"
 
 
 def test_without_a_flight_nothing_is_added() -> None:
@@ -96,13 +100,13 @@ def test_one_rank_reads_its_settings_and_asks_nobody(monkeypatch: pytest.MonkeyP
 
 
 def test_what_engines_agree_on_between_steps_is_watched(monkeypatch: pytest.MonkeyPatch) -> None:
-    flight = Flight(4, LIMIT, START)
+    flight = Flight(4)
     seen: list[Phase] = []
     said: list[str] = []
 
     def asked(group: object, unfinished: bool) -> bool:
-        assert flight.waiting is not None and flight.waiting.limit == LIMIT
-        seen.append(flight.waiting.phase)
+        assert flight.entered is not None
+        seen.append(flight.entered.phase)
         if group is None:
             raise RuntimeError("Connection reset by peer")
         return unfinished
@@ -113,7 +117,7 @@ def test_what_engines_agree_on_between_steps_is_watched(monkeypatch: pytest.Monk
     assert ParallelConfig.has_unfinished_dp("group", True) is True
     with pytest.raises(RuntimeError, match="Connection reset"):
         ParallelConfig.has_unfinished_dp(None, True)
-    assert seen == [Phase.ENGINES] * 2 and flight.waiting is None
+    assert seen == [Phase.ENGINES] * 2 and flight.entered is None
     assert said == ["lost the other engines: RuntimeError('Connection reset by peer')"]
 
 
@@ -128,6 +132,7 @@ def config(dp_rank: int, dp_size: int) -> Any:
             data_parallel_rank=dp_rank,
             tensor_parallel_size=1,
             pipeline_parallel_size=1,
+            distributed_executor_backend=None,
             enable_expert_parallel=False,
         ),
         scheduler_config=SimpleNamespace(max_num_seqs=8, max_num_batched_tokens=1024, async_scheduling=False),
@@ -138,12 +143,20 @@ def config(dp_rank: int, dp_size: int) -> Any:
     )
 
 
-def join_as(rank: int, folder: str, differs: bool) -> None:
+# Of rank 1, by what they are.
+ENVIRONMENTS = {
+    "same": {},
+    "spelt out": {"HCCL_BUFFSIZE": "200", "VLLM_ASCEND_DP_TIMEOUT": "30.0"},
+    "different": {"VLLM_ASCEND_ENABLE_DBO": "1", "VLLM_ASCEND_DP_METADATA_GROUP": "cpu"},
+}
+
+
+def join_as(rank: int, folder: str, environment: str, agreement: str) -> None:
     """One rank: writes what its flight or its error is."""
-    os.environ["VLLM_ASCEND_DP_TIMEOUT"] = "30"
-    if differs and rank == 1:
-        os.environ["VLLM_ASCEND_ENABLE_DBO"] = "1"
-        os.environ["VLLM_ASCEND_DP_METADATA_GROUP"] = "cpu"
+    os.environ.update({"VLLM_ASCEND_DP_TIMEOUT": "30", "VLLM_ASCEND_DP_AGREEMENT": agreement})
+    if rank == 1:
+        os.environ.update(ENVIRONMENTS[environment])
+        torch.__version__ = torch.torch_version.TorchVersion(f"{torch.__version__.partition('+')[0]}+another")
     init_distributed_environment(2, rank, f"file://{folder}/rendezvous", rank, "gloo")
     try:
         flight = join(config(rank, 2), MoECommConfig("A2", 1, 256))
@@ -153,17 +166,46 @@ def join_as(rank: int, folder: str, differs: bool) -> None:
     Path(folder, str(rank)).write_text(said)
 
 
-def joined(folder: Path, *, differs: bool) -> list[str]:
-    mp.start_processes(join_as, args=(str(folder), differs), nprocs=2, start_method="fork")
+def joined(folder: Path, environment: str, agreement: str = "on") -> list[str]:
+    mp.start_processes(join_as, args=(str(folder), environment, agreement), nprocs=2, start_method="fork")
     return [(folder / str(rank)).read_text() for rank in range(2)]
 
 
-def test_ranks_that_fit_join(tmp_path: Path) -> None:
-    assert joined(tmp_path, differs=False) == ["Flight True"] * 2
+@pytest.mark.parametrize("environment", ["same", "spelt out"])
+def test_ranks_that_fit_join(tmp_path: Path, environment: str) -> None:
+    """Another build of the same torch, a default that is spelt out and another path are no differences."""
+    assert joined(tmp_path, environment) == ["Flight True"] * 2
 
 
 def test_ranks_with_other_settings_are_refused_and_told_which(tmp_path: Path) -> None:
-    one, other = joined(tmp_path, differs=True)
+    one, other = joined(tmp_path, "different")
     assert one == other
     how = "VLLM_ASCEND_DP_METADATA_GROUP is cpu instead of device; VLLM_ASCEND_ENABLE_DBO is True instead of False"
     assert f"\n  DP rank 1 on host {socket.gethostname()} differs from DP rank 0: {how}\n" in one
+
+
+def test_ranks_that_are_not_held_against_each_other_join(tmp_path: Path) -> None:
+    assert joined(tmp_path, "different", "off") == ["Flight True"] * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "executor", "ours"),
+    [
+        ("EngineCore_0", None, True),
+        ("EngineCore_DP3", "uni", True),
+        ("VllmWorker-1", "mp", True),
+        ("MainProcess", "ray", True),
+        ("MainProcess", "external_launcher", False),
+        ("Process-1", None, False),
+    ],
+)
+def test_whose_process_it_is(monkeypatch: pytest.MonkeyPatch, name: str, executor: str | None, ours: bool) -> None:
+    monkeypatch.setattr(multiprocessing.current_process(), "name", name)
+    assert watching._is_vllms(SimpleNamespace(distributed_executor_backend=executor)) is ours
+
+
+def test_ray_copies_the_settings() -> None:
+    from vllm.ray.ray_env import get_env_vars_to_copy
+
+    importlib.import_module("vllm_ascend.data_parallel.ray_variables")
+    assert {setting.name for setting in TABLE} <= get_env_vars_to_copy(destination="DPEngineCoreActor")

@@ -17,7 +17,27 @@ from vigil import POLL, STILL_LOOKS_AT_START, Vigil
 
 # So many steps that none is done by itself. One rank is idle.
 STEPS = MAX_TOKENS // 2
-DP4 = Life(Tree.PATCHED, new_tokens=STEPS, rounds=(Round("long", ((0,), (2,), (), (5,))),))
+
+
+@dataclass(frozen=True)
+class FaultyLife(Life):
+    """A life of vLLM's own processes, which may end themselves; a stray lasts so many seconds: see faulted.py."""
+
+    stray_seconds: float = 0.0
+
+    @property
+    def script(self) -> str:
+        return "faulted"
+
+    def more(self, rank: int, checkpoint: Path) -> dict[str, Any]:
+        return super().more(rank, checkpoint) | {"stray_seconds": self.stray_seconds}
+
+
+DP4 = FaultyLife(Tree.PATCHED, new_tokens=STEPS, rounds=(Round("long", ((0,), (2,), (), (5,))),))
+STRAYING = FaultyLife(
+    Tree.PATCHED, rounds=tuple(Round(strays, ((0,), (2,))) for strays in ("call", "forward", "stop")), stray_seconds=6.0
+)
+DIVERGING = FaultyLife(Tree.PATCHED, rounds=(Round("collective", ((0,), (2,))),))
 PRISTINE_DP2 = Life(Tree.PRISTINE, new_tokens=STEPS, rounds=(Round("long", ((0,), (0,))),))
 DP1 = Life(Tree.PATCHED, rounds=(Round("never", ((0,),)),))
 START_LIMIT = 600.0
@@ -36,6 +56,16 @@ class End:
 def serve(ranks: Sequence[Rank]) -> None:
     """Waits until every rank has done some steps. Raises RuntimeError with the logs where they do not."""
     _until(lambda: all(_steps(rank) >= _EARLY_STEPS for rank in ranks), ranks)
+
+
+def strays(ranks: Sequence[Rank], how: str) -> None:
+    """Waits until a rank strays."""
+    _until(lambda: any(line.get("strays") == how for rank in ranks for line in rank.lines()), ranks)
+
+
+def done(ranks: Sequence[Rank]) -> None:
+    """Waits until every rank has done all of its rounds. Raises RuntimeError with the logs where they do not."""
+    _until(lambda: all(any("done" in line for line in rank.lines()) for rank in ranks), ranks)
 
 
 def ends(ranks: Sequence[Rank], limit: float) -> list[End | None]:
@@ -78,7 +108,7 @@ def _until(holds: Callable[[], bool], ranks: Sequence[Rank]) -> None:
     vigil = Vigil([rank.pid for rank in ranks], STILL_LOOKS_AT_START)
     while not holds():
         why = vigil.look(sum(rank.signs_of_life() for rank in ranks))
-        if why or any(rank.poll() is not None for rank in ranks):
+        if why or any(rank.poll() not in (None, 0) for rank in ranks):
             logs = (f"--- rank {i}\n{rank.log()[-3000:]}" for i, rank in enumerate(ranks))
             raise RuntimeError("\n".join((why or "a rank has ended", *logs)))
         time.sleep(POLL)

@@ -30,7 +30,7 @@ class Launcher(Protocol):
     def start(self, folder: Path, environment: Mapping[str, str]) -> int:
         """Runs ``folder``'s job.json with its output in ``folder``'s log; the process id.
 
-        A nursery runs the module that the job names as its ``script``; without one, and on NPUs, that is rank.py.
+        That is the module that the job names as its ``script``, or rank.py.
         """
 
     def poll(self, pid: int) -> int | None:
@@ -38,7 +38,7 @@ class Launcher(Protocol):
 
 
 class Spawner:
-    """Every rank is a new Python that runs ``script``."""
+    """Every rank is a new Python that runs ``script``, or the one beside it that its job names."""
 
     def __init__(self, script: Path, environment: Mapping[str, str]) -> None:
         self._script = script
@@ -46,9 +46,10 @@ class Spawner:
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
 
     def start(self, folder: Path, environment: Mapping[str, str]) -> int:
+        named = json.loads((folder / "job.json").read_text()).get("script", self._script.stem)
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, str(self._script), str(folder / "job.json")],
+                [sys.executable, str(self._script.with_name(f"{named}.py")), str(folder / "job.json")],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

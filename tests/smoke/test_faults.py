@@ -28,8 +28,9 @@ Launchers = Callable[[Tree], Launcher]
 
 DP_SIZE = faults.DP4.dp_size
 TIMEOUT = 3.0
+END_TIMEOUT = 6.0
 # The watchdog's two seconds of grace, and a machine that is busy with more than this.
-LATEST = TIMEOUT + 2.0 + 40.0
+LATEST = END_TIMEOUT + 2.0 + 60.0
 # Within these a patched rank ends on a machine that has nothing else to do.
 WAITS_ON = TIMEOUT + 2.0 + 7.0
 # vLLM gives its engines five seconds to end before it kills them.
@@ -37,7 +38,8 @@ SHUTDOWN = 15.0
 # Ranks that share two cores are seconds apart when they start.
 FINGERPRINT_TIMEOUT = 20.0
 STOPPED = 3
-NAMED = f"no word from DP rank {STOPPED} on host {socket.gethostname()}"
+SILENT = f"no word from DP rank {STOPPED}: stopped, or out of reach"
+GONE = f"DP rank {STOPPED}: its process has gone or is out of reach"
 
 
 @pytest.fixture
@@ -45,10 +47,10 @@ def model(checkpoint: Callable[[Model], Path]) -> Path:
     return checkpoint(faults.DP4.model)
 
 
-def _berths(folder: Path, launcher: Launcher, **settings: str) -> list[Berth]:
-    """Four ranks that each write their trace to a folder of their own."""
+def _berths(folder: Path, launcher: Launcher, dp_size: int = DP_SIZE, **settings: str) -> list[Berth]:
+    """Ranks that each write their trace to a folder of their own."""
     berths = []
-    for rank in range(DP_SIZE):
+    for rank in range(dp_size):
         traces = folder / f"trace{rank}"
         shutil.rmtree(traces, ignore_errors=True)
         traces.mkdir(parents=True)
@@ -85,15 +87,18 @@ def test_survivors_of_a_stopped_rank_say_what_they_wait_for_and_end(
     bench: Any, launcher: Launchers, model: Path, group: str
 ) -> None:
     folder = bench.work / f"stopped-{group}"
-    berths = _berths(folder, launcher(Tree.PATCHED), VLLM_ASCEND_DP_METADATA_GROUP=group)
+    settings = {"VLLM_ASCEND_DP_METADATA_GROUP": group, "VLLM_ASCEND_DP_END_TIMEOUT": f"{END_TIMEOUT:g}"}
+    berths = _berths(folder, launcher(Tree.PATCHED), **settings)
     with crew(faults.DP4, model, folder / "life", berths) as ranks:
         for number, told in enumerate(_survivors_end(ranks, signal.SIGSTOP)):
             assert "last steps:" in told
-            head, *steps, wait = faults.trace(folder / f"trace{number}")
+            head, *steps, peers, wait = faults.trace(folder / f"trace{number}")
             assert (head["rank"], head["dp_size"]) == (number, DP_SIZE)
             assert all(step["kind"] == "step" for step in steps)
-            assert wait["kind"] == "wait" and wait["seconds"] >= TIMEOUT - 0.1, wait
-            assert NAMED in told
+            assert wait["kind"] == "wait" and wait["seconds"] >= END_TIMEOUT - 1.0, wait
+            assert any(f"DP rank {STOPPED}: says no more" in said for said in peers["said"])
+            assert SILENT in told or "has ended or ends" in told
+        assert any(SILENT in rank.log() for rank in ranks[:STOPPED])
         alignment = line_up(load_all(sorted(folder.glob("trace*/*.jsonl"))))
         assert list(alignment.silent) == [STOPPED] and f"no trace of DP rank {STOPPED}" in alignment.verdict
 
@@ -104,8 +109,7 @@ def test_survivors_of_a_killed_rank_end(bench: Any, launcher: Launchers, model: 
         for number, _ in enumerate(_survivors_end(ranks, signal.SIGKILL)):
             assert faults.trace(folder / f"trace{number}")[0]["rank"] == number
         # gloo tells each of them when it will; the rank that keeps the store can always be asked.
-        silent = re.findall("no word from (.*): stopped", ranks[0].log())
-        assert any(f"DP rank {STOPPED} on host" in named for named in silent), ranks[0].log()[-3000:]
+        assert GONE in ranks[0].log(), ranks[0].log()[-3000:]
 
 
 @pytest.mark.shared
@@ -113,7 +117,11 @@ def test_a_server_with_a_stopped_engine_ends_with_all_of_its_processes(
     bench: Any, launcher: Launchers, model: Path
 ) -> None:
     folder = bench.work / "stopped-server"
-    settings = {"VLLM_ASCEND_DP_TIMEOUT": f"{TIMEOUT:g}", "VLLM_ASCEND_DP_TRACE_DIR": str(bench.work)}
+    settings = {
+        "VLLM_ASCEND_DP_TIMEOUT": f"{TIMEOUT:g}",
+        "VLLM_ASCEND_DP_END_TIMEOUT": f"{END_TIMEOUT:g}",
+        "VLLM_ASCEND_DP_TRACE_DIR": str(bench.work),
+    }
     starter = launcher(Tree.PATCHED) if bench.standin else Spawner(serving.SCRIPT, bench.environment(Tree.PATCHED))
     fork = bool(bench.standin)
     with (
@@ -135,7 +143,53 @@ def test_a_server_with_a_stopped_engine_ends_with_all_of_its_processes(
         assert not faults.alive(family), log[-5000:]
         assert all(isinstance(answer.exception(), serving.NoAnswerError) for answer in answers)
         assert f"of {DP_SIZE} on host {socket.gethostname()}" in log
-        assert "(VLLM_ASCEND_DP_TIMEOUT); ending this process" in log
+        assert "(VLLM_ASCEND_DP_END_TIMEOUT); ending this process" in log
+
+
+def test_a_rank_that_works_or_is_stopped_for_a_while_is_waited_for(
+    bench: Any, launcher: Launchers, model: Path, expected: Callable[[Model], dict[int, list[int]]]
+) -> None:
+    """A call between two steps, a forward pass and a pause, each of three times the limit: no rank ends, no token is
+    another."""
+    life = faults.STRAYING
+    berths = _berths(
+        bench.work / "straying",
+        launcher(Tree.PATCHED),
+        life.dp_size,
+        VLLM_ASCEND_DP_TIMEOUT=f"{life.stray_seconds / 3:g}",
+    )
+    with crew(life, model, bench.work / "straying" / "life", berths) as ranks:
+        faults.strays(ranks, "stop")
+        time.sleep(life.stray_seconds)
+        faults.signalled(ranks[1], signal.SIGCONT)
+        faults.done(ranks)
+        log = ranks[0].log()
+        assert "DP rank 1 still works" in log and "DP rank 1: works (after step " in log, log[-3000:]
+        assert "a rank waits for its device" in log
+        assert "no word from DP rank 1: stopped, or out of reach" in log
+        want = expected(life.model)
+        for turn in life.rounds:
+            for number, rank in enumerate(ranks):
+                (told,) = [
+                    line["tokens"] for line in rank.lines() if line.get("round") == turn.name and "tokens" in line
+                ]
+                assert told == {str(index): want[index] for index in turn.asked(number)}
+
+
+def test_ranks_that_cannot_meet_are_named_with_both_collectives_and_end(
+    bench: Any, launcher: Launchers, model: Path
+) -> None:
+    life, folder = faults.DIVERGING, bench.work / "diverging"
+    with crew(life, model, folder / "life", _berths(folder, launcher(Tree.PATCHED), life.dp_size)) as ranks:
+        faults.strays(ranks, "collective")
+        ends = faults.ends(ranks, LATEST)
+        for number, (rank, end) in enumerate(zip(ranks, ends, strict=True)):
+            log = rank.log()
+            assert end is not None and end.code != 0, log[-3000:]
+            assert re.search(r"DP rank 0: .*waits in \w+ .*on the group (dp|ep|of the metadata)", log), log[-3000:]
+            assert re.search(r"DP rank 1: .*waits in all_reduce of float32\[3\] on the group world \(cpu\)", log), log
+            assert faults.trace(folder / f"trace{number}")[-1]["kind"] == "wait"
+        assert any("no rank can move any more" in rank.log() for rank in ranks)
 
 
 @pytest.mark.shared

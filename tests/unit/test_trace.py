@@ -161,7 +161,7 @@ BAD: list[tuple[str, str]] = [
     ("{}\n", "a line of kind None where 'rank' belongs"),
     ("nonsense\n", ":1: not JSON: 'nonsense'"),
     ("[]\n", "not a JSON object"),
-    (json.dumps(head(0, format=2)) + "\n", "format 2, and this tool reads 1"),
+    (json.dumps(head(0, format=3)) + "\n", "format 3, and this tool reads 1 and 2"),
     (json.dumps(head(3)) + "\n", "rank 3 of 3"),
     (json.dumps(head(0, host=7)) + "\n", "'host' is 7, not a str"),
     (

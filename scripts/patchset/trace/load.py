@@ -11,7 +11,7 @@ from typing import Any
 
 from patchset.node.errors import UsageError
 
-FORMAT = 1
+FORMATS = (1, 2)  # the second has what the ranks said of themselves
 _HINT = "give the .jsonl files that the ranks name in their logs"
 
 
@@ -74,7 +74,7 @@ class Wait:
     """What a rank was in when it wrote.
 
     Attributes:
-        phase: metadata, forward or engines.
+        phase: prepare, metadata, forward or engines.
         since, seconds: when it began and how long it has lasted.
         at: line of the layer that asked for the collective.
         op, tensor, group: the collective itself, None outside of one.
@@ -105,7 +105,7 @@ class Wait:
 
 @dataclass(frozen=True, eq=False)
 class RankTrace:
-    """A rank and its last steps, by number."""
+    """A rank and its last steps, by number; ``peers`` is what the ranks said of themselves when it wrote, in lines."""
 
     source: str
     rank: int
@@ -118,6 +118,7 @@ class RankTrace:
     at: float
     steps: Mapping[int, Step]
     wait: Wait | None
+    peers: Sequence[str] = ()
 
     @property
     def last(self) -> int:
@@ -144,11 +145,14 @@ def load(path: Path) -> RankTrace:
         raise UsageError(f"{path}: empty", hint=_HINT)
     head = lines[0]
     head.must_be("rank")
-    if head.get("format", int) != FORMAT:
-        raise UsageError(f"{head.where}: format {head.get('format', int)}, and this tool reads {FORMAT}")
-    body, wait = lines[1:], None
+    if head.get("format", int) not in FORMATS:
+        known = " and ".join(map(str, FORMATS))
+        raise UsageError(f"{head.where}: format {head.get('format', int)}, and this tool reads {known}")
+    body, wait, peers = lines[1:], None, ()
     if body and body[-1].kind == "wait":
         wait = _wait(body.pop())
+    if body and body[-1].kind == "peers":
+        peers = body.pop().sequence("said", str)
     rank, dp_size = head.get("rank", int), head.get("dp_size", int)
     if not 0 <= rank < dp_size:
         raise UsageError(f"{head.where}: rank {rank} of {dp_size}")
@@ -165,6 +169,7 @@ def load(path: Path) -> RankTrace:
         at=head.get("at", float),
         steps={step.step: step for step in steps},
         wait=wait,
+        peers=peers,
     )
 
 

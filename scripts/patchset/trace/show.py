@@ -22,6 +22,8 @@ def show(alignment: Alignment, terminal: Terminal) -> None:
         columns = ("step", *(rank.name for rank in alignment.ranks))
         rows = [(str(number), *(_cell(rank.steps.get(number)) for rank in alignment.ranks)) for number in numbers]
         terminal.table(f"steps {numbers[0]} to {numbers[-1]}", columns, rows, right="step")
+    if teller := next((rank for rank in alignment.ranks if rank.peers), None):
+        terminal.note("\n  ".join((f"what the ranks said of themselves, to {teller.name}:", *teller.peers)))
     terminal.note(alignment.verdict)
 
 

@@ -10,7 +10,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Sequence
+from typing import Mapping, Optional, Sequence
 
 from torch.distributed import Store
 from vllm.logger import logger
@@ -22,6 +22,7 @@ _PREFIX = "vllm_ascend/data_parallel"
 # For the others to read the verdict before this process, which may hold the store, ends.
 _LEAVE_LIMIT_S = 5.0
 _LEAVE_POLL_S = 0.05
+FOR_EVER = timedelta(days=365)
 
 
 class DisagreementError(RuntimeError):
@@ -40,16 +41,31 @@ class Members:
         dp_rank = (rank - self.ranks[0]) // self.ranks_per_dp_rank
         return f"DP rank {dp_rank}" if self.ranks_per_dp_rank == 1 else f"DP rank {dp_rank} (world rank {rank})"
 
+    def after(self, rank: int) -> int:
+        """The next rank, in a ring."""
+        return self.ranks[(rank - self.ranks[0] + 1) % len(self.ranks)]
 
-def agree(store: Store, mine: Fingerprint, members: Members, limit_s: float) -> None:
-    """Wait up to ``limit_s`` seconds for every member's fingerprint, and return if all are equal.
+    def place_in_dp_rank(self, rank: int) -> int:
+        """Which of its DP rank's processes it is; those of one place are one DP group."""
+        return (rank - self.ranks[0]) % self.ranks_per_dp_rank
 
-    Every member comes to the same verdict, that of the first to reach one. Raises ``DisagreementError`` on each of them
-    that names the ranks that are missing or differ, their hosts, and how they differ.
+
+def agree(store: Store, mine: Fingerprint, members: Members, limit_s: Optional[float]) -> None:
+    """Wait up to ``limit_s`` seconds for every member's fingerprint, None for ever, and return if all are equal.
+
+    Every member comes to the same verdict, that of the first to reach one: the last that comes, or one whose limit is
+    over. So each asks the store a fixed number of times, however many there are. Raises ``DisagreementError`` on each
+    of them that names the ranks that are missing or differ, their hosts, and how they differ.
     """
     store.set(key("details", mine.rank), mine.dumps())
     store.set(key("digest", mine.rank), mine.key)
-    verdict = store.compare_set(key("verdict", members.ranks[0]), "", _verdict(store, members, limit_s)).decode()
+    decided = key("verdict", members.ranks[0])
+    if store.add(key("come", members.ranks[0]), 1) < len(members.ranks):
+        with suppress(RuntimeError):  # who is missing is seen below
+            store.wait([decided], FOR_EVER if limit_s is None else timedelta(seconds=limit_s))
+    if not store.check([decided]):
+        store.compare_set(decided, "", _verdict(store, members, limit_s))
+    verdict = store.get(decided).decode()
     seen = store.add(key("seen", members.ranks[0]), 1)
     if verdict == AGREED:
         return
@@ -62,15 +78,13 @@ def agree(store: Store, mine: Fingerprint, members: Members, limit_s: float) -> 
     raise DisagreementError(verdict)
 
 
-def _verdict(store: Store, members: Members, limit_s: float) -> str:
-    with suppress(RuntimeError):  # which ones are missing is seen below
-        store.wait([key("digest", rank) for rank in members.ranks], timedelta(seconds=limit_s))
+def _verdict(store: Store, members: Members, limit_s: Optional[float]) -> str:
     digests = _digests(store, members)
     faults = [
         f"{members.name(rank)} on host {gloo_host(store, rank)} gave no fingerprint within {limit_s:g} s: it does not "
         "run this patch set, or has not started"
         for rank in members.ranks
-        if rank not in digests
+        if rank not in digests and limit_s is not None
     ]
     common = reference(list(digests.values()))
     model = next(_details(store, rank) for rank, digest in digests.items() if digest == common)
@@ -90,8 +104,21 @@ def _verdict(store: Store, members: Members, limit_s: float) -> str:
 
 def _digests(store: Store, members: Members) -> dict[int, str]:
     """Digest by rank of those that have given one."""
-    keys = {rank: key("digest", rank) for rank in members.ranks}
-    return {rank: store.get(key).decode() for rank, key in keys.items() if store.check([key])}
+    found = read_all(store, {rank: key("digest", rank) for rank in members.ranks})
+    return {rank: data.decode() for rank, data in found.items()}
+
+
+def read_all(store: Store, keys: Mapping[int, str]) -> dict[int, bytes]:
+    """The values of those keys that are there: two requests where all are, a few more for each that is not."""
+    if not keys:
+        return {}
+    if store.check(list(keys.values())):
+        return dict(zip(keys, store.multi_get(list(keys.values()))))
+    if len(keys) == 1:
+        return {}
+    items = list(keys.items())
+    halves = items[: len(items) // 2], items[len(items) // 2 :]
+    return {rank: data for half in halves for rank, data in read_all(store, dict(half)).items()}
 
 
 def _details(store: Store, rank: int) -> Fingerprint:

@@ -18,10 +18,10 @@ from vllm_ascend.data_parallel.settings import GROUP, Settings
 
 # Upstream's switches; its other variables are paths, addresses and limits, which may differ from host to host.
 _SWITCH = re.compile(r"ENABLE|^USE_")
-# Of HCCL's variables, those by which two ranks' collectives can fail to meet.
-_HCCL = ("HCCL_OP_EXPANSION_MODE", "HCCL_BUFFSIZE")
-# Names a file, which each host may keep elsewhere.
-_PATHS = ("expert_map_path",)
+# Of HCCL's variables, those by which two ranks' collectives can fail to meet, and what HCCL takes where one is not set.
+_HCCL = {"HCCL_OP_EXPANSION_MODE": "unset", "HCCL_BUFFSIZE": "200"}
+# Options that name a file or a folder, which each host may keep elsewhere.
+_PATHS = ("path", "dir")
 
 
 def facts(vllm_config: Any, settings: Settings, moe: MoECommConfig) -> dict[str, str]:
@@ -29,9 +29,9 @@ def facts(vllm_config: Any, settings: Settings, moe: MoECommConfig) -> dict[str,
     parallel, scheduler, model = vllm_config.parallel_config, vllm_config.scheduler_config, vllm_config.model_config
     speculative = vllm_config.speculative_config
     found: dict[str, Any] = {
-        "vllm": vllm.__version__,
-        "torch": torch.__version__,
-        "torch_npu": torch_npu.__version__,
+        "vllm": _public(vllm.__version__),
+        "torch": _public(torch.__version__),
+        "torch_npu": _public(torch_npu.__version__),
         GROUP.name: settings.metadata_group.value,
         "--data-parallel-size": parallel.data_parallel_size,
         "--tensor-parallel-size": parallel.tensor_parallel_size,
@@ -51,15 +51,20 @@ def facts(vllm_config: Any, settings: Settings, moe: MoECommConfig) -> dict[str,
     }
     found.update((f"MoE {field.name}", getattr(moe, field.name)) for field in fields(moe))
     found.update((name, getattr(envs_ascend, name)) for name in envs_ascend.env_variables if _SWITCH.search(name))
-    found.update((name, os.environ.get(name, "unset")) for name in _HCCL)
+    found.update((name, os.environ.get(name, usual)) for name, usual in _HCCL.items())
     found.update(_leaves("additional_config", vllm_config.additional_config or {}))
     return {name: str(value) for name, value in found.items()}
+
+
+def _public(version: str) -> str:
+    """A version without its local label, which says how that was built or packed."""
+    return version.partition("+")[0]
 
 
 def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(value, dict):
         for key, inner in value.items():
-            if key not in _PATHS:
+            if not key.endswith(_PATHS):
                 yield from _leaves(f"{name}.{key}", inner)
     else:
         yield name, value

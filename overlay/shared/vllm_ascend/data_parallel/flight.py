@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import contextmanager
-from datetime import timedelta
 from enum import Enum
 from typing import Callable, Iterator, NamedTuple, Optional
 
@@ -28,26 +27,20 @@ def most_steps(wanted: int, dp_size: int) -> int:
 
 
 class Phase(Enum):
-    """What a rank waits for the others in."""
+    """Which part of a step a rank is in, by what it may wait for there."""
 
+    PREPARE = "its own inputs"
     METADATA = "the other ranks' batches"
     FORWARD = "the collectives of its forward pass"
     ENGINES = "the other engines to say whether they have requests"
 
 
-class Limit(NamedTuple):
-    """How long a phase may take, and the name of the setting that says so."""
-
-    seconds: float
-    setting: str
-
-
-class Waiting(NamedTuple):
-    """A phase, when it began (``time.monotonic``), and its limit; None: as long as it likes, or it ends by itself."""
+class Entered(NamedTuple):
+    """A phase, when it began (``time.monotonic``), and whether it is part of the start, which is waited for longer."""
 
     phase: Phase
     since: float
-    limit: Optional[Limit]
+    starting: bool = False
 
 
 class Step(NamedTuple):
@@ -69,56 +62,43 @@ class Step(NamedTuple):
 class Flight:
     """The recorder of one rank. All of a step is written by one thread; any thread may read.
 
-    ``timeout`` is what a phase may take, ``start_timeout`` what it may take within ``patiently``.
-    ``bounds_itself`` says that the wait for the metadata takes ``metadata_timeout`` and raises by itself.
+    ``entered`` is None outside of steps; ``number`` is that of the last step that was begun. ``thread`` is the
+    identifier of the thread that runs the steps. ``given_up`` says why the wait in hand is not to go on.
     """
 
-    def __init__(
-        self,
-        capacity: int,
-        timeout: Optional[Limit] = None,
-        start_timeout: Optional[Limit] = None,
-        bounds_itself: bool = False,
-    ) -> None:
-        self.waiting: Optional[Waiting] = None
+    def __init__(self, capacity: int) -> None:
+        self.entered: Optional[Entered] = None
         self.current: Optional[Step] = None
-        self.thread = 0
+        self.thread = threading.get_ident()
+        self.given_up: Optional[str] = None
         self.on_failure: Callable[[str, Exception], object] = lambda _, __: None
-        self._limit = timeout
-        self._start_timeout = start_timeout
-        self._bounds_itself = bounds_itself
-        self._number = 0
+        self._starting = False
+        self._first = True  # which builds communicators, and compiles
+        self.number = 0
         self._what = ""
         self._ring: list[Optional[Step]] = [None] * capacity
 
     @contextmanager
-    def patiently(self) -> Iterator[None]:
-        """Phases that begin within may take ``start_timeout``."""
-        usual, self._limit = self._limit, self._start_timeout
+    def starting(self) -> Iterator[None]:
+        """Phases that begin within are part of the start."""
+        usual, self._starting = self._starting, True
         try:
             yield
         finally:
-            self._limit = usual
+            self._starting = usual
 
     @contextmanager
     def engines(self) -> Iterator[None]:
         """Wait for the other engines, outside of any step."""
         self.thread = threading.get_ident()
-        self.waiting = Waiting(Phase.ENGINES, time.monotonic(), self._limit)
+        self._enter(Phase.ENGINES, time.monotonic())
         try:
             yield
         except Exception as error:
             self.on_failure(f"lost the other engines: {error!r}", error)
             raise
         finally:
-            self.waiting = None
-
-    @property
-    def metadata_timeout(self) -> Optional[timedelta]:
-        """How long the wait for the metadata may take by itself; None where it cannot be interrupted."""
-        if not self._bounds_itself or self._limit is None:
-            return None
-        return timedelta(seconds=self._limit.seconds)
+            self.entered = None
 
     def begin(self, what: str) -> bool:
         """Enter the runner at ``what``; false where this is a call within another."""
@@ -126,43 +106,49 @@ class Flight:
             return False
         self._what = what
         self.thread = threading.get_ident()
+        self._enter(Phase.PREPARE, time.monotonic())
         return True
 
     def issued(self, batch: LocalBatch) -> None:
-        """The metadata collective of ``batch`` is on its way."""
-        self._number += 1
-        self.current = Step(self._number, self._what, batch, time.monotonic())
+        """The metadata collective of ``batch`` is about to be issued."""
+        self.number += 1
+        self.current = Step(self.number, self._what, batch, time.monotonic())
 
     def awaiting(self) -> None:
         """Nothing is left to do without the other ranks."""
         assert self.current is not None
         now = time.monotonic()
         self.current = self.current._replace(awaited=now)
-        self.waiting = Waiting(Phase.METADATA, now, None if self._bounds_itself else self._limit)
+        self._enter(Phase.METADATA, now)
 
     def decided(self, plan: StepPlan) -> None:
         """The metadata has come, and ``plan`` is what follows from it."""
         assert self.current is not None
         now = time.monotonic()
         self.current = self.current._replace(known=now, plan=plan)
-        self.waiting = Waiting(Phase.FORWARD, now, self._limit)
+        self._enter(Phase.FORWARD, now)
 
     def end(self) -> None:
         """Leave the runner. A call that issued nothing leaves no step."""
-        if self.current is not None and self._ring:
-            self._ring[self.current.number % len(self._ring)] = self.current._replace(ended=time.monotonic())
-        self.current = self.waiting = None
+        if self.current is not None:
+            if self._ring:
+                self._ring[self.current.number % len(self._ring)] = self.current._replace(ended=time.monotonic())
+            self._first = False
+        self.current = self.entered = None
         self._what = ""
 
     def steps(self) -> list[Step]:
-        """What the ring holds, oldest first, and the step in hand."""
-        kept = sorted((step for step in self._ring if step is not None), key=lambda step: step.number)
-        current = self.current
-        return kept if current is None else [*kept, current]
+        """The steps that are still known, oldest first, the one in hand at the end."""
+        known = [step for step in [*self._ring, self.current] if step is not None]
+        return sorted(known, key=lambda step: step.number)
+
+    def _enter(self, phase: Phase, now: float) -> None:
+        self.given_up = None
+        self.entered = Entered(phase, now, self._starting or self._first)
 
 
 class NoFlight(Flight):
-    """Records nothing."""
+    """Records nothing: for one rank, and where both the limits and the trace are off."""
 
     def __init__(self) -> None:
         super().__init__(0)

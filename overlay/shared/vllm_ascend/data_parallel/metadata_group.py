@@ -19,14 +19,13 @@ from torch.distributed import Store, distributed_c10d
 from vllm.distributed.parallel_state import get_dp_group, get_world_group
 
 from vllm_ascend.data_parallel import upstream
-from vllm_ascend.data_parallel.agreement import key
+from vllm_ascend.data_parallel.agreement import FOR_EVER, key, read_all
 from vllm_ascend.data_parallel.place import METADATA_GROUP
 from vllm_ascend.data_parallel.settings import START_TIMEOUT, MetadataGroup, Settings
 
 # The buffer of a communicator for two bytes a rank: what upstream gives its DP group since #3073, so that
 # HCCL is known to run with it.
 BUFFER_MB = 50
-_FOR_EVER = timedelta(days=365)
 
 
 def settings_of(vllm_config: Any) -> Settings:
@@ -74,9 +73,10 @@ def line_up(store: Store, ranks: Sequence[int], rank: int, patience_s: Optional[
     if store.add(f"{group}/count", 1) == len(ranks):
         store.set(f"{group}/all", "")
     try:
-        store.wait([f"{group}/all"], _FOR_EVER if patience_s is None else timedelta(seconds=patience_s))
+        store.wait([f"{group}/all"], FOR_EVER if patience_s is None else timedelta(seconds=patience_s))
     except RuntimeError as error:
-        missing = [str(other) for other in ranks if not store.check([f"{group}/{other}"])]
+        here = read_all(store, {other: f"{group}/{other}" for other in ranks})
+        missing = [str(other) for other in ranks if other not in here]
         raise TimeoutError(
             f"world ranks {', '.join(missing)} have not begun their first step {patience_s:g} s after rank {rank}; "
             f"{START_TIMEOUT.name} sets how long ranks wait for each other's start"

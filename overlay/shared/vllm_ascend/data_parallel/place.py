@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from traceback import walk_tb
+from traceback import walk_stack, walk_tb
 from types import FrameType
-from typing import Any, Iterator, Optional, Sequence
+from typing import Any, Optional, Sequence
 
 import torch
 
@@ -29,7 +29,8 @@ _MOST_FRAMES = 40
 class Place:
     """``op`` with its ``tensor`` (dtype and shape) and ``group`` are None outside of a collective.
 
-    ``at`` is the caller's line, and ``stack`` every frame's, innermost last.
+    ``ranks`` is the first world rank of the group and their number, None where they are not known. ``at`` is the
+    caller's line, and ``stack`` every frame's, innermost last.
     """
 
     at: str
@@ -37,6 +38,7 @@ class Place:
     op: Optional[str] = None
     tensor: Optional[str] = None
     group: Optional[str] = None
+    ranks: Optional[tuple[int, int]] = None
 
     @property
     def collective(self) -> Optional[str]:
@@ -52,35 +54,36 @@ class Place:
 
 def place_of(thread: int) -> Optional[Place]:
     """Where the thread with this identifier is; None where it has ended."""
-    innermost = sys._current_frames().get(thread)
-    return None if innermost is None else _place(list(_outwards(innermost)))
+    frames = frames_of(thread)
+    return place_of_frames(frames) if frames else None
 
 
 def place_of_error(error: BaseException) -> Optional[Place]:
     """Where ``error`` was raised; None where it was not."""
     frames = [frame for frame, _ in walk_tb(error.__traceback__)]
-    return _place(frames[::-1]) if frames else None
+    return place_of_frames(frames[::-1]) if frames else None
 
 
-def _place(frames: Sequence[FrameType]) -> Place:
-    """Of a stack, innermost frame first."""
+def frames_of(thread: int) -> list[FrameType]:
+    """The stack of a thread, innermost frame first; empty where the thread has ended."""
+    return [frame for frame, _ in walk_stack(sys._current_frames()[thread])] if thread in sys._current_frames() else []
+
+
+def place_of_frames(frames: Sequence[FrameType]) -> Place:
+    """Where a stack is, innermost frame first."""
     collectives = [index for index, frame in enumerate(frames) if frame.f_globals.get("__name__") == _C10D]
     asked = frames[collectives[-1]] if collectives else None
     callers = frames[collectives[-1] + 1 :] if collectives else frames
     caller = next((frame for frame in callers if _is_caller(frame)), frames[0])
+    group, ranks = _group(asked.f_locals.get("group")) if asked else (None, None)
     return Place(
         at=_line(caller),
         stack=tuple(_line(frame) for frame in reversed(frames[:_MOST_FRAMES])),
         op=asked.f_code.co_name if asked else None,
         tensor=_tensor(asked.f_locals) if asked else None,
-        group=_group(asked.f_locals.get("group")) if asked else None,
+        group=group,
+        ranks=ranks,
     )
-
-
-def _outwards(frame: Optional[FrameType]) -> Iterator[FrameType]:
-    while frame is not None:
-        yield frame
-        frame = frame.f_back
 
 
 def _is_caller(frame: FrameType) -> bool:
@@ -106,18 +109,19 @@ def describe(tensor: torch.Tensor) -> str:
     return f"{str(tensor.dtype).rpartition('.')[2]}[{','.join(map(str, tensor.shape))}]"
 
 
-def _group(group: Any) -> str:
-    """vLLM's name of a group and which of its two backends it is."""
+def _group(group: Any) -> tuple[str, Optional[tuple[int, int]]]:
+    """vLLM's name of a group and which of its two backends it is; the first of its world ranks and their number."""
     from vllm.distributed import parallel_state
 
     for reference in parallel_state._groups.values():
         coordinator = reference()
         if coordinator is not None and group is not None:
             name = coordinator.unique_name.partition(":")[0]
+            ranks = (coordinator.ranks[0], len(coordinator.ranks))
             if group is coordinator.device_group:
-                return f"{name} (device)"
+                return f"{name} (device)", ranks
             if group is coordinator.cpu_group:
-                return f"{name} (cpu)"
-    return (
-        METADATA_GROUP if getattr(group, "group_desc", "") == METADATA_GROUP else getattr(group, "group_name", "world")
-    )
+                return f"{name} (cpu)", ranks
+    if getattr(group, "group_desc", "") == METADATA_GROUP:
+        return METADATA_GROUP, None
+    return getattr(group, "group_name", "world"), None

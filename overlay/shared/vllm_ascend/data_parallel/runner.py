@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 import torch
 import torch_npu
@@ -67,6 +67,13 @@ class DataParallelStep(_StaticFacts, StepGraph, PromptLogits):
         self.flight = join(self.vllm_config, self._moe_comm_config)
 
     @cached_property
+    def _given_up(self) -> Optional[Callable[[], Optional[str]]]:
+        """Why this rank's wait in the CPU group is to end; None where no one watches, or the group is the device's."""
+        if self.flight is NO_FLIGHT or settings_of(self.vllm_config).metadata_group is not MetadataGroup.CPU:
+            return None
+        return lambda: self.flight.given_up
+
+    @cached_property
     def _synchronizer(self) -> MetadataSynchronizer:
         settings = settings_of(self.vllm_config)
         return MetadataSynchronizer(
@@ -93,7 +100,7 @@ class DataParallelStep(_StaticFacts, StepGraph, PromptLogits):
             self.step = StepPlan(metadata, 0, self._uniform_size(metadata))
             return self.step
         self.flight.awaiting()
-        metadata = pending.result(self.flight.metadata_timeout)
+        metadata = pending.result(self._given_up)
         self.step = StepPlan(metadata, self.dp_rank, self._uniform_size(metadata))
         self.flight.decided(self.step)
         return self.step

@@ -6,13 +6,13 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any, Callable, Collection, Mapping, Optional
 
 PREFIX = "VLLM_ASCEND_DP_"
-OFF = "off"
+ON, OFF = "on", "off"
 AUTO = "auto"
 MOST_TRACE_STEPS = 1 << 20
 MOST_MC2_ROWS = 512
@@ -40,6 +40,16 @@ def _seconds(text: str) -> Optional[float]:
     if not 0 < seconds < math.inf:
         raise ValueError(text)
     return seconds
+
+
+def _limit(text: str) -> float | str | None:
+    return AUTO if text == AUTO else _seconds(text)
+
+
+def _switch(text: str) -> bool:
+    if text not in (ON, OFF):
+        raise ValueError(text)
+    return text == ON
 
 
 def _steps(text: str) -> int:
@@ -90,25 +100,36 @@ _SECONDS = f"a number of seconds above 0, {OFF}"
 GROUP = Setting(PREFIX + "METADATA_GROUP", MetadataGroup.DEVICE.value, "device, cpu", _group)
 TIMEOUT = Setting(PREFIX + "TIMEOUT", "60", _SECONDS, _seconds)
 START_TIMEOUT = Setting(PREFIX + "START_TIMEOUT", "1800", _SECONDS, _seconds)
+END_TIMEOUT = Setting(PREFIX + "END_TIMEOUT", AUTO, f"{_SECONDS}, {AUTO}", _limit)
+AGREEMENT = Setting(PREFIX + "AGREEMENT", ON, f"{ON}, {OFF}", _switch)
 TRACE_STEPS = Setting(PREFIX + "TRACE_STEPS", "256", f"a whole number from 1 to {MOST_TRACE_STEPS}, {OFF}", _steps)
 TRACE_DIR = Setting(PREFIX + "TRACE_DIR", "", "a folder that exists and can be written to", _folder)
 MC2_ROWS = Setting(PREFIX + "MC2_ROWS", AUTO, f"a whole number from 1 to {MOST_MC2_ROWS}, {AUTO}", _rows)
-TABLE = (GROUP, TIMEOUT, START_TIMEOUT, TRACE_STEPS, TRACE_DIR, MC2_ROWS)
+TABLE = (GROUP, TIMEOUT, START_TIMEOUT, END_TIMEOUT, AGREEMENT, TRACE_STEPS, TRACE_DIR, MC2_ROWS)
+
+# HCCL gives up a collective after HCCL_EXEC_TIMEOUT, by default 1836 s, and vLLM a forward of its workers after
+# VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS, by default 300 s. Their errors are to come first.
+_HCCL_EXEC, _VLLM_EXEC = ("HCCL_EXEC_TIMEOUT", 1836.0), ("VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS", 300.0)
+_AFTER_THEM_S = 60.0
 
 
 @dataclass(frozen=True)
 class Settings:
     """The values of the table.
 
-    ``timeout`` is the longest that a serving step may wait for the other ranks, ``start_timeout`` the same while
-    memory is profiled and graphs are captured, both in seconds; None never gives up. ``trace_steps`` is how many steps
-    a rank remembers, and ``trace_dir`` where it writes them when it gives up. ``mc2_rows`` is how many rows a
-    tensor-parallel rank may give MC2; None for what its kernel takes on the SoC.
+    Limits are in seconds; None never gives up. After ``timeout`` a rank that waits looks at what the others do: a
+    deadlock, or a rank that has gone, ends it. A wait of which nothing is proved may last ``end_timeout``, or
+    ``start_timeout`` while memory is profiled and graphs are captured. ``agreement`` holds the ranks' code and settings
+    against each other at start. ``trace_steps`` is how many steps a rank remembers, and ``trace_dir`` where it writes
+    them when it gives up. ``mc2_rows`` is how many rows a tensor-parallel rank may give MC2; None for what its kernel
+    takes on the SoC.
     """
 
     metadata_group: MetadataGroup
     timeout: Optional[float]
     start_timeout: Optional[float]
+    end_timeout: Optional[float]
+    agreement: bool
     trace_steps: int
     trace_dir: Path
     mc2_rows: Optional[int] = None
@@ -134,7 +155,38 @@ class Settings:
             metadata_group=replace(GROUP, default=metadata_group.value).value(environ),
             timeout=TIMEOUT.value(environ),
             start_timeout=START_TIMEOUT.value(environ),
+            end_timeout=_end_timeout(environ),
+            agreement=AGREEMENT.value(environ),
             trace_steps=TRACE_STEPS.value(environ),
             trace_dir=TRACE_DIR.value(environ),
             mc2_rows=MC2_ROWS.value(environ),
         )
+
+    def __str__(self) -> str:
+        return ", ".join(f"{field.name}={_shown(getattr(self, field.name))}" for field in fields(self))
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, MetadataGroup):
+        return value.value
+    if isinstance(value, bool):
+        return ON if value else OFF
+    return f"{value:g}" if isinstance(value, float) else OFF if value is None else str(value)
+
+
+def _end_timeout(environ: Mapping[str, str]) -> Optional[float]:
+    found: float | str | None = END_TIMEOUT.value(environ)
+    if not isinstance(found, str):
+        return found
+    if TIMEOUT.value(environ) is None:
+        return None
+    hccl, vllm = (_number(environ, name, default) for name, default in (_HCCL_EXEC, _VLLM_EXEC))
+    return max(hccl, vllm) + _AFTER_THEM_S if hccl > 0 else None  # with 0 HCCL waits for ever
+
+
+def _number(environ: Mapping[str, str], name: str, default: float) -> float:
+    """Another program's variable: what it makes of one that is no number is its own matter."""
+    try:
+        return float(environ.get(name, default))
+    except ValueError:
+        return default

@@ -13,6 +13,9 @@ import torch.distributed as dist
 
 from vllm_ascend.data_parallel.metadata import BitFields, LocalBatch, StepMetadata
 
+# How often a wait of the CPU group is asked whether it goes on.
+_LOOK = timedelta(seconds=1)
+
 
 @dataclass
 class PendingStep:
@@ -22,30 +25,32 @@ class PendingStep:
     work: Optional[dist.Work] = None
     read: Optional[Callable[[], StepMetadata]] = None
 
-    def result(self, timeout: Optional[timedelta] = None) -> StepMetadata:
+    def result(self, given_up: Optional[Callable[[], Optional[str]]] = None) -> StepMetadata:
         """Wait for the collective, and read it with one blocking read.
 
-        ``timeout`` is for the CPU group; a device group's wait does not end before its queue is read. Raises
-        ``TimeoutError`` after it.
+        ``given_up`` says why the wait is to end, or None; it is for the CPU group, as a device group's wait does not
+        end before its queue is read. Raises ``TimeoutError`` with what it says.
         """
         if self.known is None:
             assert self.work is not None and self.read is not None
-            if timeout is None:
+            if given_up is None:
                 self.work.wait()
             else:
-                self._wait_for(self.work, timeout)
+                self._wait_for(self.work, given_up)
             self.known = self.read()
         return self.known
 
     @staticmethod
-    def _wait_for(work: dist.Work, timeout: timedelta) -> None:
-        try:
-            work.wait(timeout)
-        except RuntimeError as error:
-            if work.is_completed():  # with an error of its own, such as a lost connection
-                raise
-            seconds = timeout.total_seconds()
-            raise TimeoutError(f"the other data-parallel ranks' batches did not come within {seconds:g} s") from error
+    def _wait_for(work: dist.Work, given_up: Callable[[], Optional[str]]) -> None:
+        while True:
+            try:
+                work.wait(_LOOK)
+                return
+            except RuntimeError as error:
+                if work.is_completed():  # with an error of its own, such as a lost connection
+                    raise
+                if why := given_up():
+                    raise TimeoutError(f"the other data-parallel ranks' batches did not come: {why}") from error
 
 
 def word_for(device: Optional[torch.device], is_310p: bool) -> torch.dtype:

@@ -3,7 +3,8 @@
 
 The file is JSON lines. The first has ``"kind": "rank"``: who writes and why. Then one ``"step"`` for each step that the
 rank remembers, oldest first: what it brought, what was decided, the collectives that follow from that, and how long it
-took. The last is ``"wait"``: what the rank is in, with its stack; it is missing where the rank waits for nothing.
+took. Then ``"peers"``: what the ranks said of themselves, as far as they answered. The last is ``"wait"``: what the
+rank is in, with its stack; it is missing where the rank waits for nothing.
 Times are seconds since the epoch on the rank's clock.
 """
 
@@ -16,12 +17,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Callable, Iterator, Optional
 
-from vllm_ascend.data_parallel.flight import Flight, Step, Waiting
+from vllm_ascend.data_parallel.flight import Entered, Flight, Step
 from vllm_ascend.data_parallel.moe_comm import MoECommChoice
 from vllm_ascend.data_parallel.place import Place
 from vllm_ascend.data_parallel.plan import StepPlan
 
-FORMAT = 1
+FORMAT = 2
 _LOGGED_STEPS = 8
 
 ChoiceOf = Callable[[StepPlan], MoECommChoice]
@@ -51,41 +52,42 @@ class Snapshot:
     why: str
     monotonic: float
     wall: float
-    waiting: Optional[Waiting]
+    entered: Optional[Entered]
     place: Optional[Place]
     steps: tuple[Step, ...]
+    peers: tuple[str, ...] = ()
 
     @classmethod
-    def take(cls, identity: Identity, flight: Flight, why: str, place: Optional[Place] = None) -> Snapshot:
+    def take(
+        cls,
+        identity: Identity,
+        flight: Flight,
+        why: str,
+        place: Optional[Place] = None,
+        peers: tuple[str, ...] = (),
+    ) -> Snapshot:
         """Look at the rank that ``flight`` records, from any thread."""
         return cls(
             identity=identity,
             why=why,
             monotonic=time.monotonic(),
             wall=time.time(),
-            waiting=flight.waiting,
+            entered=flight.entered,
             place=place,
             steps=tuple(flight.steps()),
+            peers=peers,
         )
 
     @property
     def waited(self) -> float:
         """Seconds since the phase began."""
-        return 0.0 if self.waiting is None else self.monotonic - self.waiting.since
-
-    @property
-    def where(self) -> str:
-        """In which step, in which collective or phase of it, and why the rank gives up."""
-        step = self.steps[-1].number if self.steps else 0
-        collective = None if self.place is None else self.place.collective
-        phase = "between steps" if self.waiting is None else f"waits for {self.waiting.phase.value}"
-        return f"step {step}, {collective or phase}: {self.why}"
+        return 0.0 if self.entered is None else self.monotonic - self.entered.since
 
     def text(self) -> str:
         """For the log: why, where, and the last steps, newest last."""
         lines = [f"{self.identity}: {self.why}"]
-        if self.waiting is not None:
-            lines.append(f"  waits for {self.waiting.phase.value}, {self.waited:.1f} s so far")
+        if self.entered is not None:
+            lines.append(f"  waits for {self.entered.phase.value}, {self.waited:.1f} s so far")
         if self.place is not None:
             lines.append(f"  {self.place}")
         lines.append("  last steps:" if self.steps else "  no step yet")
@@ -108,13 +110,14 @@ class Snapshot:
                 "decision": None if step.plan is None or choice is None else _decision(step.plan, choice),
                 "collectives": _collectives(choice),
             }
-        if self.waiting is not None:
+        yield {"kind": "peers", "said": list(self.peers)}
+        if self.entered is not None:
             yield {
                 "kind": "wait",
                 "step": self.steps[-1].number if self.steps else 0,
-                "phase": self.waiting.phase.name.lower(),
-                "for": self.waiting.phase.value,
-                "since": self._wall(self.waiting.since),
+                "phase": self.entered.phase.name.lower(),
+                "for": self.entered.phase.value,
+                "since": self._wall(self.entered.since),
                 "seconds": self.waited,
                 **({} if self.place is None else asdict(self.place)),
             }

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ends a rank that waits too long for the others, after it has said what it waits for.
+"""Finds out what a rank that waits too long waits for, says so, and ends the rank where that wait cannot end well.
 
 A wait for the device, and one in gloo that upstream started, cannot be interrupted from Python, and the thread that
-waits would never see an exception. So a second thread watches the first: past the limit it logs and writes the rank's
-trace, gives the other ranks ``GRACE_S`` to do the same, and ends the process. vLLM sees its engine or worker die and
-ends the rest.
+waits would never see an exception. So a second thread watches the first. A wait that has lasted for the first limit is
+held against what the other ranks do (`verdict`): a deadlock, or a rank that has gone, ends this rank; while another one
+works the wait goes on, and is told now and then; one of which nothing is proved ends with the last limit.
+
+A process that is vLLM's own ends; vLLM sees its engine or worker die and ends the rest. A process of the user, which
+has an engine inside, is never ended: what happened is logged and written, and raised where the wait lets it.
 """
 
 from __future__ import annotations
@@ -14,96 +17,228 @@ import os
 import sys
 import threading
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Optional
+from typing import Callable, Optional
 
 from vllm.logger import logger
 
-from vllm_ascend.data_parallel.flight import Flight, Limit, Waiting
+from vllm_ascend.data_parallel.beats import Beat, Observer, State
+from vllm_ascend.data_parallel.exchange import Exchange
+from vllm_ascend.data_parallel.flight import Entered, Flight
 from vllm_ascend.data_parallel.place import place_of, place_of_error
-from vllm_ascend.data_parallel.rollcall import RollCall
+from vllm_ascend.data_parallel.settings import END_TIMEOUT, START_TIMEOUT, TIMEOUT
 from vllm_ascend.data_parallel.tracefile import ChoiceOf, Identity, Snapshot
+from vllm_ascend.data_parallel.verdict import Finding, Verdict, describe, judge
 
-# The ranks reach their limits at about the same time; the first to end breaks the others' connections.
+# The ranks end at about the same time; the first to do so breaks the others' connections.
 GRACE_S = 2.0
 EXIT_CODE = 1
 _POLL_S = 0.5
+# A gap between two polls that long is one in which this process was stopped itself.
+_STOPPED_S = 20 * _POLL_S
+_MOST_PERIOD_S = 5.0
+_FLUSH_S = 0.5
+_TOGETHER_S = 0.5
+_STORE_KEEPER = 0  # world rank whose process keeps the store
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Seconds; None for ever. ``first`` is when a wait is looked into, the others when it ends without a proof."""
+
+    first: Optional[float]
+    start: Optional[float]
+    end: Optional[float]
+
+    @property
+    def period_s(self) -> float:
+        """How often the ranks tell how they are: some times within the first limit."""
+        return max(_POLL_S, min(_MOST_PERIOD_S, (self.first or _MOST_PERIOD_S) / 6))
+
+    def of(self, entered: Optional[Entered]) -> Optional[float]:
+        """When a wait is looked into."""
+        if entered is None or self.first is not None:
+            return self.first
+        return self.last(starting=entered.starting)[0]
+
+    def last(self, *, starting: bool) -> tuple[Optional[float], str]:
+        """The limit of a wait of which nothing is proved, and the name of the setting that says so."""
+        return (self.start, START_TIMEOUT.name) if starting else (self.end, END_TIMEOUT.name)
 
 
 class Reporter:
-    """Logs and writes what a rank remembers, and asks who else has come to the same point."""
+    """Writes and logs what a rank remembers, and what the others say."""
 
     def __init__(
-        self, identity: Identity, flight: Flight, roll_call: RollCall, folder: Path, choice_of: ChoiceOf
+        self, identity: Identity, flight: Flight, observer: Observer, exchange: Exchange, folder: Path, choice: ChoiceOf
     ) -> None:
         self.identity = identity
         self.flight = flight
-        self.roll_call = roll_call
+        self._observer = observer
+        self._exchange = exchange
         self._folder = folder
-        self._choice_of = choice_of
+        self._choice_of = choice
         self._lock = threading.Lock()
-        self._told: Optional[Waiting] = None
+        self._told: object = None
 
-    def has_told(self, waiting: Waiting) -> bool:
+    def has_told(self, wait: object) -> bool:
         """Whether a report of this wait has been written, or is being written."""
-        return self._told is waiting
+        return wait is not None and self._told is wait
 
-    def report(self, why: str, error: Optional[Exception] = None) -> None:
-        """Log the rank's state and last steps, write its trace file, and log what the other ranks say.
+    def failed(self, why: str, error: Exception) -> None:
+        """Report that a step ended with ``error``."""
+        if self.has_told(self.flight.entered) or self.flight.given_up is not None:
+            return
+        beat = replace(self._observer.look(time.monotonic()), ending=why)
+        self._exchange.refresh(beat, GRACE_S / 2)
+        time.sleep(_TOGETHER_S)  # what one rank loses all lose, and each says so
+        look = self._exchange.refresh(beat, GRACE_S / 2)
+        peers = "" if look is None else describe(self._exchange.members, look.beats)
+        self.start(why, peers, error).join(GRACE_S)
+
+    def start(self, why: str, peers: str, error: Optional[Exception] = None) -> threading.Thread:
+        """Report by a thread of its own: a disk or a log that hangs must not keep this process."""
+        return _thread(functools.partial(self.report, why, peers, error), "report")
+
+    def report(self, why: str, peers: str, error: Optional[Exception] = None) -> None:
+        """Write the trace file, then log the rank's state, its last steps and what the other ranks say.
 
         ``error`` is what a step ended with; without it, the step is looked at where it is.
         """
-        self._told = self.flight.waiting
+        self._told = self.flight.entered
         with self._lock:
             place = place_of(self.flight.thread) if error is None else place_of_error(error)
-            snapshot = Snapshot.take(self.identity, self.flight, why, place)
-            logger.error(snapshot.text())
-            try:
-                path = snapshot.write(self._folder, self._choice_of)
-                trace = f"trace: {path}; `patchset trace` lines up those of all ranks"
-            except Exception as unwritten:  # a full disk must not hide why the rank ends
-                trace = f"no trace file: {unwritten!r}"
-            logger.error("%s: of all ranks,\n%s\n%s", self.identity, self.roll_call.ask(snapshot.where), trace)
+            snapshot = Snapshot.take(self.identity, self.flight, why, place, tuple(peers.splitlines()))
+            traced: list[str] = []
+            _thread(lambda: traced.append(self._trace(snapshot)), "trace").join(GRACE_S / 2)
+            trace = traced[0] if traced else f"no trace file: {self._folder} does not answer"
+            said = peers or "no answer: the process that keeps the store has stopped or died, or is out of reach"
+            logger.error("%s\n%s: of all ranks,\n%s\n%s", snapshot.text(), self.identity, said, trace)
+
+    def _trace(self, snapshot: Snapshot) -> str:
+        try:
+            path = snapshot.write(self._folder, self._choice_of)
+        except Exception as unwritten:  # a full disk must not hide why the rank ends
+            return f"no trace file: {unwritten!r}"
+        return f"trace: {path}; `patchset trace` lines up those of all ranks"
 
 
 class Watchdog:
-    """The thread that watches one rank."""
+    """The thread that watches one rank. ``ours`` says that this process is vLLM's, which may be ended."""
 
-    def __init__(self, reporter: Reporter) -> None:
+    def __init__(
+        self, reporter: Reporter, observer: Observer, exchange: Exchange, limits: Limits, *, ours: bool
+    ) -> None:
         self._reporter = reporter
         self._flight = reporter.flight
+        self._observer = observer
+        self._exchange = exchange
+        self._limits = limits
+        self._ours = ours
+        self._warn_at: Optional[float] = None
+        self._suspected: Optional[float] = None
 
     def start(self) -> None:
         """Watch until the process ends."""
-        threading.Thread(target=self._run, name="data-parallel watchdog", daemon=True).start()
+        self._exchange.tell(self._observer.look(time.monotonic()), look=False)
+        self._exchange.start()
+        _thread(self._run, "watchdog")
 
     def _run(self) -> None:
+        polled = time.monotonic()
         while True:
-            waiting = self._flight.waiting
-            left = _POLL_S
-            if waiting is not None and waiting.limit is not None:
-                left = waiting.since + waiting.limit.seconds - time.monotonic()
-                if left <= 0:
-                    self._expire(waiting, waiting.limit)
-            time.sleep(max(0.0, min(left, _POLL_S)))
+            now = time.monotonic()
+            if now - polled > _STOPPED_S:
+                self._observer.resume(now)
+            polled = now
+            self._poll(now)
+            time.sleep(_POLL_S)
 
-    def _expire(self, waiting: Waiting, limit: Limit) -> None:
-        if self._flight.waiting is not waiting:
+    def _poll(self, now: float) -> None:
+        beat, entered = self._observer.look(now), self._flight.entered
+        first = self._limits.of(entered) if beat.state in (State.COLLECTIVE, State.DEVICE) else None
+        look = first is not None and beat.seconds >= first - 3 * self._limits.period_s
+        self._exchange.tell(beat, look=look)
+        if entered is None or first is None or beat.seconds < first:
+            if self._warn_at is not None:
+                _say(logger.warning, "%s: the wait is over; going on", self._reporter.identity)
+            self._warn_at = self._suspected = None
+            return
+        if self._reporter.has_told(entered):  # an engine inside the user's process
+            return
+        verdict = self._verdict(beat)
+        last, setting = self._limits.last(starting=entered.starting)
+        over = last is not None and beat.seconds >= last and verdict.finding is not Finding.WORKING
+        if over or self._proved(verdict):
+            of = TIMEOUT.name if verdict.finding.proved else setting
+            self._end(
+                beat, f"{verdict.why(self._exchange.members)}; has waited for {beat.seconds:.0f} s ({of})", verdict
+            )
+        elif not verdict.finding.proved and (self._warn_at is None or beat.seconds >= self._warn_at):
+            self._warn_at = 2 * beat.seconds
+            text = "%s has waited for %.0f s; %s; waiting on:\n%s"
+            why = verdict.why(self._exchange.members)
+            _say(logger.warning, text, self._reporter.identity, beat.seconds, why, verdict.told)
+
+    def _proved(self, verdict: Verdict) -> bool:
+        """A deadlock is one in two looks: a request may have come to an idle rank between its beat and the first."""
+        look = self._exchange.now
+        if verdict.finding is not Finding.DEADLOCK or look is None:
+            self._suspected = None
+            return verdict.finding.proved
+        suspected, self._suspected = self._suspected, self._suspected or look.at
+        return suspected is not None and look.at > suspected
+
+    def _verdict(self, beat: Beat) -> Verdict:
+        exchange = self._exchange
+        before, now = exchange.before, exchange.now
+        told = "" if now is None else describe(exchange.members, now.beats)
+        keeper = (_STORE_KEEPER,) if _STORE_KEEPER in exchange.members.ranks else ()
+        if exchange.lost:
+            return Verdict(Finding.GONE, keeper, told)
+        if before is None or now is None or not exchange.answers:
+            return Verdict(Finding.SILENT, keeper, told)
+        told_last = now.beats.get(beat.rank)
+        mine = replace(beat, lost_next=told_last is not None and told_last.lost_next)
+        still = self._limits.period_s + 2 * _POLL_S
+        return judge(exchange.members, before.beats, {**now.beats, mine.rank: mine}, still)
+
+    def _end(self, beat: Beat, why: str, verdict: Verdict) -> None:
+        wait = self._flight.entered
+        if wait is None:
             return
         deadline = time.monotonic() + GRACE_S
-        why = f"has waited for {limit.seconds:g} s ({limit.setting}); ending this process"
-        # A wait that has failed stands until its report is written, and may so come to its limit.
-        failing = self._reporter.has_told(waiting)
-        if not failing:  # by a thread of its own: a disk or a log that hangs too must not keep this process
-            report = functools.partial(self._reporter.report, why)
-            threading.Thread(target=report, name="data-parallel report", daemon=True).start()
-        while time.monotonic() < deadline and self._flight.waiting is waiting:
+        ends = f"{why}; ending this process" if self._ours else why
+        self._exchange.refresh(replace(beat, ending=why), _POLL_S)
+        self._reporter.start(ends, verdict.told)
+        while time.monotonic() < deadline and self._flight.entered is wait:
             time.sleep(GRACE_S / 20)
-        if self._flight.waiting is not waiting:
-            if not failing:
-                logger.error("%s: the wait is over after all; going on", self._reporter.identity)
-                self._reporter.roll_call.leave()
-            return
+        if self._flight.entered is not wait:
+            _say(logger.error, "%s: the wait is over after all; going on", self._reporter.identity)
+        elif self._ours:
+            _flush()
+            os._exit(EXIT_CODE)
+        else:
+            self._flight.given_up = why
+
+
+def _say(log: Callable[..., object], text: str, *values: object) -> None:
+    """Log, and go on where the log hangs."""
+    _thread(functools.partial(log, text, *values), "log").join(_FLUSH_S)
+
+
+def _flush() -> None:
+    """As much as the streams take at once: one of them may be a pipe that nobody reads."""
+
+    def flush() -> None:
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(EXIT_CODE)
+
+    _thread(flush, "flush").join(_FLUSH_S)
+
+
+def _thread(target: Callable[[], object], name: str) -> threading.Thread:
+    thread = threading.Thread(target=target, name=f"data-parallel {name}", daemon=True)
+    thread.start()
+    return thread

@@ -7,10 +7,11 @@
 from __future__ import annotations
 
 import functools
+import multiprocessing
 import os
 import socket
 from pathlib import Path
-from typing import Any, Callable, Optional, TypeVar
+from typing import Any, Callable, TypeVar
 
 from torch.distributed import distributed_c10d
 from vllm.distributed.parallel_state import get_world_group
@@ -18,19 +19,20 @@ from vllm.logger import logger
 
 import vllm_ascend
 from vllm_ascend.data_parallel.agreement import Members, agree
+from vllm_ascend.data_parallel.beats import Observer
+from vllm_ascend.data_parallel.exchange import Exchange
 from vllm_ascend.data_parallel.facts import facts
 from vllm_ascend.data_parallel.fingerprint import Fingerprint, build_digest, digests
-from vllm_ascend.data_parallel.flight import NO_FLIGHT, Flight, Limit, most_steps
+from vllm_ascend.data_parallel.flight import NO_FLIGHT, Flight, most_steps
 from vllm_ascend.data_parallel.metadata_group import settings_of
 from vllm_ascend.data_parallel.moe_comm import MoECommChoice, MoECommConfig, select_moe_comm
 from vllm_ascend.data_parallel.plan import StepPlan
-from vllm_ascend.data_parallel.rollcall import RollCall
-from vllm_ascend.data_parallel.settings import START_TIMEOUT, TIMEOUT, TRACE_STEPS, MetadataGroup, Setting
+from vllm_ascend.data_parallel.settings import TRACE_STEPS
 from vllm_ascend.data_parallel.tracefile import Identity
-from vllm_ascend.data_parallel.watchdog import GRACE_S, Reporter, Watchdog
+from vllm_ascend.data_parallel.watchdog import Limits, Reporter, Watchdog
 
-# For fingerprints, where steps may take as long as they like.
-_DEFAULT_TIMEOUT_S = 60.0
+# How vLLM names the processes of its engines and of their workers.
+_PROCESSES = ("EngineCore", "VllmWorker")
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -66,7 +68,7 @@ def patient(method: Method) -> Method:
 
     @functools.wraps(method)
     def starting(self: Any, *args: Any, **kwargs: Any) -> Any:
-        with self.flight.patiently():
+        with self.flight.starting():
             return method(self, *args, **kwargs)
 
     return starting  # type: ignore[return-value]
@@ -92,27 +94,33 @@ def join(vllm_config: Any, moe: MoECommConfig) -> Flight:
     store = distributed_c10d._get_process_group_store(world.cpu_group)
     host, files = socket.gethostname(), digests(Path(vllm_ascend.__file__).parent)
     mine = Fingerprint(world.rank, host, facts(vllm_config, settings, moe), files)
-    agree(store, mine, members, settings.timeout or _DEFAULT_TIMEOUT_S)
     build = build_digest(files)
-    logger.info("All %d ranks run vllm-ascend build %s with the same settings", replica, build)
-    if settings.timeout is None and settings.trace_steps == 0:
+    if settings.agreement:
+        agree(store, mine, members, settings.timeout or settings.start_timeout)
+        logger.info("All %d ranks run vllm-ascend build %s with the same settings: %s", replica, build, settings)
+    else:
+        logger.info("Build %s of vllm-ascend, not held against the other ranks': %s", build, settings)
+    limits = Limits(settings.timeout, settings.start_timeout, settings.end_timeout)
+    if limits == Limits(None, None, None) and settings.trace_steps == 0:
         return NO_FLIGHT
-    timeout, start_timeout = _limit(TIMEOUT, settings.timeout), _limit(START_TIMEOUT, settings.start_timeout)
     kept = most_steps(settings.trace_steps, parallel.data_parallel_size)
     if kept < settings.trace_steps:
         logger.warning("%s=%d: memory for %d steps is set aside", TRACE_STEPS.name, settings.trace_steps, kept)
-    _flight = Flight(kept, timeout, start_timeout, settings.metadata_group is MetadataGroup.CPU)
+    _flight = Flight(kept)
     identity = Identity(parallel.data_parallel_rank, parallel.data_parallel_size, world.rank, host, os.getpid(), build)
-    roll_call = RollCall(store, members, world.rank, GRACE_S)
-    reporter = Reporter(identity, _flight, roll_call, settings.trace_dir, functools.partial(_choice, moe))
-    _flight.on_failure = reporter.report
-    if timeout or start_timeout:
-        Watchdog(reporter).start()
+    place = members.place_in_dp_rank(world.rank)
+    observer = Observer(world.rank, _flight, (first + place, parallel.data_parallel_size))
+    exchange = Exchange(store, members, world.rank, limits.period_s)
+    reporter = Reporter(identity, _flight, observer, exchange, settings.trace_dir, functools.partial(_choice, moe))
+    _flight.on_failure = reporter.failed
+    Watchdog(reporter, observer, exchange, limits, ours=_is_vllms(parallel)).start()
     return _flight
 
 
-def _limit(setting: Setting, seconds: Optional[float]) -> Optional[Limit]:
-    return None if seconds is None else Limit(seconds, setting.name)
+def _is_vllms(parallel: Any) -> bool:
+    """Whether vLLM has started this process, and not a user who has an engine inside."""
+    by_ray = "ray" in (parallel.distributed_executor_backend, getattr(parallel, "data_parallel_backend", None))
+    return by_ray or multiprocessing.current_process().name.startswith(_PROCESSES)
 
 
 def _choice(moe: MoECommConfig, plan: StepPlan) -> MoECommChoice:

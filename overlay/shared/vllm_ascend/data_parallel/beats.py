@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A beat: what a rank tells the others about itself, now and then; and how a rank looks at itself to tell it."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from dataclasses import asdict, dataclass, replace
+from enum import Enum
+from typing import Optional
+
+from vllm_ascend.data_parallel.flight import Flight, Phase
+from vllm_ascend.data_parallel.place import Place, frames_of, place_of_frames
+from vllm_ascend.data_parallel.plan import StepPlan
+
+# Where vLLM's engine waits for its first request, and the modules in which it sleeps then.
+_ENGINE_LOOP = "run_busy_loop"
+_SLEEPS_IN = ("queue", "threading")
+# In these a rank only waits; a wait that is taken in turns moves nothing.
+_WAITS = (Phase.METADATA, Phase.ENGINES)
+# The module that issues the metadata, wherever in it a rank is.
+_METADATA_MODULE = "data_parallel/synchronizer.py"
+# Collectives to which each rank may bring another number of rows.
+_UNEQUAL = (
+    "all_to_all",
+    "all_to_all_single",
+    "all_gather",
+    "scatter",
+    "gather",
+    "send",
+    "recv",
+    "isend",
+    "irecv",
+    "batch_isend_irecv",
+)
+
+
+class State(Enum):
+    """What a rank is seen to do."""
+
+    WORKS = "works"
+    """Its stack or its step moves, or it is in a call between two steps."""
+    COLLECTIVE = "waits in"
+    """In a collective, where it has not moved."""
+    DEVICE = "waits for the device, or is in a call that Python does not see into,"
+    """Within a step, in no collective, and it has not moved. Its device may be computing."""
+    IDLE = "has no request and waits for one"
+
+
+@dataclass(frozen=True)
+class Collective:
+    """A meeting of ranks. Two ranks are in the same one if theirs are equal.
+
+    ``ranks`` names the members without listing them: the first world rank and their number; None where they are not
+    known. ``step`` is that of the DP group, 0 outside of steps.
+    """
+
+    op: str
+    group: str
+    ranks: Optional[tuple[int, int]]
+    step: int
+    tensor: Optional[str] = None
+
+    def __str__(self) -> str:
+        of = f" of {self.tensor}" if self.tensor else ""
+        return f"{self.op}{of} on the group {self.group}"
+
+    @property
+    def meeting(self) -> tuple[object, ...]:
+        """What is equal on all members: the tensor is not where each rank brings its own number of rows."""
+        return self.op, self.group, self.ranks, self.step, None if self.op in _UNEQUAL else self.tensor
+
+
+@dataclass(frozen=True)
+class Beat:
+    """A rank at one moment.
+
+    ``count`` grows with each beat. ``seconds`` is for how long it has been as it is, by its own clock. ``decision`` is
+    what it computed from the metadata of ``step``; None where it has none. ``lost_next`` says that its connection to
+    the process of the next rank broke. ``ending`` is why the rank ends, once it does.
+    """
+
+    rank: int
+    count: int
+    state: State
+    step: int
+    phase: Optional[str]
+    seconds: float
+    at: str
+    collective: Optional[Collective] = None
+    decision: Optional[str] = None
+    lost_next: bool = False
+    ending: Optional[str] = None
+
+    def __str__(self) -> str:
+        where = f" {self.collective}" if self.collective else ""
+        within = f"step {self.step}" if self.phase else f"after step {self.step}"
+        return f"{self.state.value}{where} ({within}, {self.at})"
+
+    def dumps(self) -> bytes:
+        """The form in which it travels, some 200 bytes."""
+        return json.dumps({**asdict(self), "state": self.state.name}, separators=(",", ":")).encode()
+
+    @classmethod
+    def loads(cls, data: bytes) -> Beat:
+        """The inverse of ``dumps``."""
+        members = json.loads(data)
+        collective = members.pop("collective")
+        if collective is not None:
+            ranks = collective.pop("ranks")
+            collective = Collective(ranks=ranks and tuple(ranks), **collective)
+        return cls(**{**members, "state": State[members["state"]], "collective": collective})
+
+
+class Observer:
+    """Looks at the thread that runs this rank's steps, and remembers since when it has not moved.
+
+    ``dp_ranks`` are the world ranks of the DP group. A rank that is never looked at costs nothing.
+    """
+
+    def __init__(self, rank: int, flight: Flight, dp_ranks: tuple[int, int]) -> None:
+        self._rank = rank
+        self._flight = flight
+        self._dp_ranks = dp_ranks
+        self._seen: object = None
+        self._since = self._resumed = 0.0
+        self._count = 0
+        self.place: Optional[Place] = None
+
+    def look(self, now: float) -> Beat:
+        """This rank at ``now``, seconds of ``time.monotonic``."""
+        flight = self._flight
+        frames = frames_of(flight.thread)
+        entered, step = flight.entered, flight.current
+        seen = (entered, step, [(id(frame.f_code), frame.f_lasti) for frame in frames])
+        moved = seen != self._seen
+        if moved:
+            self._seen, self._since = seen, now
+        self.place = place = place_of_frames(frames) if frames else None
+        self._count += 1
+        beat = Beat(
+            rank=self._rank,
+            count=self._count,
+            state=State.WORKS,
+            step=flight.number,
+            phase=entered and entered.phase.name,
+            seconds=now - self._since,
+            at=place.at if place else "its thread has ended",
+            decision=None if step is None or step.plan is None else _digest(step.plan),
+        )
+        if entered is None and any(frame.f_code.co_name == _ENGINE_LOOP for frame in frames) and _sleeps(frames[0]):
+            return replace(beat, state=State.IDLE)
+        collective = self._collective(entered and entered.phase, beat.step, place)
+        if entered is not None and entered.phase in _WAITS:
+            since = max(entered.since, self._resumed)
+            return replace(beat, state=State.COLLECTIVE, collective=collective, seconds=now - since)
+        if moved or (entered is None and (collective is None or collective.ranks is None)):
+            return beat  # between steps anything but a collective of vLLM's is work
+        return replace(beat, state=State.DEVICE if collective is None else State.COLLECTIVE, collective=collective)
+
+    def resume(self, now: float) -> None:
+        """This process was stopped itself: what it has seen began anew at ``now``."""
+        self._since = self._resumed = now
+
+    def _collective(self, phase: Optional[Phase], step: int, place: Optional[Place]) -> Optional[Collective]:
+        if phase is Phase.ENGINES:
+            return Collective("all_reduce", "of vLLM's engines", self._dp_ranks, 0)
+        if phase is Phase.METADATA or (place is not None and _METADATA_MODULE in place.at):
+            return Collective("all_reduce", "of the metadata", self._dp_ranks, step)
+        if place is None or place.op is None or place.group is None:
+            return None
+        return Collective(place.op, place.group, place.ranks, step, place.tensor)
+
+
+def _digest(plan: StepPlan) -> str:
+    return f"{zlib.crc32(repr((plan.metadata, plan.uniform_size)).encode()):08x}"
+
+
+def _sleeps(frame: object) -> bool:
+    return str(getattr(frame, "f_globals", {}).get("__name__", "")) in _SLEEPS_IN

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a rank looks at the thread that runs its steps."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from vllm_ascend.data_parallel.beats import Beat, Collective, Observer, State
+from vllm_ascend.data_parallel.flight import Flight, Phase
+from vllm_ascend.data_parallel.metadata import LocalBatch, StepMetadata
+from vllm_ascend.data_parallel.plan import StepPlan
+
+PLAN = StepPlan(StepMetadata((1, 1), with_prefill=False, enable_dbo=False, graph_usable=False), 0)
+DP = (0, 2)
+
+
+@contextmanager
+def running(flight: Flight, rank: Callable[[threading.Event], None]) -> Iterator[Observer]:
+    """``rank`` on a thread of its own, until the block ends, and one who has looked at it once."""
+    done, begun = threading.Event(), threading.Event()
+
+    def run() -> None:
+        flight.thread = threading.get_ident()
+        begun.set()
+        rank(done)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    begun.wait()
+    time.sleep(0.3)
+    observer = Observer(0, flight, DP)
+    try:
+        observer.look(10.0)
+        yield observer
+    finally:
+        done.set()
+        thread.join()
+
+
+def begin(flight: Flight, phase: Phase) -> None:
+    flight.begin("execute_model")
+    flight.issued(LocalBatch(1, False))
+    if phase is not Phase.PREPARE:
+        flight.awaiting()
+    if phase is Phase.FORWARD:
+        flight.decided(PLAN)
+
+
+def in_phase(phase: Phase) -> Beat:
+    """The second look at a rank that sleeps in a phase."""
+    flight = Flight(1)
+
+    def rank(done: threading.Event) -> None:
+        begin(flight, phase)
+        done.wait()
+
+    with running(flight, rank) as observer:
+        return observer.look(70.0)
+
+
+def test_a_rank_in_the_metadata_waits_in_them() -> None:
+    beat = in_phase(Phase.METADATA)
+    assert (beat.state, beat.step, beat.phase) == (State.COLLECTIVE, 1, "METADATA")
+    assert beat.collective == Collective("all_reduce", "of the metadata", DP, 1) and beat.decision is None
+
+
+@pytest.mark.parametrize("phase", [Phase.PREPARE, Phase.FORWARD])
+def test_a_rank_that_does_not_move_elsewhere_in_a_step_waits_for_its_device(phase: Phase) -> None:
+    beat = in_phase(phase)
+    assert (beat.state, beat.seconds, beat.collective) == (State.DEVICE, 60.0, None)
+    assert (beat.decision is not None) == (phase is Phase.FORWARD)
+
+
+def test_two_ranks_have_the_same_decision_and_another_one_for_another_plan() -> None:
+    one, other = in_phase(Phase.FORWARD), in_phase(Phase.FORWARD)
+    assert one.decision == other.decision
+    flight = Flight(1)
+
+    def rank(done: threading.Event) -> None:
+        begin(flight, Phase.METADATA)
+        flight.decided(StepPlan(PLAN.metadata, 0, uniform_size=4))
+        done.wait()
+
+    with running(flight, rank) as observer:
+        assert observer.look(70.0).decision != one.decision
+
+
+def test_a_stack_that_moves_works_and_the_clock_begins_anew() -> None:
+    flight = Flight(1)
+
+    def rank(done: threading.Event) -> None:
+        begin(flight, Phase.FORWARD)
+        while not done.is_set():
+            time.sleep(0.01)
+            done.wait(0.01)
+
+    with running(flight, rank) as observer:
+        looks = []
+        for now in range(20, 60):
+            looks.append(observer.look(float(now)))
+            time.sleep(0.013)
+    assert any(beat.state is State.WORKS and beat.seconds == 0.0 for beat in looks)
+    assert all(beat.collective is None for beat in looks)
+
+
+def test_between_steps_a_rank_works_unless_its_engine_waits_for_a_request() -> None:
+    requests: queue.Queue[int] = queue.Queue()
+
+    def run_busy_loop(done: threading.Event) -> None:
+        requests.get()
+        done.wait()
+
+    with running(Flight(1), lambda done: done.wait() and None) as observer:
+        beat = observer.look(70.0)
+        assert (beat.state, beat.phase) == (State.WORKS, None)  # a user's own code, or a call such as add_lora
+    with running(Flight(1), run_busy_loop) as observer:
+        assert observer.look(70.0).state is State.IDLE
+        requests.put(1)
+
+
+def test_a_collective_is_told_with_its_group_and_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    flight = Flight(1)
+
+    def rank(done: threading.Event) -> None:
+        begin(flight, Phase.FORWARD)
+        monkeypatch.setattr(dist.distributed_c10d, "_rank_not_in_group", lambda _: not done.wait())
+        dist.all_reduce(torch.zeros(2, 3), group=group)
+
+    try:
+        group = dist.new_group([0])
+        with running(flight, rank) as observer:
+            beat = observer.look(70.0)
+    finally:
+        dist.destroy_process_group()
+    assert (beat.state, beat.seconds) == (State.COLLECTIVE, 60.0)
+    assert beat.collective is not None
+    assert (beat.collective.op, beat.collective.tensor, beat.collective.step) == ("all_reduce", "float32[2,3]", 1)
+    assert beat.collective.ranks is None  # of a group that is not vLLM's the members are not known
+
+
+def test_the_issue_of_the_metadata_is_the_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
+    """HCCL makes a communicator within its first collective."""
+    from vllm_ascend.data_parallel import synchronizer
+
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    flight = Flight(1)
+
+    def rank(done: threading.Event) -> None:
+        begin(flight, Phase.PREPARE)
+        monkeypatch.setattr(dist.distributed_c10d, "_rank_not_in_group", lambda _: not done.wait())
+        issuer.issue(LocalBatch(1, False))
+
+    try:
+        issuer = synchronizer.MetadataSynchronizer(0, 2, 8, dist.new_group([0]), None)
+        with running(flight, rank) as observer:
+            beat = observer.look(70.0)
+    finally:
+        dist.destroy_process_group()
+    assert beat.collective == Collective("all_reduce", "of the metadata", DP, 1)
+
+
+def test_a_process_that_was_stopped_has_not_waited_meanwhile() -> None:
+    flight = Flight(1)
+
+    def rank(done: threading.Event) -> None:
+        begin(flight, Phase.METADATA)
+        done.wait()
+
+    with running(flight, rank) as observer:
+        now = time.monotonic()
+        assert observer.look(now + 100.0).seconds > 90.0
+        observer.resume(now + 100.0)
+        assert observer.look(now + 101.0).seconds == pytest.approx(1.0)

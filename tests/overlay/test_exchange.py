@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Beats over a real store, and a connection that tells a process that has gone from one that is stopped."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from multiprocessing.process import BaseProcess
+
+import pytest
+from torch.distributed import PrefixStore, TCPStore
+
+from vllm_ascend.data_parallel.agreement import Members
+from vllm_ascend.data_parallel.beats import Beat, State
+from vllm_ascend.data_parallel.exchange import Exchange
+from vllm_ascend.data_parallel.lifeline import Lifeline
+
+PERIOD = 0.2
+LIMIT = 60.0
+FORK = multiprocessing.get_context("fork")
+
+
+def beat(rank: int, count: int = 1) -> Beat:
+    return Beat(rank, count, State.WORKS, 1, None, 0.0, "here")
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + LIMIT
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def keep_store(port_of: Callable[[int], None]) -> None:
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    port_of(store.port)
+    time.sleep(10 * LIMIT)
+
+
+def client(port: int) -> PrefixStore:
+    return PrefixStore("any", TCPStore("127.0.0.1", port, is_master=False, timeout=timedelta(seconds=LIMIT)))
+
+
+def run_rank(rank: int, port: int, size: int) -> None:
+    exchange = Exchange(client(port), Members(range(size)), rank, PERIOD)
+    exchange.tell(beat(rank), look=False)
+    exchange.start()
+    for count in range(2, 10_000):
+        exchange.tell(beat(rank, count), look=False)
+        time.sleep(PERIOD / 2)
+
+
+@pytest.fixture
+def keeper() -> Iterator[tuple[BaseProcess, int]]:
+    """The process that keeps the store, and its port."""
+    queue = FORK.SimpleQueue()
+    process = FORK.Process(target=keep_store, args=(queue.put,), daemon=True)
+    process.start()
+    yield process, queue.get()
+    process.kill()
+    process.join()
+
+
+@pytest.fixture
+def peers(keeper: tuple[BaseProcess, int]) -> Iterator[list[BaseProcess]]:
+    """Ranks 1 and 2 of three."""
+    started = [FORK.Process(target=run_rank, args=(rank, keeper[1], 3), daemon=True) for rank in (1, 2)]
+    for process in started:
+        process.start()
+    yield started
+    for process in started:
+        process.kill()
+        process.join()
+
+
+@contextmanager
+def exchanging(port: int, size: int) -> Iterator[Exchange]:
+    """Rank 0 of so many, in this process."""
+    exchange = Exchange(client(port), Members(range(size)), 0, PERIOD)
+    exchange.tell(beat(0), look=True)
+    exchange.start()
+    yield exchange
+    exchange.stop()
+
+
+@pytest.fixture
+def exchange(keeper: tuple[BaseProcess, int], peers: list[BaseProcess]) -> Iterator[Exchange]:
+    with exchanging(keeper[1], 3) as found:
+        yield found
+
+
+def test_beats_come_and_go_on(exchange: Exchange) -> None:
+    until(lambda: exchange.now is not None and set(exchange.now.beats) == {0, 1, 2})
+    assert exchange.now is not None
+    seen = exchange.now
+    until(lambda: exchange.now is not None and exchange.now.beats[2].count > seen.beats[2].count + 1)
+    assert exchange.answers and not exchange.lost
+
+
+@pytest.mark.parametrize(("number", "broken"), [(signal.SIGSTOP, False), (signal.SIGKILL, True)])
+def test_a_stopped_process_keeps_its_connection_and_a_killed_one_does_not(
+    exchange: Exchange, peers: list[BaseProcess], number: signal.Signals, broken: bool
+) -> None:
+    until(lambda: exchange._lifeline is not None and exchange._lifeline.connected)
+    assert peers[0].pid is not None
+    os.kill(peers[0].pid, number)
+    if broken:
+        until(lambda: exchange.now is not None and exchange.now.beats[0].lost_next)
+    else:
+        time.sleep(5 * PERIOD)
+        assert exchange.now is not None and not exchange.now.beats[0].lost_next
+        os.kill(peers[0].pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize(("number", "lost"), [(signal.SIGSTOP, False), (signal.SIGKILL, True)])
+def test_a_store_that_is_stopped_does_not_answer_and_one_that_is_killed_is_lost(
+    keeper: tuple[BaseProcess, int], number: signal.Signals, lost: bool
+) -> None:
+    process, port = keeper
+    with exchanging(port, 1) as exchange:
+        until(lambda: exchange.answers)
+        assert process.pid is not None
+        os.kill(process.pid, number)
+        begin = time.monotonic()
+        assert exchange.refresh(beat(0, 9), 3 * PERIOD) is not None  # the last look; the caller does not wait on
+        assert time.monotonic() - begin < LIMIT
+        until(lambda: not exchange.answers)
+        if lost:
+            until(lambda: exchange.lost)
+        else:
+            assert not exchange.lost
+            os.kill(process.pid, signal.SIGCONT)
+            until(lambda: exchange.answers)
+
+
+def test_nobody_at_the_door() -> None:
+    line = Lifeline("127.0.0.1")
+    assert not line.connected and not line.broken()
+    with pytest.raises(OSError, match="refused"):
+        line.connect("127.0.0.1 1")
+    other = Lifeline("127.0.0.1")
+    line.connect(other.address)
+    assert line.connected and not line.broken()
+    other.close()
+    until(line.broken)
+    line.close()

@@ -1,0 +1,322 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two ranks in processes of their own, and what becomes of one that waits: by what the other does."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch.distributed import TCPStore
+
+from vllm_ascend.data_parallel import watchdog
+from vllm_ascend.data_parallel.agreement import Members
+from vllm_ascend.data_parallel.beats import Observer
+from vllm_ascend.data_parallel.exchange import Exchange
+from vllm_ascend.data_parallel.flight import Flight
+from vllm_ascend.data_parallel.metadata import LocalBatch, StepMetadata
+from vllm_ascend.data_parallel.moe_comm import MoECommChoice, MoECommConfig, select_moe_comm
+from vllm_ascend.data_parallel.plan import StepPlan
+from vllm_ascend.data_parallel.tracefile import Identity, Snapshot
+from vllm_ascend.data_parallel.watchdog import Limits, Reporter, Watchdog
+
+FORK = multiprocessing.get_context("fork")
+FIRST = 1.5
+LIMITS = Limits(FIRST, 600.0, 600.0)
+LATEST = 60.0
+PLAN = StepPlan(StepMetadata((1, 1), with_prefill=False, enable_dbo=False, graph_usable=False), 0)
+
+
+def choice_of(plan: StepPlan) -> MoECommChoice:
+    return select_moe_comm(max(plan.padded_tokens_per_rank), plan.with_prefill, MoECommConfig("A2", 2, 256))
+
+
+class Log:
+    """A logger whose lines outlive the process."""
+
+    def __init__(self, file: Path, hangs: bool) -> None:
+        self._file, self._hangs = file, hangs
+
+    def __call__(self, text: str, *values: object) -> None:
+        if self._hangs:
+            time.sleep(LATEST)
+        with self._file.open("a") as stream:
+            stream.write((text % values if values else text) + "\n")
+
+    error = warning = __call__
+
+
+@dataclass(frozen=True)
+class Rank:
+    """One rank: what it does, and what of its process is out of order.
+
+    ``does`` waits in the metadata of its second step, of a third ("ahead"), or works between two steps ("works"); until
+    the file "go" is there. ``fails`` loses the others instead of that.
+    """
+
+    does: str = "waits"
+    limits: Limits = LIMITS
+    ours: bool = True
+    fails: bool = False
+    disk_hangs: bool = False
+    log_hangs: bool = False
+    pipe_is_full: bool = False
+    started: bool = True
+
+
+def a_step(flight: Flight) -> None:
+    flight.begin("execute_model")
+    flight.issued(LocalBatch(1, False))
+    flight.awaiting()
+    flight.decided(PLAN)
+    flight.end()
+
+
+def busy(go: Path) -> None:
+    """Such as a profiler that writes its files."""
+    while not go.exists():
+        sum(range(10_000))
+
+
+def run(rank: Rank, number: int, port: int, folder: Path) -> None:
+    log = Log(folder / "log", rank.log_hangs)
+    watchdog.logger = log  # type: ignore[assignment]
+    if rank.disk_hangs:
+        Snapshot.write = lambda *_: time.sleep(LATEST)  # type: ignore[assignment, method-assign]
+    if rank.pipe_is_full:
+        fill_stdout()
+    flight, members = Flight(4), Members(range(2))
+    observer = Observer(number, flight, (0, 2))
+    store = TCPStore("127.0.0.1", port, is_master=False, timeout=timedelta(seconds=LATEST))
+    exchange = Exchange(store, members, number, rank.limits.period_s)
+    who = Identity(rank=number, dp_size=2, world_rank=number, host="node", pid=os.getpid(), build="b" * 64)
+    reporter = Reporter(who, flight, observer, exchange, folder, choice_of)
+    flight.on_failure = reporter.failed
+    Watchdog(reporter, observer, exchange, rank.limits, ours=rank.ours).start()
+    for _ in range(2 if rank.does == "ahead" else 1 if rank.started else 0):
+        a_step(flight)
+    go = folder.parent / "go"
+    if rank.fails:
+        with contextlib.suppress(RuntimeError), flight.engines():
+            raise RuntimeError("Connection reset by peer")
+        log.error("raised")
+        time.sleep(1.0)
+        return
+    (folder / "there").touch()
+    if rank.does == "works":
+        busy(go)
+    flight.begin("execute_model")
+    flight.issued(LocalBatch(1, False))
+    flight.awaiting()
+    while not go.exists() and flight.given_up is None:
+        time.sleep(0.05)
+    log.error(f"given up: {flight.given_up}" if flight.given_up else "came")
+    flight.end()
+    time.sleep(2.0)
+    log.error("went on")
+
+
+def fill_stdout() -> None:
+    """Standard output is a pipe that nobody reads, and a thread hangs in it with its lock."""
+    _, end = os.pipe()
+    os.dup2(end, 1)
+
+    def write() -> None:
+        while True:
+            print("x" * 4096, flush=True)
+
+    threading.Thread(target=write, daemon=True).start()
+    time.sleep(0.3)
+
+
+@dataclass
+class Pair:
+    """Both ranks, running. ``folder`` has a folder for each."""
+
+    folder: Path
+    processes: list[BaseProcess] = field(default_factory=list)
+
+    def end(self, number: int) -> int | None:
+        """Exit code of a rank that ends."""
+        self.processes[number].join(LATEST)
+        return self.processes[number].exitcode
+
+    def log(self, number: int) -> str:
+        file = self.folder / str(number) / "log"
+        return file.read_text() if file.exists() else ""
+
+    def traces(self, number: int) -> list[list[dict[str, Any]]]:
+        files = (self.folder / str(number)).glob("*.jsonl")
+        return [[json.loads(line) for line in file.read_text().splitlines()] for file in files]
+
+    def until(self, holds: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + LATEST
+        while not holds():
+            assert time.monotonic() < deadline, [self.log(number) for number in range(2)]
+            time.sleep(0.05)
+
+    def go(self) -> None:
+        """What they wait for comes."""
+        (self.folder / "go").touch()
+
+
+def keep_store(tell: Callable[[int], None]) -> None:
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    tell(store.port)
+    time.sleep(10 * LATEST)
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """Of a store that a process of its own keeps: a fork of one that keeps it could not end."""
+    queue = FORK.SimpleQueue()
+    keeper = FORK.Process(target=keep_store, args=(queue.put,), daemon=True)
+    keeper.start()
+    yield queue.get()
+    keeper.kill()
+    keeper.join()
+
+
+Both = Callable[[Rank, Rank], Pair]
+
+
+@pytest.fixture
+def both(tmp_path: Path, port: int) -> Iterator[Both]:
+    pair = Pair(tmp_path)
+
+    def start(*ranks: Rank) -> Pair:
+        for number, rank in enumerate(ranks):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            process = FORK.Process(target=run, args=(rank, number, port, folder))
+            process.start()
+            pair.processes.append(process)
+        pair.until(lambda: all((tmp_path / str(n) / "there").exists() or rank.fails for n, rank in enumerate(ranks)))
+        return pair
+
+    yield start
+    for process in pair.processes:
+        process.kill()
+        process.join()
+
+
+def test_a_deadlock_ends_both_and_each_names_who_is_in_what(both: Both) -> None:
+    pair = both(Rank(), Rank("ahead"))
+    assert [pair.end(number) for number in range(2)] == [watchdog.EXIT_CODE] * 2
+    for number in range(2):
+        said = pair.log(number)
+        assert "ending this process" in said and "went on" not in said
+        assert "DP rank 0: waits in all_reduce on the group of the metadata (step 2, " in said
+        assert "DP rank 1: waits in all_reduce on the group of the metadata (step 3, " in said
+        ((head, *_, peers, wait),) = pair.traces(number)
+        assert head["rank"] == number and wait["phase"] == "metadata" and len(peers["said"]) == 2
+    assert any("no rank can move any more" in pair.log(number) for number in range(2))
+
+
+def test_a_rank_that_works_is_waited_for_and_named(both: Both) -> None:
+    pair = both(Rank(), Rank("works"))
+    pair.until(lambda: "DP rank 1 still works" in pair.log(0))
+    begin = time.monotonic()
+    pair.until(lambda: time.monotonic() > begin + 3 * FIRST)
+    pair.go()
+    assert [pair.end(number) for number in range(2)] == [0, 0]
+    assert "DP rank 1: works (after step 1, " in pair.log(0)
+    assert "went on" in pair.log(0) and "ending" not in pair.log(0) + pair.log(1)
+    assert pair.log(0).count("still works") <= 3  # ever more rarely
+
+
+def test_a_stopped_rank_is_named_and_waited_for(both: Both) -> None:
+    pair = both(Rank(), Rank())
+    pid = pair.processes[1].pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    pair.until(lambda: "no word from DP rank 1: stopped, or out of reach" in pair.log(0))
+    begin = time.monotonic()
+    pair.until(lambda: time.monotonic() > begin + 2 * FIRST)
+    os.kill(pid, signal.SIGCONT)
+    time.sleep(1.0)
+    pair.go()
+    assert [pair.end(number) for number in range(2)] == [0, 0]
+    assert "ending" not in pair.log(0) + pair.log(1)
+
+
+def test_a_rank_whose_process_has_gone_ends_the_other(both: Both) -> None:
+    pair = both(Rank(), Rank())
+    time.sleep(1.0)  # for the first beats, and the connection
+    pair.processes[1].kill()
+    assert pair.end(0) == watchdog.EXIT_CODE
+    assert "the process of DP rank 1 has gone; has waited for" in pair.log(0)
+    assert "(VLLM_ASCEND_DP_TIMEOUT); ending this process" in pair.log(0)
+
+
+def test_a_wait_of_which_nothing_is_proved_ends_with_the_last_limit(both: Both) -> None:
+    limits = Limits(FIRST, 600.0, 2 * FIRST)
+    pair = both(Rank(limits=limits), Rank(limits=limits))
+    assert [pair.end(number) for number in range(2)] == [watchdog.EXIT_CODE] * 2
+    assert "VLLM_ASCEND_DP_END_TIMEOUT" in pair.log(0) + pair.log(1)
+
+
+def test_the_start_has_a_last_limit_of_its_own(both: Both) -> None:
+    limits = Limits(FIRST, 2 * FIRST, 600.0)
+    pair = both(Rank(limits=limits, started=False), Rank(limits=limits, started=False))
+    assert [pair.end(number) for number in range(2)] == [watchdog.EXIT_CODE] * 2
+    assert "VLLM_ASCEND_DP_START_TIMEOUT" in pair.log(0) + pair.log(1)
+
+
+def test_without_a_first_limit_only_the_start_ends(both: Both) -> None:
+    limits = Limits(None, FIRST, None)
+    pair = both(Rank(limits=limits), Rank("ahead", limits=limits))
+    time.sleep(4 * FIRST)
+    pair.go()
+    assert [pair.end(number) for number in range(2)] == [0, 0]
+    assert pair.log(0) == pair.log(1) == "came\nwent on\n"
+
+
+def test_a_process_of_the_user_is_never_ended(both: Both) -> None:
+    pair = both(Rank(ours=False), Rank("ahead", ours=False))
+    assert [pair.end(number) for number in range(2)] == [0, 0]
+    for number in range(2):
+        assert "given up: " in pair.log(number) and "went on" in pair.log(number)
+        assert "ending this process" not in pair.log(number) and len(pair.traces(number)) == 1
+
+
+@pytest.mark.parametrize("broken", ["disk_hangs", "log_hangs", "pipe_is_full"])
+def test_what_hangs_does_not_keep_the_rank(both: Both, broken: str) -> None:
+    pair = both(Rank(**{broken: True}), Rank("ahead"))  # type: ignore[arg-type]
+    assert pair.end(0) == watchdog.EXIT_CODE
+    assert len(pair.traces(0)) == (broken != "disk_hangs")
+    assert ("ending this process" in pair.log(0)) == (broken != "log_hangs")
+    assert ("does not answer" in pair.log(0)) == (broken == "disk_hangs")
+
+
+def test_a_full_disk_hides_nothing(both: Both, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Snapshot, "write", full)
+    pair = both(Rank(), Rank("ahead"))
+    assert pair.end(0) == watchdog.EXIT_CODE
+    assert "no trace file: OSError(28, 'No space left on device')" in pair.log(0)
+
+
+@pytest.mark.parametrize("disk_hangs", [False, True])
+def test_a_failure_is_told_once_with_what_the_others_say(both: Both, disk_hangs: bool) -> None:
+    pair = both(Rank(), Rank(fails=True, disk_hangs=disk_hangs))
+    assert pair.end(1) == 0
+    said = pair.log(1)
+    assert "lost the other engines: RuntimeError" in said and "raised" in said
+    assert "DP rank 0: " in said and "ending" not in said
+    assert len(pair.traces(1)) == (not disk_hangs)
+    assert pair.end(0) == watchdog.EXIT_CODE
+    assert "DP rank 1 has ended or ends" in pair.log(0) or "the process of DP rank 1 has gone" in pair.log(0)

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""rank.py as vLLM's own engine process, in which rank 1 strays in rounds that are named after how: see faults.py.
+
+vLLM's processes end where the ranks cannot go on; those of a user, which rank.py plays otherwise, do not.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import rank
+
+_STRAYS_AT = 6  # step of the round
+_ONE_RANK = 1
+
+
+def write_profile(_worker: Any, seconds: float) -> None:
+    """Something that a worker does between two steps, such as the files of a profiler."""
+    time.sleep(seconds)
+
+
+def call(engine: Any, seconds: float) -> None:
+    engine.model_executor.collective_rpc(write_profile, args=(seconds,))
+
+
+def forward(engine: Any, seconds: float) -> None:
+    """A forward pass that takes that long on this rank."""
+    once(engine, lambda: time.sleep(seconds))
+
+
+def stop(_engine: Any, _seconds: float) -> None:
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def collective(engine: Any, _seconds: float) -> None:
+    """In the middle of a forward pass, a collective that the other ranks have not."""
+    import torch
+    from vllm.distributed import get_world_group
+
+    once(engine, lambda: torch.distributed.all_reduce(torch.zeros(3), group=get_world_group().cpu_group))
+
+
+def once(engine: Any, what: Callable[[], object]) -> None:
+    """``what`` in this rank's next forward pass."""
+
+    def hook(*_: Any) -> None:
+        handle.remove()
+        what()
+
+    handle = engine.model_executor.driver_worker.worker.model_runner.model.register_forward_pre_hook(hook)
+
+
+STRAYS = {strays.__name__: strays for strays in (call, forward, stop, collective)}
+
+
+def serve(engine: Any, turn: dict[str, Any], job: dict[str, Any], report: rank.Reporter) -> None:
+    """The round, in which this rank may stray before one of its steps."""
+    strays, step, steps = STRAYS.get(turn["name"]), engine.step, 0
+
+    def straying() -> Any:
+        nonlocal steps
+        steps += 1
+        if steps == _STRAYS_AT and strays is not None and int(os.environ["VLLM_DP_RANK"]) == _ONE_RANK:
+            report(strays=turn["name"])
+            strays(engine, job["stray_seconds"])
+        return step()
+
+    engine.step = straying
+    try:
+        rank.run_round(engine, turn, job, report)
+    finally:
+        engine.step = step
+
+
+def main(job_file: str) -> None:
+    multiprocessing.current_process().name = f"EngineCore_{os.environ['VLLM_DP_RANK']}"
+    rank.main(job_file, serve)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
