@@ -34,9 +34,8 @@ def _serve(
             if one["follows"] is not None:
                 before = prompts[one["follows"]] + answers[one["follows"]][0]
             prompts[one["id"]] = [*before, *one["prompt"]]
-            sampling = SamplingParams(
-                temperature=0.0, max_tokens=one["tokens"], ignore_eos=True, detokenize=False, **one["sampling"]
-            )
+            chosen = {"temperature": 0.0} | one["sampling"]
+            sampling = SamplingParams(max_tokens=one["tokens"], ignore_eos=True, detokenize=False, **chosen)
             engine.add_request(
                 one["id"], {"prompt_token_ids": prompts[one["id"]]}, sampling, lora_request=next(adapted)
             )
@@ -66,7 +65,11 @@ def main(job_file: str) -> None:
         import tokenless
         from kv_probe import KvProbe
         from vllm import LLM
+        from vllm_ascend.utils import enable_custom_op
 
+        # A compiler cannot trace an import that fails, and with float16 the model asks for the kernels, which the
+        # stand-in has not: so they are asked for before.
+        enable_custom_op()
         KvProbe(report).install()
         engine = LLM(**given["llm"]).llm_engine
         tokenless.accept(engine)

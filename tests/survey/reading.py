@@ -10,7 +10,7 @@ from survey.asks import Request
 
 _ERROR = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Enforce)\w*\b.*", re.MULTILINE)
 # What a rank says of a peer that has gone.
-_FOLLOWS = ("Connection closed", "Connection reset", "DistNetworkError", "DistStoreError")
+_FOLLOWS = ("Connection closed", "Connection reset", "DistNetworkError", "DistStoreError", "recvBytes")
 
 
 def is_right(request: Request, choices: Sequence[list[int]] | None, expected: list[int]) -> bool:

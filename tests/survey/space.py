@@ -103,6 +103,16 @@ EXCLUSIONS = (
         "v0.11.0",
     ),
     _without("mode", "full_decode", "no such graphs", "v0.10.0", "v0.10.1.1", "v0.10.2"),
+    _only_with(
+        "model",
+        "deepseek_v3",
+        "mode",
+        ("eager", "torchair"),
+        "upstream refuses ACL graphs for DeepSeek",
+        "v0.10.0",
+        "v0.10.1.1",
+        "v0.10.2",
+    ),
     _without("lmhead_parallel", "on", "no such parallelism", "v0.10.0"),
     _without("mlp_parallel", "on", "no such parallelism", "v0.10.0"),
     _without(
@@ -114,7 +124,30 @@ EXCLUSIONS = (
         "v0.10.2",
     ),
     _without("adapters", "on", "vLLM 0.10.2's LoRA does not know its linear layers", "v0.10.2"),
+    _only_with(
+        "drafter",
+        "ngram",
+        "model",
+        ("deepseek_v3",),
+        "upstream's other attention has no mask for drafts that no model makes, and ends",
+        "v0.10.0",
+        "v0.10.1.1",
+        "v0.10.2",
+    ),
+    _only_with(
+        "soc",
+        "310p",
+        "mode",
+        ("eager", "acl_graph", "acl_graph_default", "full_decode"),
+        "the stand-in's TorchAir kernel does not read a 310P's cache",
+    ),
+    _only_with("adapters", "on", "mlp_parallel", ("off",), "vLLM's LoRA does not know these layers", "v0.10.1.1"),
     _only_with("adapters", "on", "mode", ("eager",), "its LoRA operators have no shapes for a compiler", "v0.10.0"),
+    Exclusion(
+        ("adapters", "soc", "mode"),
+        lambda adapters, soc, mode: mode == "eager" or (adapters, soc) != ("on", "310p"),
+        "on a 310P upstream takes vLLM's own LoRA operators, which no compiler traces",
+    ),
     _without("kv", "kv_both", "vLLM's connector cannot store upstream's pair of KV caches", "v0.11.0"),
 )
 
