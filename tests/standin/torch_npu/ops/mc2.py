@@ -17,6 +17,7 @@ from torch import Tensor
 
 from torch_npu import collectives
 from torch_npu.library import npu_op
+from torch_npu.ops.matmul import CUMULATIVE
 
 # Rows of one rank that the kernels take, by the first SoC number of the family (CANN's documented range of BS).
 _ROW_LIMITS = {220: 256, 250: 512}
@@ -90,7 +91,8 @@ def npu_moe_distribute_dispatch(
     """Sends each token to the ranks that hold its experts: x [bs, h], expert_ids [bs, k] ->
     (token copies sorted by local expert [n, h], scales, source of each copy [n] int32, tokens per local expert int64,
     and three vectors that only `combine` of a device needs). n is ranks * bs * min(k, local experts); a copy's source
-    is (rank * bs + token) * k + place, and -1 marks rows that hold none.
+    is (rank * bs + token) * k + place, and -1 marks rows that hold none. With expert_token_nums_type 0 the
+    tokens per expert are summed up, to the end row of each expert's (CANN, aclnnMoeDistributeDispatch).
 
     Raises RuntimeError for more rows than the kernel of the SoC takes.
     """
@@ -114,6 +116,8 @@ def npu_moe_distribute_dispatch(
     sources = torch.full((padded,), -1, dtype=torch.int32)
     sources[: order.numel()] = order.to(torch.int32)
     per_expert = torch.bincount(experts[here] - first, minlength=local)
+    if expert_token_nums_type == CUMULATIVE:
+        per_expert = per_expert.cumsum(0)
     return (
         copies,
         x.new_zeros(padded, dtype=torch.float32),

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MC2 between three ranks, against a loop over tokens."""
+
+import multiprocessing
+import socket
+from typing import Any
+
+RANKS, TOKENS, HIDDEN, EXPERTS, K = 3, 5, 4, 6, 2
+
+
+def _rank(rank: int, port: int, queue: Any) -> None:
+    import torch
+    import torch.distributed as dist
+    import torch_npu
+
+    dist.init_process_group("hccl", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=RANKS)
+    group = {
+        "group_ep": dist.group.WORLD._get_backend(torch.device("npu")).get_hccl_comm_name(rank),
+        "ep_world_size": RANKS,
+        "ep_rank_id": rank,
+        "moe_expert_num": EXPERTS,
+    }
+    torch.manual_seed(0)
+    matrices = torch.randn(EXPERTS, HIDDEN, HIDDEN)
+    torch.manual_seed(1 + rank)
+    x, logits = torch.randn(TOKENS, HIDDEN), torch.randn(TOKENS, EXPERTS)
+    weights, experts = logits.softmax(dim=1).topk(K)
+    wanted = torch.stack(
+        [sum(weights[i, j] * (x[i] @ matrices[experts[i, j]]) for j in range(K)) for i in range(TOKENS)]
+    )
+    found = []
+    for kind in (0, 1):  # end rows, counts
+        copies, _, sources, per_expert, counts, _, _ = torch_npu.npu_moe_distribute_dispatch(
+            x=x, expert_ids=experts.to(torch.int32), expert_token_nums_type=kind, **group
+        )
+        own = matrices.view(RANKS, -1, HIDDEN, HIDDEN)[rank]
+        done = torch_npu.npu_grouped_matmul(
+            x=[copies], weight=[own], split_item=2, group_list_type=kind, group_type=0, group_list=per_expert
+        )[0]
+        out = torch_npu.npu_moe_distribute_combine(
+            expand_x=done,
+            expert_ids=experts.to(torch.int32),
+            expand_idx=sources,
+            ep_send_counts=counts,
+            expert_scales=weights,
+            **group,
+        )
+        found.append(float((out - wanted).abs().max()))
+    queue.put((rank, found))
+    dist.destroy_process_group()
+
+
+def test_each_token_meets_its_experts() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    ranks = [context.Process(target=_rank, args=(rank, port, queue)) for rank in range(RANKS)]
+    for process in ranks:
+        process.start()
+    found = dict(queue.get(timeout=60) for _ in ranks)
+    for process in ranks:
+        process.join(30)
+        assert process.exitcode == 0
+    assert all(max(found[rank]) < 1e-5 for rank in range(RANKS)), found
