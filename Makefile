@@ -217,6 +217,7 @@ test: lint ## all checks and tests, of every set, and how much of the tool they 
 	@$(covered)
 
 test-set: test-overlay test-wheels ## the tests of one set
+	@$(SELFTEST) survey $(VERSION) --turn "$$(git rev-parse HEAD)" --as-drawn $(offline)
 	@$(PATCHSET) evidence $(VERSION) --check $(offline)
 
 lint: $(DEV) ## ruff, mypy --strict, import-linter, codespell; patches, series, overlay and pins

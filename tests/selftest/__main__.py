@@ -51,6 +51,9 @@ def build_menu() -> Menu:
     one.add_argument("--seed", type=at_least(0), default=0, metavar="S", help="what they are drawn from (default: 0)")
     one.add_argument("--only", metavar="LINES", help="these deployments instead: departures of each, as name=value,..")
     one.add_argument("--found", action="store_true", help="those of tests/survey/found.toml instead")
+    one.add_argument(
+        "--turn", metavar="TEXT", help="of those found, one: another one for another text, as a commit's id"
+    )
     one.add_argument("--as-drawn", action="store_true", help="do not reduce those that are worse")
     menu.offline(one)
     menu.bare("documents", "write the tables of the documents that are made", documents)
@@ -151,6 +154,7 @@ def survey(arguments: argparse.Namespace, terminal: Terminal) -> int:
         seed=arguments.seed,
         only=arguments.only,
         found=arguments.found,
+        turn=arguments.turn,
         reduce=not arguments.as_drawn,
         offline=arguments.offline,
     )

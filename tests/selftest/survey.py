@@ -12,15 +12,18 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from patchset.node import manifest
 from patchset.node.errors import Findings, UsageError
+from patchset.node.manifest import sha256
 from patchset.proof import runtime, smoke, trees
 from patchset.proof.trees import Trees
 from patchset.sets.setfile import PatchSet
 from patchset.system import paths
 from patchset.system.terminal import Terminal
+
+Row = TypeVar("Row")
 
 WORSE = "worse"
 # Files of tests/survey by which an engine answers as it does; others draw, judge and reduce.
@@ -55,6 +58,7 @@ def run(
     seed: int = 0,
     only: str | None = None,
     found: bool = False,
+    turn: str | None = None,
     reduce: bool = True,
     offline: bool = False,
 ) -> SurveyReport:
@@ -67,6 +71,7 @@ def run(
         seed: what they are drawn from.
         only: deployments instead, each a line of departures, with spaces between them.
         found: those of tests/survey/found.toml instead.
+        turn: one of those instead: another one for another text.
         reduce: look for the fewest departures of each that is worse, which takes many runs.
         offline: use the caches alone.
 
@@ -75,7 +80,7 @@ def run(
         Unavailable: the runtime could not be made.
         Findings: the survey did not come to an end.
     """
-    deployments = _deployments(patch_set.name, count=count, seed=seed, only=only, found=found)
+    deployments = _deployments(patch_set.name, count=count, seed=seed, only=only, found=found, turn=turn)
     both = trees.both(patch_set, terminal, offline=offline)
     terminal.step(f"survey: {len(deployments)} deployments, each on both trees")
     rows = _rows(patch_set, both, deployments, terminal, reduce=reduce)
@@ -102,7 +107,18 @@ def _folder() -> Path:
     return paths.repo_root() / "tests" / "survey"
 
 
-def _deployments(set_name: str, *, count: int, seed: int, only: str | None, found: bool) -> list[dict[str, str]]:
+def whose_turn(rows: Sequence[Row], text: str) -> Row:
+    """One of ``rows``, by a hash of ``text``.
+
+    >>> [whose_turn("abc", commit) for commit in ("0a", "0b", "0c", "0d")]
+    ['c', 'a', 'c', 'a']
+    """
+    return rows[int(sha256(text.encode()), 16) % len(rows)]
+
+
+def _deployments(
+    set_name: str, *, count: int, seed: int, only: str | None, found: bool, turn: str | None
+) -> list[dict[str, str]]:
     if str(_folder().parent) not in sys.path:
         sys.path.append(str(_folder().parent))
     from survey import draw, space
@@ -114,9 +130,10 @@ def _deployments(set_name: str, *, count: int, seed: int, only: str | None, foun
             return [of.parse(line) for line in only.split()]
         except ValueError as error:
             raise UsageError(str(error), hint="tests/survey/space.py has the dimensions") from error
-    if found:
+    if found or turn is not None:
         table = tomllib.loads((_folder() / "found.toml").read_text(encoding="utf-8"))
-        return [of.parse(one["only"]) for one in table["found"] if set_name in one["sets"]]
+        rows = [of.parse(one["only"]) for one in table["found"] if set_name in one["sets"]]
+        return rows if turn is None else [whose_turn(rows, turn)]
     return draw.draw(of, count, seed)
 
 
