@@ -20,6 +20,7 @@ def _serve(
     """Answers by request: token ids of each choice."""
     from vllm import SamplingParams
     from vllm.lora.request import LoRARequest
+    from vllm.sampling_params import RequestOutputKind
 
     # In turn, and one without.
     adapted = itertools.cycle([*(LoRARequest(path, number + 1, path) for number, path in enumerate(adapters)), None])
@@ -34,7 +35,8 @@ def _serve(
             if one["follows"] is not None:
                 before = prompts[one["follows"]] + answers[one["follows"]][0]
             prompts[one["id"]] = [*before, *one["prompt"]]
-            chosen = {"temperature": 0.0} | one["sampling"]
+            # Of several answers only a request that asks for its end alone is given all at once.
+            chosen = {"temperature": 0.0, "output_kind": RequestOutputKind.FINAL_ONLY} | one["sampling"]
             sampling = SamplingParams(max_tokens=one["tokens"], ignore_eos=True, detokenize=False, **chosen)
             engine.add_request(
                 one["id"], {"prompt_token_ids": prompts[one["id"]]}, sampling, lora_request=next(adapted)
