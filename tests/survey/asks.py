@@ -92,7 +92,8 @@ def of(ask: str, ranks: int, seqs: int) -> tuple[tuple[Request, ...], ...]:
             asked[first] = [_one(0, sampling=(("logprobs", 2),))]
             asked[last] += [_one(4, at=2)]
         case "prompt_logprobs":
-            asked[first] = [_one(5, sampling=(("prompt_logprobs", 1),))]
+            # Of tokens that the first rank's part of a parallel head holds: upstream looks there alone.
+            asked[first] = [_one(2, sampling=(("prompt_logprobs", 1),))]
         case "n2":
             asked[first] = [_one(0, sampling=(("n", 2), ("temperature", COLD)))]
         case "turns":
