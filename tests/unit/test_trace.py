@@ -252,6 +252,19 @@ def test_the_command_prints_the_ranks_and_the_verdict(tmp_path: Path, capsys: py
     assert json.loads(timeline.read_text())["traceEvents"]
 
 
+def test_the_command_prints_what_the_ranks_said_of_themselves(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ranks = run()
+    for lines in ranks:
+        lines[0]["format"] = 2
+        lines.insert(-1, {"kind": "peers", "said": ["DP rank 0: works", "DP rank 1: waits in all_reduce"]})
+    files = written(tmp_path, ranks)
+    assert cli.main(["trace", *map(str, files)]) == 0
+    shown = capsys.readouterr().out
+    assert "what the ranks said of themselves, to rank 0:\n  DP rank 0: works\n  DP rank 1: waits in" in shown
+
+
 def test_the_command_s_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = [str(file) for file in written(tmp_path, run())]
     assert cli.main(["trace", *files, "--json"]) == 0
