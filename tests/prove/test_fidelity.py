@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The simulator against what it stands for: upstream's real `_prepare_inputs`, and upstream's real MoE layers.
+"""The simulator against what it stands for: upstream's real `_prepare_inputs`.
 
 Runs on either tree; the tree on the import path says which of the simulator's ranks are held against it.
 """
@@ -14,16 +14,13 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-import pytest
 import torch
 from hypothesis import given, settings
-from vllm_ascend.distributed import moe_comm_method
-from vllm_ascend.ops import fused_moe
 
-from simulation import wire, world
+from simulation import world
 from simulation.checker import simulate
-from simulation.network import Call
-from simulation.runner import Model, Rank, Rows
+from simulation.model import Model, Rows
+from simulation.runner import Rank
 from simulation.schedule import Deployment, Mode, Row, Schedule, Work
 from simulation.strategies import schedules
 
@@ -84,9 +81,13 @@ def silent_models() -> Iterator[None]:
     """Models that exchange nothing: steps then meet in their metadata alone."""
     with (
         patch.object(Model, "__call__", lambda *_, **__: Rows(0)),
-        patch.object(Model, "compute_logits", lambda _, hidden, __: hidden),
+        patch.object(Model, "compute_logits", lambda _, hidden, *__: hidden),
     ):
         yield
+
+
+def _nothing(*_: Any, **__: Any) -> None:
+    """Stands for what decides nothing."""
 
 
 class _InputBatch:
@@ -102,7 +103,11 @@ class _InputBatch:
         self.token_ids_cpu = self.token_ids_cpu_tensor.numpy()
         table = torch.zeros((len(rows), 16384 // BLOCK_SIZE), dtype=torch.int32)
         one = SimpleNamespace(get_cpu_tensor=lambda: table, get_device_tensor=lambda: table)
-        self.block_table = type("Tables", (), {"commit_block_table": lambda *_: None, "__getitem__": lambda *_: one})()
+        does_nothing = dict.fromkeys(("commit_block_table", "compute_slot_mapping", "commit_slot_mapping"), _nothing)
+        self.block_table = type("Tables", (), {**does_nothing, "__getitem__": lambda *_: one})()
+        self.num_computed_tokens_cpu_tensor = torch.from_numpy(self.num_computed_tokens_cpu)
+        self.prev_sampled_token_ids = None
+        self.num_accepted_tokens_cpu = np.ones(len(rows), dtype=np.int32)
 
 
 def _scheduler_output(rows: tuple[Row, ...]) -> Any:
@@ -125,9 +130,13 @@ def _equip(rank: Any) -> None:
     rank.input_ids_cpu = torch.zeros(tokens, dtype=torch.int32)
     rank.arange_np = np.arange(16384, dtype=np.int32)
     rank.max_num_blocks_per_req, rank.block_size = 16384 // BLOCK_SIZE, BLOCK_SIZE
-    rank._make_attention_mask = lambda **_: None
+    rank._make_attention_mask = _nothing
+    rank.need_accepted_tokens = False
+    for name in ("num_draft_tokens", "num_accepted_tokens"):
+        buffer = SimpleNamespace(np=np.zeros(requests, dtype=np.int32), gpu=None, copy_to_gpu=_nothing)
+        setattr(rank, name, buffer)
     rank.attn_metadata_builder = SimpleNamespace(
-        reorder_batch=lambda *_: None,
+        reorder_batch=_nothing,
         build=lambda *_: SimpleNamespace(),
         build_torchair_graph_dummy=rank.attn_metadata_builder.build_torchair_graph_dummy,
     )
@@ -147,81 +156,8 @@ def test_a_simulated_step_decides_what_prepare_inputs_decides(schedule: Schedule
         assert sum(map(len, real.values())) in (busy, 0), "refused at start, or every real step"
 
 
-class _Recorded:
-    """A group that records what is asked of it, and answers with the right shapes."""
-
-    def __init__(self, size: int) -> None:
-        self.world_size, self.rank_in_group, self.calls = size, 0, []
-
-    def _record(self, name: str, tensor: torch.Tensor) -> None:
-        self.calls.append(Call("dp device", name, (tensor.shape[0],)))
-
-    def all_gather(self, tensor: torch.Tensor, dim: int) -> torch.Tensor:
-        self._record("all_gather", tensor)
-        return torch.cat([tensor] * self.world_size, dim)
-
-    def reduce_scatter(self, tensor: torch.Tensor, dim: int) -> torch.Tensor:
-        self._record("reduce_scatter", tensor)
-        return tensor[: tensor.shape[0] // self.world_size]
-
-    def broadcast(self, tensor: torch.Tensor, root: int) -> None:
-        self._record(f"broadcast from {root}", tensor)
-
-
-def context_of(rows: tuple[int, ...], tp: int) -> Any:
-    """What a forward context says of a step with these rows."""
-    ends = torch.cumsum(torch.tensor(rows), 0)
-    return SimpleNamespace(
-        max_tokens_across_dp=max(rows),
-        padded_num_tokens=-(-max(rows) // tp) * tp,
-        mc2_mask=torch.zeros(-(-max(rows) // tp) * tp, dtype=torch.bool),
-        dp_metadata=SimpleNamespace(cu_tokens_across_dp_cpu=ends),
-    )
-
-
-@pytest.mark.parametrize("rows", [(3, 1), (1, 5), (4, 4), (2, 7, 1)])
-def test_the_all_gather_of_a_generic_layer_is_upstream_s(rows: tuple[int, ...]) -> None:
-    group, context = _Recorded(len(rows)), context_of(rows, 1)
-    config = SimpleNamespace(dp_size=len(rows), tp_size=1, ep_size=1, dp_group=group)
-    method = moe_comm_method.AllGatherCommImpl(config)
-    with (
-        patch.object(moe_comm_method, "get_forward_context", lambda: context),
-        patch.object(moe_comm_method, "data_parallel_reduce_scatter", group.reduce_scatter),
-    ):
-        hidden, _ = method.prepare(torch.zeros(rows[0], 4), torch.zeros(rows[0], 2))
-        method.finalize(hidden, reduce_results=False)
-    assert group.calls == list(wire.layer(wire.ALL_GATHER, context, rows[0], len(rows)))
-
-
-@pytest.mark.parametrize("rows", [(3, 1), (1, 5), (2, 7, 1)])
-def test_the_naive_multicast_of_a_custom_layer_is_upstream_s(rows: tuple[int, ...]) -> None:
-    group, context = _Recorded(len(rows)), context_of(rows, 1)
-    layer = SimpleNamespace(dp_rank=0, dp_size=len(rows))
-    with patch.object(fused_moe, "get_dp_group", lambda: group):
-        for columns in (4, 2):  # hidden states, then router logits
-            gathered = fused_moe.AscendFusedMoE.naive_multicast(
-                layer, torch.zeros(rows[0], columns), context.dp_metadata.cu_tokens_across_dp_cpu
-            )
-    assert gathered.shape[0] == sum(rows)
-    expected = list(wire.layer(wire.NAIVE_MULTICAST, context, rows[0], len(rows)))
-    assert group.calls == expected[:-1]
-    assert expected[-1] == Call("dp device", "all_reduce", (sum(rows),))
-
-
-@pytest.mark.parametrize(("rows", "tp"), [((3, 9), 1), ((9, 3), 2), ((5, 5), 4)])
-def test_the_rows_of_mc2_in_a_generic_layer_are_upstream_s(rows: tuple[int, ...], tp: int) -> None:
-    context = context_of(rows, tp)
-    method = moe_comm_method.MC2CommImpl.__new__(moe_comm_method.MC2CommImpl)
-    method.tp_size, method.tp_rank = tp, 0
-    with patch.object(moe_comm_method, "get_forward_context", lambda: context):
-        hidden, _ = method.prepare(torch.zeros(rows[0], 4), torch.zeros(rows[0], 2))
-    sent = {call.shape for call in wire.layer(wire.MC2, context, rows[0], len(rows))}
-    assert sent == {(hidden.shape[0] * tp,)}
-    assert method.mc2_mask.shape[0] == hidden.shape[0]
-
-
 def test_the_tree_on_the_path_is_the_one_that_is_simulated() -> None:
     schedule = Schedule(Deployment(mode=Mode.EAGER), ((Work(), Work()),))
     simulate(schedule, make)
-    assert (world.network().calls[0].name == "all_reduce" and world.network().calls[0].group == "dp device") == PATCHED
+    assert (world.network().calls[0].shape == (1,)) == PATCHED, "one word of all ranks' batches, or a count of each"
     assert Rows(5)[torch.zeros(3)].count == 3

@@ -11,6 +11,7 @@ from simulation.coverage import Coverage
 from simulation.mutants import MUTANTS
 from simulation.patched import make
 from simulation.record import Invariant
+from simulation.releases import THIS
 from simulation.schedule import Deployment, Drafter, Kind, Layers, Mode, Schedule, Work
 from simulation.search import search
 from simulation.strategies import normal, schedules
@@ -24,6 +25,8 @@ def test_the_patched_tree_holds_every_invariant_in_some_schedules() -> None:
     assert found.violation is None
     assert found.drawn == coverage.groups["schedules"]["drawn"] == 300
     assert set(coverage.groups["events"]) >= {kind.value for kind in Kind}
+    groups = {"lmhead_parallel", "mlp_parallel"} if THIS.row_groups else set()
+    assert set(coverage.groups["switches"]) >= groups
 
 
 def test_one_seed_draws_one_set_of_schedules() -> None:
@@ -46,6 +49,19 @@ def test_a_mutant_is_found_and_shrunk_to_two_ranks_and_one_step() -> None:
     assert simulate(found.schedule, make).findings == (), "the mutant outlived its block"
 
 
+@pytest.mark.parametrize("mode", [mode for mode in (Mode.EAGER, Mode.ACL_GRAPH) if THIS.row_groups])
+def test_an_mlp_over_the_ranks_needs_as_many_rows_on_each(mode: Mode) -> None:
+    deployment = normal(Deployment(mode=mode, layers=Layers.DENSE, mlp_parallel=True))
+    assert deployment.mlp_parallel
+    schedule = Schedule(deployment, ((Work(Kind.PREFILL, tokens=40), Work()),))
+    outcome = simulate(schedule, make)
+    assert outcome.findings == ()
+    assert [(forward.rows, forward.uniform) for forward in outcome.forwards] == [(40, True)]
+    with BY_NAME["groups across the DP ranks are forgotten"].installed():
+        found = {finding.invariant for finding in simulate(schedule, make).findings}
+    assert found >= {Invariant.SIZE, Invariant.COLLECTIVES}
+
+
 @settings(max_examples=300, deadline=None)
 @given(schedules())
 def test_no_batch_is_larger_than_the_scheduler_may_make(schedule: Schedule) -> None:
@@ -65,8 +81,8 @@ def test_no_batch_is_larger_than_the_scheduler_may_make(schedule: Schedule) -> N
 def test_every_deployment_is_one_that_vllm_ascend_starts(schedule: Schedule) -> None:
     one = schedule.deployment
     assert normal(one) == one
-    assert not (one.mode is Mode.ACL_GRAPH and one.layers is Layers.CUSTOM)
-    assert not (one.drafter is Drafter.MTP and one.drafts != 1)
+    assert not (one.mode.acl_graphs and one.layers is Layers.CUSTOM)
+    assert one.drafts <= max(2, THIS.drafts_of_mtp)
     assert not (one.lmhead_parallel and one.tp > 1)
 
 

@@ -7,7 +7,9 @@ import json
 
 import pytest
 
+from patchset.system import paths
 from patchset.system.terminal import Terminal
+from selftest import schedules
 from selftest.__main__ import main
 from selftest.schedules.report import Mutant, ProofReport, Violation, show
 
@@ -18,7 +20,7 @@ def report(**changed: object) -> ProofReport:
     """A proof, but for what is changed."""
     pristine = tuple(Violation(FOUND.invariant, "", ("DP 2",), 3, defect) for defect in ("D1", "D3", "D4"))
     fields: dict[str, object] = {
-        "set_name": "v1",
+        "set_name": "v0.10.1.1",
         "seed": 0,
         "schedules": 10,
         "coverage": {"events": {"idle": 3, "decode": 12}},
@@ -55,6 +57,14 @@ def test_what_keeps_it_from_being_a_proof_is_said(
     assert not one.ok
     assert problem in one.problems
     assert f"FAILED: {problem}" in capsys.readouterr().out
+
+
+def test_each_set_has_defects_of_its_own_to_be_found() -> None:
+    assert set(schedules.SETS) <= {folder.parent.name for folder in (paths.repo_root() / "patches").glob("*/set.toml")}
+    found = report().pristine
+    for name in schedules.SETS:
+        known = set(schedules.MUST_FIND[name]) <= {"D1", "D3", "D4"}
+        assert report(set_name=name, pristine=found).ok == known
 
 
 def test_a_violation_is_shown_with_its_schedule(capsys: pytest.CaptureFixture[str]) -> None:

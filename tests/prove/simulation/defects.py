@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which known defect of v0.10.1rc1 a finding on its decisions shows, told from what the ranks did."""
+"""Which known defect of its release a finding on the pristine tree's decisions shows, told from what the ranks did."""
 
 from __future__ import annotations
 
 from simulation.checker import Finding
 from simulation.record import Invariant
+from simulation.releases import THIS
 from simulation.schedule import Deployment, Mode
+from simulation.world import COUNTS
 
 _APART = (Invariant.COLLECTIVES, Invariant.LIVENESS, Invariant.MOE, Invariant.SIZE, Invariant.GRAPH)
 
@@ -13,8 +15,8 @@ _APART = (Invariant.COLLECTIVES, Invariant.LIVENESS, Invariant.MOE, Invariant.SI
 def defect_of(finding: Finding, deployment: Deployment) -> str:
     """Its name in the list of defects, or "" for none of them.
 
-    D1: the ranks part although nothing but counts was exchanged. D3: they exchanged, and compute with different
-    with_prefill all the same. D4: they agree, and only one replays the graph.
+    D1, D19: the ranks part although nothing but counts was exchanged. D3: they exchanged, and compute with different
+    with_prefill all the same. D4, D21: they agree, and only one replays the graph.
     """
     invariant, what = finding.invariant, finding.what
     if invariant is Invariant.CRASH:
@@ -32,10 +34,10 @@ def defect_of(finding: Finding, deployment: Deployment) -> str:
         return "D16"
     if "[lm head]" in what:
         return "D9"
-    if "all_reduce[dp cpu]" in what:
+    if COUNTS in what and not deployment.shared_expert_dp:
         return "D5"
-    if invariant is Invariant.GRAPH and deployment.mode is Mode.ACL_GRAPH:
-        return "D4"
+    if invariant is Invariant.GRAPH and deployment.mode.acl_graphs:
+        return "D21" if deployment.mode is Mode.FULL_DECODE else "D4"
     if invariant in _APART and not finding.exchanged:
-        return "D1"
+        return THIS.unsynchronised
     return "D3" if invariant in _APART and not finding.agreed else ""

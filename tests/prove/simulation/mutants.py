@@ -10,6 +10,7 @@ from typing import Any
 from unittest.mock import patch
 
 from simulation import patched
+from simulation.releases import THIS
 from vllm_ascend.data_parallel import moe_comm, runner, upstream
 from vllm_ascend.data_parallel.metadata import GRAPH, BitFields, LocalBatch, StepMetadata
 from vllm_ascend.data_parallel.plan import StepPlan
@@ -48,7 +49,7 @@ def _unsynchronised(original: Any) -> Any:
 
 
 def _idle_says_nothing(original: Any) -> Any:
-    def broken(self: Any, num_tokens: int, with_prefill: bool, graph_mode: Any) -> StepPlan:
+    def broken(self: Any, num_tokens: int, with_prefill: bool, *_: Any) -> StepPlan:
         same = dataclasses.replace(
             LocalBatch(num_tokens, with_prefill).alone(), tokens_per_rank=(num_tokens,) * self.dp_size
         )
@@ -59,9 +60,9 @@ def _idle_says_nothing(original: Any) -> Any:
 
 
 def _producer_afterwards(original: Any) -> Any:
-    def broken(self: Any, num_tokens: int, with_prefill: bool, graph_mode: Any) -> StepPlan:
+    def broken(self: Any, *batch: Any) -> StepPlan:
         role, self.is_kv_producer = self.is_kv_producer, False
-        step = original(self, num_tokens, with_prefill, graph_mode)
+        step = original(self, *batch)
         self.is_kv_producer = role
         if role:
             step = dataclasses.replace(step, metadata=dataclasses.replace(step.metadata, with_prefill=True))
@@ -71,8 +72,8 @@ def _producer_afterwards(original: Any) -> Any:
 
 
 def _idle_runs_eager(original: Any) -> Any:
-    def broken(self: Any, num_tokens: int, with_prefill: bool, graph_mode: Any) -> StepPlan:
-        step = original(self, num_tokens, with_prefill, graph_mode)
+    def broken(self: Any, *batch: Any) -> StepPlan:
+        step = original(self, *batch)
         self.step = dataclasses.replace(step, metadata=dataclasses.replace(step.metadata, graph_usable=False))
         return step  # type: ignore[no-any-return]
 
@@ -98,12 +99,16 @@ def _drafter_synchronises(original: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Mutant:
-    """One way to break the overlay: what replaces an attribute of an owner."""
+    """One way to break the overlay: what replaces an attribute of an owner.
+
+    ``concerns`` says whether a release has what it breaks.
+    """
 
     name: str
     owner: Any
     attribute: str
     breaks: Break
+    concerns: bool = True
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -149,12 +154,16 @@ def _mc2_everywhere(original: Any) -> Any:
     return property(lambda config: config.ep_size >= moe_comm.MC2_MIN_EP_SIZE)
 
 
+def _any_batch_fits(original: Any) -> Any:
+    return lambda self, num_tokens, uniform_decode: original(self, num_tokens, True)
+
+
 def _without_the_largest(original: Any) -> Any:
     return lambda *limits: original(*limits)[:-1] or [1]
 
 
-_STEP = DataParallelStep
-MUTANTS = (
+_STEP, _GROUPS = DataParallelStep, THIS.row_groups
+_ALL = (
     Mutant("the pack leaves the prefill flag out", BitFields, "pack", _without(with_prefill=False)),
     Mutant("the pack leaves the graph flag out", BitFields, "pack", _without(graph_usable=True)),
     Mutant("every rank packs its count at rank 0's place", BitFields, "pack", _slot_zero),
@@ -167,13 +176,17 @@ MUTANTS = (
     Mutant("the counts handed on are the rank's own", StepPlan, "with_rows", _own_counts_handed_on),
     Mutant("an MTP drafter computes the tokens it kept", StepPlan, "drafter_rows", _kept_tokens),
     Mutant("an MTP drafter synchronises again (D16)", patched._Patched, "_draft", _drafter_synchronises),
-    Mutant("lm-head rows of a prefill are max_num_seqs (D9)", _STEP, "lmhead_rows", _lmhead_of_requests),
-    Mutant("lm-head rows of a decode are the rank's own", _STEP, "lmhead_rows", _lmhead_of_own_tokens),
-    Mutant("Eagle's lm-head rows are a rank's requests (D9)", _STEP, "pad_lmhead", _unpadded),
-    Mutant("the pack leaves the rounds for prompts out", BitFields, "pack", _without(prompt_rounds=0)),
-    Mutant("an idle rank joins no round for prompts", _STEP, "join_prompt_logits", _joins_nothing),
-    Mutant("groups across the DP ranks are forgotten", upstream, "row_group_sizes", lambda _: lambda config: {}),
+    Mutant("lm-head rows of a prefill are max_num_seqs (D9)", _STEP, "lmhead_rows", _lmhead_of_requests, _GROUPS),
+    Mutant("lm-head rows of a decode are the rank's own", _STEP, "lmhead_rows", _lmhead_of_own_tokens, _GROUPS),
+    Mutant("Eagle's lm-head rows are a rank's requests (D9)", _STEP, "pad_lmhead", _unpadded, _GROUPS and THIS.eagle),
+    Mutant("the pack leaves the rounds for prompts out", BitFields, "pack", _without(prompt_rounds=0), _GROUPS),
+    Mutant("an idle rank joins no round for prompts", _STEP, "join_prompt_logits", _joins_nothing, _GROUPS),
+    Mutant(
+        "groups across the DP ranks are forgotten", upstream, "row_group_sizes", lambda _: lambda config: {}, _GROUPS
+    ),
+    Mutant("a full decode graph takes any batch (D21)", _STEP, "_fits_graph", _any_batch_fits, THIS.full_decode_graphs),
     Mutant("MC2 takes 512 rows on an A2 (D7)", moe_comm, "MC2_ROWS_PER_RANK", lambda _: {"A2": 512, "A3": 512}),
     Mutant("MC2 on every SoC", moe_comm.MoECommConfig, "mc2_available", _mc2_everywhere),
     Mutant("the largest decode graph is left out (D6)", runner, "decode_graph_sizes", _without_the_largest),
 )
+MUTANTS = tuple(one for one in _ALL if one.concerns)

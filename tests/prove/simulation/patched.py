@@ -6,8 +6,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from simulation import wire
-from simulation.runner import BASES, Rank, Rows, hidden_rows
+from simulation.model import Rows
+from simulation.runner import BASES, Rank, hidden_rows, torchair_runner
 from simulation.schedule import Drafter, Mode, Row
 from vllm_ascend.data_parallel import runner
 from vllm_ascend.data_parallel.moe_comm import mc2_capacity
@@ -35,10 +35,10 @@ class _Patched(Rank):
     _dispatch_graph: Any
 
     def mc2_capacity(self) -> int:
-        return mc2_capacity(self.deployment.soc, self.deployment.tp)
+        return self.mc2_capacity_of_runner() or mc2_capacity(self.deployment.soc, self.deployment.tp)
 
     def generic_method(self, context: Any) -> str:
-        return wire.of_implementation(context.moe_comm_method_name)
+        return self.method_of_context(context)
 
     def _round(self, rows: Any) -> Any:
         """One round of the lm head for prompts, in which only the number of rows matters."""
@@ -55,10 +55,10 @@ class _Patched(Rank):
             name: SimpleNamespace(prompt_token_ids=range(row.prompt), num_computed_tokens=row.computed)
             for name, row in asked.items()
         }
-        self.input_batch = SimpleNamespace(num_prompt_logprobs=asked)
+        self.input_batch.num_prompt_logprobs = asked
         scheduled = SimpleNamespace(num_scheduled_tokens={name: row.scheduled for name, row in asked.items()})
         rounds = self._prompt_rounds(scheduled)
-        step = self._await_step(self._issue_real_step(tokens, with_prefill, enable_dbo, prompt_rounds=rounds))
+        step = self._await_step(self._issue_real_step(tokens, with_prefill, enable_dbo, self.decodes, rounds))
         self.with_prefill, self.num_tokens_across_dp = step.with_prefill, step.num_tokens_across_dp
         if not step.with_prefill:
             self.graph_pad_size = step.num_input_tokens
@@ -87,29 +87,26 @@ class _Patched(Rank):
             if self.deployment.mode is Mode.TORCHAIR:
                 kept, drafted = tokens, tokens if self.with_prefill else self.graph_pad_size
             else:
-                drafted = self.step.drafter_rows(kept)
-            self.forward(
-                self.drafter.model,
-                drafted,
-                kept,
-                reserved_mc2_mask=self.reserved_mc2_mask,
-                num_actual_tokens=kept,
-                **agreed,
-            )
-            self.gather_logits(requests, self.lmhead_rows if self.deployment.lmhead_parallel else requests)
+                drafted = self.step.drafter_rows(self.padded(kept))
+            # A prefill's first draft stands for all.
+            for _ in range(1 if self.with_prefill else self.deployment.drafts):
+                self.forward(
+                    self.drafter.model,
+                    drafted,
+                    kept,
+                    reserved_mc2_mask=self.reserved_mc2_mask,
+                    num_actual_tokens=kept,
+                    **agreed,
+                )
+                self.gather_logits(requests, self.lmhead_rows if self.deployment.lmhead_parallel else requests)
         elif self.deployment.drafter is Drafter.EAGLE:
-            for rows in (self._eagle_rows(kept), *[self._eagle_rows(requests)] * (self.deployment.drafts - 1)):
+            for rows in (self.padded(kept), *[self.padded(requests)] * (self.deployment.drafts - 1)):
                 agreed = {
                     "num_tokens_across_dp": self.step.with_rows(rows),
                     "with_prefill": self.step.with_prefill,
                 }
                 self.forward(self.drafter.model, rows, 0, **agreed)
                 self.gather_logits(requests, self.pad_lmhead(hidden_rows[:requests]).shape[0])
-
-    def _eagle_rows(self, tokens: int) -> int:
-        if self.use_aclgraph and tokens <= self.aclgraph_batch_sizes[-1]:
-            return int(self.vllm_config.pad_for_cudagraph(tokens))
-        return tokens
 
 
 class PatchedRank(_Patched, BASES[False]):  # type: ignore[misc]
@@ -122,5 +119,5 @@ class PatchedTorchairRank(_Patched, BASES[True]):  # type: ignore[misc]
 
 def make(deployment: Any, rank: int) -> Rank:
     """A rank; raises `ValueError` where the tree refuses the deployment."""
-    kind = PatchedTorchairRank if deployment.mode is Mode.TORCHAIR else PatchedRank
+    kind = PatchedTorchairRank if torchair_runner(deployment) else PatchedRank
     return kind(deployment, rank)  # type: ignore[no-any-return]

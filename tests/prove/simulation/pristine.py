@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A rank of pristine v0.10.1rc1: its own methods, called as its `_prepare_inputs`, `execute_model` and drafters do."""
+"""A rank of a pristine release: its own methods, called as its `_prepare_inputs`, `execute_model` and drafters do."""
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import Any
 
 from vllm.forward_context import BatchDescriptor
 
 from simulation import wire
-from simulation.runner import BASES, Rank, Rows
+from simulation.model import Rows
+from simulation.releases import THIS
+from simulation.runner import BASES, Rank, torchair_runner
 from simulation.schedule import Drafter, Mode, Row
 
 MC2_ROWS_OF_MASK = 512
-MC2_MIN_EP_SIZE = 16
 
 
 class _Pristine(Rank):
@@ -20,24 +22,31 @@ class _Pristine(Rank):
     _select_moe_comm_method: Any
 
     def mc2_capacity(self) -> int:
-        return MC2_ROWS_OF_MASK * self.deployment.tp
+        return self.mc2_capacity_of_runner() or MC2_ROWS_OF_MASK * self.deployment.tp
 
     def generic_method(self, context: Any) -> str:
-        if self.deployment.ep_size < MC2_MIN_EP_SIZE:
+        if self.deployment.ep_size < THIS.generic_min_ep_size:
             return wire.ALL_GATHER
-        return wire.of_implementation(context.moe_comm_method_name)
+        return self.method_of_context(context)
+
+    def chosen(self, rows: int, with_prefill: bool) -> dict[str, Any]:
+        """The choice for generic layers, under the names by which contexts take it."""
+        arguments = (rows, with_prefill)[: len(signature(self._select_moe_comm_method).parameters)]
+        choice = self._select_moe_comm_method(*arguments)
+        return {"moe_comm_method": choice, "moe_comm_type": choice}
 
     def after_attention_state(self, rows: tuple[Row, ...], scheduled: Any) -> None:
         self.fill_seq_lens(rows, scheduled)
 
     def execute(self, rows: tuple[Row, ...], rejected: int) -> None:
         tokens, with_prefill, enable_dbo = self.describe(rows)
-        padded, across, with_prefill, _ = self._sync_metadata_across_dp(self._padded(tokens), with_prefill, enable_dbo)
+        padded, across, with_prefill, _ = self._sync_metadata_across_dp(self.padded(tokens), with_prefill, enable_dbo)
         self.with_prefill, self.num_tokens_across_dp = with_prefill, across
         if not with_prefill:
             self.graph_pad_size = padded
-        method = self._select_moe_comm_method(padded)
-        mode, descriptor = self.aclgraph_dispatcher.dispatch(BatchDescriptor(num_tokens=padded, uniform_decode=False))
+        choice = self.chosen(padded, with_prefill)
+        decodes = THIS.full_decode_graphs and self.decodes
+        mode, descriptor = self.aclgraph_dispatcher.dispatch(BatchDescriptor(num_tokens=padded, uniform_decode=decodes))
         self.forward(
             self.model,
             padded,
@@ -45,7 +54,7 @@ class _Pristine(Rank):
             num_tokens_across_dp=across,
             with_prefill=with_prefill,
             reserved_mc2_mask=self.reserved_mc2_mask,
-            moe_comm_method=method,
+            **choice,
             aclgraph_runtime_mode=mode,
             batch_descriptor=descriptor,
             num_actual_tokens=tokens,
@@ -63,26 +72,24 @@ class _Pristine(Rank):
             if self.deployment.mode is Mode.TORCHAIR:
                 kept, drafted = tokens, tokens if with_prefill else self.graph_pad_size
             else:
-                drafted, across, with_prefill, _ = self._sync_metadata_across_dp(kept, with_prefill, False)
-            self.forward(
-                self.drafter.model,
-                drafted,
-                kept,
-                num_tokens_across_dp=across,
-                with_prefill=with_prefill,
-                reserved_mc2_mask=self.reserved_mc2_mask,
-                num_actual_tokens=kept,
-            )
-            self.gather_logits(requests, self._lmhead_rows(drafted, requests))
+                drafted, across, with_prefill, _ = self._sync_metadata_across_dp(self.padded(kept), with_prefill, False)
+            choice = self.chosen(drafted, with_prefill) if THIS.drafters_choose else {}
+            for _ in range(1 if with_prefill else self.deployment.drafts):
+                self.forward(
+                    self.drafter.model,
+                    drafted,
+                    kept,
+                    num_tokens_across_dp=across,
+                    with_prefill=with_prefill,
+                    reserved_mc2_mask=self.reserved_mc2_mask,
+                    num_actual_tokens=kept,
+                    **choice,
+                )
+                self.gather_logits(requests, self._lmhead_rows(drafted, requests))
         elif self.deployment.drafter is Drafter.EAGLE:
             for rows in (kept, *[requests] * (self.deployment.drafts - 1)):
-                self.forward(self.drafter.model, self._padded(rows), 0, with_prefill=True)
+                self.forward(self.drafter.model, self.padded(rows), 0, with_prefill=True)
                 self.gather_logits(requests, requests)
-
-    def _padded(self, tokens: int) -> int:
-        if self.use_aclgraph and tokens <= self.aclgraph_batch_sizes[-1]:
-            return int(self.vllm_config.pad_for_cudagraph(tokens))
-        return tokens
 
     def _lmhead_rows(self, padded: int, needed: int) -> int:
         if not self.deployment.lmhead_parallel:
@@ -100,5 +107,5 @@ class PristineTorchairRank(_Pristine, BASES[True]):  # type: ignore[misc]
 
 def make(deployment: Any, rank: int) -> Rank:
     """A rank; raises where the tree cannot be started with the deployment."""
-    kind = PristineTorchairRank if deployment.mode is Mode.TORCHAIR else PristineRank
+    kind = PristineTorchairRank if torchair_runner(deployment) else PristineRank
     return kind(deployment, rank)  # type: ignore[no-any-return]

@@ -15,7 +15,7 @@ class Invariant(Enum):
     MOE = "ranks choose different MoE communication"
     GRAPH = "one rank replays a graph, another does not"
     SIZE = "ranks compute different rows where all must be equal"
-    CAPACITY = "more rows than a buffer, graph, mask or kernel takes"
+    CAPACITY = "more rows, or others, than a buffer, graph, mask or kernel takes"
     CRASH = "a rank raises"
     ROUNDS = "more than one metadata collective in a step"
 

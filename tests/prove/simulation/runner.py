@@ -4,49 +4,32 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from inspect import signature
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
-from vllm.config import CUDAGraphMode
-from vllm.forward_context import get_forward_context
-from vllm.v1.cudagraph_dispatcher import CudagraphDispatcher
 from vllm_ascend.ascend_forward_context import set_ascend_forward_context
 from vllm_ascend.attention.attention_v1 import AscendAttentionState
-from vllm_ascend.torchair.torchair_model_runner import NPUTorchairModelRunner
-from vllm_ascend.worker.eagle_proposer_v1 import EagleProposer
-from vllm_ascend.worker.model_runner_v1 import NPUModelRunner
-from vllm_ascend.worker.mtp_proposer_v1 import MtpProposer
+from vllm_ascend.worker.worker_v1 import NPUWorker
 
-from simulation import wire, world
-from simulation.network import Call
-from simulation.record import Forward, Record
+from simulation import graphs, wire, world
+from simulation.model import Model, Rows
+from simulation.record import Record
+from simulation.releases import RUNNER, THIS, TORCHAIR_RUNNER
 from simulation.schedule import Deployment, Drafter, KVRole, Layers, Mode, Row, Work
 
 _MAX_ROWS = 16384
 # Shared by all ranks: their contents decide nothing.
 _ids = torch.zeros(_MAX_ROWS, dtype=torch.int32)
 hidden_rows = torch.zeros((_MAX_ROWS, 1))
+_CONTEXT = signature(set_ascend_forward_context).parameters
 _DECODES = (AscendAttentionState.DecodeOnly, AscendAttentionState.SpecDecoding)
 _one = torch.zeros(1)
 _torchair_metadata = SimpleNamespace(
     decode=SimpleNamespace(block_table=_one, input_positions=_one, attn_mask=_one), slot_mapping=_one
 )
-
-
-class Rows:
-    """Hidden states or logits of which only the number matters."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-
-    @property
-    def shape(self) -> tuple[int]:
-        return (self.count,)
-
-    def __getitem__(self, index: Any) -> Rows:
-        return Rows(len(range(self.count)[index] if isinstance(index, slice) else index))
 
 
 class Rank:
@@ -60,11 +43,10 @@ class Rank:
     _dummy_run: Any
     _build_attn_state: Any
     _check_dbo_is_valid: Any
-    check_torchair_graph_batch_sizes: Any
 
     def __init__(self, deployment: Deployment, rank: int) -> None:
         self.deployment, self.record = deployment, Record()
-        self.step_number, self.compiled = 0, False
+        self.step_number, self.compiled, self.decodes = 0, False, True
         self.dp_rank, self.dp_size, self.device = rank, deployment.dp, torch.device("cpu")
         self.max_num_tokens = deployment.max_num_batched_tokens
         self.max_num_reqs = deployment.max_num_seqs
@@ -76,15 +58,19 @@ class Rank:
             data_parallel_rank=rank,
             tensor_parallel_size=deployment.tp,
             pipeline_parallel_size=1,
+            world_size_across_dp=deployment.dp * deployment.tp,
             enable_expert_parallel=deployment.expert_parallel,
         )
         self.is_kv_producer = deployment.kv_role in (KVRole.PRODUCER, KVRole.BOTH)
         self.is_kv_consumer = deployment.kv_role in (KVRole.CONSUMER, KVRole.BOTH)
         self.decode_token_per_req = self.uniform_decode_query_len = deployment.decode_tokens
-        self.use_aclgraph = deployment.mode is Mode.ACL_GRAPH
-        self.aclgraph_batch_sizes = sorted(deployment.graph_sizes)
+        self.use_aclgraph = deployment.mode.acl_graphs
+        self.aclgraph_batch_sizes = sorted(deployment.graph_sizes) if self.use_aclgraph else []
         self.vllm_config: Any = self._vllm_config()
-        self.aclgraph_dispatcher = self.dispatcher_with_keys()
+        self.compilation_config = self.vllm_config.compilation_config
+        self.aclgraph_dispatcher = graphs.dispatcher(self.vllm_config, deployment.decode_tokens)
+        self.enable_shared_expert_dp = deployment.shared_expert_dp
+        self._may_pad_kv_consumer_num_seq()
         self.mc2_tokens_capacity = self.mc2_capacity()
         self.reserved_mc2_mask = torch.zeros(self.mc2_tokens_capacity, dtype=torch.bool)
         self.seq_lens_np = np.zeros(self.max_num_reqs, dtype=np.int32)
@@ -95,6 +81,10 @@ class Rank:
         self.chunked_prefill_enabled = self.graphs_captured = True
         self.actual_seq_lengths_q: list[int] = []
         self.kv_caches = [_one]
+        self.slot_mapping, self.kv_cache_config = _ids, SimpleNamespace(kv_cache_groups=[])
+        self.input_batch = SimpleNamespace(num_computed_tokens_cpu_tensor=_ids)
+        self.update_stream = self.prefetch_stream = self.weight_prefetch_method = None
+        self.dynamic_eplb = False
         self.attn_metadata_builder = SimpleNamespace(build_torchair_graph_dummy=lambda _: _torchair_metadata)
         self.model = Model(self, "target", deployment.layers)
         self.drafter = self._drafter()
@@ -102,21 +92,27 @@ class Rank:
         self.use_eagle = deployment.drafter is Drafter.EAGLE
         if deployment.mode is Mode.TORCHAIR:
             self.torchair_graph_batch_sizes = list(deployment.graph_sizes)
-            self.check_torchair_graph_batch_sizes()
+            self.settle_torchair_graph_sizes()
 
     def _vllm_config(self) -> Any:
         deployment = self.deployment
         eager = deployment.mode is Mode.EAGER
         sizes = self.aclgraph_batch_sizes
         compilation = SimpleNamespace(
-            cudagraph_mode=CUDAGraphMode.PIECEWISE if self.use_aclgraph else CUDAGraphMode.NONE,
+            cudagraph_mode=graphs.mode(deployment.mode),
             level=3,
             splitting_ops_contain_attention=lambda: True,
-            cudagraph_capture_sizes=sizes,
+            is_attention_compiled_piecewise=lambda: True,
+            cudagraph_capture_sizes=sizes[::-1],  # the largest first, as vLLM has them
             static_forward_context={},
+            pass_config=SimpleNamespace(enable_sequence_parallelism=False),
         )
+        experts = {"num_experts": 256} if deployment.layers is not Layers.DENSE else {}
         self.model_config = SimpleNamespace(
-            enforce_eager=eager, use_mla=deployment.layers is Layers.CUSTOM, hf_config=SimpleNamespace()
+            enforce_eager=eager,
+            use_mla=deployment.layers is Layers.CUSTOM or deployment.drafter is Drafter.MTP,
+            is_multimodal_model=False,
+            hf_config=SimpleNamespace(model_type="simulated", to_dict=lambda: experts),
         )
         self.speculative_config = (
             SimpleNamespace(method=deployment.drafter.value, num_speculative_tokens=deployment.drafts)
@@ -129,27 +125,26 @@ class Rank:
             scheduler_config=self.scheduler_config,
             compilation_config=compilation,
             speculative_config=self.speculative_config,
+            kv_transfer_config=None,
+            quant_config=None,
             # vLLM's table is a list over all sizes up to the largest (config/__init__.py); a larger one raises.
             pad_for_cudagraph=lambda rows: next(size for size in sizes if size >= rows),
         )
 
-    def dispatcher_with_keys(self) -> CudagraphDispatcher:
-        dispatcher = CudagraphDispatcher(self.vllm_config)
-        dispatcher.initialize_cudagraph_keys(self.vllm_config.compilation_config.cudagraph_mode, 1)
-        return dispatcher
-
     def _drafter(self) -> Any:
         drafter: Any = None
         if self.deployment.drafter is Drafter.EAGLE:
-            drafter = EagleProposer.__new__(EagleProposer)
+            drafter = RUNNER.EagleProposer.__new__(RUNNER.EagleProposer)
             drafter.model = Model(self, "drafter", Layers.DENSE)
             drafter.num_speculative_tokens = self.deployment.drafts
         elif self.deployment.drafter is Drafter.MTP:
-            drafter = MtpProposer.__new__(MtpProposer)
+            drafter = RUNNER.MtpProposer.__new__(RUNNER.MtpProposer)
+            drafter.num_speculative_tokens = self.deployment.drafts
             drafter.model = Model(self, "drafter", self.deployment.layers)
             drafter.torchair_graph_enabled = self.deployment.mode is Mode.TORCHAIR
             drafter._get_torchair_lazy_compiled_model = lambda rows: self._compiled(drafter.model, rows)
         if drafter is not None:
+            drafter.name = self.deployment.drafter.value
             drafter.runner, drafter.vllm_config = self, self.vllm_config
             drafter.input_ids = drafter.positions = _ids
             drafter.hidden_states = hidden_rows
@@ -160,6 +155,33 @@ class Rank:
     @abstractmethod
     def mc2_capacity(self) -> int:
         """The number of tokens that the tree's `__init__` makes MC2's mask for."""
+
+    def mc2_capacity_of_runner(self) -> int:
+        """The same where the runner has a method for it (0.11.0); 0 where not."""
+        find = getattr(self, "_init_mc2_tokens_capacity", None)
+        if find is None:
+            return 0
+        find()
+        return self.mc2_tokens_capacity
+
+    def method_of_context(self, context: Any) -> str:
+        """The method that the context names for generic layers."""
+        kind = getattr(context, "moe_comm_type", None)
+        return wire.of_generic(kind.name if kind is not None else context.moe_comm_method_name)
+
+    def padded(self, tokens: int) -> int:
+        """The rows of the graph for ``tokens``, where there is one."""
+        if self.use_aclgraph and tokens <= self.aclgraph_batch_sizes[-1]:
+            return int(self.vllm_config.pad_for_cudagraph(tokens))
+        return tokens
+
+    def settle_torchair_graph_sizes(self) -> None:
+        """What the release's `__init__` makes of the sizes that a user asked for."""
+        settle = getattr(self, "update_torchair_graph_batch_sizes", None) or self.check_torchair_graph_batch_sizes
+        settle()
+
+    def _may_pad_kv_consumer_num_seq(self) -> None:
+        """For releases whose runner has no such method."""
 
     @abstractmethod
     def execute(self, rows: tuple[Row, ...], rejected: int) -> None:
@@ -177,6 +199,7 @@ class Rank:
             self.step_number = number
             self.said_before = len(world.network().metadata[self.dp_rank])
             rows = work.rows(self.deployment)
+            self.decodes = all(row.scheduled == self.deployment.decode_tokens for row in rows)
             if rows:
                 self.execute(rows, work.rejected if any(row.drafts for row in rows) else 0)
             else:
@@ -190,7 +213,7 @@ class Rank:
 
     def execute_dummy_batch(self) -> None:
         """What vllm-ascend's worker does for a rank that has nothing to run."""
-        self._dummy_run(1)
+        NPUWorker.execute_dummy_batch(SimpleNamespace(model_runner=self))
 
     def describe(self, rows: tuple[Row, ...]) -> tuple[int, bool, bool]:
         """Tokens, with_prefill and enable_dbo of a batch, by the runner's own methods."""
@@ -212,10 +235,14 @@ class Rank:
         self.seq_lens_np[: len(rows)] = scheduled + [row.computed for row in rows]
 
     def forward(self, model: Model, rows: int, tokens: int, **context: Any) -> None:
-        """A forward of ``rows`` rows, ``tokens`` of them real, in upstream's forward context."""
+        """A forward of ``rows`` rows, ``tokens`` of them real, in upstream's forward context.
+
+        What a release's context is not told of is left out of ``context``.
+        """
         if tokens > rows:
             self.exceed(f"{rows} rows for {tokens} tokens")
-        with set_ascend_forward_context(object(), self.vllm_config, num_tokens=rows, **context):
+        known = {name: value for name, value in context.items() if name in _CONTEXT}
+        with set_ascend_forward_context(object(), self.vllm_config, num_tokens=rows, **known):
             if self.deployment.mode is Mode.TORCHAIR and not context["with_prefill"]:
                 self._compiled(model, rows)(input_ids=_ids[:rows])
             else:
@@ -248,72 +275,16 @@ class Rank:
         return self._compiled(self.model, rows)
 
 
-class Model:
-    """A model whose forward issues its layers' collectives, and computes nothing."""
+def torchair_runner(deployment: Deployment) -> bool:
+    """Whether the release runs it by TorchAir's runner, which need not mean TorchAir's graphs."""
+    eager_on_torchair = deployment.shared_expert_dp and not THIS.custom_layers_in_eager
+    return deployment.mode is Mode.TORCHAIR or eager_on_torchair
 
-    def __init__(self, rank: Rank, what: str, layers: Layers) -> None:
-        self.rank, self.what, self.layers = rank, what, layers
 
-    def __call__(self, **arguments: Any) -> Rows:
-        rank, context = self.rank, get_forward_context()
-        deployment, network = rank.deployment, world.network()
-        rows = arguments["input_ids"].shape[0]
-        graph = "TorchAir" if rank.compiled else ""
-        if context.cudagraph_runtime_mode is not CUDAGraphMode.NONE and self.what == "target":
-            graph = f"ACL graph of {context.batch_descriptor.num_tokens}"
-            if context.batch_descriptor.num_tokens != rows:
-                rank.exceed(f"a graph of {context.batch_descriptor.num_tokens} for {rows} rows")
-        moe = self._method(context)
-        pads = not deployment.shared_expert_dp
-        # A dense drafter's forward joins nobody, and its graph is its own.
-        if self.what == "target" or self.layers is not Layers.DENSE:
-            rank.record.forwards.append(
-                Forward(
-                    step=rank.step_number,
-                    what=self.what,
-                    graph=graph,
-                    moe=moe,
-                    with_prefill=context.with_prefill,
-                    rows=rows,
-                    uniform=bool(graph) or deployment.mlp_parallel or (moe == wire.MC2 and not pads),
-                    exchanged=any(rank.said()),
-                )
-            )
-        self._check_buffers(rows, moe, context)
-        if deployment.mlp_parallel:
-            for call in wire.mlp(rows, deployment.dp):
-                network.issue(call)
-        if moe:
-            for call in wire.layer(moe, context, rows, deployment.dp, pads):
-                network.issue(call)
-        return Rows(rows)
-
-    def compute_logits(self, hidden: Rows | torch.Tensor, _: Any) -> Rows:
-        """The lm head: gathers over its group where it is parallel."""
-        deployment = self.rank.deployment
-        rows = hidden.count if isinstance(hidden, Rows) else hidden.shape[0]
-        if deployment.lmhead_parallel:
-            world.network().issue(Call("lm head", "all_gather", (rows,)))
-            world.network().issue(Call("lm head", "all_to_all", (rows * deployment.dp,)))
-        return Rows(rows)
-
-    def _method(self, context: Any) -> str:
-        if self.layers is Layers.CUSTOM:
-            return str(context.fused_moe_state.name)
-        return self.rank.generic_method(context) if self.layers is Layers.GENERIC else ""
-
-    def _check_buffers(self, rows: int, moe: str, context: Any) -> None:
-        rank, deployment = self.rank, self.rank.deployment
-        if rows > deployment.max_num_batched_tokens:
-            rank.exceed(f"{rows} rows for buffers of {deployment.max_num_batched_tokens}")
-        if moe == wire.MC2:
-            taken = wire.MC2_ROWS.get(deployment.soc, 0)
-            largest = -(-context.padded_num_tokens // deployment.tp)
-            if largest > taken:
-                rank.exceed(f"MC2's kernel takes {taken} rows, not {largest}")
-            if context.mc2_mask.shape[0] != context.padded_num_tokens:
-                rank.exceed(f"a mask of {context.mc2_mask.shape[0]} for {context.padded_num_tokens} rows of MC2")
-
+# They update the attention of a full decode graph, which has no layers here.
+for name in ("update_attn_params", "update_mla_attn_params"):
+    if hasattr(RUNNER, name):
+        setattr(RUNNER, name, lambda *_: None)
 
 # Upstream's runners: the common one, and TorchAir's.
-BASES: dict[bool, type] = {False: NPUModelRunner, True: NPUTorchairModelRunner}
+BASES: dict[bool, type] = {False: RUNNER.NPUModelRunner, True: TORCHAIR_RUNNER.NPUTorchairModelRunner}

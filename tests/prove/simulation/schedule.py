@@ -10,11 +10,19 @@ from enum import Enum
 class Mode(Enum):
     EAGER = "eager"
     ACL_GRAPH = "ACL graph"
+    FULL_DECODE = "full decode graph"
     TORCHAIR = "TorchAir"
+
+    @property
+    def acl_graphs(self) -> bool:
+        return self in (Mode.ACL_GRAPH, Mode.FULL_DECODE)
 
 
 class Layers(Enum):
-    """Which of upstream's MoE layers the model has: Qwen3-MoE under ACL graph generic ones, DeepSeek custom ones."""
+    """Which of upstream's MoE layers the model has: Qwen3-MoE under ACL graph generic ones, DeepSeek custom ones.
+
+    Since 0.11.0 custom ones are those of TorchAir's runner alone.
+    """
 
     DENSE = "dense"
     GENERIC = "generic MoE"

@@ -8,18 +8,27 @@ from itertools import product
 
 from hypothesis import strategies as st
 
+from simulation.releases import THIS
 from simulation.schedule import Deployment, Drafter, Kind, KVRole, Layers, Mode, Schedule, Work
 
 MAX_STEPS = 4
 # Ranks beyond this share a few works between them, so that a schedule of 32 ranks stays quick to draw.
 DISTINCT_WORKS = 4
+# One deployment of so many has its experts over 16 ranks of one device: with more devices a rank, MC2's kernel gets few
+# rows of each batch.
+WIDE = 20
 
 # hypothesis pays for each draw, so that values that belong together are drawn together. A table's first entries are
 # what failures shrink to; entries that come more than once are drawn more often.
 _DP_SIZES = (2, 1, 3, 4, *(2,) * 100, *(3,) * 50, *(4,) * 50, *range(1, 33))
-_HARDWARE = tuple(product((1, 2, 4, 8, 16), ("A2", "A3", "UNDEFINED")))
-_MODELS = tuple(product(Mode, (Layers.CUSTOM, Layers.GENERIC, Layers.DENSE)))
-_DRAFTERS = ((Drafter.NONE, 0), (Drafter.NGRAM, 1), (Drafter.EAGLE, 1), (Drafter.EAGLE, 2), (Drafter.MTP, 1))
+# Groups across DP ranks need a TP of 1.
+_HARDWARE = tuple(product((1, 1, 1, 2, 4, 8, 16), ("A2", "A3", "UNDEFINED")))
+_MODES = tuple(mode for mode in Mode if mode is not Mode.FULL_DECODE or THIS.full_decode_graphs)
+_MODELS = tuple(product(_MODES, (Layers.CUSTOM, Layers.GENERIC, Layers.DENSE)))
+_DRAFTERS = (
+    *((Drafter.NONE, 0), (Drafter.NGRAM, 1), (Drafter.EAGLE, 1), (Drafter.EAGLE, 2)),
+    *((Drafter.MTP, drafts + 1) for drafts in range(THIS.drafts_of_mtp)),
+)
 _ROLES = tuple(product(KVRole, _DRAFTERS))
 _LIMITS = ((16, 64), (4, 8), (1, 4), (13, 13), (64, 64), (30, 30), (24, 96), (600, 1200), (512, 8192), (600, 8192))
 _GRAPH_SIZES = ((1, 8), (4,), (1, 2, 4, 8, 16), (8, 64, 512), ())
@@ -45,24 +54,18 @@ _works = st.sampled_from(_WORKS)
 
 def normal(one: Deployment) -> Deployment:
     """The nearest deployment that vLLM and vllm-ascend accept."""
-    change: dict[str, object] = {}
-    if one.mode is Mode.ACL_GRAPH and one.layers is Layers.CUSTOM:
-        change["layers"] = Layers.GENERIC  # custom layers are barred from ACL graph (ascend_config.py)
-    if one.mode is Mode.TORCHAIR:
-        change["layers"] = Layers.CUSTOM
-    layers = change.get("layers", one.layers)
-    if one.drafter is Drafter.MTP and layers is not Layers.CUSTOM:
-        change["drafter"] = Drafter.EAGLE
-    drafter = change.get("drafter", one.drafter)
-    if drafter is Drafter.EAGLE and one.mode is Mode.TORCHAIR:
-        change["drafter"] = drafter = Drafter.MTP
-    # One MTP layer drafts one token; Eagle drafts up to two (eagle_proposer_v1.py).
-    change["drafts"] = {Drafter.NONE: 0, Drafter.MTP: 1}.get(drafter, max(1, one.drafts))  # type: ignore[call-overload]
-    change["lmhead_parallel"] = one.lmhead_parallel and one.tp == 1 and one.dp > 1
+    layers = _layers(one)
+    drafter = _drafter(one, layers)
+    change: dict[str, object] = {"layers": layers, "drafter": drafter}
+    # Eagle drafts up to two tokens (eagle_proposer_v1.py), a release's MTP its own number.
+    most = {Drafter.NONE: 0, Drafter.MTP: THIS.drafts_of_mtp}.get(drafter, 2)
+    change["drafts"] = drafts = min(most, max(1, one.drafts))
+    change["lmhead_parallel"] = THIS.row_groups and one.lmhead_parallel and one.tp == 1 and one.dp > 1
     # With TP the groups of an MLP lie within a DP rank, or across a few. No release makes equal the rows of Eagle's own
     # MLP, or those of a prefill under TorchAir.
     change["mlp_parallel"] = (
-        one.mlp_parallel
+        THIS.row_groups
+        and one.mlp_parallel
         and one.tp == 1
         and one.dp > 1
         and drafter is not Drafter.EAGLE
@@ -76,11 +79,33 @@ def normal(one: Deployment) -> Deployment:
         and one.mode is not Mode.TORCHAIR
     )
     change["dbo"] = one.dbo and layers is Layers.CUSTOM and one.mode is Mode.EAGER
-    if one.mode is Mode.ACL_GRAPH:
-        # vLLM captures no size above max_num_batched_tokens, and there is at least one.
-        fitting = tuple(size for size in one.graph_sizes if size <= one.max_num_batched_tokens)
-        change["graph_sizes"] = fitting or (1,)
+    if one.mode.acl_graphs:
+        # vLLM captures no size above max_num_batched_tokens, and there is at least one. Graphs of decodes hold whole
+        # requests, or are refused.
+        unit = 1 + drafts if one.mode is Mode.FULL_DECODE else 1
+        fitting = tuple(size for size in one.graph_sizes if size <= one.max_num_batched_tokens and size % unit == 0)
+        change["graph_sizes"] = fitting or (unit,)
     return dataclasses.replace(one, **change)  # type: ignore[arg-type]
+
+
+def _layers(one: Deployment) -> Layers:
+    """Custom layers are barred from ACL graphs (ascend_config.py), and TorchAir has no others."""
+    if one.mode is Mode.TORCHAIR:
+        return Layers.CUSTOM
+    of_torchair = one.shared_expert_dp and one.expert_parallel  # whose runner it takes
+    if one.layers is Layers.CUSTOM and (one.mode.acl_graphs or not (THIS.custom_layers_in_eager or of_torchair)):
+        return Layers.GENERIC
+    return one.layers
+
+
+def _drafter(one: Deployment, layers: Layers) -> Drafter:
+    """MTP is DeepSeek's, and the one drafter of TorchAir."""
+    deepseek = layers is Layers.CUSTOM or (layers is Layers.GENERIC and not THIS.custom_layers_in_eager)
+    if one.drafter is Drafter.MTP and not deepseek:
+        return Drafter.EAGLE if THIS.eagle else Drafter.NGRAM
+    if one.drafter is Drafter.EAGLE and (one.mode is Mode.TORCHAIR or not THIS.eagle):
+        return Drafter.MTP if deepseek else Drafter.NGRAM
+    return one.drafter
 
 
 @st.composite
@@ -89,10 +114,13 @@ def deployments(draw: st.DrawFn) -> Deployment:
     (tp, soc), (mode, layers) = draw(st.sampled_from(_HARDWARE)), draw(st.sampled_from(_MODELS))
     kv_role, (drafter, drafts) = draw(st.sampled_from(_ROLES))
     (max_num_seqs, max_num_batched_tokens), graph_sizes = draw(st.sampled_from(_SIZES))
-    switches = draw(st.integers(0, 2**6 - 1))
+    switches, dp = draw(st.integers(0, 2**6 - 1)), draw(st.sampled_from(_DP_SIZES))
+    if draw(st.integers(0, WIDE - 1)) == WIDE - 1:
+        dp, tp, (max_num_seqs, max_num_batched_tokens), graph_sizes = 16, 1, (600, 1200), (8, 64, 512)
+        switches |= 1
     return normal(
         Deployment(
-            dp=draw(st.sampled_from(_DP_SIZES)),
+            dp=dp,
             tp=tp,
             soc=soc,
             mode=mode,

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The collectives of one MoE layer, as upstream's layers issue them for a forward context; the patches leave them be.
 
-Read from v0.10.1rc1's distributed/moe_comm_method.py and ops/fused_moe.py. Tensor-parallel collectives stay within a
-DP rank and are left out; those over the expert-parallel group pair the same tensor-parallel rank of every DP rank.
+Read from v0.10.1rc1's distributed/moe_comm_method.py and ops/fused_moe.py, and what they became. Tensor-parallel
+collectives stay within a DP rank and are left out; those over the expert-parallel group pair the same tensor-parallel
+rank of every DP rank.
 """
 
 from __future__ import annotations
@@ -12,22 +13,43 @@ from itertools import pairwise
 from typing import Any
 
 from simulation.network import Call
+from simulation.releases import THIS
 
 # CANN's limits for the batch of one rank of MC2's dispatch kernel.
 MC2_ROWS = {"A2": 256, "A3": 512}
 ALL_GATHER, ALL_TO_ALL, MC2, NAIVE_MULTICAST = "AllGather", "All2All", "MC2", "NaiveMulticast"
-_OF_IMPL = {"allgathercommimpl": ALL_GATHER, "alltoallcommimpl": ALL_TO_ALL, "mc2commimpl": MC2}
+_GENERIC = {
+    "allgathercommimpl": ALL_GATHER,
+    "alltoallcommimpl": ALL_TO_ALL,
+    "mc2commimpl": MC2,
+    "ALLGATHER": ALL_GATHER,
+    "ALLTOALL": ALL_TO_ALL,
+    "MC2": MC2,
+    "NAIVE_MULTICAST": NAIVE_MULTICAST,
+}
 
 
-def of_implementation(name: str) -> str:
-    """The method of a generic layer's communication object."""
-    return _OF_IMPL[name]
+def of_generic(name: str) -> str:
+    """The method of a generic layer's communication object, or of its type since 0.11.0."""
+    return _GENERIC[name]
+
+
+def of_state(name: str, shared_expert_dp: bool) -> str:
+    """The method of a custom layer whose forward context has the state ``name``."""
+    return ALL_TO_ALL if name == MC2 and shared_expert_dp and THIS.shared_experts_avoid_mc2 else name
 
 
 def mlp(rows: int, dp: int) -> Iterator[Call]:
     """What an MLP that is split over the DP ranks issues for ``rows`` rows (ops/linear.py)."""
     yield Call("mlp", "all_gather", (rows,))
     yield Call("mlp", "reduce_scatter", (rows * dp,))
+
+
+def tokens_per_rank(metadata: Any) -> list[int]:
+    """The ranks' rows in vLLM's DPMetadata, which holds their sums up to 0.10.1.1."""
+    if hasattr(metadata, "num_tokens_across_dp_cpu"):
+        return list(metadata.num_tokens_across_dp_cpu.tolist())
+    return [end - start for start, end in pairwise([0, *metadata.cu_tokens_across_dp_cpu.tolist()])]
 
 
 def layer(method: str, context: Any, rows: int, dp: int, pads: bool = True) -> Iterator[Call]:
@@ -51,9 +73,8 @@ def layer(method: str, context: Any, rows: int, dp: int, pads: bool = True) -> I
         yield Call("dp device", "all_gather", (padded,))
         yield Call("dp device", "reduce_scatter", (padded * dp,))
     elif method == NAIVE_MULTICAST:
-        ends = context.dp_metadata.cu_tokens_across_dp_cpu.tolist()
-        sizes = [end - start for start, end in pairwise([0, *ends])]
+        sizes = tokens_per_rank(context.dp_metadata)
         for _ in range(2):
             for root, size in enumerate(sizes):
                 yield Call("dp device", f"broadcast from {root}", (size,))
-        yield Call("dp device", "all_reduce", (ends[-1],))
+        yield Call("dp device", "all_reduce", (sum(sizes),))

@@ -8,6 +8,7 @@ replaced: it joins the simulated network.
 from __future__ import annotations
 
 import os
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,6 +21,9 @@ from simulation.network import Call, Network, Work
 from simulation.schedule import Deployment, Mode
 from vllm_ascend import ascend_config, utils
 
+# What vLLM's DPMetadata makes for a forward that brings no counts.
+COUNTS = "all_reduce of counts"
+
 _network = Network(1)
 
 
@@ -30,9 +34,10 @@ def network() -> Network:
 
 def all_reduce(tensor: torch.Tensor, op: Any = None, group: str = "", async_op: bool = False) -> Work | None:
     """`torch.distributed.all_reduce` over the simulated network; a group is its name here."""
-    counts_alone = group == _Group.cpu_group and tensor.dtype is torch.int32  # vLLM's DPMetadata
+    counts_alone = sys._getframe(1).f_code is vllm_context.DPMetadata.num_tokens_across_dp.__code__
     _network.metadata[_network.rank].append(not counts_alone)
-    work = _network.issue(Call(group, "all_reduce", tuple(tensor.shape)), tensor)
+    name = COUNTS if counts_alone else "all_reduce"
+    work = _network.issue(Call(group, name, tuple(tensor.shape)), tensor)
     if async_op:
         return work
     work.wait()
@@ -64,9 +69,14 @@ def enter(deployment: Deployment) -> Network:
     ascend_config._ASCEND_CONFIG = SimpleNamespace(  # type: ignore[assignment]
         ascend_scheduler_config=SimpleNamespace(enabled=False),
         torchair_graph_config=SimpleNamespace(enabled=deployment.mode is Mode.TORCHAIR),
+        recompute_scheduler_enable=False,
         enable_shared_expert_dp=deployment.shared_expert_dp,
         lmhead_tensor_parallel_size=deployment.dp if deployment.lmhead_parallel else None,
+        oproj_tensor_parallel_size=None,
     )
+    for cached in ("_IS_MOE_MODEL", "_ENABLE_SP", "_HAS_LAYER_IDX"):
+        setattr(utils, cached, None)
+    os.environ["VLLM_ASCEND_ENABLE_DBO"] = str(int(deployment.dbo))
     os.environ["VLLM_ASCEND_ENABLE_MLP_OPTIMIZE"] = str(int(deployment.mlp_parallel))
     os.environ["VLLM_ASCEND_DP_METADATA_GROUP"] = "cpu" if deployment.cpu_group else "device"
     vllm_context._forward_context = None

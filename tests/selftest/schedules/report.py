@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from patchset.system.terminal import Terminal
-
-# What a checker of schedules must find in v0.10.1rc1's decisions by itself; otherwise it cannot fail.
-MUST_FIND = ("D1", "D3", "D4")
+from selftest.schedules import MUST_FIND
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ class ProofReport:
         schedules: how many the patched tree was checked with.
         coverage: counts of what they were, as ``{group: {name: count}}``.
         patched: violations on the patched tree; there must be none.
-        pristine: violations on the pristine tree; `MUST_FIND` must be among them.
+        pristine: violations on the pristine tree; the set's of `schedules.MUST_FIND` must be among them.
         mutants: the broken overlays; every one must be found.
     """
 
@@ -75,7 +73,9 @@ class ProofReport:
         found = [f"the patched tree: {one.invariant}: {one.what}" for one in self.patched or ()]
         if self.pristine is not None:
             known = {one.defect for one in self.pristine}
-            found += [f"{name} was not found on the pristine tree" for name in MUST_FIND if name not in known]
+            found += [
+                f"{name} was not found on the pristine tree" for name in MUST_FIND[self.set_name] if name not in known
+            ]
         found += [f"not found: {one.name}" for one in self.mutants or () if one.violation is None]
         return found
 
