@@ -120,13 +120,14 @@ def _scheduler_output(rows: tuple[Row, ...]) -> Any:
 
 def _equip(rank: Any) -> None:
     """What `_prepare_inputs` needs beyond what decides."""
-    tokens, requests = rank.max_num_tokens, rank.max_num_reqs + 1
+    # Upstream makes its buffers before it settles TorchAir's graphs, which may change the number of requests.
+    tokens, requests = rank.max_num_tokens, len(rank.seq_lens_np) + 1
     for name, size in (("positions", tokens), ("slot_mapping", tokens), ("query_start_loc", requests)):
         host = torch.zeros(size, dtype=torch.int64 if name == "positions" else torch.int32)
         setattr(rank, f"{name}_cpu", host)
         setattr(rank, f"{name}_np", host.numpy())
     rank.positions, rank.query_start_loc = torch.zeros(tokens, dtype=torch.int64), torch.zeros(requests)
-    rank.seq_lens_cpu, rank.seq_lens = torch.from_numpy(rank.seq_lens_np), torch.zeros(rank.max_num_reqs)
+    rank.seq_lens_cpu, rank.seq_lens = torch.from_numpy(rank.seq_lens_np), torch.zeros(requests - 1)
     rank.input_ids_cpu = torch.zeros(tokens, dtype=torch.int32)
     rank.arange_np = np.arange(16384, dtype=np.int32)
     rank.max_num_blocks_per_req, rank.block_size = 16384 // BLOCK_SIZE, BLOCK_SIZE

@@ -93,6 +93,32 @@ def test_what_a_generic_layer_exchanges_is_upstream_s(method: str, rows: tuple[i
     assert group.calls == list(wire.layer(method, context, rows[0], len(rows)))
 
 
+if THIS.sequence_parallel:
+
+    @pytest.mark.parametrize(("rows", "tp"), [((3, 1), 2), ((1, 5), 4), ((4, 4), 2)])
+    def test_what_a_generic_layer_gathers_of_split_rows_is_upstream_s(rows: tuple[int, ...], tp: int) -> None:
+        context, group = context_of(rows, tp), Recorded(len(rows) * tp)
+        context.sp_enabled, context.padded_length = True, context.padded_num_tokens
+        config = SimpleNamespace(dp_size=len(rows), dp_rank=0, tp_size=tp, ep_size=1, dp_group=None)
+        sequence = importlib.import_module("vllm_ascend.ops.register_custom_ops")
+        dp_group = Recorded(len(rows))
+        with (
+            patch.object(EXCHANGE, "enable_sp", lambda: True),
+            patch.object(sequence, "get_forward_context", lambda: context),
+            patch.object(sequence, "get_ep_group", lambda: group),
+            patch.object(sequence, "get_dp_group", lambda: dp_group),
+        ):
+            exchange = generic(wire.ALL_GATHER)(config)
+            split = context.padded_length // tp
+            hidden, *_ = exchange.prepare(torch.zeros(split, 4), torch.zeros(split, 2))
+            assert hidden.shape[0] == sum(rows)
+            exchange.finalize(hidden, reduce_results=False)
+        expected = list(wire.layer(wire.ALL_GATHER, context, rows[0], len(rows)))
+        # The group is that of every device; the calls name the rows of a DP rank.
+        asked = [(call.name, call.shape[0] * (tp if call.name == "all_gather" else 1)) for call in group.calls]
+        assert asked == [(call.name, *call.shape) for call in expected]
+
+
 @pytest.mark.parametrize("rows", [(3, 1), (1, 5), (2, 7, 1)])
 def test_the_naive_multicast_of_a_custom_layer_is_upstream_s(rows: tuple[int, ...]) -> None:
     group, context = Recorded(len(rows)), context_of(rows, 1)

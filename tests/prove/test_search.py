@@ -4,18 +4,29 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import find, given, settings
 
 from simulation.checker import simulate
-from simulation.coverage import Coverage
+from simulation.coverage import SWITCHES, Coverage
 from simulation.mutants import MUTANTS
 from simulation.patched import make
 from simulation.record import Invariant
 from simulation.releases import THIS
 from simulation.schedule import Deployment, Drafter, Kind, Layers, Mode, Schedule, Work
 from simulation.search import search
-from simulation.strategies import normal, schedules
+from simulation.strategies import deployments, normal, schedules
 
+ABSENT = {
+    name
+    for name, present in {
+        "lmhead_parallel": THIS.row_groups,
+        "mlp_parallel": THIS.row_groups,
+        "shared_expert_dp": THIS.row_groups,
+        "oproj_parallel": THIS.splits_o_proj,
+        "sequence_parallel": THIS.sequence_parallel,
+    }.items()
+    if not present
+}
 BY_NAME = {one.name: one for one in MUTANTS}
 
 
@@ -25,8 +36,12 @@ def test_the_patched_tree_holds_every_invariant_in_some_schedules() -> None:
     assert found.violation is None
     assert found.drawn == coverage.groups["schedules"]["drawn"] == 300
     assert set(coverage.groups["events"]) >= {kind.value for kind in Kind}
-    groups = {"lmhead_parallel", "mlp_parallel"} if THIS.row_groups else set()
-    assert set(coverage.groups["switches"]) >= groups
+
+
+@pytest.mark.parametrize("switch", [name for name in SWITCHES if name not in ABSENT])
+def test_every_switch_of_the_release_is_on_in_some_deployment(switch: str) -> None:
+    drawn = find(deployments(), lambda one: bool(getattr(one, switch)), settings=settings(max_examples=5000))
+    assert not any(getattr(drawn, name) for name in ABSENT)
 
 
 def test_one_seed_draws_one_set_of_schedules() -> None:
@@ -57,7 +72,7 @@ def test_an_mlp_over_the_ranks_needs_as_many_rows_on_each(mode: Mode) -> None:
     outcome = simulate(schedule, make)
     assert outcome.findings == ()
     assert [(forward.rows, forward.uniform) for forward in outcome.forwards] == [(40, True)]
-    with BY_NAME["groups across the DP ranks are forgotten"].installed():
+    with BY_NAME["MLPs over the DP ranks are forgotten"].installed():
         found = {finding.invariant for finding in simulate(schedule, make).findings}
     assert found >= {Invariant.SIZE, Invariant.COLLECTIVES}
 

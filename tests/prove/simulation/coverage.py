@@ -11,6 +11,15 @@ from simulation.schedule import Schedule
 # Lower bounds of the classes that sizes are counted in.
 _DP_CLASSES = (1, 2, 3, 5, 9, 17)
 _EP_CLASSES = (1, 2, 16)
+SWITCHES = (
+    "lmhead_parallel",
+    "mlp_parallel",
+    "oproj_parallel",
+    "sequence_parallel",
+    "shared_expert_dp",
+    "dbo",
+    "cpu_group",
+)
 
 
 class Coverage:
@@ -37,7 +46,7 @@ class Coverage:
             ("drafter", one.drafter.value),
         ):
             self._count(group, name)
-        for name in ("lmhead_parallel", "mlp_parallel", "shared_expert_dp", "dbo", "cpu_group"):
+        for name in SWITCHES:
             if getattr(one, name):
                 self._count("switches", name)
         self._count("simulated", "steps", len(schedule.steps))

@@ -60,13 +60,16 @@ class Model:
                     moe=moe,
                     with_prefill=context.with_prefill,
                     rows=rows,
-                    uniform=bool(graph) or deployment.mlp_parallel or (moe == wire.MC2 and not pads),
+                    uniform=bool(graph) or self._needs_uniform(moe, pads),
                     exchanged=any(rank.said()),
                 )
             )
         self._check_buffers(rows, moe, context)
         if deployment.mlp_parallel:
             for call in wire.mlp(rows, deployment.dp):
+                network.issue(call)
+        if deployment.oproj_parallel:
+            for call in wire.o_proj(rows, deployment.dp):
                 network.issue(call)
         if moe:
             for call in wire.layer(moe, context, rows, deployment.dp, pads):
@@ -82,6 +85,12 @@ class Model:
             world.network().issue(Call("lm head", "all_to_all", (rows * deployment.dp,)))
         return Rows(rows)
 
+    def _needs_uniform(self, moe: str, pads: bool) -> bool:
+        """Whether some layer wants as many rows on every rank. No compiled graph holds each rank's own padding."""
+        one = self.rank.deployment
+        compiled = one.sequence_parallel and one.mode.acl_graphs
+        return one.mlp_parallel or one.oproj_parallel or compiled or (moe == wire.MC2 and not pads)
+
     def _method(self, context: Any) -> str:
         if self.layers is Layers.CUSTOM:
             return wire.of_state(context.fused_moe_state.name, self.rank.deployment.shared_expert_dp)
@@ -91,6 +100,8 @@ class Model:
         rank, deployment = self.rank, self.rank.deployment
         if rows > deployment.max_num_batched_tokens:
             rank.exceed(f"{rows} rows for buffers of {deployment.max_num_batched_tokens}")
+        if deployment.sequence_parallel and deployment.mode.acl_graphs and rows % deployment.tp:
+            rank.exceed(f"{rows} rows over {deployment.tp} tensor-parallel ranks")
         if moe == wire.MC2:
             taken = wire.MC2_ROWS.get(deployment.soc, 0)
             largest = -(-context.padded_num_tokens // deployment.tp)

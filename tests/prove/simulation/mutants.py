@@ -14,7 +14,8 @@ from simulation.releases import THIS
 from vllm_ascend.data_parallel import moe_comm, runner, upstream
 from vllm_ascend.data_parallel.metadata import GRAPH, BitFields, LocalBatch, StepMetadata
 from vllm_ascend.data_parallel.plan import StepPlan
-from vllm_ascend.data_parallel.runner import DataParallelStep
+from vllm_ascend.data_parallel.row_groups import RowGroup
+from vllm_ascend.data_parallel.runner import DataParallelStep, TorchairStep
 from vllm_ascend.data_parallel.synchronizer import PendingStep
 
 Break = Callable[[Any], Any]
@@ -126,6 +127,22 @@ def _own_counts_handed_on(original: Any) -> Any:
     return broken
 
 
+def _without_group(group: RowGroup) -> Break:
+    return lambda sizes_of: lambda config: {one: size for one, size in sizes_of(config).items() if one is not group}
+
+
+def _own_count_of_o_proj(original: Any) -> Any:
+    """TorchAir's graphs make the rows equal, so that no other break of this group shows."""
+
+    def broken(self: Any, metadata: StepMetadata) -> Any:
+        if RowGroup.O_PROJ not in self._row_groups:
+            return original(self, metadata)
+        own = metadata.tokens_per_rank[self.dp_rank]
+        return original(self, dataclasses.replace(metadata, tokens_per_rank=(own,) * self.dp_size))
+
+    return broken
+
+
 def _kept_tokens(original: Any) -> Any:
     return lambda plan, tokens: tokens
 
@@ -181,8 +198,22 @@ _ALL = (
     Mutant("Eagle's lm-head rows are a rank's requests (D9)", _STEP, "pad_lmhead", _unpadded, _GROUPS and THIS.eagle),
     Mutant("the pack leaves the rounds for prompts out", BitFields, "pack", _without(prompt_rounds=0), _GROUPS),
     Mutant("an idle rank joins no round for prompts", _STEP, "join_prompt_logits", _joins_nothing, _GROUPS),
+    Mutant("MLPs over the DP ranks are forgotten", upstream, "row_group_sizes", _without_group(RowGroup.MLP), _GROUPS),
+    Mutant("an lm head over them is", upstream, "row_group_sizes", _without_group(RowGroup.LM_HEAD), _GROUPS),
+    Mutant("an o_proj over them is", TorchairStep, "_uniform_size", _own_count_of_o_proj, THIS.splits_o_proj),
     Mutant(
-        "groups across the DP ranks are forgotten", upstream, "row_group_sizes", lambda _: lambda config: {}, _GROUPS
+        "shared-expert DP is forgotten",
+        moe_comm.MoECommConfig,
+        "needs_uniform_size",
+        lambda _: lambda config, choice: config.sequence_parallel,
+        _GROUPS,
+    ),
+    Mutant(
+        "sequence parallelism is forgotten",
+        moe_comm.MoECommConfig,
+        "needs_uniform_size",
+        lambda original: lambda config, choice: not config.sequence_parallel and original(config, choice),
+        THIS.sequence_parallel,
     ),
     Mutant("a full decode graph takes any batch (D21)", _STEP, "_fits_graph", _any_batch_fits, THIS.full_decode_graphs),
     Mutant("MC2 takes 512 rows on an A2 (D7)", moe_comm, "MC2_ROWS_PER_RANK", lambda _: {"A2": 512, "A3": 512}),

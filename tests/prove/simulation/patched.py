@@ -58,7 +58,9 @@ class _Patched(Rank):
         self.input_batch.num_prompt_logprobs = asked
         scheduled = SimpleNamespace(num_scheduled_tokens={name: row.scheduled for name, row in asked.items()})
         rounds = self._prompt_rounds(scheduled)
-        step = self._await_step(self._issue_real_step(tokens, with_prefill, enable_dbo, self.decodes, rounds))
+        step = self._await_step(
+            self._issue_real_step(self.splittable(tokens), with_prefill, enable_dbo, self.decodes, rounds)
+        )
         self.with_prefill, self.num_tokens_across_dp = step.with_prefill, step.num_tokens_across_dp
         if not step.with_prefill:
             self.graph_pad_size = step.num_input_tokens

@@ -15,8 +15,10 @@ from vllm_ascend.worker import model_runner_v1
 class Release:
     """One release.
 
-    ``row_groups`` says that it splits MLPs and the lm head over DP ranks; ``eagle`` that its Eagle drafter serves;
-    ``custom_layers_in_eager`` that DeepSeek's MoE layers are custom ones outside of TorchAir too;
+    ``row_groups`` says that it splits MLPs and the lm head over DP ranks, ``splits_o_proj`` the attention's output
+    projection; ``sequence_parallel`` that its layers gather rows split over the tensor-parallel ranks of all DP ranks;
+    ``shared_experts_of_generic`` that generic layers, too, know shared-expert DP. ``eagle`` says that its Eagle drafter
+    serves; ``custom_layers_in_eager`` that DeepSeek's MoE layers are custom ones outside of TorchAir too;
     ``full_decode_graphs`` that it has graphs of uniform decodes alone; ``shared_experts_avoid_mc2`` that shared-expert
     DP's layers run an all-to-all where the context says MC2. ``drafts_of_mtp`` is the most that MTP drafts.
     ``exchange`` is the module by which generic layers exchange rows, ``custom_layer`` module and name of a custom one.
@@ -27,6 +29,9 @@ class Release:
     """
 
     row_groups: bool = True
+    splits_o_proj: bool = False
+    sequence_parallel: bool = False
+    shared_experts_of_generic: bool = False
     eagle: bool = True
     custom_layers_in_eager: bool = True
     full_decode_graphs: bool = False
@@ -43,8 +48,11 @@ _RELEASES = {
     "0.10.1.1": Release(
         generic_min_ep_size=16, unsynchronised="D1", exchange="vllm_ascend.distributed.moe_comm_method"
     ),
-    "0.10.2": Release(eagle=False, drafts_of_mtp=3),
+    "0.10.2": Release(splits_o_proj=True, eagle=False, drafts_of_mtp=3),
     "0.11.0": Release(
+        splits_o_proj=True,
+        sequence_parallel=True,
+        shared_experts_of_generic=True,
         custom_layers_in_eager=False,
         full_decode_graphs=True,
         drafts_of_mtp=3,

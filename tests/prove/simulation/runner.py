@@ -105,7 +105,7 @@ class Rank:
             is_attention_compiled_piecewise=lambda: True,
             cudagraph_capture_sizes=sizes[::-1],  # the largest first, as vLLM has them
             static_forward_context={},
-            pass_config=SimpleNamespace(enable_sequence_parallelism=False),
+            pass_config=SimpleNamespace(enable_sequence_parallelism=deployment.sequence_parallel),
         )
         experts = {"num_experts": 256} if deployment.layers is not Layers.DENSE else {}
         self.model_config = SimpleNamespace(
@@ -173,7 +173,12 @@ class Rank:
         """The rows of the graph for ``tokens``, where there is one."""
         if self.use_aclgraph and tokens <= self.aclgraph_batch_sizes[-1]:
             return int(self.vllm_config.pad_for_cudagraph(tokens))
-        return tokens
+        return self.splittable(tokens)
+
+    def splittable(self, tokens: int) -> int:
+        """As many rows for ``tokens`` as a compiled graph with sequence parallelism can split."""
+        of = self.deployment.tp if self.use_aclgraph and self.deployment.sequence_parallel else 1
+        return -(-tokens // of) * of
 
     def settle_torchair_graph_sizes(self) -> None:
         """What the release's `__init__` makes of the sizes that a user asked for."""

@@ -82,6 +82,8 @@ class Deployment:
     shared_expert_dp: bool = False
     lmhead_parallel: bool = False
     mlp_parallel: bool = False
+    oproj_parallel: bool = False
+    sequence_parallel: bool = False
     dbo: bool = False
     cpu_group: bool = False
     kv_role: KVRole = KVRole.NONE
@@ -101,6 +103,11 @@ class Deployment:
         """Tokens of one request in a decode step."""
         return 1 + self.drafts
 
+    @property
+    def decodes_alone(self) -> bool:
+        """No request is prefilled here, as upstream asks of these layers, or else no release makes their rows equal."""
+        return self.mode is Mode.TORCHAIR and (self.mlp_parallel or self.oproj_parallel)
+
     def __str__(self) -> str:
         named = {
             "": (self.mode.value, self.layers.value, self.soc),
@@ -114,6 +121,8 @@ class Deployment:
             "shared-expert DP": self.shared_expert_dp,
             "lm-head parallel": self.lmhead_parallel,
             "MLP parallel": self.mlp_parallel,
+            "o_proj parallel": self.oproj_parallel,
+            "sequence parallel": self.sequence_parallel,
             "DBO": self.dbo,
             "CPU group": self.cpu_group,
         }

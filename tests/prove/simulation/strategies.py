@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+from enum import Enum
 from itertools import product
 
 from hypothesis import strategies as st
@@ -14,9 +15,22 @@ from simulation.schedule import Deployment, Drafter, Kind, KVRole, Layers, Mode,
 MAX_STEPS = 4
 # Ranks beyond this share a few works between them, so that a schedule of 32 ranks stays quick to draw.
 DISTINCT_WORKS = 4
-# One deployment of so many has its experts over 16 ranks of one device: with more devices a rank, MC2's kernel gets few
-# rows of each batch.
-WIDE = 20
+
+
+class Focus(Enum):
+    """What a deployment is drawn for, where chance alone would seldom bring it together.
+
+    WIDE has its experts over 16 ranks of one device, each with about as many rows as MC2's kernel takes: with more
+    devices a rank, the kernel gets few rows of each batch. DECODE_NODE is a KV consumer under TorchAir, whose layers
+    are split over the DP ranks.
+    """
+
+    NONE = "none"
+    WIDE = "wide"
+    DECODE_NODE = "decode node"
+
+
+_FOCI = (*(Focus.NONE,) * 16, Focus.WIDE, Focus.WIDE, Focus.DECODE_NODE)
 
 # hypothesis pays for each draw, so that values that belong together are drawn together. A table's first entries are
 # what failures shrink to; entries that come more than once are drawn more often.
@@ -30,7 +44,8 @@ _DRAFTERS = (
     *((Drafter.MTP, drafts + 1) for drafts in range(THIS.drafts_of_mtp)),
 )
 _ROLES = tuple(product(KVRole, _DRAFTERS))
-_LIMITS = ((16, 64), (4, 8), (1, 4), (13, 13), (64, 64), (30, 30), (24, 96), (600, 1200), (512, 8192), (600, 8192))
+_WIDE_LIMITS = (600, 1200)
+_LIMITS = ((16, 64), (4, 8), (1, 4), (13, 13), (64, 64), (30, 30), (24, 96), _WIDE_LIMITS, (512, 8192), (600, 8192))
 _GRAPH_SIZES = ((1, 8), (4,), (1, 2, 4, 8, 16), (8, 64, 512), ())
 _SIZES = tuple(product(_LIMITS, _GRAPH_SIZES))
 _COUNTS = (1, 2, 3, 4, 7, 8, 9, 16, 17, 31, 64, 200, 257, 512, 513, 1024, 1100, 3000, 5000, 8192)
@@ -50,6 +65,14 @@ _WORKS = (
 )
 
 _works = st.sampled_from(_WORKS)
+_decodes = st.sampled_from([work for work in _WORKS if not work.kind.prefills])
+_at_the_limits_of_mc2 = st.sampled_from(
+    [
+        *(Work(Kind.DECODE, requests=rows) for rows in (1, 256, 257, 512, 513)),
+        *(Work(Kind.PREFILL, tokens=rows) for rows in (1, 256, 257, 512, 513)),
+        *((Work(Kind.IDLE),) * 5),
+    ]
+)
 
 
 def normal(one: Deployment) -> Deployment:
@@ -61,28 +84,50 @@ def normal(one: Deployment) -> Deployment:
     most = {Drafter.NONE: 0, Drafter.MTP: THIS.drafts_of_mtp}.get(drafter, 2)
     change["drafts"] = drafts = min(most, max(1, one.drafts))
     change["lmhead_parallel"] = THIS.row_groups and one.lmhead_parallel and one.tp == 1 and one.dp > 1
-    # With TP the groups of an MLP lie within a DP rank, or across a few. No release makes equal the rows of Eagle's own
-    # MLP, or those of a prefill under TorchAir.
+    # With TP the groups of an MLP lie within a DP rank, or across a few. Nobody makes equal the rows of Eagle's own, or
+    # of prefills under TorchAir: a step with drafts of ngram is one, and so is every step of a producer.
     change["mlp_parallel"] = (
         THIS.row_groups
         and one.mlp_parallel
         and one.tp == 1
         and one.dp > 1
         and drafter is not Drafter.EAGLE
-        and one.mode is not Mode.TORCHAIR
+        and not (one.mode is Mode.TORCHAIR and (drafter is Drafter.NGRAM or one.kv_role is KVRole.PRODUCER))
+    )
+    # Upstream takes it under TorchAir alone, from a node that decodes for others.
+    change["oproj_parallel"] = (
+        THIS.splits_o_proj
+        and one.oproj_parallel
+        and one.tp == 1
+        and one.dp > 1
+        and one.mode is Mode.TORCHAIR
+        and drafter is not Drafter.NGRAM
+        and one.kv_role in (KVRole.CONSUMER, KVRole.BOTH)
     )
     change["expert_parallel"] = one.expert_parallel and layers is not Layers.DENSE
     change["shared_expert_dp"] = (
         one.shared_expert_dp
         and bool(change["expert_parallel"])
-        and layers is Layers.CUSTOM
         and one.mode is not Mode.TORCHAIR
+        and (layers is Layers.CUSTOM or _generic_layers_share_experts(one, layers))
+    )
+    # The rows of a batch are rounded up to whole ones a device, whether the buffers hold them or not.
+    change["sequence_parallel"] = (
+        THIS.sequence_parallel
+        and one.sequence_parallel
+        and one.tp > 1
+        and one.max_num_batched_tokens % one.tp == 0
+        and one.mode is not Mode.TORCHAIR
+        and layers is not Layers.CUSTOM
+        and drafter in (Drafter.NONE, Drafter.NGRAM)
+        and not change["shared_expert_dp"]
     )
     change["dbo"] = one.dbo and layers is Layers.CUSTOM and one.mode is Mode.EAGER
     if one.mode.acl_graphs:
         # vLLM captures no size above max_num_batched_tokens, and there is at least one. Graphs of decodes hold whole
         # requests, or are refused.
         unit = 1 + drafts if one.mode is Mode.FULL_DECODE else 1
+        unit *= one.tp if change["sequence_parallel"] else 1
         fitting = tuple(size for size in one.graph_sizes if size <= one.max_num_batched_tokens and size % unit == 0)
         change["graph_sizes"] = fitting or (unit,)
     return dataclasses.replace(one, **change)  # type: ignore[arg-type]
@@ -96,6 +141,12 @@ def _layers(one: Deployment) -> Layers:
     if one.layers is Layers.CUSTOM and (one.mode.acl_graphs or not (THIS.custom_layers_in_eager or of_torchair)):
         return Layers.GENERIC
     return one.layers
+
+
+def _generic_layers_share_experts(one: Deployment, layers: Layers) -> bool:
+    """Those that gather leave their rows gathered then; on an A3 none does."""
+    eager_on_a3 = one.mode is Mode.EAGER and one.soc == "A3" and one.dp * one.tp > 1
+    return THIS.shared_experts_of_generic and layers is Layers.GENERIC and eager_on_a3
 
 
 def _drafter(one: Deployment, layers: Layers) -> Drafter:
@@ -114,10 +165,14 @@ def deployments(draw: st.DrawFn) -> Deployment:
     (tp, soc), (mode, layers) = draw(st.sampled_from(_HARDWARE)), draw(st.sampled_from(_MODELS))
     kv_role, (drafter, drafts) = draw(st.sampled_from(_ROLES))
     (max_num_seqs, max_num_batched_tokens), graph_sizes = draw(st.sampled_from(_SIZES))
-    switches, dp = draw(st.integers(0, 2**6 - 1)), draw(st.sampled_from(_DP_SIZES))
-    if draw(st.integers(0, WIDE - 1)) == WIDE - 1:
-        dp, tp, (max_num_seqs, max_num_batched_tokens), graph_sizes = 16, 1, (600, 1200), (8, 64, 512)
+    switches, dp = draw(st.integers(0, 2**8 - 1)), draw(st.sampled_from(_DP_SIZES))
+    focus = draw(st.sampled_from(_FOCI))
+    if focus is Focus.WIDE:
+        dp, tp, (max_num_seqs, max_num_batched_tokens), graph_sizes = 16, 1, _WIDE_LIMITS, (8, 64, 512)
         switches |= 1
+    elif focus is Focus.DECODE_NODE and THIS.splits_o_proj:
+        tp, mode, kv_role = 1, Mode.TORCHAIR, KVRole.CONSUMER
+        switches |= 64
     return normal(
         Deployment(
             dp=dp,
@@ -131,6 +186,8 @@ def deployments(draw: st.DrawFn) -> Deployment:
             dbo=bool(switches & 8),
             cpu_group=bool(switches & 16),
             mlp_parallel=bool(switches & 32),
+            oproj_parallel=bool(switches & 64),
+            sequence_parallel=bool(switches & 128),
             kv_role=kv_role,
             drafter=drafter,
             drafts=drafts,
@@ -141,12 +198,19 @@ def deployments(draw: st.DrawFn) -> Deployment:
     )
 
 
+def _works_of(one: Deployment) -> st.SearchStrategy[Work]:
+    if one.decodes_alone:
+        return _decodes
+    wide = (one.dp, one.tp, (one.max_num_seqs, one.max_num_batched_tokens)) == (16, 1, _WIDE_LIMITS)
+    return _at_the_limits_of_mc2 if wide and one.expert_parallel else _works
+
+
 @st.composite
 def schedules(draw: st.DrawFn) -> Schedule:
     """A deployment and up to `MAX_STEPS` steps of it."""
     deployment = draw(deployments())
     distinct = min(deployment.dp, DISTINCT_WORKS)
-    one_step = st.tuples(*(_works,) * distinct)
+    one_step = st.tuples(*(_works_of(deployment),) * distinct)
     others = deployment.dp - distinct
     steps = []
     for _ in range(draw(st.integers(1, MAX_STEPS))):

@@ -45,6 +45,12 @@ def mlp(rows: int, dp: int) -> Iterator[Call]:
     yield Call("mlp", "reduce_scatter", (rows * dp,))
 
 
+def o_proj(rows: int, dp: int) -> Iterator[Call]:
+    """The same of an attention's output projection."""
+    yield Call("o_proj", "all_to_all", (rows,))
+    yield Call("o_proj", "reduce_scatter", (rows * dp,))
+
+
 def tokens_per_rank(metadata: Any) -> list[int]:
     """The ranks' rows in vLLM's DPMetadata, which holds their sums up to 0.10.1.1."""
     if hasattr(metadata, "num_tokens_across_dp_cpu"):
@@ -67,6 +73,10 @@ def layer(method: str, context: Any, rows: int, dp: int, pads: bool = True) -> I
         yield Call("ep", "all_to_all")
     elif dp == 1:
         return
+    elif method == ALL_GATHER and getattr(context, "sp_enabled", False):
+        yield Call("ep", "all_gather", (context.padded_length,))
+        yield Call("ep", "all_gather", (context.padded_length,))
+        yield Call("ep", "reduce_scatter", (context.padded_length * dp,))
     elif method == ALL_GATHER:
         padded = max(rows, context.max_tokens_across_dp)
         yield Call("dp device", "all_gather", (padded,))

@@ -72,10 +72,14 @@ def enter(deployment: Deployment) -> Network:
         recompute_scheduler_enable=False,
         enable_shared_expert_dp=deployment.shared_expert_dp,
         lmhead_tensor_parallel_size=deployment.dp if deployment.lmhead_parallel else None,
-        oproj_tensor_parallel_size=None,
+        oproj_tensor_parallel_size=deployment.dp if deployment.oproj_parallel else None,
     )
-    for cached in ("_IS_MOE_MODEL", "_ENABLE_SP", "_HAS_LAYER_IDX"):
-        setattr(utils, cached, None)
+    for cached, value in (
+        ("_IS_MOE_MODEL", None),
+        ("_ENABLE_SP", deployment.sequence_parallel),
+        ("_HAS_LAYER_IDX", None),
+    ):
+        setattr(utils, cached, value)
     os.environ["VLLM_ASCEND_ENABLE_DBO"] = str(int(deployment.dbo))
     os.environ["VLLM_ASCEND_ENABLE_MLP_OPTIMIZE"] = str(int(deployment.mlp_parallel))
     os.environ["VLLM_ASCEND_DP_METADATA_GROUP"] = "cpu" if deployment.cpu_group else "device"
