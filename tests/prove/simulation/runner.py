@@ -70,7 +70,8 @@ class Rank:
         self.compilation_config = self.vllm_config.compilation_config
         self.aclgraph_dispatcher = graphs.dispatcher(self.vllm_config, deployment.decode_tokens)
         self.enable_shared_expert_dp = deployment.shared_expert_dp
-        self._may_pad_kv_consumer_num_seq()
+        # This class comes before upstream's: 0.11.0's runner sets requests of a consumer aside.
+        getattr(super(), "_may_pad_kv_consumer_num_seq", lambda: None)()
         self.mc2_tokens_capacity = self.mc2_capacity()
         self.reserved_mc2_mask = torch.zeros(self.mc2_tokens_capacity, dtype=torch.bool)
         self.seq_lens_np = np.zeros(self.max_num_reqs, dtype=np.int32)
@@ -184,9 +185,6 @@ class Rank:
         """What the release's `__init__` makes of the sizes that a user asked for."""
         settle = getattr(self, "update_torchair_graph_batch_sizes", None) or self.check_torchair_graph_batch_sizes
         settle()
-
-    def _may_pad_kv_consumer_num_seq(self) -> None:
-        """For releases whose runner has no such method."""
 
     @abstractmethod
     def execute(self, rows: tuple[Row, ...], rejected: int) -> None:
