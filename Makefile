@@ -45,7 +45,7 @@ DEV := .venv/.dev
 
 SETS := $(notdir $(patsubst %/,%,$(dir $(wildcard patches/*/set.toml))))
 # The sets whose runner the simulator drives (selftest.schedules.SETS).
-PROVEN := v0.10.1.1 v0.10.2 v0.11.0
+PROVEN := v0.10.0 v0.10.1.1 v0.10.2 v0.11.0
 
 # A variable counts as set unless it is empty, 0, no or false.
 on = $(filter-out 0 no false,$(1))

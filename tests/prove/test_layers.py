@@ -81,16 +81,31 @@ def generic(method: str) -> Any:
     return next((getattr(EXCHANGE, name) for name in names if hasattr(EXCHANGE, name)), None)
 
 
-@pytest.mark.parametrize("rows", [(3, 1), (1, 5), (4, 4), (2, 7, 1)])
-@pytest.mark.parametrize("method", [name for name in (wire.ALL_GATHER, wire.NAIVE_MULTICAST) if generic(name)])
-def test_what_a_generic_layer_exchanges_is_upstream_s(method: str, rows: tuple[int, ...]) -> None:
-    group, context = Recorded(len(rows)), context_of(rows, 1)
-    config = SimpleNamespace(dp_size=len(rows), dp_rank=0, tp_size=1, ep_size=1, dp_group=group)
-    with layers_in(context, group):
-        exchange = generic(method)(config)
-        hidden, *_ = exchange.prepare(torch.zeros(rows[0], 4), torch.zeros(rows[0], 2))
-        exchange.finalize(hidden, reduce_results=False)
-    assert group.calls == list(wire.layer(method, context, rows[0], len(rows)))
+if THIS.generic_layers_choose:
+
+    @pytest.mark.parametrize("rows", [(3, 1), (1, 5), (4, 4), (2, 7, 1)])
+    @pytest.mark.parametrize("method", [name for name in (wire.ALL_GATHER, wire.NAIVE_MULTICAST) if generic(name)])
+    def test_what_a_generic_layer_exchanges_is_upstream_s(method: str, rows: tuple[int, ...]) -> None:
+        group, context = Recorded(len(rows)), context_of(rows, 1)
+        config = SimpleNamespace(dp_size=len(rows), dp_rank=0, tp_size=1, ep_size=1, dp_group=group)
+        with layers_in(context, group):
+            exchange = generic(method)(config)
+            hidden, *_ = exchange.prepare(torch.zeros(rows[0], 4), torch.zeros(rows[0], 2))
+            exchange.finalize(hidden, reduce_results=False)
+        assert group.calls == list(wire.layer(method, context, rows[0], len(rows)))
+
+
+else:
+
+    @pytest.mark.parametrize("rows", [(3, 1), (1, 5), (4, 4), (2, 7, 1)])
+    def test_what_a_generic_layer_broadcasts_is_vllm_s(rows: tuple[int, ...]) -> None:
+        group, context = Recorded(len(rows)), context_of(rows, 1)
+        exchange = EXCHANGE.NaiveAll2AllManager.__new__(EXCHANGE.NaiveAll2AllManager)
+        exchange.dp_group, exchange.dp_rank, exchange.dp_world_size = group, 0, len(rows)
+        with layers_in(context, group):
+            hidden, _ = exchange.dispatch(torch.zeros(rows[0], 4), torch.zeros(rows[0], 2))
+            assert exchange.combine(hidden).shape[0] == rows[0]
+        assert group.calls == list(wire.layer(wire.NAIVE_MULTICAST, context, rows[0], len(rows)))
 
 
 if THIS.sequence_parallel:
@@ -133,15 +148,17 @@ def test_the_naive_multicast_of_a_custom_layer_is_upstream_s(rows: tuple[int, ..
     assert expected[-1] == Call("dp device", "all_reduce", (sum(rows),))
 
 
-@pytest.mark.parametrize(("rows", "tp"), [((3, 9), 1), ((9, 3), 2), ((5, 5), 4)])
-@pytest.mark.parametrize("method", [name for name in (wire.MC2,) if generic(name)])
-def test_the_rows_of_mc2_in_a_generic_layer_are_upstream_s(method: str, rows: tuple[int, ...], tp: int) -> None:
-    context = context_of(rows, tp)
-    exchange = generic(method).__new__(generic(method))
-    exchange.tp_size, exchange.tp_rank = tp, 0
-    with layers_in(context, Recorded(len(rows))):
-        hidden, _, *mask = exchange.prepare(torch.zeros(rows[0], 4), torch.zeros(rows[0], 2))
-    sent = {call.shape for call in wire.layer(wire.MC2, context, rows[0], len(rows))}
-    assert sent == {(hidden.shape[0] * tp,)}
-    (mask,) = mask or [exchange.mc2_mask]
-    assert mask.shape[0] == hidden.shape[0]
+if THIS.generic_layers_choose:
+
+    @pytest.mark.parametrize(("rows", "tp"), [((3, 9), 1), ((9, 3), 2), ((5, 5), 4)])
+    @pytest.mark.parametrize("method", [name for name in (wire.MC2,) if generic(name)])
+    def test_the_rows_of_mc2_in_a_generic_layer_are_upstream_s(method: str, rows: tuple[int, ...], tp: int) -> None:
+        context = context_of(rows, tp)
+        exchange = generic(method).__new__(generic(method))
+        exchange.tp_size, exchange.tp_rank = tp, 0
+        with layers_in(context, Recorded(len(rows))):
+            hidden, _, *mask = exchange.prepare(torch.zeros(rows[0], 4), torch.zeros(rows[0], 2))
+        sent = {call.shape for call in wire.layer(wire.MC2, context, rows[0], len(rows))}
+        assert sent == {(hidden.shape[0] * tp,)}
+        (mask,) = mask or [exchange.mc2_mask]
+        assert mask.shape[0] == hidden.shape[0]

@@ -64,17 +64,19 @@ def test_a_mutant_is_found_and_shrunk_to_two_ranks_and_one_step() -> None:
     assert simulate(found.schedule, make).findings == (), "the mutant outlived its block"
 
 
-@pytest.mark.parametrize("mode", [mode for mode in (Mode.EAGER, Mode.ACL_GRAPH) if THIS.row_groups])
-def test_an_mlp_over_the_ranks_needs_as_many_rows_on_each(mode: Mode) -> None:
-    deployment = normal(Deployment(mode=mode, layers=Layers.DENSE, mlp_parallel=True))
-    assert deployment.mlp_parallel
-    schedule = Schedule(deployment, ((Work(Kind.PREFILL, tokens=40), Work()),))
-    outcome = simulate(schedule, make)
-    assert outcome.findings == ()
-    assert [(forward.rows, forward.uniform) for forward in outcome.forwards] == [(40, True)]
-    with BY_NAME["MLPs over the DP ranks are forgotten"].installed():
-        found = {finding.invariant for finding in simulate(schedule, make).findings}
-    assert found >= {Invariant.SIZE, Invariant.COLLECTIVES}
+if THIS.row_groups:
+
+    @pytest.mark.parametrize("mode", [Mode.EAGER, Mode.ACL_GRAPH])
+    def test_an_mlp_over_the_ranks_needs_as_many_rows_on_each(mode: Mode) -> None:
+        deployment = normal(Deployment(mode=mode, layers=Layers.DENSE, mlp_parallel=True))
+        assert deployment.mlp_parallel
+        schedule = Schedule(deployment, ((Work(Kind.PREFILL, tokens=40), Work()),))
+        outcome = simulate(schedule, make)
+        assert outcome.findings == ()
+        assert [(forward.rows, forward.uniform) for forward in outcome.forwards] == [(40, True)]
+        with BY_NAME["MLPs over the DP ranks are forgotten"].installed():
+            found = {finding.invariant for finding in simulate(schedule, make).findings}
+        assert found >= {Invariant.SIZE, Invariant.COLLECTIVES}
 
 
 @settings(max_examples=300, deadline=None)

@@ -16,7 +16,8 @@ def defect_of(finding: Finding, deployment: Deployment) -> str:
     """Its name in the list of defects, or "" for none of them.
 
     D1, D19: the ranks part although nothing but counts was exchanged. D3: they exchanged, and compute with different
-    with_prefill all the same. D4, D21: they agree, and only one replays the graph.
+    with_prefill all the same. D4, D21: they agree, and only one replays the graph. D18: each replays the graph of its
+    own rows.
     """
     invariant, what = finding.invariant, finding.what
     if invariant is Invariant.CRASH:
@@ -26,7 +27,7 @@ def defect_of(finding: Finding, deployment: Deployment) -> str:
         overgrown = deployment.mode is Mode.TORCHAIR and "AssertionError" in what
         return "D6" if overgrown or "batch_size" in what else ""
     if invariant is Invariant.CAPACITY:
-        for words, name in (("MC2", "D7"), ("the lm head", "D9"), ("for buffers", "D6")):
+        for words, name in (("MC2", "D7"), ("the lm head", "D9"), ("for buffers", "D6"), ("count on", "D18")):
             if words in what:
                 return name
         return ""
@@ -36,6 +37,8 @@ def defect_of(finding: Finding, deployment: Deployment) -> str:
         return "D9"
     if COUNTS in what and not deployment.shared_expert_dp:
         return "D5"
+    if THIS.graphs_of_own_size and deployment.mode.acl_graphs and invariant in (Invariant.GRAPH, Invariant.SIZE):
+        return "D18"
     if invariant is Invariant.GRAPH and deployment.mode.acl_graphs:
         return "D21" if deployment.mode is Mode.FULL_DECODE else "D4"
     if invariant in _APART and not finding.exchanged:

@@ -13,6 +13,7 @@ from simulation.schedule import Mode
 
 try:
     from vllm.config import CUDAGraphMode
+    from vllm.forward_context import BatchDescriptor
     from vllm.v1.cudagraph_dispatcher import CudagraphDispatcher
 except ImportError:
     CUDAGraphMode = None
@@ -44,8 +45,19 @@ def dispatcher(vllm_config: Any, decode_tokens: int) -> Any:
     return made
 
 
-def replayed(context: Any) -> Replayed | None:
-    """What replays a forward in this context; None where it runs eager."""
+def key(rows: int, decodes: bool) -> Any:
+    """The key of a graph of so many rows, and of decodes alone."""
+    return BatchDescriptor(num_tokens=rows, uniform_decode=decodes)
+
+
+def replayed(context: Any, rows: int, captured: list[int]) -> Replayed | None:
+    """What replays a forward of ``rows`` rows in this context; None where it runs eager.
+
+    ``captured`` are the sizes that the runner captures, as piecewise_backend.py looks them up for vLLM 0.10.0.
+    """
+    if CUDAGraphMode is None:
+        found = rows in captured and not context.skip_cuda_graphs
+        return Replayed(Mode.ACL_GRAPH, rows) if found else None
     graph = context.cudagraph_runtime_mode
     if graph is CUDAGraphMode.NONE:
         return None

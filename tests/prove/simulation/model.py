@@ -42,7 +42,7 @@ class Model:
         deployment, network = rank.deployment, world.network()
         rows = arguments["input_ids"].shape[0]
         graph = "TorchAir" if rank.compiled else ""
-        if self.what == "target" and (replayed := graphs.replayed(context)) is not None:
+        if self.what == "target" and (replayed := self._replayed(context, rows)) is not None:
             graph = str(replayed)
             if replayed.rows != rows:
                 rank.exceed(f"a graph of {replayed.rows} for {rows} rows")
@@ -85,6 +85,9 @@ class Model:
             world.network().issue(Call("lm head", "all_to_all", (rows * deployment.dp,)))
         return Rows(rows)
 
+    def _replayed(self, context: Any, rows: int) -> graphs.Replayed | None:
+        return graphs.replayed(context, rows, self.rank.aclgraph_batch_sizes)
+
     def _needs_uniform(self, moe: str, pads: bool) -> bool:
         """Whether some layer wants as many rows on every rank. No compiled graph holds each rank's own padding."""
         one = self.rank.deployment
@@ -102,6 +105,10 @@ class Model:
             rank.exceed(f"{rows} rows for buffers of {deployment.max_num_batched_tokens}")
         if deployment.sequence_parallel and deployment.mode.acl_graphs and rows % deployment.tp:
             rank.exceed(f"{rows} rows over {deployment.tp} tensor-parallel ranks")
+        if moe == wire.NAIVE_MULTICAST and deployment.dp > 1:
+            counted = wire.tokens_per_rank(context.dp_metadata)[rank.dp_rank]
+            if counted != rows:
+                rank.exceed(f"the ranks count on {counted} rows of {rows}")
         if moe == wire.MC2:
             taken = wire.MC2_ROWS.get(deployment.soc, 0)
             largest = -(-context.padded_num_tokens // deployment.tp)

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from simulation.model import Rows
+from simulation.releases import THIS
 from simulation.runner import BASES, Rank, hidden_rows, torchair_runner
 from simulation.schedule import Drafter, Mode, Row
 from vllm_ascend.data_parallel import runner
@@ -49,6 +50,11 @@ class _Patched(Rank):
         self.fill_seq_lens(rows, scheduled)
 
     def execute(self, rows: tuple[Row, ...], rejected: int) -> None:
+        if THIS.whole_step:
+            tokens = self.process(rows)
+            agreed = {"num_tokens_across_dp": self.num_tokens_across_dp, "with_prefill": self.with_prefill}
+            self._draft(len(rows), tokens - rejected, tokens, agreed)
+            return
         tokens, with_prefill, enable_dbo = self.describe(rows)
         asked = {str(number): row for number, row in enumerate(rows) if row.prompt}
         self.requests = {

@@ -6,9 +6,7 @@ from __future__ import annotations
 from inspect import signature
 from typing import Any
 
-from vllm.forward_context import BatchDescriptor
-
-from simulation import wire
+from simulation import graphs, wire
 from simulation.model import Rows
 from simulation.releases import THIS
 from simulation.runner import BASES, Rank, torchair_runner
@@ -19,6 +17,7 @@ MC2_ROWS_OF_MASK = 512
 
 class _Pristine(Rank):
     _sync_metadata_across_dp: Any
+    _get_forward_metadata_across_dp_and_pad: Any
     _select_moe_comm_method: Any
 
     def mc2_capacity(self) -> int:
@@ -38,15 +37,25 @@ class _Pristine(Rank):
     def after_attention_state(self, rows: tuple[Row, ...], scheduled: Any) -> None:
         self.fill_seq_lens(rows, scheduled)
 
+    def synchronised(self, *described: Any) -> Any:
+        """Rows, counts, with_prefill and enable_dbo, by the method that the release has."""
+        if THIS.whole_step:
+            return self._get_forward_metadata_across_dp_and_pad(*described)
+        return self._sync_metadata_across_dp(*described)
+
     def execute(self, rows: tuple[Row, ...], rejected: int) -> None:
+        if THIS.whole_step:
+            tokens = self.process(rows)
+            self._draft(len(rows), tokens - rejected, tokens)
+            return
         tokens, with_prefill, enable_dbo = self.describe(rows)
-        padded, across, with_prefill, _ = self._sync_metadata_across_dp(self.padded(tokens), with_prefill, enable_dbo)
+        padded, across, with_prefill, _ = self.synchronised(self.padded(tokens), with_prefill, enable_dbo)
         self.with_prefill, self.num_tokens_across_dp = with_prefill, across
         if not with_prefill:
             self.graph_pad_size = padded
         choice = self.chosen(padded, with_prefill)
         decodes = THIS.full_decode_graphs and self.decodes
-        mode, descriptor = self.aclgraph_dispatcher.dispatch(BatchDescriptor(num_tokens=padded, uniform_decode=decodes))
+        mode, descriptor = self.aclgraph_dispatcher.dispatch(graphs.key(padded, decodes))
         self.forward(
             self.model,
             padded,
@@ -72,7 +81,7 @@ class _Pristine(Rank):
             if self.deployment.mode is Mode.TORCHAIR:
                 kept, drafted = tokens, tokens if with_prefill else self.graph_pad_size
             else:
-                drafted, across, with_prefill, _ = self._sync_metadata_across_dp(self.padded(kept), with_prefill, False)
+                drafted, across, with_prefill, _ = self.synchronised(self.padded(kept), with_prefill, False)
             choice = self.chosen(drafted, with_prefill) if THIS.drafters_choose else {}
             for _ in range(1 if with_prefill else self.deployment.drafts):
                 self.forward(

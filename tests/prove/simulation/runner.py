@@ -14,7 +14,7 @@ from vllm_ascend.ascend_forward_context import set_ascend_forward_context
 from vllm_ascend.attention.attention_v1 import AscendAttentionState
 from vllm_ascend.worker.worker_v1 import NPUWorker
 
-from simulation import graphs, wire, world
+from simulation import batch, graphs, wire, world
 from simulation.model import Model, Rows
 from simulation.record import Record
 from simulation.releases import RUNNER, THIS, TORCHAIR_RUNNER
@@ -43,6 +43,7 @@ class Rank:
     _dummy_run: Any
     _build_attn_state: Any
     _check_dbo_is_valid: Any
+    _process_reqs: Any
 
     def __init__(self, deployment: Deployment, rank: int) -> None:
         self.deployment, self.record = deployment, Record()
@@ -80,13 +81,14 @@ class Rank:
         self.is_multimodal_model = self.uses_mrope = self.in_profile_run = False
         self.use_aux_hidden_state_outputs = False
         self.chunked_prefill_enabled = self.graphs_captured = True
+        self.torchair_graph_enabled = deployment.mode is Mode.TORCHAIR
         self.actual_seq_lengths_q: list[int] = []
         self.kv_caches = [_one]
         self.slot_mapping, self.kv_cache_config = _ids, SimpleNamespace(kv_cache_groups=[])
         self.input_batch = SimpleNamespace(num_computed_tokens_cpu_tensor=_ids)
         self.update_stream = self.prefetch_stream = self.weight_prefetch_method = None
         self.dynamic_eplb = False
-        self.attn_metadata_builder = SimpleNamespace(build_torchair_graph_dummy=lambda _: _torchair_metadata)
+        self.attn_metadata_builder = SimpleNamespace(build_torchair_graph_dummy=lambda *_, **__: _torchair_metadata)
         self.model = Model(self, "target", deployment.layers)
         self.drafter = self._drafter()
         self.use_spec_decode = self.drafter is not None
@@ -94,6 +96,8 @@ class Rank:
         if deployment.mode is Mode.TORCHAIR:
             self.torchair_graph_batch_sizes = list(deployment.graph_sizes)
             self.settle_torchair_graph_sizes()
+        if THIS.whole_step:
+            batch.equip(self)
 
     def _vllm_config(self) -> Any:
         deployment = self.deployment
@@ -166,7 +170,9 @@ class Rank:
         return self.mc2_tokens_capacity
 
     def method_of_context(self, context: Any) -> str:
-        """The method that the context names for generic layers."""
+        """The method that the context names for generic layers; 0.10.0's are vLLM's own."""
+        if not THIS.generic_layers_choose:
+            return wire.NAIVE_MULTICAST
         kind = getattr(context, "moe_comm_type", None)
         return wire.of_generic(kind.name if kind is not None else context.moe_comm_method_name)
 
@@ -189,6 +195,16 @@ class Rank:
     @abstractmethod
     def execute(self, rows: tuple[Row, ...], rejected: int) -> None:
         """What `execute_model` calls for a batch, in its order."""
+
+    def process(self, rows: tuple[Row, ...]) -> int:
+        """A real step by the runner's own `_process_reqs`, where a release has it; the tokens of the batch."""
+        self.input_batch = batch.InputBatch(rows)
+        scheduled = batch.scheduler_output(rows)
+        self._process_reqs(scheduled)
+        tokens: int = scheduled.total_num_scheduled_tokens
+        if (computed := self.record.forwards[-1].rows) < tokens:
+            self.exceed(f"{computed} rows for {tokens} tokens")
+        return tokens
 
     @abstractmethod
     def generic_method(self, context: Any) -> str:
@@ -284,8 +300,8 @@ def torchair_runner(deployment: Deployment) -> bool:
     return deployment.mode is Mode.TORCHAIR or eager_on_torchair
 
 
-# They update the attention of a full decode graph, which has no layers here.
-for name in ("update_attn_params", "update_mla_attn_params"):
+# They update the attention of a full decode graph, or convert weights: there are no layers here.
+for name in ("update_attn_params", "update_mla_attn_params", "maybe_converting_weight_acl_format"):
     if hasattr(RUNNER, name):
         setattr(RUNNER, name, lambda *_: None)
 

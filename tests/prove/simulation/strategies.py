@@ -106,7 +106,8 @@ def normal(one: Deployment) -> Deployment:
     )
     change["expert_parallel"] = one.expert_parallel and layers is not Layers.DENSE
     change["shared_expert_dp"] = (
-        one.shared_expert_dp
+        THIS.row_groups
+        and one.shared_expert_dp
         and bool(change["expert_parallel"])
         and one.mode is not Mode.TORCHAIR
         and (layers is Layers.CUSTOM or _generic_layers_share_experts(one, layers))
