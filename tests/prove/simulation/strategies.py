@@ -69,7 +69,7 @@ _decodes = st.sampled_from([work for work in _WORKS if not work.kind.prefills])
 _at_the_limits_of_mc2 = st.sampled_from(
     [
         *(Work(Kind.DECODE, requests=rows) for rows in (1, 256, 257, 512, 513)),
-        *(Work(Kind.PREFILL, tokens=rows) for rows in (1, 256, 257, 512, 513)),
+        Work(Kind.PREFILL, tokens=257),
         *((Work(Kind.IDLE),) * 5),
     ]
 )
@@ -171,6 +171,8 @@ def deployments(draw: st.DrawFn) -> Deployment:
     if focus is Focus.WIDE:
         dp, tp, (max_num_seqs, max_num_batched_tokens), graph_sizes = 16, 1, _WIDE_LIMITS, (8, 64, 512)
         switches |= 1
+        if layers is Layers.DENSE:
+            mode, layers = Mode.EAGER, Layers.CUSTOM
     elif focus is Focus.DECODE_NODE and THIS.splits_o_proj:
         tp, mode, kv_role = 1, Mode.TORCHAIR, KVRole.CONSUMER
         switches |= 64
