@@ -48,6 +48,8 @@ def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) -> Be
     terminal.step("time per output token, DP 2: engines of each tree in turn")
     folders = [f"--pristine={both.pristine}", f"--patched={both.patched}", f"--vllm={made.vllm}", f"--work={work}"]
     tokens = _script(made.python, made.env, work, "output_tokens", folders)
+    terminal.step("1,024 ranks on one store: agreement, beats, and reading them")
+    store = _script(made.python, made.environment(both.patched, runtime.standin_dir()), work, "store_requests", [])
     terminal.step("six wheels: patchset, and wheel unpack, patch, wheel pack, in turn")
     wheels = _script(Path(sys.executable), os.environ, work, "wheels", ["--set", patch_set.name, "--work", str(work)])
     terminal.step("the tool: apply and status, quilt push -a, git am, in turn")
@@ -63,6 +65,7 @@ def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) -> Be
             Table("pristine", "patched", (*step, *engines)),
             Table("at-once", "after-preparation", blocked),
             Table("untraced", "traced", tracing),
+            Table("what it may take; one by one", "patched", tuple(tables.store_rows(store))),
             Table("by-hand", "patchset", tuple(tables.wheel_rows(wheels))),
             Table("git, quilt, cp", "patchset", tuple(tables.applying_rows(applying))),
         ),

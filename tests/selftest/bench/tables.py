@@ -60,6 +60,19 @@ def tracing_rows(found: Mapping[str, Any]) -> Iterator[Measure]:
     yield _count("peak memory of a rank (MiB)", memory["untraced"], memory["patched"], None)
 
 
+def store_rows(found: Mapping[str, Any]) -> Iterator[Measure]:
+    """Of store_requests.py."""
+    ranks = found["ranks"]
+    names = {
+        "agreement": f"{ranks} ranks: every rank has the verdict at start, elapsed (s)",
+        "beats": f"{ranks} ranks: every rank tells a beat, CPU time of the store (s)",
+        "looking": f"{ranks} ranks: every rank reads all beats, CPU time of the store (s)",
+        "by itself": f"{ranks} ranks read a quarter of the beats at once; one by one (s)",
+    }
+    for key, name in names.items():
+        yield _compared(name, found[key], 1.0)
+
+
 def wheel_rows(found: Mapping[str, Any]) -> Iterator[Measure]:
     """Of wheels.py."""
     names = {
