@@ -10,11 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import HEADER, PACKAGE, SET, UPSTREAM, World, git_diff, read_tree
+from conftest import HEADER, PACKAGE, SET, UPSTREAM, VERSION, World, git_diff, read_tree
 
-from patchset.authoring.lint import across, api, form
+from patchset.authoring.lint import across, api, form, pinned
 from patchset.authoring.lint.findings import Code
-from patchset.sets import patchfile
+from patchset.sets import patchfile, setfile
 
 RUNNER = f"{PACKAGE}/runner.py"
 COMM = f"{PACKAGE}/comm.py"
@@ -308,6 +308,31 @@ def test_the_same_patch_in_two_sets_differs_in_context_only(clean: World, capsys
     file.write_text(file.read_text().replace("Removal-Plan", "Set-Specific: another number there\nRemoval-Plan"))
     assert clean.run("record", "v9.9.11", "--offline") == 0
     assert lint(clean, capsys, code=0) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "wanted"),
+    [
+        ('version = "9.9.9"', 'version = "9.9.10"', r"set.toml:\d+: PS107 vLLM 9.9.10 in set v9.9.9"),
+        ('version = "9.9.9"', 'version = "9.9.10"', "vllm-9.9.9.tar.gz is of version 9.9.9, the release is 9.9.10"),
+        ('"vllm-9.9.9.tar.gz"', '"vllm.tar.gz"', "vllm.tar.gz is of version None"),
+        (f'version = "{VERSION}"', 'version = "9.9rc2"', f"is of version {VERSION}, the release is 9.9rc2"),
+    ],
+)
+def test_versions_that_disagree(
+    clean: World, capsys: pytest.CaptureFixture[str], old: str, new: str, wanted: str
+) -> None:
+    file = clean.folder / "set.toml"
+    file.write_text(change(old, new)(file.read_text()))
+    assert any(re.search(wanted, line) for line in lint(clean, capsys))
+
+
+@pytest.mark.parametrize(("asked", "said"), [("torch==2.6.0", "torch 2.7.1"), ("torch_npu ==2.5", "torch_npu ")])
+def test_a_pin_that_upstream_does_not_ask_for(asked: str, said: str) -> None:
+    patch_set = setfile.load_set("v0.10.1.1")
+    assert not list(pinned.check(patch_set, lambda _: b"torch>=2.7.1\nvllm\n-r other.txt\n"))
+    (finding,) = pinned.check(patch_set, lambda _: asked.encode())
+    assert finding.code is Code.PINS_DISAGREE and finding.message.startswith(said) and "asks for ==" in finding.message
 
 
 def test_text_and_json_say_the_same(clean: World, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ from datetime import date
 from itertools import takewhile
 from pathlib import Path
 
-from patchset.authoring.lint import across, api, fields, findings, fit, form
+from patchset.authoring.lint import across, api, fields, findings, fit, form, pinned
 from patchset.authoring.lint.findings import Code, Finding
 from patchset.authoring.lint.form import Read
 from patchset.node.errors import PatchDoesNotApply, PinMismatch, UsageError
@@ -76,6 +76,7 @@ def run(names: Sequence[str], *, today: date, upstream: Path | None, offline: bo
         if upstream:
             check_given(patch_set, upstream)
         source = Source(patch_set, given=upstream, offline=offline, terminal=terminal)
+        found |= set(pinned.check(patch_set, source.read))
         found |= set(_against_upstream(patch_set, readable, source.read, whole=not problems))
     found |= {finding for finding in across.check(read) if finding.file.split("/")[1] in chosen}
     ordered = tuple(sorted(found, key=lambda one: (one.file, one.line, one.code.id, one.message)))
