@@ -260,6 +260,19 @@ def test_an_installation_that_is_not_right(
     assert read_tree(installed) == before
 
 
+@pytest.mark.parametrize("command", ["apply", "status", "revert"])
+def test_an_installed_patched_wheel_is_told_for_what_it_is(
+    world: World, installed: Path, command: str, capsys: Capture
+) -> None:
+    (installed / INFO).rename(installed / INFO.replace(VERSION, f"{VERSION}+dp.1"))
+    before = read_tree(installed)
+    assert world.run(command, SET, "--target", str(installed)) == 2
+    said = capsys.readouterr().err.replace("\n", " ")
+    assert f"has the patched wheel {VERSION}+dp.1" in said and "patchset verify --installed" in said
+    assert f"pip install --no-deps --force-reinstall tiny-ascend=={VERSION}" in said
+    assert read_tree(installed) == before
+
+
 @pytest.mark.parametrize(
     ("path", "why"),
     [

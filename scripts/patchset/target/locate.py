@@ -87,6 +87,13 @@ def _site_packages(patch_set: PatchSet, root: Path, infos: list[Path]) -> Target
         )
     info = infos[0]
     version = info.name.removesuffix(".dist-info").partition("-")[2]
+    if version.startswith(f"{patch_set.ascend.version}+"):
+        raise UsageError(
+            f"{root} has the patched wheel {version}: it is whole as it is, and nothing of it is applied or reverted",
+            hint=f"patchset verify --installed --path {root} checks it; "
+            f"pip install --no-deps --force-reinstall {info.name.split('-')[0].replace('_', '-')}"
+            f"=={patch_set.ascend.version} goes back",
+        )
     if version != patch_set.ascend.version:
         raise PinMismatch(
             f"the {patch_set.package} installed in {root}",
