@@ -166,6 +166,15 @@ def test_the_command_that_it_runs(made: World, site: Path, capsys: pytest.Captur
     assert code == 6 and said.startswith(f"error: {record}: Too many levels of symbolic links\nnext: ")
 
 
+def test_a_reader_that_has_enough_is_no_error(made: World, tmp_path: Path) -> None:
+    """`patchset-node.pyz ... | head -1`: the pipe breaks, at a print or at the end."""
+    file = dist(made) / kit.NAME
+    for words in (f"verify --dist {dist(made)}", "verify --help", f"verify --json --dist {dist(made)}"):
+        script = f"set -o pipefail; {{ sleep 1; {sys.executable} -I -S {file} {words}; }} | true"
+        done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, ""), words
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import pkgutil
 import sys
 from collections.abc import Callable, Sequence
@@ -32,13 +33,25 @@ def main(argv: Sequence[str] | None = None, known: Expected | None = None) -> in
         argv: the words; those of the process by default.
         known: what is expected; what the kit carries by default.
     """
-    words = sys.argv[1:] if argv is None else list(argv)
+    try:
+        try:
+            return _answer(sys.argv[1:] if argv is None else list(argv), known)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # the reader, such as `head`, has what it wants
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _answer(words: Sequence[str], known: Expected | None) -> int:
     try:
         arguments = parser().parse_args(words)
         handler: Handler = arguments.handler
         return handler(arguments, known or _carried())
     except PatchsetError as error:
         return _fail(error, "--json" in words)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         hint = "mend the file, folder or disk, then run again"
