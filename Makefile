@@ -17,6 +17,7 @@ SCHEDULES ?= 100000
 SEED ?= 0
 N ?= 60
 ONLY ?=
+FOUND ?=
 DRY_RUN ?=
 DEVICE ?= cpu
 JSON ?=
@@ -88,6 +89,7 @@ help: ## list the targets
 #: SCHEDULES=100000   how many random schedules the patched tree is checked with (prove)
 #: N=60               how many deployments are drawn (survey)
 #: ONLY=a=b,c=d       these deployments instead, by their departures from the default (survey)
+#: FOUND=1            those instead on which a patched tree was once worse (survey)
 #: SEED=0             what they are drawn from (prove, survey)
 #: CASES=10000        how many cases (fuzz)
 #: TRACES='a b c'     the trace files of the ranks (trace)
@@ -153,7 +155,7 @@ prove: $(READY) ## check the ranks' decisions over random schedules, and that th
 	@$(SELFTEST) prove $(VERSION) --schedules $(SCHEDULES) --seed $(SEED) $(offline) $(json)
 
 survey: $(DEV) ## compare the patched tree with the pristine one on deployments that are drawn
-	@$(SELFTEST) survey $(VERSION) --count $(N) --seed $(SEED) $(if $(ONLY),--only '$(ONLY)') $(offline) $(json)
+	@$(SELFTEST) survey $(VERSION) --count $(N) --seed $(SEED) $(if $(ONLY),--only '$(ONLY)') $(if $(call on,$(FOUND)),--found --as-drawn) $(offline) $(json)
 
 upstream-tests: $(READY) ## run upstream's unit tests on the pristine and the patched tree
 	@$(SELFTEST) upstream-tests $(VERSION) $(offline) $(json)

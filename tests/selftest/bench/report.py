@@ -62,7 +62,7 @@ class Table:
 
 @dataclass(frozen=True)
 class BenchReport:
-    """What `patchset bench` measured; also in build/<set>/bench/bench.json.
+    """What `make bench` measured; also in build/<set>/bench/bench.json.
 
     Attributes:
         set_name: the set.

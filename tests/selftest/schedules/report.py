@@ -47,7 +47,7 @@ class Mutant:
 
 @dataclass(frozen=True)
 class ProofReport:
-    """The outcome of `patchset prove`; a model that was not asked for is None.
+    """The outcome of `make prove`; a model that was not asked for is None.
 
     Attributes:
         set_name: the set.
