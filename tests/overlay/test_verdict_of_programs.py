@@ -7,6 +7,7 @@ DP group and of tensor-parallel pairs. The ranks run in random turns, as far as 
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from vllm_ascend.data_parallel.agreement import Members
 from vllm_ascend.data_parallel.beats import Beat, Collective, State
 from vllm_ascend.data_parallel.verdict import Finding, judge
 
+PROGRAMS = int(os.environ.get("PATCHSET_PROGRAMS", "1000"))
 SIZE = 4
 ALL, PAIRS = range(SIZE), (range(2), range(2, SIZE))
 
@@ -125,7 +127,7 @@ def nearly_alike(draw: st.DrawFn) -> list[list[Op]]:
     return found
 
 
-@settings(max_examples=1000)
+@settings(max_examples=PROGRAMS)
 @given(nearly_alike(), st.randoms(use_true_random=False))
 def test_a_deadlock_is_called_one_and_nothing_else(programs: list[list[Op]], random: object) -> None:
     ranks = [Rank(number, program) for number, program in enumerate(programs)]
