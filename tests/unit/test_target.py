@@ -6,11 +6,13 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import GENERATED, PACKAGE, SET, UPSTREAM, VERSION, World, git, read_tree
+from conftest import GENERATED, PACKAGE, SET, UPSTREAM, VERSION, World, git, read_tree, sha256
 
 from patchset.node.errors import UsageError
 from patchset.target import distinfo
@@ -366,3 +368,57 @@ def test_a_dry_run_of_revert_changes_nothing(
     assert json.loads(capsys.readouterr().out)["changed"] == forecast["changed"]
     assert world.run("revert", SET, "--dry-run", "--offline", *words, "--json") == 0
     assert json.loads(capsys.readouterr().out)["result"] == "unchanged"
+
+
+COMM = f"{PACKAGE}/comm.py"
+
+
+def told(world: World, folder: Path, capsys: Capture) -> str:
+    """What status and apply say of a target that neither takes."""
+    capsys.readouterr()
+    assert world.run("status", SET, "--target", str(folder)) == 1
+    said = capsys.readouterr().out
+    assert world.run("apply", SET, "--target", str(folder)) == 4
+    err = capsys.readouterr().err
+    looks = [line for line in said.splitlines() if re.match(r"  (this is|only line endings|links)", line)]
+    assert all(line in err for line in looks)
+    return said
+
+
+@pytest.mark.parametrize("patched", [False, True])
+def test_a_checkout_of_another_sets_release_is_named(
+    world: World, checkout: Path, capsys: Capture, patched: bool
+) -> None:
+    other = world.root / "patches" / "v9.9.11"
+    shutil.copytree(world.folder, other)
+    (checkout / COMM).write_text("another = True\n")
+    file = other / "upstream.sha256"
+    before = file.read_bytes()
+    file.write_text(before.decode().replace(sha256(UPSTREAM[COMM].encode()), sha256(b"another = True\n")))
+    pins = (other / "set.toml").read_text().replace(sha256(before), sha256(file.read_bytes()))
+    assert COMM not in pins, "the set leaves it as upstream has it"
+    (other / "set.toml").write_text(pins.replace('version = "9.9.9"', 'version = "9.9.11"'))
+    if patched:
+        made = {path: data for path, data in world.expected().items() if path != COMM and path not in GENERATED}
+        for path, data in made.items():
+            (checkout / path).parent.mkdir(parents=True, exist_ok=True)
+            (checkout / path).write_bytes(data)
+        for path in UPSTREAM.keys() - world.expected().keys() - set(GENERATED):
+            (checkout / path).unlink()
+    with_set = ", with the set applied" if patched else ""
+    assert f"this is vllm-ascend {VERSION}, of set v9.9.11{with_set}: VERSION=v9.9.11" in told(world, checkout, capsys)
+
+
+def test_other_line_endings_and_links_are_named(world: World, checkout: Path, capsys: Capture) -> None:
+    (checkout / COMM).write_bytes(UPSTREAM[COMM].replace("\n", "\r\n").encode())
+    assert "only line endings differ in 1 files" in told(world, checkout, capsys)
+    (checkout / COMM).unlink()
+    (checkout / COMM).symlink_to(checkout / "setup.py")
+    assert f"links, not files: 1, {COMM} among them" in told(world, checkout, capsys)
+
+
+def test_a_long_list_of_files_is_cut(world: World, checkout: Path, capsys: Capture) -> None:
+    for path in UPSTREAM.keys() - set(GENERATED):
+        (checkout / path).write_text("changed\n")
+    said = told(world, checkout, capsys)
+    assert "this is" not in said and len(said.splitlines()) <= 25

@@ -11,7 +11,7 @@ from patchset.proof.gate import Tier
 from patchset.proof.settle import Tested
 from patchset.sets.setfile import PatchSet
 from patchset.system.terminal import Terminal
-from patchset.target import apply, revert
+from patchset.target import apply, likeness, revert
 from patchset.target.assess import Report, State
 from patchset.target.locate import Target
 
@@ -101,8 +101,13 @@ def assessed(
         terminal.note(f"  a run of {report.journal.command} was cut off here; run apply or revert to end it")
     if report.authored:
         terminal.note(f"  has work of yours: {report.authored.what} (next: {report.authored.next})")
-    for row in report.rows:
-        terminal.note(f"  {row.path}: {row.found.value} (differs from {row.differs_from})")
+    looks = likeness.of(report, target, patch_set) if report.state is State.MODIFIED else ()
+    for line in looks:
+        terminal.note(f"  {line}")
+    for line in first_of(
+        [f"{row.path}: {row.found.value} (differs from {row.differs_from})" for row in report.rows], _SHOWN
+    ):
+        terminal.note(f"  {line}")
     if report.state is State.APPLIED:
         terminal.note(f"  {len(report.files)} files patched or added; tree {report.digest}")
         tiers = [f"{tier.value} on {device}" for device, tier in tested.items()]
@@ -123,6 +128,7 @@ def assessed(
                 {"path": row.path, "found": row.found.name.lower(), "differs_from": row.differs_from}
                 for row in report.rows
             ],
+            "looks_like": list(looks),
             "untracked": list(report.untracked),
             "digest": report.digest,
             "tested": {device: tier.value for device, tier in tested.items()},

@@ -18,7 +18,7 @@ from patchset.sets.setfile import PatchSet
 from patchset.system import disk, lock
 from patchset.system.state import FileState, Installed, Store
 from patchset.system.terminal import Terminal
-from patchset.target import change, distinfo
+from patchset.target import change, distinfo, likeness
 from patchset.target.assess import Report, State, assess
 from patchset.target.locate import Kind, Target, build_tree, locate
 from patchset.upstream.pristine import check_given
@@ -84,7 +84,7 @@ def run(
             patch_set, given=upstream, offline=offline, terminal=terminal, root=target.root, store=store, place=place
         )
         report = assess(patch_set, target, store)
-        refuse_modified(report, target, folder)
+        refuse_modified(report, target, folder, patch_set)
         recipe = plan.load(patch_set)
         if not recipe.pinned:  # what is pinned was checked when it was; its result is held to set.toml below
             plan.make_recorded(patch_set, source.read)
@@ -115,7 +115,7 @@ def run(
         return Outcome(target, recipe, "applied", changed, patch_set.tree, commit)
 
 
-def refuse_modified(report: Report, target: Target, folder: Path | None) -> None:
+def refuse_modified(report: Report, target: Target, folder: Path | None, patch_set: PatchSet) -> None:
     """Raises TargetModified where a target holds what nobody could give back."""
     if report.authored:
         raise TargetModified(
@@ -125,11 +125,12 @@ def refuse_modified(report: Report, target: Target, folder: Path | None) -> None
         )
     if report.state is not State.MODIFIED:
         return
+    looks = likeness.of(report, target, patch_set)
     names = [f"{row.path}: {row.found.value}" for row in report.rows]
     hint = f"{_next('status', folder)} shows the state; keep your changes elsewhere and restore these files, "
     hint += "or remove the tree and apply anew" if target.kind is Kind.BUILD else "then run again"
     raise TargetModified(
-        f"{target.root} is modified; nothing was written\n  " + "\n  ".join(first_of(names, _SHOWN)),
+        f"{target.root} is modified; nothing was written\n  " + "\n  ".join([*looks, *first_of(names, _SHOWN)]),
         paths=[row.path for row in report.rows],
         hint=hint,
     )

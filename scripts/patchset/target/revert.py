@@ -62,7 +62,7 @@ def run(
         if done := change.recover(target, store, "revert"):
             terminal.step(done)
         report = assess(patch_set, target, store)
-        refuse_modified(report, target, folder)
+        refuse_modified(report, target, folder, patch_set)
         desired: dict[str, tuple[bytes | None, bool]] = {}
         if report.state is not State.PRISTINE:
             source = Source(
@@ -82,7 +82,7 @@ def _forecast(patch_set: PatchSet, target: Target, store: Store, folder: Path | 
     if store.journal():
         raise UsageError("a run was cut off here; a dry run cannot tell what is found after it", hint="patchset status")
     report = assess(patch_set, target, store)
-    refuse_modified(report, target, folder)
+    refuse_modified(report, target, folder, patch_set)
     if report.state is State.PRISTINE:
         return Outcome(target, "unchanged", (), report.digest)
     changed = [path for path, found in report.files.items() if found is not Found.UPSTREAM]

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a modified target looks like: another release or set, other line endings, links."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from patchset.node import manifest
+from patchset.node.manifest import Manifest
+from patchset.plan import plan
+from patchset.sets.setfile import PatchSet, load_set
+from patchset.system import paths
+from patchset.target.assess import Found, Report
+from patchset.target.locate import Target
+
+_SHARE = 0.99  # of a release's files: a checkout with a few edits is still of that release
+
+
+def of(report: Report, target: Target, patch_set: PatchSet) -> tuple[str, ...]:
+    """A line for each thing that explains rows of the report."""
+    return (*_of_another_set(target, patch_set), *_in_other_bytes(report, target, patch_set))
+
+
+def _of_another_set(target: Target, patch_set: PatchSet) -> Iterator[str]:
+    for name in paths.sets():
+        if name == patch_set.name:
+            continue
+        other = load_set(name)
+        release = f"vllm-ascend {other.ascend.version}, of set {name}"
+        sources = other.sources()
+        patched = plan.patched_manifest(sources, other.touched)
+        if _has(target, patched):
+            yield f"this is {release}, with the set applied: VERSION={name}"
+        elif _has(target, sources):
+            yield f"this is {release}: VERSION={name}"
+
+
+def _has(target: Target, wanted: Manifest) -> bool:
+    covered = {path: sha for path, sha in wanted.items() if target.covers(path)}
+    found = manifest.measure(target.root, covered)
+    return bool(covered) and sum(found.get(path) == sha for path, sha in covered.items()) >= _SHARE * len(covered)
+
+
+def _in_other_bytes(report: Report, target: Target, patch_set: PatchSet) -> Iterator[str]:
+    sources = patch_set.sources()
+    changed = [target.root / row.path for row in report.rows if row.found in (Found.CHANGED, Found.EXTRA)]
+    links = [file for file in changed if file.is_symlink()]
+    if links:
+        yield f"links, not files: {len(links)}, {links[0].relative_to(target.root)} among them"
+    ends = [
+        file
+        for file in changed
+        if file not in links and _unix(file) == sources.get(file.relative_to(target.root).as_posix())
+    ]
+    if ends:
+        yield f"only line endings differ in {len(ends)} files (git config core.autocrlf false, then check out anew)"
+
+
+def _unix(file: Path) -> str:
+    """sha256 of a file with the line endings of upstream."""
+    try:
+        return manifest.sha256(file.read_bytes().replace(b"\r\n", b"\n"))
+    except OSError:
+        return ""
