@@ -46,7 +46,8 @@ class Spawner:
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
 
     def start(self, folder: Path, environment: Mapping[str, str]) -> int:
-        named = json.loads((folder / "job.json").read_text()).get("script", self._script.stem)
+        job = folder / "job.json"
+        named = json.loads(job.read_text()).get("script", self._script.stem) if job.exists() else self._script.stem
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
                 [sys.executable, str(self._script.with_name(f"{named}.py")), str(folder / "job.json")],
