@@ -20,6 +20,8 @@ from vllm_ascend.data_parallel.plan import StepPlan
 
 PLAN = StepPlan(StepMetadata((1, 1), with_prefill=False, enable_dbo=False, graph_usable=False), 0)
 DP = (0, 2)
+# A group that goes while a thread of gloo's lets go of a tensor would wait for that thread, which waits for Python.
+KEPT: list[dist.ProcessGroup] = []
 
 
 @contextmanager
@@ -137,6 +139,7 @@ def test_a_collective_is_told_with_its_group_and_size(monkeypatch: pytest.Monkey
 
     try:
         group = dist.new_group([0])
+        KEPT.append(group)
         with running(flight, rank) as observer:
             beat = observer.look(70.0)
     finally:
@@ -157,10 +160,13 @@ def test_the_issue_of_the_metadata_is_the_metadata(monkeypatch: pytest.MonkeyPat
     def rank(done: threading.Event) -> None:
         begin(flight, Phase.PREPARE)
         monkeypatch.setattr(dist.distributed_c10d, "_rank_not_in_group", lambda _: not done.wait())
-        issuer.issue(LocalBatch(1, False))
+        work = issuer.issue(LocalBatch(1, False)).work
+        assert work is not None
+        work.wait()
 
     try:
-        issuer = synchronizer.MetadataSynchronizer(0, 2, 8, dist.new_group([0]), None)
+        KEPT.append(dist.new_group([0]))
+        issuer = synchronizer.MetadataSynchronizer(0, 2, 8, KEPT[-1], None)
         with running(flight, rank) as observer:
             beat = observer.look(70.0)
     finally:
