@@ -23,23 +23,28 @@ def of(report: Report, target: Target, patch_set: PatchSet) -> tuple[str, ...]:
 
 
 def _of_another_set(target: Target, patch_set: PatchSet) -> Iterator[str]:
-    for name in paths.sets():
-        if name == patch_set.name:
-            continue
-        other = load_set(name)
-        release = f"vllm-ascend {other.ascend.version}, of set {name}"
-        sources = other.sources()
-        patched = plan.patched_manifest(sources, other.touched)
-        if _has(target, patched):
-            yield f"this is {release}, with the set applied: VERSION={name}"
-        elif _has(target, sources):
-            yield f"this is {release}: VERSION={name}"
+    others = [load_set(name) for name in paths.sets() if name != patch_set.name]
+    upstream = [other.sources() for other in others]
+    patched = [
+        _covered(target, plan.patched_manifest(files, other.touched))
+        for files, other in zip(upstream, others, strict=True)
+    ]
+    sources = [_covered(target, files) for files in upstream]
+    found = manifest.measure(target.root, {path for release in (*sources, *patched) for path in release})
+    for other, pristine, made in zip(others, sources, patched, strict=True):
+        release = f"vllm-ascend {other.ascend.version}, of set {other.name}"
+        if _has(found, made):
+            yield f"this is {release}, with the set applied: VERSION={other.name}"
+        elif _has(found, pristine):
+            yield f"this is {release}: VERSION={other.name}"
 
 
-def _has(target: Target, wanted: Manifest) -> bool:
-    covered = {path: sha for path, sha in wanted.items() if target.covers(path)}
-    found = manifest.measure(target.root, covered)
-    return bool(covered) and sum(found.get(path) == sha for path, sha in covered.items()) >= _SHARE * len(covered)
+def _covered(target: Target, wanted: Manifest) -> Manifest:
+    return {path: sha for path, sha in wanted.items() if target.covers(path)}
+
+
+def _has(found: Manifest, wanted: Manifest) -> bool:
+    return bool(wanted) and sum(found.get(path) == sha for path, sha in wanted.items()) >= _SHARE * len(wanted)
 
 
 def _in_other_bytes(report: Report, target: Target, patch_set: PatchSet) -> Iterator[str]:
