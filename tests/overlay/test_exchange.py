@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import time
@@ -13,6 +12,7 @@ from datetime import timedelta
 from multiprocessing.process import BaseProcess
 
 import pytest
+from conftest import FORK, Keeper
 from torch.distributed import PrefixStore, TCPStore
 
 from vllm_ascend.data_parallel.agreement import Members
@@ -22,7 +22,6 @@ from vllm_ascend.data_parallel.lifeline import Lifeline
 
 PERIOD = 0.2
 LIMIT = 60.0
-FORK = multiprocessing.get_context("fork")
 
 
 def beat(rank: int, count: int = 1) -> Beat:
@@ -34,12 +33,6 @@ def until(holds: Callable[[], bool]) -> None:
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.02)
-
-
-def keep_store(port_of: Callable[[int], None]) -> None:
-    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    port_of(store.port)
-    time.sleep(10 * LIMIT)
 
 
 def client(port: int) -> PrefixStore:
@@ -56,20 +49,9 @@ def run_rank(rank: int, port: int, size: int) -> None:
 
 
 @pytest.fixture
-def keeper() -> Iterator[tuple[BaseProcess, int]]:
-    """The process that keeps the store, and its port."""
-    queue = FORK.SimpleQueue()
-    process = FORK.Process(target=keep_store, args=(queue.put,), daemon=True)
-    process.start()
-    yield process, queue.get()
-    process.kill()
-    process.join()
-
-
-@pytest.fixture
-def peers(keeper: tuple[BaseProcess, int]) -> Iterator[list[BaseProcess]]:
+def peers(keeper: Keeper) -> Iterator[list[BaseProcess]]:
     """Ranks 1 and 2 of three."""
-    started = [FORK.Process(target=run_rank, args=(rank, keeper[1], 3), daemon=True) for rank in (1, 2)]
+    started = [FORK.Process(target=run_rank, args=(rank, keeper.port, 3), daemon=True) for rank in (1, 2)]
     for process in started:
         process.start()
     yield started
@@ -89,8 +71,8 @@ def exchanging(port: int, size: int) -> Iterator[Exchange]:
 
 
 @pytest.fixture
-def exchange(keeper: tuple[BaseProcess, int], peers: list[BaseProcess]) -> Iterator[Exchange]:
-    with exchanging(keeper[1], 3) as found:
+def exchange(keeper: Keeper, peers: list[BaseProcess]) -> Iterator[Exchange]:
+    with exchanging(keeper.port, 3) as found:
         yield found
 
 
@@ -119,10 +101,10 @@ def test_a_stopped_process_keeps_its_connection_and_a_killed_one_does_not(
 
 @pytest.mark.parametrize(("number", "lost"), [(signal.SIGSTOP, False), (signal.SIGKILL, True)])
 def test_a_store_that_is_stopped_does_not_answer_and_one_that_is_killed_is_lost(
-    keeper: tuple[BaseProcess, int], number: signal.Signals, lost: bool
+    keeper: Keeper, number: signal.Signals, lost: bool
 ) -> None:
-    process, port = keeper
-    with exchanging(port, 1) as exchange:
+    process = keeper.process
+    with exchanging(keeper.port, 1) as exchange:
         until(lambda: exchange.answers)
         assert process.pid is not None
         os.kill(process.pid, number)

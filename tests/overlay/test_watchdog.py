@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import multiprocessing
 import os
 import signal
 import threading
@@ -18,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import FORK, Keeper
+from test_flight import choice_of
 from torch.distributed import TCPStore
 
 from vllm_ascend.data_parallel import watchdog
@@ -26,20 +27,14 @@ from vllm_ascend.data_parallel.beats import Observer
 from vllm_ascend.data_parallel.exchange import Exchange
 from vllm_ascend.data_parallel.flight import Flight
 from vllm_ascend.data_parallel.metadata import LocalBatch, StepMetadata
-from vllm_ascend.data_parallel.moe_comm import MoECommChoice, MoECommConfig, select_moe_comm
 from vllm_ascend.data_parallel.plan import StepPlan
 from vllm_ascend.data_parallel.tracefile import Identity, Snapshot
 from vllm_ascend.data_parallel.watchdog import Limits, Reporter, Watchdog
 
-FORK = multiprocessing.get_context("fork")
 FIRST = 1.5
 LIMITS = Limits(FIRST, 600.0, 600.0)
 LATEST = 60.0
 PLAN = StepPlan(StepMetadata((1, 1), with_prefill=False, enable_dbo=False, graph_usable=False), 0)
-
-
-def choice_of(plan: StepPlan) -> MoECommChoice:
-    return select_moe_comm(max(plan.padded_tokens_per_rank), plan.with_prefill, MoECommConfig("A2", 2, 256))
 
 
 class Log:
@@ -171,35 +166,18 @@ class Pair:
         (self.folder / "go").touch()
 
 
-def keep_store(tell: Callable[[int], None]) -> None:
-    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    tell(store.port)
-    time.sleep(10 * LATEST)
-
-
-@pytest.fixture
-def port() -> Iterator[int]:
-    """Of a store that a process of its own keeps: a fork of one that keeps it could not end."""
-    queue = FORK.SimpleQueue()
-    keeper = FORK.Process(target=keep_store, args=(queue.put,), daemon=True)
-    keeper.start()
-    yield queue.get()
-    keeper.kill()
-    keeper.join()
-
-
 Both = Callable[[Rank, Rank], Pair]
 
 
 @pytest.fixture
-def both(tmp_path: Path, port: int) -> Iterator[Both]:
+def both(tmp_path: Path, keeper: Keeper) -> Iterator[Both]:
     pair = Pair(tmp_path)
 
     def start(*ranks: Rank) -> Pair:
         for number, rank in enumerate(ranks):
             folder = tmp_path / str(number)
             folder.mkdir()
-            process = FORK.Process(target=run, args=(rank, number, port, folder))
+            process = FORK.Process(target=run, args=(rank, number, keeper.port, folder))
             process.start()
             pair.processes.append(process)
         pair.until(lambda: all((tmp_path / str(n) / "there").exists() or rank.fails for n, rank in enumerate(ranks)))
