@@ -43,6 +43,7 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         "metadata_group=cpu, timeout=2.5, start_timeout=off, end_timeout=90, agreement=off, trace_steps=0, "
         f"trace_dir={tmp_path}, mc2_rows=512"
     )
+    assert str(Settings.read({})).endswith(", mc2_rows=auto")
 
 
 @pytest.mark.parametrize(

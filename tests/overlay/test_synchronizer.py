@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import random
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -146,6 +147,23 @@ def run_beside_a_rank_that_comes_late(rank: int, rendezvous: str) -> None:
 def test_a_wait_that_was_looked_at_goes_on(tmp_path: Path) -> None:
     rendezvous = str(tmp_path / "rendezvous")
     mp.start_processes(run_beside_a_rank_that_comes_late, args=(rendezvous,), nprocs=2, start_method="fork")
+
+
+class LateWork:
+    """A collective that ends just after a wait for it has."""
+
+    def wait(self, timeout: timedelta | None = None) -> bool:
+        if timeout is not None:
+            raise RuntimeError("Operation timed out!")
+        return True
+
+    def is_completed(self) -> bool:
+        return True
+
+
+def test_what_comes_as_a_turn_ends_has_come() -> None:
+    known = LocalBatch(5, True).alone()
+    assert PendingStep(work=LateWork(), read=lambda: known).result(lambda: "given up") is known  # type: ignore[arg-type]
 
 
 def run_beside_a_rank_that_leaves(rank: int, rendezvous: str) -> None:

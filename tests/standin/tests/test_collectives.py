@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The backend "hccl" between two processes."""
 
-import multiprocessing
-import socket
 from typing import Any
+
+from ranks import found_by
 
 
 def _rank(rank: int, port: int, queue: Any) -> None:
@@ -41,18 +41,7 @@ def _rank(rank: int, port: int, queue: Any) -> None:
 
 
 def test_two_ranks() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    context = multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    ranks = [context.Process(target=_rank, args=(rank, port, queue)) for rank in range(2)]
-    for process in ranks:
-        process.start()
-    found = dict(queue.get(timeout=60) for _ in ranks)
-    for process in ranks:
-        process.join(30)
-        assert process.exitcode == 0
+    found = found_by(_rank, 2)
     assert found[0] == {
         "backend": "hccl", "sum": 3, "exchanged": [[0.0], [1.0]], "named": True, "replayed": [5.0, 6.0],
         "functional": [20.0, 22.0],

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """MC2 between three ranks, against a loop over tokens."""
 
-import multiprocessing
-import socket
 from typing import Any
+
+from ranks import found_by
 
 RANKS, TOKENS, HIDDEN, EXPERTS, K = 3, 5, 4, 6, 2
 
@@ -51,16 +51,5 @@ def _rank(rank: int, port: int, queue: Any) -> None:
 
 
 def test_each_token_meets_its_experts() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    context = multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    ranks = [context.Process(target=_rank, args=(rank, port, queue)) for rank in range(RANKS)]
-    for process in ranks:
-        process.start()
-    found = dict(queue.get(timeout=60) for _ in ranks)
-    for process in ranks:
-        process.join(30)
-        assert process.exitcode == 0
+    found = found_by(_rank, RANKS)
     assert all(max(found[rank]) < 1e-5 for rank in range(RANKS)), found

@@ -125,7 +125,6 @@ class Observer:
         self._seen: object = None
         self._since = self._resumed = 0.0
         self._count = 0
-        self.place: Optional[Place] = None
 
     def look(self, now: float) -> Beat:
         """This rank at ``now``, seconds of ``time.monotonic``."""
@@ -136,7 +135,7 @@ class Observer:
         moved = seen != self._seen
         if moved:
             self._seen, self._since = seen, now
-        self.place = place = place_of_frames(frames) if frames else None
+        place = place_of_frames(frames) if frames else None
         self._count += 1
         beat = Beat(
             rank=self._rank,

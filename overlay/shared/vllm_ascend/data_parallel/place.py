@@ -66,7 +66,8 @@ def place_of_error(error: BaseException) -> Optional[Place]:
 
 def frames_of(thread: int) -> list[FrameType]:
     """The stack of a thread, innermost frame first; empty where the thread has ended."""
-    return [frame for frame, _ in walk_stack(sys._current_frames()[thread])] if thread in sys._current_frames() else []
+    innermost = sys._current_frames().get(thread)
+    return [] if innermost is None else [frame for frame, _ in walk_stack(innermost)]
 
 
 def place_of_frames(frames: Sequence[FrameType]) -> Place:

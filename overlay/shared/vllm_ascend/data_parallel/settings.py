@@ -163,7 +163,10 @@ class Settings:
         )
 
     def __str__(self) -> str:
-        return ", ".join(f"{field.name}={_shown(getattr(self, field.name))}" for field in fields(self))
+        shown = {field.name: _shown(getattr(self, field.name)) for field in fields(self)}
+        if self.mc2_rows is None:
+            shown["mc2_rows"] = AUTO
+        return ", ".join(f"{name}={value}" for name, value in shown.items())
 
 
 def _shown(value: Any) -> str:

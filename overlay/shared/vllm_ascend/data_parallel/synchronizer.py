@@ -47,8 +47,9 @@ class PendingStep:
                 work.wait(_LOOK)
                 return
             except RuntimeError as error:
-                if work.is_completed():  # with an error of its own, such as a lost connection
-                    raise
+                if work.is_completed():  # since the wait ended, or with an error of its own, such as a lost connection
+                    work.wait()
+                    return
                 if why := given_up():
                     raise TimeoutError(f"the other data-parallel ranks' batches did not come: {why}") from error
 
