@@ -27,8 +27,8 @@ def made() -> dict[Path, str]:
 
 def write() -> list[Path]:
     """Brings the documents up to date; those that were not."""
-    changed = [file for file, text in made().items() if file.read_text(encoding="utf-8") != text]
     wanted = made()
+    changed = [file for file, text in wanted.items() if file.read_text(encoding="utf-8") != text]
     for file in changed:
         file.write_text(wanted[file], encoding="utf-8")
     return changed

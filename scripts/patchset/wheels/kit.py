@@ -24,7 +24,7 @@ from patchset.upstream import cache
 
 NAME = "patchset-node.pyz"
 
-_MODULES = (*("__init__.py", "node/*.py", "node/verify/*.py", "node/cluster/*.py"),)
+_MODULES = ("__init__.py", "node/*.py", "node/verify/*.py", "node/cluster/*.py")
 _MAIN = """\
 import sys
 

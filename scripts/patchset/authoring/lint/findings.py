@@ -19,12 +19,7 @@ class Code(Enum):
     LISTED_TWICE = ("PS104", "listed-twice", "the series lists a patch twice")
     SAME_PATCH = ("PS105", "same-patch", "two patches are the same, byte for byte")
     RECORD_STALE = ("PS106", "record-stale", "a digest in set.toml is not that of what the set makes")
-
-    PINS_DISAGREE = (
-        "PS107",
-        "pins-disagree",
-        "a pinned version is not that of its files, or not upstream's own",
-    )
+    PINS_DISAGREE = ("PS107", "pins-disagree", "a pinned version is not that of its files, or not upstream's own")
 
     MALFORMED = ("PS201", "malformed", "the file is no patch: an mbox line, a header, and a git diff")
     TOO_LARGE = ("PS202", "too-large", "the file is larger than any patch that is read")
