@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from multiprocessing.process import BaseProcess
+from typing import Any
 
 import pytest
 from conftest import FORK, Keeper
@@ -22,6 +23,7 @@ from vllm_ascend.data_parallel.lifeline import Lifeline
 
 PERIOD = 0.2
 LIMIT = 60.0
+NAMELESS_S = 2.0
 
 
 def beat(rank: int, count: int = 1) -> Beat:
@@ -118,6 +120,24 @@ def test_a_store_that_is_stopped_does_not_answer_and_one_that_is_killed_is_lost(
             assert not exchange.lost
             os.kill(process.pid, signal.SIGCONT)
             until(lambda: exchange.answers)
+
+
+def test_a_name_service_that_does_not_answer_makes_no_rank_lost(
+    keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch asks for the caller's name, and takes that time for the connection's own."""
+    connect = TCPStore.__init__
+
+    def connect_nameless(store: TCPStore, *args: Any, timeout: timedelta, **kwargs: Any) -> None:
+        time.sleep(NAMELESS_S)
+        if timeout.total_seconds() < NAMELESS_S:
+            raise RuntimeError("The client socket has timed out")
+        connect(store, *args, timeout=timeout, **kwargs)
+
+    monkeypatch.setattr(TCPStore, "__init__", connect_nameless)
+    with exchanging(keeper.port, 1) as exchange:
+        until(lambda: exchange.answers or exchange.lost)
+        assert exchange.answers and not exchange.lost
 
 
 def test_nobody_at_the_door() -> None:

@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from vllm_ascend.data_parallel.agreement import Members
-from vllm_ascend.data_parallel.beats import Beat, Collective, State
+from vllm_ascend.data_parallel.beats import Beat, Collective, Look, State, look_at
 from vllm_ascend.data_parallel.verdict import Finding, Verdict, judge
 
-STILL = 6.0
+SILENCE, STILL, AT = 4.0, 6.0, 100.0
 DP = (0, 4)
 GATHER = Collective("all_gather_into_tensor", "dp (device)", DP, 7, "float32[8,64]")
 BROADCAST = Collective("broadcast", "dp (device)", DP, 7, "float32[8,64]")
@@ -30,9 +30,9 @@ def beat(rank: int, at: Collective | State, seconds: float = 60.0, **more: objec
 
 
 def judged(*beats: Beat, silent: tuple[int, ...] = (), members: Members | None = None) -> Verdict:
-    now = {one.rank: one for one in beats}
-    before = {rank: replace(one, count=one.count - (rank not in silent)) for rank, one in now.items()}
-    return judge(members or Members(range(len(beats))), before, now, STILL)
+    heard = {one.rank: AT - (SILENCE + 1 if one.rank in silent else 0) for one in beats}
+    look = Look(AT, {one.rank: one for one in beats}, heard)
+    return judge(members or Members(range(len(beats))), look, SILENCE, STILL)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,19 @@ def test_a_rank_that_says_no_more_is_silent_and_one_whose_connection_broke_has_g
     assert judged(*broken).finding is Finding.TOGETHER  # only the connection has gone
     last = [replace(one, lost_next=one.rank == 3) for one in stopped]
     assert judged(*last, silent=(0,)).ranks == (0,)  # in a ring
-    assert judge(Members(range(4)), {}, {}, STILL).finding is Finding.SILENT
+    assert judge(Members(range(4)), Look(AT, {}, {}), SILENCE, STILL).finding is Finding.SILENT
+
+
+def test_a_rank_whose_beat_is_late_is_silent_only_when_it_stays_away() -> None:
+    beats = {0: beat(0, METADATA), 1: beat(1, State.WORKS)}
+    look = look_at(beats, AT, None)
+    for seconds, finding in ((SILENCE, Finding.WORKING), (SILENCE + 0.1, Finding.SILENT)):
+        beats[0] = replace(beats[0], count=beats[0].count + 1)
+        look = look_at(dict(beats), AT + seconds, look)
+        assert judge(Members(range(2)), look, SILENCE, STILL).finding is finding
+    beats[1] = replace(beats[1], count=beats[1].count + 1)
+    look = look_at(beats, AT + SILENCE + 1, look)
+    assert judge(Members(range(2)), look, SILENCE, STILL).finding is Finding.WORKING
 
 
 def test_one_that_ends_is_named_with_its_reason() -> None:

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vllm_ascend.data_parallel.agreement import Members
-from vllm_ascend.data_parallel.beats import Beat, Collective, State
+from vllm_ascend.data_parallel.beats import Beat, Collective, State, look_at
 from vllm_ascend.data_parallel.verdict import Finding, judge
 
 PROGRAMS = int(os.environ.get("PATCHSET_PROGRAMS", "1000"))
@@ -133,8 +133,7 @@ def test_a_deadlock_is_called_one_and_nothing_else(programs: list[list[Op]], ran
     ranks = [Rank(number, program) for number, program in enumerate(programs)]
     for _ in states(ranks, random.randrange):  # type: ignore[attr-defined]
         beats = {rank.number: rank.beat() for rank in ranks}
-        before = {number: Beat(number, 1, State.WORKS, 0, None, 0.0, "") for number in ALL}
-        finding = judge(Members(ALL), before, beats, still=6.0).finding
+        finding = judge(Members(ALL), look_at(beats, 0.0, None), silence=4.0, still=6.0).finding
         moves = any(rank.works for rank in ranks) or whole(ranks) is not None
         over = all(rank.op is None for rank in ranks)
         if moves:

@@ -57,13 +57,15 @@ class Rank:
     """One rank: what it does, and what of its process is out of order.
 
     ``does`` waits in the metadata of its second step, of a third ("ahead"), or works between two steps ("works"); until
-    the file "go" is there. ``fails`` loses the others instead of that.
+    the file "go" is there. ``fails`` loses the others instead of that. ``is_late`` tells its beats more rarely than
+    the others look at them.
     """
 
     does: str = "waits"
     limits: Limits = LIMITS
     ours: bool = True
     fails: bool = False
+    is_late: bool = False
     disk_hangs: bool = False
     log_hangs: bool = False
     pipe_is_full: bool = False
@@ -81,7 +83,7 @@ def a_step(flight: Flight) -> None:
 def busy(go: Path) -> None:
     """Such as a profiler that writes its files."""
     while not go.exists():
-        sum(range(10_000))
+        time.sleep(0.01)
 
 
 def run(rank: Rank, number: int, port: int, folder: Path) -> None:
@@ -91,6 +93,8 @@ def run(rank: Rank, number: int, port: int, folder: Path) -> None:
         Snapshot.write = lambda *_: time.sleep(LATEST)  # type: ignore[assignment, method-assign]
     if rank.pipe_is_full:
         fill_stdout()
+    if rank.is_late:
+        watchdog._POLL_S *= 2.5
     flight, members = Flight(4), Members(range(2))
     observer = Observer(number, flight, (0, 2))
     store = TCPStore("127.0.0.1", port, is_master=False, timeout=timedelta(seconds=LATEST))
@@ -99,6 +103,8 @@ def run(rank: Rank, number: int, port: int, folder: Path) -> None:
     reporter = Reporter(who, flight, observer, exchange, folder, choice_of)
     flight.on_failure = reporter.failed
     Watchdog(reporter, observer, exchange, rank.limits, ours=rank.ours).start()
+    while exchange._lifeline is None or not exchange._lifeline.connected:
+        time.sleep(0.05)
     for _ in range(2 if rank.does == "ahead" else 1 if rank.started else 0):
         a_step(flight)
     go = folder.parent / "go"
@@ -214,6 +220,17 @@ def test_a_rank_that_works_is_waited_for_and_named(both: Both) -> None:
     assert pair.log(0).count("still works") <= 3  # ever more rarely
 
 
+def test_a_rank_that_works_outlasts_the_last_limit_though_its_beats_are_late(both: Both) -> None:
+    limits = Limits(FIRST, 600.0, 4 * FIRST)
+    pair = both(Rank(limits=limits), Rank("works", limits, is_late=True))
+    pair.until(lambda: "DP rank 1 still works" in pair.log(0))
+    begin = time.monotonic()
+    pair.until(lambda: time.monotonic() > begin + 8 * FIRST)
+    pair.go()
+    assert [pair.end(number) for number in range(2)] == [0, 0]
+    assert "ending" not in pair.log(0) + pair.log(1)
+
+
 def test_a_stopped_rank_is_named_and_waited_for(both: Both) -> None:
     pair = both(Rank(), Rank())
     pid = pair.processes[1].pid
@@ -231,7 +248,6 @@ def test_a_stopped_rank_is_named_and_waited_for(both: Both) -> None:
 
 def test_a_rank_whose_process_has_gone_ends_the_other(both: Both) -> None:
     pair = both(Rank(), Rank())
-    time.sleep(1.0)  # for the first beats, and the connection
     pair.processes[1].kill()
     assert pair.end(0) == watchdog.EXIT_CODE
     assert "the process of DP rank 1 has gone; has waited for" in pair.log(0)

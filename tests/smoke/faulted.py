@@ -44,6 +44,21 @@ def collective(engine: Any, _seconds: float) -> None:
     once(engine, lambda: torch.distributed.all_reduce(torch.zeros(3), group=get_world_group().cpu_group))
 
 
+def broadcast(engine: Any, _seconds: float) -> None:
+    """On the DP group, where the other ranks gather."""
+    import torch
+    from vllm.distributed import get_dp_group
+
+    group = get_dp_group()
+    tensor = torch.zeros(3, device=group.device)
+    once(engine, lambda: torch.distributed.broadcast(tensor, src=group.ranks[0], group=group.device_group))
+
+
+def passes(engine: Any, _seconds: float) -> None:
+    """One pass through the model more than the other ranks, as of a drafter."""
+    engine.model_executor.driver_worker.worker.model_runner._dummy_run(1)
+
+
 def once(engine: Any, what: Callable[[], object]) -> None:
     """``what`` in this rank's next forward pass."""
 
@@ -54,7 +69,7 @@ def once(engine: Any, what: Callable[[], object]) -> None:
     handle = engine.model_executor.driver_worker.worker.model_runner.model.register_forward_pre_hook(hook)
 
 
-STRAYS = {strays.__name__: strays for strays in (call, forward, stop, collective)}
+STRAYS = {strays.__name__: strays for strays in (call, forward, stop, collective, broadcast, passes)}
 
 
 def serve(engine: Any, turn: dict[str, Any], job: dict[str, Any], report: rank.Reporter) -> None:

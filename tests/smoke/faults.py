@@ -35,9 +35,16 @@ class FaultyLife(Life):
 
 DP4 = FaultyLife(Tree.PATCHED, new_tokens=STEPS, rounds=(Round("long", ((0,), (2,), (), (5,))),))
 STRAYING = FaultyLife(
-    Tree.PATCHED, rounds=tuple(Round(strays, ((0,), (2,))) for strays in ("call", "forward", "stop")), stray_seconds=6.0
+    Tree.PATCHED,
+    rounds=tuple(Round(strays, ((0,), (2,))) for strays in ("call", "forward", "stop")),
+    stray_seconds=12.0,
 )
-DIVERGING = FaultyLife(Tree.PATCHED, rounds=(Round("collective", ((0,), (2,))),))
+# What rank 1 does that the other does not, and where it waits then.
+DIVERGENCES = {
+    "collective": r"all_reduce of float32\[3\] on the group world \(cpu\)",
+    "broadcast": r"broadcast of float32\[3\] on the group dp \(device\)",
+    "passes": r"all_reduce on the group of the metadata",
+}
 PRISTINE_DP2 = Life(Tree.PRISTINE, new_tokens=STEPS, rounds=(Round("long", ((0,), (0,))),))
 DP1 = Life(Tree.PATCHED, rounds=(Round("never", ((0,),)),))
 START_LIMIT = 600.0
@@ -51,6 +58,10 @@ class End:
 
     code: int
     seconds: float
+
+
+def diverging(how: str) -> FaultyLife:
+    return FaultyLife(Tree.PATCHED, rounds=(Round(how, ((0,), (2,))),))
 
 
 def serve(ranks: Sequence[Rank]) -> None:

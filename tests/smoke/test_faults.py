@@ -66,19 +66,20 @@ def _told(rank: Rank, number: int) -> str:
     return log
 
 
-def _survivors_end(ranks: Sequence[Rank], fault: signal.Signals) -> list[str]:
+def _survivors_end(ranks: Sequence[Rank], fault: signal.Signals, victim: int = STOPPED) -> dict[int, str]:
     """Serves, sends a signal to one rank, and holds the others to an error in time; the report of each of them."""
     faults.serve(ranks)
-    children = faults.offspring(ranks[:STOPPED])
-    faults.signalled(ranks[STOPPED], fault)
-    ends = faults.ends(ranks[:STOPPED], LATEST + 5.0)
+    survivors = {number: rank for number, rank in enumerate(ranks) if number != victim}
+    children = faults.offspring(list(survivors.values()))
+    faults.signalled(ranks[victim], fault)
+    ends = faults.ends(list(survivors.values()), LATEST + 5.0)
     assert not faults.alive(children)
-    reports = []
-    for number, end in enumerate(ends):
-        told = _told(ranks[number], number)
+    reports = {}
+    for (number, rank), end in zip(survivors.items(), ends, strict=True):
+        told = _told(rank, number)
         assert end is not None and end.code != 0, told[-3000:]
         assert end.seconds < LATEST, told[-3000:]
-        reports.append(told)
+        reports[number] = told
     return reports
 
 
@@ -90,7 +91,7 @@ def test_survivors_of_a_stopped_rank_say_what_they_wait_for_and_end(
     settings = {"VLLM_ASCEND_DP_METADATA_GROUP": group, "VLLM_ASCEND_DP_END_TIMEOUT": f"{END_TIMEOUT:g}"}
     berths = _berths(folder, launcher(Tree.PATCHED), **settings)
     with crew(faults.DP4, model, folder / "life", berths) as ranks:
-        for number, told in enumerate(_survivors_end(ranks, signal.SIGSTOP)):
+        for number, told in _survivors_end(ranks, signal.SIGSTOP).items():
             assert "last steps:" in told
             head, *steps, peers, wait = faults.trace(folder / f"trace{number}")
             assert (head["rank"], head["dp_size"]) == (number, DP_SIZE)
@@ -106,10 +107,22 @@ def test_survivors_of_a_stopped_rank_say_what_they_wait_for_and_end(
 def test_survivors_of_a_killed_rank_end(bench: Any, launcher: Launchers, model: Path) -> None:
     folder = bench.work / "killed"
     with crew(faults.DP4, model, folder / "life", _berths(folder, launcher(Tree.PATCHED))) as ranks:
-        for number, _ in enumerate(_survivors_end(ranks, signal.SIGKILL)):
+        for number in _survivors_end(ranks, signal.SIGKILL):
             assert faults.trace(folder / f"trace{number}")[0]["rank"] == number
         # gloo tells each of them when it will; the rank that keeps the store can always be asked.
         assert GONE in ranks[0].log(), ranks[0].log()[-3000:]
+
+
+@pytest.mark.shared
+def test_survivors_of_the_killed_rank_that_keeps_the_store_name_it_and_end(
+    bench: Any, launcher: Launchers, model: Path
+) -> None:
+    folder = bench.work / "killed-keeper"
+    with crew(faults.DP4, model, folder / "life", _berths(folder, launcher(Tree.PATCHED))) as ranks:
+        for number, told in _survivors_end(ranks, signal.SIGKILL, victim=0).items():
+            assert faults.trace(folder / f"trace{number}")[0]["rank"] == number
+            named = ("no answer of DP rank 0, which keeps the store", "the process of DP rank 0 has gone")
+            assert any(name in told for name in named), told[-3000:]
 
 
 @pytest.mark.shared
@@ -176,18 +189,21 @@ def test_a_rank_that_works_or_is_stopped_for_a_while_is_waited_for(
                 assert told == {str(index): want[index] for index in turn.asked(number)}
 
 
+@pytest.mark.parametrize("how", faults.DIVERGENCES)
 def test_ranks_that_cannot_meet_are_named_with_both_collectives_and_end(
-    bench: Any, launcher: Launchers, model: Path
+    bench: Any, launcher: Launchers, model: Path, how: str
 ) -> None:
-    life, folder = faults.DIVERGING, bench.work / "diverging"
+    life, folder = faults.diverging(how), bench.work / f"diverging-{how}"
     with crew(life, model, folder / "life", _berths(folder, launcher(Tree.PATCHED), life.dp_size)) as ranks:
-        faults.strays(ranks, "collective")
+        faults.strays(ranks, how)
         ends = faults.ends(ranks, LATEST)
         for number, (rank, end) in enumerate(zip(ranks, ends, strict=True)):
             log = rank.log()
             assert end is not None and end.code != 0, log[-3000:]
-            assert re.search(r"DP rank 0: .*waits in \w+ .*on the group (dp|ep|of the metadata)", log), log[-3000:]
-            assert re.search(r"DP rank 1: .*waits in all_reduce of float32\[3\] on the group world \(cpu\)", log), log
+            assert re.search(
+                r"DP rank 0: .*waits in \w+ .*on the group (dp|ep|of the metadata|of vLLM's engines)", log
+            ), log[-3000:]
+            assert re.search(rf"DP rank 1: .*waits in {faults.DIVERGENCES[how]}", log), log[-3000:]
             assert faults.trace(folder / f"trace{number}")[-1]["kind"] == "wait"
         assert any("no rank can move any more" in rank.log() for rank in ranks)
 

@@ -7,7 +7,7 @@ import json
 import zlib
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
-from typing import Optional
+from typing import Mapping, Optional
 
 from vllm_ascend.data_parallel.flight import Flight, Phase
 from vllm_ascend.data_parallel.place import Place, frames_of, place_of_frames
@@ -110,6 +110,32 @@ class Beat:
             ranks = collective.pop("ranks")
             collective = Collective(ranks=ranks and tuple(ranks), **collective)
         return cls(**{**members, "state": State[members["state"]], "collective": collective})
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one rank has read of the others at ``at`` (seconds of its ``time.monotonic``).
+
+    ``beats`` are the last ones by world rank, and ``heard`` when the first of that count was read.
+    """
+
+    at: float
+    beats: Mapping[int, Beat]
+    heard: Mapping[int, float]
+
+
+def look_at(beats: Mapping[int, Beat], at: float, before: Optional[Look]) -> Look:
+    """The look that has read ``beats``, after the look ``before``."""
+    heard = dict.fromkeys(beats, at)
+    if before is not None:
+        same = [rank for rank, beat in beats.items() if rank in before.beats and beat.count == before.beats[rank].count]
+        heard.update({rank: before.heard[rank] for rank in same})
+    return Look(at, beats, heard)
+
+
+def silence_s(period_s: float) -> float:
+    """After how many seconds without a new beat a rank says nothing: it may be late with one, or with two."""
+    return 3 * period_s + 1.0
 
 
 class Observer:

@@ -11,37 +11,31 @@ import atexit
 import socket
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
-from typing import Mapping, Optional
+from typing import Optional
 
 from torch.distributed import PrefixStore, Store, TCPStore
 
 from vllm_ascend.data_parallel.agreement import Members, key, read_all
-from vllm_ascend.data_parallel.beats import Beat
+from vllm_ascend.data_parallel.beats import Beat, Look, look_at, silence_s
 from vllm_ascend.data_parallel.lifeline import Lifeline
 
 _STOP_S = 2.0
-
-
-@dataclass(frozen=True)
-class Look:
-    """The beats of all ranks that have told one, read at ``at`` (``time.monotonic``)."""
-
-    at: float
-    beats: Mapping[int, Beat]
+_CONNECT_S = 5.0
+# torch asks the name service who has called, and counts that as time of the connection: 5 s or more where none answers.
+_STORE_S = 300.0
 
 
 class Exchange:
     """One rank's part in it: a beat each ``period_s`` seconds, and a look at the others while one is wanted.
 
-    ``before`` and ``now`` are the last two looks. ``lost`` says that the store's process has gone.
+    ``now`` is the last look. ``lost`` says that the store's process has gone.
     """
 
     def __init__(self, store: Store, members: Members, rank: int, period_s: float) -> None:
         self.period_s = period_s
         self.members = members
-        self.before: Optional[Look] = None
         self.now: Optional[Look] = None
         self.lost = False
         self._store = store
@@ -84,21 +78,25 @@ class Exchange:
     @property
     def answers(self) -> bool:
         """Whether the last look is not older than a few periods."""
-        return self.now is not None and time.monotonic() - self.now.at < 3 * self.period_s + 1.0
+        return self.now is not None and time.monotonic() - self.now.at < silence_s(self.period_s)
 
     def _run(self) -> None:
         store: Optional[Store] = None
         while not self._stopped:
             try:
                 if store is None:
-                    store = own_connection(self._store, self.period_s)
+                    store = own_connection(self._store)
                     self._knock(store)
                 self._turn(store)
                 self.lost = False
-            except (RuntimeError, OSError):  # the store's process has gone, or does not answer in time
-                self.lost = store is None or self.lost  # one that cannot be reached anew either has gone
+            except (RuntimeError, socket.gaierror):  # torch's connection broke or took too long; or no name service
+                broke, store = store is not None, None
+                if broke:
+                    continue
+            except OSError:  # nobody listens where the store's process did
                 store = None
                 with self._read:
+                    self.lost = True
                     self._read.notify_all()
             self._wake.wait(self.period_s)
             self._wake.clear()
@@ -115,7 +113,7 @@ class Exchange:
         at = time.monotonic()
         beats = {rank: Beat.loads(data) for rank, data in read_all(store, self._keys).items()}
         with self._read:
-            self.before, self.now = self.now, Look(at, beats)
+            self.now = look_at(beats, at, self.now)
             self._read.notify_all()
 
     def _knock(self, store: Store) -> None:
@@ -148,15 +146,15 @@ def _host(store: Store) -> str:
     return "localhost" if tcp is None else str(tcp.host)
 
 
-def own_connection(store: Store, limit_s: float) -> Store:
+def own_connection(store: Store) -> Store:
     """The same store by another connection, without the prefix of ``store``; another kind of store is shared.
 
-    Raises ``RuntimeError`` or ``OSError`` where its process cannot be reached within ``limit_s`` seconds.
+    Raises ``OSError`` where no process listens, and ``RuntimeError`` where that process does not answer.
     """
     tcp = _tcp(store)
     if tcp is None:
         return store
-    with socket.create_connection((tcp.host, tcp.port), limit_s):  # TCPStore's own would try again and again, aloud
+    with socket.create_connection((tcp.host, tcp.port), _CONNECT_S):  # TCPStore's own would try again and again, aloud
         pass
-    limit = timedelta(seconds=max(limit_s, 1.0))
+    limit = timedelta(seconds=_STORE_S)
     return TCPStore(tcp.host, tcp.port, is_master=False, wait_for_workers=False, timeout=limit)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the beats of all ranks say about a wait: a pure function of two rounds of them.
+"""What the beats of all ranks say about a wait: a pure function of them and of when each was heard.
 
 A collective ends once all of its members are in it. So where every rank has stopped in a collective, or has no request,
 and no collective has all of its members in it, none of them will ever move: a deadlock. A rank that has stopped
@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from enum import Enum
-from typing import Mapping, Optional, Sequence
+from typing import Mapping, Sequence
 
 from vllm_ascend.data_parallel.agreement import Members
-from vllm_ascend.data_parallel.beats import Beat, Collective, State
+from vllm_ascend.data_parallel.beats import Beat, Collective, Look, State
 
 _MOST_NAMED = 8
 _SENDS, _RECEIVES = ("send", "isend", "batch_isend_irecv"), ("recv", "irecv", "batch_isend_irecv")
@@ -60,22 +60,16 @@ class Verdict:
         return str(self.finding.value)
 
 
-def judge(
-    members: Members,
-    before: Mapping[int, Beat],
-    now: Mapping[int, Beat],
-    still: float,
-    unreachable: Sequence[int] = (),
-) -> Verdict:
+def judge(members: Members, look: Look, silence: float, still: float) -> Verdict:
     """What the wait is.
 
-    ``before`` and ``now`` are the beats by world rank that were read one after the other, at least one period apart. A
-    rank has stopped if it has not moved for ``still`` seconds, which is longer than such a period. ``unreachable`` are
-    ranks whose process does not answer for another reason.
+    A rank is silent if no new beat of it has been heard for ``silence`` seconds, and has stopped if it has not moved
+    for ``still`` seconds. ``still`` is longer by more than the age that a beat has when it is heard, so that ranks
+    which are not silent and have all stopped were so at one moment.
     """
-    silent = [rank for rank in members.ranks if not _beats(before.get(rank), now.get(rank))]
-    gone = {members.after(rank) for rank, beat in now.items() if beat.lost_next}
-    gone = {rank for rank in gone if rank in silent} | {rank for rank in unreachable if rank in silent}
+    now = look.beats
+    silent = [rank for rank in members.ranks if rank not in now or look.at - look.heard[rank] > silence]
+    gone = {members.after(rank) for rank, beat in now.items() if beat.lost_next} & set(silent)
     ending = [rank for rank in members.ranks if rank in now and now[rank].ending]
     told = describe(members, now, silent)
 
@@ -130,10 +124,6 @@ def named(members: Members, ranks: Sequence[int]) -> str:
     """The ranks by the names that a user knows, not too many of them."""
     more = f" and {len(ranks) - _MOST_NAMED} more" if len(ranks) > _MOST_NAMED else ""
     return ", ".join(members.name(rank) for rank in ranks[:_MOST_NAMED]) + more
-
-
-def _beats(before: Optional[Beat], now: Optional[Beat]) -> bool:
-    return before is not None and now is not None and now.count != before.count
 
 
 def _decided_differently(members: Members, beats: Sequence[Beat]) -> list[int]:

@@ -23,7 +23,7 @@ from typing import Callable, Optional
 
 from vllm.logger import logger
 
-from vllm_ascend.data_parallel.beats import Beat, Observer, State
+from vllm_ascend.data_parallel.beats import Beat, Observer, State, silence_s
 from vllm_ascend.data_parallel.exchange import Exchange
 from vllm_ascend.data_parallel.flight import Entered, Flight
 from vllm_ascend.data_parallel.place import place_of, place_of_error
@@ -55,6 +55,11 @@ class Limits:
     def period_s(self) -> float:
         """How often the ranks tell how they are: some times within the first limit."""
         return max(_POLL_S, min(_MOST_PERIOD_S, (self.first or _MOST_PERIOD_S) / 6))
+
+    @property
+    def still_s(self) -> float:
+        """How long a rank has not moved if it has stopped: longer than the age of any beat that counts."""
+        return silence_s(self.period_s) + self.period_s + 2 * _POLL_S
 
     def of(self, entered: Optional[Entered]) -> Optional[float]:
         """When a wait is looked into."""
@@ -113,8 +118,16 @@ class Reporter:
             traced: list[str] = []
             _thread(lambda: traced.append(self._trace(snapshot)), "trace").join(GRACE_S / 2)
             trace = traced[0] if traced else f"no trace file: {self._folder} does not answer"
-            said = peers or "no answer: the process that keeps the store has stopped or died, or is out of reach"
+            said = "\n".join(filter(None, (self._silence(), peers)))
             logger.error("%s\n%s: of all ranks,\n%s\n%s", snapshot.text(), self.identity, said, trace)
+
+    def _silence(self) -> str:
+        """Why ``peers`` may be nothing, or old."""
+        exchange = self._exchange
+        if exchange.answers and not exchange.lost:
+            return ""
+        keeper = exchange.members.name(_STORE_KEEPER) if _STORE_KEEPER in exchange.members.ranks else "a process"
+        return f"no answer of {keeper}, which keeps the store: its process has stopped or gone, or is out of reach"
 
     def _trace(self, snapshot: Snapshot) -> str:
         try:
@@ -138,6 +151,7 @@ class Watchdog:
         self._ours = ours
         self._warn_at: Optional[float] = None
         self._suspected: Optional[float] = None
+        self._worked = 0.0
 
     def start(self) -> None:
         """Watch until the process ends."""
@@ -158,18 +172,21 @@ class Watchdog:
     def _poll(self, now: float) -> None:
         beat, entered = self._observer.look(now), self._flight.entered
         first = self._limits.of(entered) if beat.state in (State.COLLECTIVE, State.DEVICE) else None
-        look = first is not None and beat.seconds >= first - 3 * self._limits.period_s
+        look = first is not None and beat.seconds >= first - self._limits.still_s
         self._exchange.tell(beat, look=look)
         if entered is None or first is None or beat.seconds < first:
             if self._warn_at is not None:
                 _say(logger.warning, "%s: the wait is over; going on", self._reporter.identity)
             self._warn_at = self._suspected = None
+            self._worked = 0.0
             return
         if self._reporter.has_told(entered):  # an engine inside the user's process
             return
         verdict = self._verdict(beat)
+        if verdict.finding is Finding.WORKING:
+            self._worked = beat.seconds
         last, setting = self._limits.last(starting=entered.starting)
-        over = last is not None and beat.seconds >= last and verdict.finding is not Finding.WORKING
+        over = last is not None and beat.seconds - self._worked >= last
         if over or self._proved(verdict):
             of = TIMEOUT.name if verdict.finding.proved else setting
             self._end(
@@ -188,21 +205,21 @@ class Watchdog:
             self._suspected = None
             return verdict.finding.proved
         suspected, self._suspected = self._suspected, self._suspected or look.at
-        return suspected is not None and look.at > suspected
+        return suspected is not None and min(look.heard.values()) > suspected
 
     def _verdict(self, beat: Beat) -> Verdict:
         exchange = self._exchange
-        before, now = exchange.before, exchange.now
+        now = exchange.now
         told = "" if now is None else describe(exchange.members, now.beats)
         keeper = (_STORE_KEEPER,) if _STORE_KEEPER in exchange.members.ranks else ()
         if exchange.lost:
             return Verdict(Finding.GONE, keeper, told)
-        if before is None or now is None or not exchange.answers:
+        if now is None or not exchange.answers:
             return Verdict(Finding.SILENT, keeper, told)
         told_last = now.beats.get(beat.rank)
         mine = replace(beat, lost_next=told_last is not None and told_last.lost_next)
-        still = self._limits.period_s + 2 * _POLL_S
-        return judge(exchange.members, before.beats, {**now.beats, mine.rank: mine}, still)
+        now = replace(now, beats={**now.beats, beat.rank: mine}, heard={**now.heard, beat.rank: now.at})
+        return judge(exchange.members, now, silence_s(self._limits.period_s), self._limits.still_s)
 
     def _end(self, beat: Beat, why: str, verdict: Verdict) -> None:
         wait = self._flight.entered
