@@ -8,11 +8,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.distributed as dist
 
+from vllm_ascend.data_parallel import flight as flight_module
 from vllm_ascend.data_parallel.beats import Beat, Collective, Observer, State
 from vllm_ascend.data_parallel.flight import Flight, Phase
 from vllm_ascend.data_parallel.metadata import LocalBatch, StepMetadata
@@ -20,6 +22,7 @@ from vllm_ascend.data_parallel.plan import StepPlan
 
 PLAN = StepPlan(StepMetadata((1, 1), with_prefill=False, enable_dbo=False, graph_usable=False), 0)
 DP = (0, 2)
+HOUR = 3600.0
 # A group that goes while a thread of gloo's lets go of a tensor would wait for that thread, which waits for Python.
 KEPT: list[dist.ProcessGroup] = []
 
@@ -126,6 +129,27 @@ def test_between_steps_a_rank_works_unless_its_engine_waits_for_a_request() -> N
     with running(Flight(1), run_busy_loop) as observer:
         assert observer.look(70.0).state is State.IDLE
         requests.put(1)
+
+
+def test_an_hour_without_a_request_is_no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, flight, requests = [10.0], Flight(1), queue.Queue[int]()
+    monkeypatch.setattr(flight_module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    waits = threading.Event()
+
+    def run_busy_loop(done: threading.Event) -> None:
+        requests.get()
+        begin(flight, Phase.METADATA)
+        waits.set()
+        done.wait()
+
+    with running(flight, run_busy_loop) as observer:
+        clock[0] += HOUR
+        idle = observer.look(clock[0])
+        assert (idle.state, idle.seconds) == (State.IDLE, HOUR)
+        requests.put(1)
+        waits.wait()
+        beat = observer.look(clock[0] + 0.5)
+        assert (beat.state, beat.seconds) == (State.COLLECTIVE, 0.5)
 
 
 def test_a_collective_is_told_with_its_group_and_size(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,8 @@ import json
 import logging
 import multiprocessing
 import sys
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +24,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 # Before vLLM configures its own: a run makes a warning for every refused deployment.
 logging.disable(logging.WARNING)
 
-from simulation.checker import Finding  # noqa: E402
+from simulation.checker import Detects, Finding  # noqa: E402
 from simulation.coverage import Coverage  # noqa: E402
+from simulation.network import Network  # noqa: E402
+from simulation.record import Invariant  # noqa: E402
 from simulation.schedule import Schedule  # noqa: E402
 from simulation.search import Violation, search  # noqa: E402
 
 # Schedules of one search: hypothesis remembers each, to draw none twice.
 CHUNK = 1000
+# Schedules of one mutant that the watchdog's verdict is held against.
+JUDGED = 200
 
 
 def chunk(task: tuple[str, int, int]) -> tuple[dict[str, Any], dict[str, Any] | None, int]:
@@ -36,7 +42,8 @@ def chunk(task: tuple[str, int, int]) -> tuple[dict[str, Any], dict[str, Any] | 
     model, count, seed = task
     make = importlib.import_module(f"simulation.{model}").make
     coverage = Coverage()
-    found = search(make, count, seed, seen=coverage.add)
+    watch = detector() if model == "patched" else None
+    found = search(make, count, seed, seen=coverage.add, watch=watch)
     return coverage.groups, found.violation and as_json(found.violation), found.drawn
 
 
@@ -92,15 +99,38 @@ def pristine(schedules: int, seed: int, workers: int) -> dict[str, Any]:
 
 
 def mutant(task: tuple[int, int, int]) -> dict[str, Any]:
-    """Looks for one mutant."""
+    """Looks for one mutant, and at what the watchdog makes of the waits to which it leads."""
     from simulation.mutants import MUTANTS
     from simulation.patched import make
 
     number, schedules, seed = task
     one = MUTANTS[number]
     with one.installed():
-        found = search(make, schedules, seed)
-    return {"mutant": one.name, "drawn": found.drawn, "violation": found.violation and as_json(found.violation)}
+        found = search(make, schedules, seed, watch=detector())
+        verdicts: Counter[str] = Counter()
+        wrong = search(
+            make,
+            min(schedules, JUDGED),
+            seed,
+            known=lambda finding, _: finding.invariant is not Invariant.DETECTION,
+            seen=lambda _, outcome: verdicts.update(filter(None, [outcome.verdict])),
+            watch=detector(),
+        )
+    violation = wrong.violation or found.violation
+    return {
+        "mutant": one.name,
+        "drawn": found.drawn,
+        "violation": violation and as_json(violation),
+        "waits": verdicts.total(),
+        "told": verdicts["DEADLOCK"],
+    }
+
+
+def detector() -> Callable[[Network], Detects]:
+    """The watchdog's, which the pristine tree has not."""
+    from simulation.detector import Detector
+
+    return Detector
 
 
 def mutants(schedules: int, seed: int, workers: int) -> dict[str, Any]:

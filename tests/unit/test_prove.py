@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,7 @@ from patchset.system import paths
 from patchset.system.terminal import Terminal
 from selftest import schedules
 from selftest.__main__ import main
-from selftest.schedules.report import Mutant, ProofReport, Violation, show
+from selftest.schedules.report import DETECTION, Mutant, ProofReport, Violation, show
 
 FOUND = Violation("ranks issue different collectives", "rank 0 issues a, rank 1 b", ("DP 2", "step 1: idle"), 7, "D1")
 
@@ -26,7 +27,7 @@ def report(**changed: object) -> ProofReport:
         "coverage": {"events": {"idle": 3, "decode": 12}},
         "patched": (),
         "pristine": pristine,
-        "mutants": (Mutant("no flag", 5, FOUND),),
+        "mutants": (Mutant("no flag", 5, FOUND, waits=4, told=3),),
     }
     return ProofReport(**fields | changed)  # type: ignore[arg-type]
 
@@ -38,6 +39,7 @@ def test_a_clean_tree_with_everything_else_found_is_a_proof(capsys: pytest.Captu
     assert "no schedule violates an invariant" in out
     assert "decode" in out
     assert "FAILED" not in out
+    assert "3 of 4" in out
 
 
 @pytest.mark.parametrize(
@@ -46,8 +48,12 @@ def test_a_clean_tree_with_everything_else_found_is_a_proof(capsys: pytest.Captu
         ({"patched": (FOUND,)}, "the patched tree: ranks issue different collectives: rank 0 issues a, rank 1 b"),
         ({"pristine": (FOUND,)}, "D3 was not found on the pristine tree"),
         ({"mutants": (Mutant("no flag", 5000, None),)}, "not found: no flag"),
+        (
+            {"mutants": (Mutant("no flag", 5, replace(FOUND, invariant=DETECTION, what="it went on")),)},
+            f"no flag: {DETECTION}: it went on",
+        ),
     ],
-    ids=["violation", "defect not found", "mutant not found"],
+    ids=["violation", "defect not found", "mutant not found", "wrong verdict"],
 )
 def test_what_keeps_it_from_being_a_proof_is_said(
     changed: dict[str, object], problem: str, capsys: pytest.CaptureFixture[str]

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from simulation import world
-from simulation.network import Hang, Mismatch
+from simulation.network import Hang, Mismatch, Network
 from simulation.record import Forward, Invariant
 from simulation.schedule import Deployment, Schedule
 
@@ -55,16 +55,27 @@ class Outcome:
     collectives: int = 0
     forwards: tuple[Forward, ...] = ()
     """Of rank 0."""
+    verdict: str | None = None
+    """The watchdog's on ranks that could not go on, where one was asked for."""
 
 
-def simulate(schedule: Schedule, make: MakeRank) -> Outcome:
-    """Runs a schedule on ranks of the tree that ``make`` belongs to."""
+class Detects(Protocol):
+    """What tells a wait that can end from one that cannot: see detector.py."""
+
+    wrong: str
+
+    def stopped(self) -> Any: ...
+
+
+def simulate(schedule: Schedule, make: MakeRank, watch: Callable[[Network], Detects] | None = None) -> Outcome:
+    """Runs a schedule on ranks of the tree that ``make`` belongs to, with a detector where there is one."""
     with torch.inference_mode():
         network = world.enter(schedule.deployment)
         try:
             ranks = [make(schedule.deployment, rank) for rank in range(schedule.deployment.dp)]
         except ValueError as error:
             return Outcome(refused=str(error))
+        detector = watch(network) if watch else None
         works = [list(works) for works in zip(*schedule.steps, strict=True)]
         trouble: tuple[Invariant, str] | None = None
         try:
@@ -75,11 +86,19 @@ def simulate(schedule: Schedule, make: MakeRank) -> Outcome:
             trouble = Invariant.LIVENESS, str(error)
         except Exception as error:  # whatever a rank raises ends it, and with it the deployment
             trouble = Invariant.CRASH, f"{type(error).__name__}: {error}"
-    return Outcome(
-        findings=tuple(_findings(ranks, trouble)),
-        collectives=len(network.calls),
-        forwards=tuple(ranks[0].record.forwards),
-    )
+        outcome = Outcome(
+            findings=tuple(_findings(ranks, trouble)),
+            collectives=len(network.calls),
+            forwards=tuple(ranks[0].record.forwards),
+        )
+        verdict = None
+        if detector and trouble and trouble[0] in (Invariant.COLLECTIVES, Invariant.LIVENESS):
+            verdict = detector.stopped().name
+        network.close()
+    if detector and detector.wrong:
+        wrong = Finding(Invariant.DETECTION, 0, True, True, detector.wrong)
+        return replace(outcome, findings=(wrong, *outcome.findings), verdict=verdict)
+    return replace(outcome, verdict=verdict)
 
 
 def _findings(ranks: list[Any], trouble: tuple[Invariant, str] | None) -> list[Finding]:

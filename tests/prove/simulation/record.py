@@ -18,6 +18,7 @@ class Invariant(Enum):
     CAPACITY = "more rows, or others, than a buffer, graph, mask or kernel takes"
     CRASH = "a rank raises"
     ROUNDS = "more than one metadata collective in a step"
+    DETECTION = "the watchdog is wrong about a wait"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from typing import Any
 
 from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
 
-from simulation.checker import Finding, MakeRank, Outcome, simulate
+from simulation.checker import Detects, Finding, MakeRank, Outcome, simulate
+from simulation.network import Network
 from simulation.schedule import Schedule
 from simulation.strategies import schedules
 
@@ -44,11 +45,12 @@ def search(
     start: int,
     known: Callable[[Finding, Schedule], bool] = lambda *_: False,
     seen: Callable[[Schedule, Outcome], None] = lambda *_: None,
+    watch: Callable[[Network], Detects] | None = None,
 ) -> Found:
     """Checks ``count`` schedules, and stops at the first violation that is not ``known``.
 
     ``start`` seeds the draws: the same seed and code draw the same schedules. ``seen`` is told of each schedule that
-    was drawn, not of those that shrinking tries.
+    was drawn, not of those that shrinking tries. ``watch`` makes each schedule's detector.
     """
     found = Found()
     classes: dict[Key, type[_Violated]] = {}
@@ -66,7 +68,7 @@ def search(
     )
     @given(schedules())
     def check(schedule: Schedule) -> None:
-        outcome = simulate(schedule, make)
+        outcome = simulate(schedule, make, watch)
         if found.violation is None:
             found.drawn += 1
             seen(schedule, outcome)

@@ -37,7 +37,7 @@ def all_reduce(tensor: torch.Tensor, op: Any = None, group: str = "", async_op: 
     counts_alone = sys._getframe(1).f_code is vllm_context.DPMetadata.num_tokens_across_dp.__code__
     _network.metadata[_network.rank].append(not counts_alone)
     name = COUNTS if counts_alone else "all_reduce"
-    work = _network.issue(Call(group, name, tuple(tensor.shape)), tensor)
+    work = _network.issue(Call(group, name, tuple(tensor.shape), metadata=True), tensor)
     if async_op:
         return work
     work.wait()

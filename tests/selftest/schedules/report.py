@@ -10,6 +10,9 @@ from typing import Any
 from patchset.system.terminal import Terminal
 from selftest.schedules import MUST_FIND
 
+# As tests/prove/simulation/record.py has it.
+DETECTION = "the watchdog is wrong about a wait"
+
 
 @dataclass(frozen=True)
 class Violation:
@@ -38,11 +41,18 @@ class Violation:
 
 @dataclass(frozen=True)
 class Mutant:
-    """The overlay broken in one way, and how that was found; None where it was not."""
+    """The overlay broken in one way, and how that was found; None where it was not.
+
+    Attributes:
+        waits: schedules in which ranks then wait for ever, of those that the watchdog was tried on.
+        told: those that the watchdog calls a deadlock; the others differ in nothing that it can see.
+    """
 
     name: str
     drawn: int
     violation: Violation | None
+    waits: int = 0
+    told: int = 0
 
 
 @dataclass(frozen=True)
@@ -76,7 +86,11 @@ class ProofReport:
             found += [
                 f"{name} was not found on the pristine tree" for name in MUST_FIND[self.set_name] if name not in known
             ]
-        found += [f"not found: {one.name}" for one in self.mutants or () if one.violation is None]
+        for one in self.mutants or ():
+            if one.violation is None:
+                found.append(f"not found: {one.name}")
+            elif one.violation.invariant == DETECTION:
+                found.append(f"{one.name}: {DETECTION}: {one.violation.what}")
         return found
 
     @property
@@ -129,10 +143,12 @@ def show(report: ProofReport, terminal: Terminal) -> None:
                 "not found" if one.violation is None else one.violation.invariant,
                 "" if one.violation is None else one.violation.schedule[-1],
                 f"{one.drawn:,}",
+                f"{one.told} of {one.waits}" if one.waits else "",
             )
             for one in report.mutants
         ]
-        columns = ("the overlay, broken on purpose", "found as", "last step of the shortest schedule", "drawn")
+        last = "last step of the shortest schedule"
+        columns = ("the overlay, broken on purpose", "found as", last, "drawn", "deadlocks told")
         terminal.table(f"{report.set_name}: mutants", columns, found, right="drawn")
     for problem in report.problems:
         terminal.note(f"FAILED: {problem}")

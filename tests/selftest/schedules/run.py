@@ -150,7 +150,13 @@ def _report(set_name: str, seed: int, found: dict[Model, dict[str, Any]]) -> Pro
     mutants = None
     if Model.MUTANTS in found:
         mutants = tuple(
-            Mutant(one["mutant"], one["drawn"], one["violation"] and Violation.read(one["violation"]))
+            Mutant(
+                one["mutant"],
+                one["drawn"],
+                one["violation"] and Violation.read(one["violation"]),
+                one["waits"],
+                one["told"],
+            )
             for one in found[Model.MUTANTS]["mutants"]
         )
     patched = found.get(Model.PATCHED, {"schedules": 0, "coverage": {}})

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The watchdog's verdict on the simulated ranks: a wait that can end is no deadlock, and each that cannot is one.
+
+Layers' kernels are simulated as on a device that is waited for, so that each rank is in the first collective that the
+others are not in. A kernel of MC2 is none of torch.distributed's, and what lies in it cannot be seen from outside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from simulation.network import Call, Network
+from vllm_ascend.data_parallel.agreement import Members
+from vllm_ascend.data_parallel.beats import Beat, Collective, State, look_at
+from vllm_ascend.data_parallel.verdict import Finding, judge
+
+_LONG, _STILL, _SILENCE = 60.0, 21.0, 16.0
+_OPS = {"all_gather": "all_gather_into_tensor", "reduce_scatter": "reduce_scatter_tensor"}
+_KERNEL = "mc2"
+
+
+class Detector:
+    """Watches a network from its start. ``wrong`` says in what a verdict was wrong; "" while none was."""
+
+    def __init__(self, network: Network) -> None:
+        self.wrong = ""
+        self._network = network
+        self._called: tuple[int, ...] | None = None
+        network.after_turn = self._turn
+
+    def stopped(self) -> Finding:
+        """The verdict on ranks that cannot go on, after a Mismatch or a Hang."""
+        beats = [self._beat(rank, call, step) for rank, (call, step) in enumerate(self._network.stop())]
+        finding = self._judge(beats)
+        if self._must_be_called(beats) and finding is not Finding.DEADLOCK:
+            self.wrong = self.wrong or f"a deadlock is called {finding.name}: {'; '.join(map(str, beats))}"
+        return finding
+
+    def _turn(self) -> None:
+        network = self._network
+        if self._called not in (None, network.progress):
+            self.wrong = "ranks went on that were called a deadlock"
+        beats = []
+        for rank in range(network.size):
+            place, step = network.waits[rank], len(network.metadata[rank])
+            works = rank not in network.ended if place is None else len(place.ranks) == network.size
+            if works:
+                beats.append(Beat(rank, 1, State.WORKS, step, None, _LONG, ""))
+            else:
+                beats.append(self._beat(rank, place and place.call, step))
+        waits = any(beat.state is State.COLLECTIVE for beat in beats)
+        self._called = network.progress if waits and self._judge(beats).proved else None
+
+    def _beat(self, rank: int, call: Call | None, step: int) -> Beat:
+        if call is None:
+            return Beat(rank, 1, State.IDLE, step, None, _LONG, "")
+        if call.name.startswith(_KERNEL):
+            return Beat(rank, 1, State.DEVICE, step, "FORWARD", _LONG, call.name)
+        ranks = (0, self._network.size)
+        if call.metadata:
+            collective = Collective("all_reduce", "of the metadata", ranks, step)
+        else:
+            tensor = None if call.shape is None else str(call.shape)
+            collective = Collective(_OPS.get(call.name, call.name.split()[0]), call.group, ranks, step, tensor)
+        return Beat(rank, 1, State.COLLECTIVE, step, "FORWARD", _LONG, str(call), collective)
+
+    def _judge(self, beats: Sequence[Beat]) -> Finding:
+        look = look_at({beat.rank: beat for beat in beats}, 0.0, None)
+        return judge(Members(range(self._network.size)), look, _SILENCE, _STILL).finding
+
+    @staticmethod
+    def _must_be_called(beats: Sequence[Beat]) -> bool:
+        """Not a kernel, nor a collective that differs in nothing that can be seen."""
+        meetings = {beat.collective and beat.collective.meeting for beat in beats}
+        return len(meetings) > 1 and all(beat.state is not State.DEVICE for beat in beats)
