@@ -20,6 +20,8 @@ from vllm_ascend.data_parallel.flight import Flight, Phase
 from vllm_ascend.data_parallel.metadata import LocalBatch, StepMetadata
 from vllm_ascend.data_parallel.plan import StepPlan
 
+pytestmark = pytest.mark.shared
+
 PLAN = StepPlan(StepMetadata((1, 1), with_prefill=False, enable_dbo=False, graph_usable=False), 0)
 DP = (0, 2)
 HOUR = 3600.0

@@ -21,6 +21,8 @@ from vllm_ascend.data_parallel.beats import Beat, State
 from vllm_ascend.data_parallel.exchange import Exchange
 from vllm_ascend.data_parallel.lifeline import Lifeline
 
+pytestmark = pytest.mark.shared
+
 PERIOD = 0.2
 LIMIT = 60.0
 NAMELESS_S = 2.0

@@ -11,6 +11,8 @@ from vllm_ascend.data_parallel.agreement import Members
 from vllm_ascend.data_parallel.beats import Beat, Collective, Look, State, look_at
 from vllm_ascend.data_parallel.verdict import Finding, Verdict, judge
 
+pytestmark = pytest.mark.shared
+
 SILENCE, STILL, AT = 4.0, 6.0, 100.0
 DP = (0, 4)
 GATHER = Collective("all_gather_into_tensor", "dp (device)", DP, 7, "float32[8,64]")

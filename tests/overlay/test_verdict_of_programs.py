@@ -12,12 +12,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vllm_ascend.data_parallel.agreement import Members
 from vllm_ascend.data_parallel.beats import Beat, Collective, State, look_at
 from vllm_ascend.data_parallel.verdict import Finding, judge
+
+pytestmark = pytest.mark.shared
 
 PROGRAMS = int(os.environ.get("PATCHSET_PROGRAMS", "1000"))
 SIZE = 4

@@ -31,6 +31,8 @@ from vllm_ascend.data_parallel.plan import StepPlan
 from vllm_ascend.data_parallel.tracefile import Identity, Snapshot
 from vllm_ascend.data_parallel.watchdog import Limits, Reporter, Watchdog
 
+pytestmark = pytest.mark.shared
+
 FIRST = 1.5
 LIMITS = Limits(FIRST, 600.0, 600.0)
 LATEST = 60.0

@@ -34,7 +34,7 @@ class Outcome:
 
 
 def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False, slow: bool = False) -> Outcome:
-    """Runs the tests of overlay and simulator and, on one set, of stand-in and cluster: build/<set>/<suite>-tests.log.
+    """Runs the tests of overlay and simulator and, on one set, of all that sets share: build/<set>/<suite>-tests.log.
 
     Args:
         patch_set: whose patched tree.
@@ -48,7 +48,7 @@ def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False, slow:
     """
     both = trees.both(patch_set, terminal, offline=offline)
     tests, build = paths.repo_root() / "tests", paths.build_dir(patch_set.name)
-    suites = {"overlay": ["overlay"]}
+    suites = {"overlay": ["overlay", *([] if patch_set.name == SHARED_ON else ["-m", "not shared"])]}
     if patch_set.name in schedules.SETS:
         suites["prove"] = ["prove"]
     if patch_set.name == SHARED_ON:  # of what all sets share, one release is enough
