@@ -137,7 +137,7 @@ def show(report: ProofReport, terminal: Terminal) -> None:
         columns = ("defect", "what the checker saw", "shortest schedule", "drawn")
         terminal.table(f"{report.set_name}, pristine: found without being told", columns, found, right="drawn")
     if report.mutants is not None:
-        found = [
+        broken = [
             (
                 one.name,
                 "not found" if one.violation is None else one.violation.invariant,
@@ -148,8 +148,8 @@ def show(report: ProofReport, terminal: Terminal) -> None:
             for one in report.mutants
         ]
         last = "last step of the shortest schedule"
-        columns = ("the overlay, broken on purpose", "found as", last, "drawn", "deadlocks told")
-        terminal.table(f"{report.set_name}: mutants", columns, found, right="drawn")
+        titles = ("the overlay, broken on purpose", "found as", last, "drawn", "deadlocks told")
+        terminal.table(f"{report.set_name}: mutants", titles, broken, right="drawn")
     for problem in report.problems:
         terminal.note(f"FAILED: {problem}")
     if report.ok:
