@@ -9,11 +9,10 @@ import pytest
 
 from simulation import detector
 from simulation.checker import simulate
-from simulation.detector import Detector
+from simulation.detector import Detector, wrong_verdict
 from simulation.mutants import MUTANTS
 from simulation.network import Call, Hang, Mismatch, Network
 from simulation.patched import make
-from simulation.record import Invariant
 from simulation.search import search
 from vllm_ascend.data_parallel import verdict
 
@@ -70,24 +69,13 @@ def test_a_verdict_that_is_always_the_same_is_found(always: bool, monkeypatch: p
     said = verdict.Finding.DEADLOCK if always else verdict.Finding.WORKING
     monkeypatch.setattr(detector, "judge", lambda *_: verdict.Verdict(said, (), ""))
     with BY_NAME[UNSYNCHRONISED].installed():
-        found = search(
-            make, 300, 3, known=lambda finding, _: finding.invariant is not Invariant.DETECTION, watch=Detector
-        ).violation
-    assert found is not None
+        assert wrong_verdict(make, 300, 3) is not None
 
 
 def test_on_a_mutant_deadlocks_are_called_and_nothing_else() -> None:
     verdicts: Counter[str | None] = Counter()
     with BY_NAME[UNSYNCHRONISED].installed():
-        found = search(
-            make,
-            200,
-            3,
-            known=lambda finding, _: finding.invariant is not Invariant.DETECTION,
-            seen=lambda _, outcome: verdicts.update([outcome.verdict]),
-            watch=Detector,
-        )
-        assert found.violation is None
+        assert wrong_verdict(make, 200, 3, seen=lambda _, outcome: verdicts.update([outcome.verdict])) is None
     assert verdicts["DEADLOCK"] > 0
 
 

@@ -7,9 +7,13 @@ others are not in. A kernel of MC2 is none of torch.distributed's, and what lies
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from simulation.checker import MakeRank, Outcome
 from simulation.network import Call, Network
+from simulation.record import Invariant
+from simulation.schedule import Schedule
+from simulation.search import Violation, search
 from vllm_ascend.data_parallel.agreement import Members
 from vllm_ascend.data_parallel.beats import Beat, Collective, State, look_at
 from vllm_ascend.data_parallel.verdict import Finding, judge
@@ -73,3 +77,12 @@ class Detector:
         """Not a kernel, nor a collective that differs in nothing that can be seen."""
         meetings = {beat.collective and beat.collective.meeting for beat in beats}
         return len(meetings) > 1 and all(beat.state is not State.DEVICE for beat in beats)
+
+
+def wrong_verdict(
+    make: MakeRank, count: int, start: int, seen: Callable[[Schedule, Outcome], None] = lambda *_: None
+) -> Violation | None:
+    """The first of ``count`` schedules on which the watchdog is wrong, whatever else is; arguments as of `search`."""
+    return search(
+        make, count, start, lambda finding, _: finding.invariant is not Invariant.DETECTION, seen, Detector
+    ).violation
