@@ -83,7 +83,7 @@ def beat(rank: int, size: int) -> bytes:
 def run(crowd: Crowd, answer: Callable[[dict[str, tuple[float, float]]], None]) -> None:
     stores, members = crowd.stores, Members(range(crowd.size))
     facts, files = {f"fact {n}": "value" for n in range(FACTS)}, {f"p/{n}.py": "a" * 64 for n in range(FILES)}
-    beats = {rank: key("beat", rank) for rank in members.ranks}
+    beats = {rank: key("beat/rank", rank) for rank in members.ranks}
     quarter = dict(list(beats.items())[: crowd.size // 4])
 
     def one_by_one(rank: int) -> None:

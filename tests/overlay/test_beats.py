@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.distributed as dist
+from vllm.distributed.device_communicators.shm_broadcast import MessageQueue
 
 from vllm_ascend.data_parallel import flight as flight_module
 from vllm_ascend.data_parallel.beats import Beat, Collective, Observer, State
@@ -133,6 +134,31 @@ def test_between_steps_a_rank_works_unless_its_engine_waits_for_a_request() -> N
         requests.put(1)
 
 
+def test_a_worker_without_an_order_is_idle_however_it_asks_for_one() -> None:
+    """vLLM's workers ask again and again; in a call of their engine's they work."""
+    orders = MessageQueue(1, 1)
+    asked = MessageQueue.create_from_handle(orders.export_handle(), 0)
+    called = threading.Event()
+
+    def worker_busy_loop(done: threading.Event) -> None:
+        asked.dequeue()
+        called.set()
+        done.wait()
+
+    with running(Flight(1), worker_busy_loop) as observer:
+        looks = []
+        for now in range(11, 61):
+            looks.append(observer.look(float(now)))
+            time.sleep(0.003)
+        assert {beat.state for beat in looks} == {State.IDLE}
+        assert looks[-1].seconds == 50.0
+        orders.enqueue("add_lora")
+        called.wait()
+        assert observer.look(61.0).state is State.WORKS
+    for one in (orders, asked):
+        one.local_socket.context.destroy()
+
+
 def test_an_hour_without_a_request_is_no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, flight, requests = [10.0], Flight(1), queue.Queue[int]()
     monkeypatch.setattr(flight_module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
@@ -191,8 +217,9 @@ def test_the_issue_of_the_metadata_is_the_metadata(monkeypatch: pytest.MonkeyPat
         work.wait()
 
     try:
-        KEPT.append(dist.new_group([0]))
-        issuer = synchronizer.MetadataSynchronizer(0, 2, 8, KEPT[-1], None)
+        group = dist.new_group([0])
+        KEPT.append(group)
+        issuer = synchronizer.MetadataSynchronizer(0, 2, 8, group, None)
         with running(flight, rank) as observer:
             beat = observer.look(70.0)
     finally:

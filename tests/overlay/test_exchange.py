@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -16,7 +17,7 @@ import pytest
 from conftest import FORK, Keeper
 from torch.distributed import PrefixStore, TCPStore
 
-from vllm_ascend.data_parallel.agreement import Members
+from vllm_ascend.data_parallel.agreement import Members, key
 from vllm_ascend.data_parallel.beats import Beat, State
 from vllm_ascend.data_parallel.exchange import Exchange
 from vllm_ascend.data_parallel.lifeline import Lifeline
@@ -140,6 +141,39 @@ def test_a_name_service_that_does_not_answer_makes_no_rank_lost(
     with exchanging(keeper.port, 1) as exchange:
         until(lambda: exchange.answers or exchange.lost)
         assert exchange.answers and not exchange.lost
+
+
+def test_a_store_that_breaks_at_each_question_is_asked_once_a_period(
+    keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+
+    def broken(store: TCPStore, *_: object) -> None:
+        asked.append(time.monotonic())
+        raise RuntimeError("Broken pipe")
+
+    with exchanging(keeper.port, 1) as exchange:
+        until(lambda: exchange.answers)
+        monkeypatch.setattr(PrefixStore, "set", broken)
+        monkeypatch.setattr(TCPStore, "set", broken)
+        until(lambda: len(asked) >= 6)
+        monkeypatch.undo()
+        # The first follows on the break at once; each later one waits for its turn.
+        assert all(after - before >= PERIOD / 2 for before, after in zip(asked[1:], asked[2:]))
+        until(lambda: exchange.answers)
+
+
+def test_the_beat_of_another_build_is_none(keeper: Keeper) -> None:
+    other = TCPStore("127.0.0.1", keeper.port, is_master=False, timeout=timedelta(seconds=LIMIT))
+    told = json.loads(beat(1).dumps())
+    with exchanging(keeper.port, 2) as exchange:
+        for strange in ({**told, "mood": "good"}, {**told, "state": "DREAMS"}, {"rank": 1}, ["a"]):
+            other.set(key("beat/rank", 1), json.dumps(strange))
+            before = exchange.now
+            until(lambda seen=before: exchange.now is not None and exchange.now is not seen)
+            assert set(exchange.now.beats) <= {0}
+        other.set(key("beat/rank", 1), json.dumps(told))
+        until(lambda: exchange.now is not None and set(exchange.now.beats) == {0, 1})
 
 
 def test_nobody_at_the_door() -> None:

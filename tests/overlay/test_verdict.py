@@ -45,7 +45,9 @@ def judged(*beats: Beat, silent: tuple[int, ...] = (), members: Members | None =
         ([BROADCAST, GATHER, GATHER, GATHER], Finding.DEADLOCK),
         ([METADATA, NEXT, NEXT, NEXT], Finding.DEADLOCK),
         ([ENGINES, NEXT, NEXT, NEXT], Finding.DEADLOCK),
-        ([NEXT, NEXT, NEXT, State.IDLE], Finding.DEADLOCK),
+        ([NEXT, NEXT, NEXT, State.IDLE], Finding.IDLE),
+        ([NEXT, State.IDLE, State.IDLE, State.IDLE], Finding.IDLE),
+        ([NEXT, NEXT, GATHER, State.IDLE], Finding.DEADLOCK),
         ([NEXT, NEXT, NEXT, State.DEVICE], Finding.DEVICE),
         ([NEXT, GATHER, BROADCAST, State.DEVICE], Finding.DEVICE),
         ([NEXT, NEXT, NEXT, State.WORKS], Finding.WORKING),
@@ -75,6 +77,7 @@ def test_a_send_that_meets_its_receiver_may_end() -> None:
     send, receive = (Collective(op, "pp (cpu)", (0, 2), 7) for op in ("send", "recv"))
     assert judged(beat(0, send), beat(1, receive)).finding is Finding.TOGETHER
     assert judged(beat(0, replace(METADATA, ranks=(0, 2))), beat(1, receive)).finding is Finding.DEADLOCK
+    assert judged(beat(0, send), beat(1, State.IDLE)).finding is Finding.IDLE
 
 
 def test_a_rank_that_moved_a_moment_ago_works() -> None:

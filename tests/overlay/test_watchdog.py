@@ -28,7 +28,7 @@ from vllm_ascend.data_parallel.exchange import Exchange
 from vllm_ascend.data_parallel.flight import Flight
 from vllm_ascend.data_parallel.metadata import LocalBatch, StepMetadata
 from vllm_ascend.data_parallel.plan import StepPlan
-from vllm_ascend.data_parallel.tracefile import Identity, Snapshot
+from vllm_ascend.data_parallel.tracefile import Identity, Snapshot, TraceFiles
 from vllm_ascend.data_parallel.watchdog import Limits, Reporter, Watchdog
 
 pytestmark = pytest.mark.shared
@@ -102,7 +102,7 @@ def run(rank: Rank, number: int, port: int, folder: Path) -> None:
     store = TCPStore("127.0.0.1", port, is_master=False, timeout=timedelta(seconds=LATEST))
     exchange = Exchange(store, members, number, rank.limits.period_s)
     who = Identity(rank=number, dp_size=2, world_rank=number, host="node", pid=os.getpid(), build="b" * 64)
-    reporter = Reporter(who, flight, observer, exchange, folder, choice_of)
+    reporter = Reporter(who, flight, observer, exchange, TraceFiles(folder, choice_of))
     flight.on_failure = reporter.failed
     Watchdog(reporter, observer, exchange, rank.limits, ours=rank.ours).start()
     while exchange._lifeline is None or not exchange._lifeline.connected:

@@ -201,7 +201,11 @@ def test_ranks_that_are_not_held_against_each_other_join(tmp_path: Path) -> None
 )
 def test_whose_process_it_is(monkeypatch: pytest.MonkeyPatch, name: str, executor: str | None, ours: bool) -> None:
     monkeypatch.setattr(multiprocessing.current_process(), "name", name)
-    assert watching._is_vllms(SimpleNamespace(distributed_executor_backend=executor)) is ours
+    assert watching._is_vllms(SimpleNamespace(), executor) is ours
+
+
+def test_an_engine_of_rays_is_vllms() -> None:
+    assert watching._is_vllms(SimpleNamespace(data_parallel_backend="ray"))
 
 
 def test_ray_copies_the_settings() -> None:

@@ -74,9 +74,9 @@ class Detector:
 
     @staticmethod
     def _must_be_called(beats: Sequence[Beat]) -> bool:
-        """Not a kernel, nor a collective that differs in nothing that can be seen."""
+        """Not a kernel, nor a rank that a request may yet wake, nor collectives that differ in nothing to be seen."""
         meetings = {beat.collective and beat.collective.meeting for beat in beats}
-        return len(meetings) > 1 and all(beat.state is not State.DEVICE for beat in beats)
+        return len(meetings) > 1 and all(beat.state is State.COLLECTIVE for beat in beats)
 
 
 def wrong_verdict(

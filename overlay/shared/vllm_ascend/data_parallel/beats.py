@@ -7,7 +7,8 @@ import json
 import zlib
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
-from typing import Mapping, Optional
+from types import FrameType
+from typing import Mapping, Optional, Sequence
 
 from vllm_ascend.data_parallel.flight import Flight, Phase
 from vllm_ascend.data_parallel.place import Place, frames_of, place_of_frames
@@ -16,6 +17,9 @@ from vllm_ascend.data_parallel.plan import StepPlan
 # Where vLLM's engine waits for its first request, and the modules in which it sleeps then.
 _ENGINE_LOOP = "run_busy_loop"
 _SLEEPS_IN = ("queue", "threading")
+# Where a worker in a process of its own takes its engine's orders, and the module whose function it calls for the next.
+_WORKER_LOOP = "worker_busy_loop"
+_ORDERS_FROM = "vllm.distributed.device_communicators.shm_broadcast"
 # In these a rank only waits; a wait that is taken in turns moves nothing.
 _WAITS = (Phase.METADATA, Phase.ENGINES)
 # The module that issues the metadata, wherever in it a rank is.
@@ -157,7 +161,8 @@ class Observer:
         flight = self._flight
         frames = frames_of(flight.thread)
         entered, step = flight.entered, flight.current
-        seen = (entered, step, [(id(frame.f_code), frame.f_lasti) for frame in frames])
+        idle = entered is None and _waits_for_orders(frames)
+        seen = (entered, step, idle or [(id(frame.f_code), frame.f_lasti) for frame in frames])
         moved = seen != self._seen
         if moved:
             self._seen, self._since = seen, now
@@ -173,7 +178,7 @@ class Observer:
             at=place.at if place else "its thread has ended",
             decision=None if step is None or step.plan is None else _digest(step.plan),
         )
-        if entered is None and any(frame.f_code.co_name == _ENGINE_LOOP for frame in frames) and _sleeps(frames[0]):
+        if idle:
             return replace(beat, state=State.IDLE)
         collective = self._collective(entered and entered.phase, beat.step, place)
         if entered is not None and entered.phase in _WAITS:
@@ -201,5 +206,15 @@ def _digest(plan: StepPlan) -> str:
     return f"{zlib.crc32(repr((plan.metadata, plan.uniform_size)).encode()):08x}"
 
 
-def _sleeps(frame: object) -> bool:
-    return str(getattr(frame, "f_globals", {}).get("__name__", "")) in _SLEEPS_IN
+def _waits_for_orders(frames: Sequence[FrameType]) -> bool:
+    """Whether an engine sleeps in its loop, or a worker asks in its loop what to do; innermost frame first."""
+    for called, frame in zip(frames, frames[1:]):
+        if frame.f_code.co_name == _ENGINE_LOOP:
+            return _module(frames[0]) in _SLEEPS_IN
+        if frame.f_code.co_name == _WORKER_LOOP:
+            return _module(called) == _ORDERS_FROM
+    return False
+
+
+def _module(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", ""))

@@ -30,10 +30,11 @@ _STORE_S = 300.0
 class Exchange:
     """One rank's part in it: a beat each ``period_s`` seconds, and a look at the others while one is wanted.
 
+    ``who`` tells apart those that share a store: ranks, and the engines whose workers the ranks are.
     ``now`` is the last look. ``lost`` says that the store's process has gone.
     """
 
-    def __init__(self, store: Store, members: Members, rank: int, period_s: float) -> None:
+    def __init__(self, store: Store, members: Members, rank: int, period_s: float, who: str = "rank") -> None:
         self.period_s = period_s
         self.members = members
         self.now: Optional[Look] = None
@@ -46,7 +47,8 @@ class Exchange:
         self._wake = threading.Event()
         self._read = threading.Condition()
         self._lifeline: Optional[Lifeline] = None
-        self._keys = {other: key("beat", other) for other in members.ranks}
+        self._keys = {other: key(f"beat/{who}", other) for other in members.ranks}
+        self._doors = {other: key(f"door/{who}", other) for other in members.ranks}
 
     def start(self) -> None:
         """Exchange beats until the process ends."""
@@ -82,19 +84,20 @@ class Exchange:
 
     def _run(self) -> None:
         store: Optional[Store] = None
+        served = False  # by the present connection
         while not self._stopped:
             try:
                 if store is None:
                     store = own_connection(self._store)
                     self._knock(store)
                 self._turn(store)
-                self.lost = False
+                self.lost, served = False, True
             except (RuntimeError, socket.gaierror):  # torch's connection broke or took too long; or no name service
-                broke, store = store is not None, None
-                if broke:
+                again, store, served = served, None, False
+                if again:
                     continue
             except OSError:  # nobody listens where the store's process did
-                store = None
+                store, served = None, False
                 with self._read:
                     self.lost = True
                     self._read.notify_all()
@@ -111,9 +114,9 @@ class Exchange:
         if not self._wanted:
             return
         at = time.monotonic()
-        beats = {rank: Beat.loads(data) for rank, data in read_all(store, self._keys).items()}
+        beats = {rank: _understood(data) for rank, data in read_all(store, self._keys).items()}
         with self._read:
-            self.now = look_at(beats, at, self.now)
+            self.now = look_at({rank: beat for rank, beat in beats.items() if beat is not None}, at, self.now)
             self._read.notify_all()
 
     def _knock(self, store: Store) -> None:
@@ -122,17 +125,25 @@ class Exchange:
             return
         try:
             self._lifeline = Lifeline(_host(store))
-            store.set(key("door", self._rank), self._lifeline.address)
+            store.set(self._doors[self._rank], self._lifeline.address)
         except OSError:
             self._lifeline = None
 
     def _reach_for_next(self, store: Store, line: Lifeline) -> None:
-        door = key("door", self.members.after(self._rank))
+        door = self._doors[self.members.after(self._rank)]
         if store.check([door]):
             try:
                 line.connect(store.get(door).decode())
             except OSError:
                 self._lifeline = None
+
+
+def _understood(data: bytes) -> Optional[Beat]:
+    """None for the beat of another build, which may run beside this one where nobody compares builds."""
+    try:
+        return Beat.loads(data)
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _tcp(store: Store) -> Optional[TCPStore]:

@@ -147,6 +147,19 @@ class Flight:
         self.entered = Entered(phase, now, self._starting or self._first)
 
 
+class EngineFlight(Flight):
+    """Of an engine whose steps are run by other processes: it waits for the other engines alone."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+
+    @contextmanager
+    def engines(self) -> Iterator[None]:
+        with super().engines():
+            yield
+        self._first = False
+
+
 class NoFlight(Flight):
     """Records nothing: for one rank, and where both the limits and the trace are off."""
 

@@ -29,6 +29,22 @@ ChoiceOf = Callable[[StepPlan], MoECommChoice]
 
 
 @dataclass(frozen=True)
+class TraceFiles:
+    """Where a rank writes, and how it chose the MoE communication of its steps."""
+
+    folder: Path
+    choice_of: ChoiceOf
+
+    def write(self, snapshot: Snapshot) -> str:
+        """What to tell of the file that has been written. Never raises: a full disk must not hide why a rank ends."""
+        try:
+            path = snapshot.write(self.folder, self.choice_of)
+        except Exception as unwritten:
+            return f"no trace file: {unwritten!r}"
+        return f"trace: {path}; `patchset trace` lines up those of all ranks"
+
+
+@dataclass(frozen=True)
 class Identity:
     """Which rank this is. ``world_rank`` differs from ``rank`` where a DP rank is more than one process."""
 

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the beats of all ranks say about a wait: a pure function of them and of when each was heard.
 
-A collective ends once all of its members are in it. So where every rank has stopped in a collective, or has no request,
-and no collective has all of its members in it, none of them will ever move: a deadlock. A rank that has stopped
-elsewhere in its step may wait for a device that computes, and then nothing is proved, unless two ranks computed
-different decisions from the same metadata.
+A collective ends once all of its members are in it. So where every rank has stopped in a collective, and no collective
+has all of its members in it, none of them will ever move: a deadlock. A rank without a request may yet be woken and
+come to any collective, so it counts as a member that is there. A rank that has stopped elsewhere in its step may wait
+for a device that computes, and then nothing is proved, unless two ranks computed different decisions from the same
+metadata.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class Finding(Enum):
     WORKING = "a rank works"
     SILENT = "a rank says nothing"
     DEVICE = "a rank waits for its device"
+    IDLE = "a rank has no request, and was not woken"
     TOGETHER = "all wait in one collective"
 
     @property
@@ -57,6 +59,8 @@ class Verdict:
             return f"{of} still works"
         if self.finding is Finding.SILENT:
             return f"no word from {of}: stopped, or out of reach"
+        if self.finding is Finding.IDLE:
+            return f"{of} has no request, and was not woken"
         return str(self.finding.value)
 
 
@@ -91,9 +95,10 @@ def judge(members: Members, look: Look, silence: float, still: float) -> Verdict
     device = [beat.rank for beat in beats if beat.state is State.DEVICE]
     if device:
         return verdict(Finding.DEVICE, device)
-    if _can_end([beat.collective for beat in beats if beat.collective is not None]):
-        return verdict(Finding.TOGETHER, members.ranks)
-    return verdict(Finding.DEADLOCK, members.ranks)
+    idle = [beat.rank for beat in beats if beat.state is State.IDLE]
+    if not _can_end([beat.collective for beat in beats if beat.collective is not None], len(idle)):
+        return verdict(Finding.DEADLOCK, members.ranks)
+    return verdict(Finding.IDLE, idle) if idle else verdict(Finding.TOGETHER, members.ranks)
 
 
 def describe(members: Members, now: Mapping[int, Beat], silent: Sequence[int] = ()) -> str:
@@ -136,13 +141,16 @@ def _decided_differently(members: Members, beats: Sequence[Beat]) -> list[int]:
     return [rank for sides in by_step.values() if len(sides) > 1 for ranks in sides.values() for rank in ranks]
 
 
-def _can_end(collectives: Sequence[Collective]) -> bool:
-    """Whether some collective has all of its members in it, as far as its members are known."""
-    if any(one.ranks is None for one in collectives):
+def _can_end(collectives: Sequence[Collective], idle: int) -> bool:
+    """Whether some collective has all of its members in it, as far as its members are known, or may yet have.
+
+    ``idle`` ranks may come to any of them: whose member each of them is, a collective does not say.
+    """
+    if not collectives or any(one.ranks is None for one in collectives):
         return True
     sends, receives = ({one.group for one in collectives if one.op in ops} for ops in (_SENDS, _RECEIVES))
-    if sends & receives:
+    if sends & receives or (idle and sends | receives):
         return True
     present = Counter(one.meeting for one in collectives if one.op not in (*_SENDS, *_RECEIVES))
     sizes = {one.meeting: one.ranks[1] for one in collectives if one.ranks is not None}
-    return any(count >= sizes[meeting] for meeting, count in present.items())
+    return any(count + idle >= sizes[meeting] for meeting, count in present.items())

@@ -18,7 +18,6 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Callable, Optional
 
 from vllm.logger import logger
@@ -28,7 +27,7 @@ from vllm_ascend.data_parallel.exchange import Exchange
 from vllm_ascend.data_parallel.flight import Entered, Flight
 from vllm_ascend.data_parallel.place import place_of, place_of_error
 from vllm_ascend.data_parallel.settings import END_TIMEOUT, START_TIMEOUT, TIMEOUT
-from vllm_ascend.data_parallel.tracefile import ChoiceOf, Identity, Snapshot
+from vllm_ascend.data_parallel.tracefile import Identity, Snapshot, TraceFiles
 from vllm_ascend.data_parallel.verdict import Finding, Verdict, describe, judge
 
 # The ranks end at about the same time; the first to do so breaks the others' connections.
@@ -73,17 +72,24 @@ class Limits:
 
 
 class Reporter:
-    """Writes and logs what a rank remembers, and what the others say."""
+    """Writes and logs what a rank remembers, and what the others say.
+
+    ``traces`` is None for an engine that runs no steps itself.
+    """
 
     def __init__(
-        self, identity: Identity, flight: Flight, observer: Observer, exchange: Exchange, folder: Path, choice: ChoiceOf
+        self,
+        identity: Identity,
+        flight: Flight,
+        observer: Observer,
+        exchange: Exchange,
+        traces: Optional[TraceFiles],
     ) -> None:
         self.identity = identity
         self.flight = flight
         self._observer = observer
         self._exchange = exchange
-        self._folder = folder
-        self._choice_of = choice
+        self._traces = traces
         self._lock = threading.Lock()
         self._told: object = None
 
@@ -96,6 +102,8 @@ class Reporter:
         if self.has_told(self.flight.entered) or self.flight.given_up is not None:
             return
         beat = replace(self._observer.look(time.monotonic()), ending=why)
+        if place := place_of_error(error):  # by now this thread is here
+            beat = replace(beat, at=place.at)
         self._exchange.refresh(beat, GRACE_S / 2)
         time.sleep(_TOGETHER_S)  # what one rank loses all lose, and each says so
         look = self._exchange.refresh(beat, GRACE_S / 2)
@@ -115,11 +123,8 @@ class Reporter:
         with self._lock:
             place = place_of(self.flight.thread) if error is None else place_of_error(error)
             snapshot = Snapshot.take(self.identity, self.flight, why, place, tuple(peers.splitlines()))
-            traced: list[str] = []
-            _thread(lambda: traced.append(self._trace(snapshot)), "trace").join(GRACE_S / 2)
-            trace = traced[0] if traced else f"no trace file: {self._folder} does not answer"
-            said = "\n".join(filter(None, (self._silence(), peers)))
-            logger.error("%s\n%s: of all ranks,\n%s\n%s", snapshot.text(), self.identity, said, trace)
+            said = (snapshot.text(), f"{self.identity}: of all ranks,", self._silence(), peers, self._trace(snapshot))
+            logger.error("%s", "\n".join(filter(None, said)))
 
     def _silence(self) -> str:
         """Why ``peers`` may be nothing, or old."""
@@ -130,11 +135,12 @@ class Reporter:
         return f"no answer of {keeper}, which keeps the store: its process has stopped or gone, or is out of reach"
 
     def _trace(self, snapshot: Snapshot) -> str:
-        try:
-            path = snapshot.write(self._folder, self._choice_of)
-        except Exception as unwritten:  # a full disk must not hide why the rank ends
-            return f"no trace file: {unwritten!r}"
-        return f"trace: {path}; `patchset trace` lines up those of all ranks"
+        """Written by a thread of its own, for a while; what to tell of the file."""
+        traces, told = self._traces, list[str]()
+        if traces is None:
+            return ""
+        _thread(lambda: told.append(traces.write(snapshot)), "trace").join(GRACE_S / 2)
+        return told[0] if told else f"no trace file: {traces.folder} does not answer"
 
 
 class Watchdog:

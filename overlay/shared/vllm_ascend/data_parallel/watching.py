@@ -11,9 +11,10 @@ import multiprocessing
 import os
 import socket
 from pathlib import Path
-from typing import Any, Callable, TypeVar
+from typing import Any, Callable, Optional, TypeVar
 
-from torch.distributed import distributed_c10d
+import vllm_ascend.envs as envs_ascend
+from torch.distributed import Store, distributed_c10d
 from vllm.distributed.parallel_state import get_world_group
 from vllm.logger import logger
 
@@ -23,12 +24,12 @@ from vllm_ascend.data_parallel.beats import Observer
 from vllm_ascend.data_parallel.exchange import Exchange
 from vllm_ascend.data_parallel.facts import facts
 from vllm_ascend.data_parallel.fingerprint import Fingerprint, build_digest, digests
-from vllm_ascend.data_parallel.flight import NO_FLIGHT, Flight, most_steps
+from vllm_ascend.data_parallel.flight import NO_FLIGHT, EngineFlight, Flight, most_steps
 from vllm_ascend.data_parallel.metadata_group import settings_of
 from vllm_ascend.data_parallel.moe_comm import MoECommChoice, MoECommConfig, select_moe_comm
 from vllm_ascend.data_parallel.plan import StepPlan
-from vllm_ascend.data_parallel.settings import TRACE_STEPS
-from vllm_ascend.data_parallel.tracefile import Identity
+from vllm_ascend.data_parallel.settings import TRACE_STEPS, Settings
+from vllm_ascend.data_parallel.tracefile import Identity, TraceFiles
 from vllm_ascend.data_parallel.watchdog import Limits, Reporter, Watchdog
 
 # How vLLM names the processes of its engines and of their workers.
@@ -111,15 +112,50 @@ def join(vllm_config: Any, moe: MoECommConfig) -> Flight:
     place = members.place_in_dp_rank(world.rank)
     observer = Observer(world.rank, _flight, (first + place, parallel.data_parallel_size))
     exchange = Exchange(store, members, world.rank, limits.period_s)
-    reporter = Reporter(identity, _flight, observer, exchange, settings.trace_dir, functools.partial(_choice, moe))
-    _flight.on_failure = reporter.failed
-    Watchdog(reporter, observer, exchange, limits, ours=_is_vllms(parallel)).start()
+    traces = TraceFiles(settings.trace_dir, functools.partial(_choice, moe))
+    ours = _is_vllms(parallel, parallel.distributed_executor_backend)
+    _watch(identity, observer, exchange, limits, traces, ours=ours)
     return _flight
 
 
-def _is_vllms(parallel: Any) -> bool:
-    """Whether vLLM has started this process, and not a user who has an engine inside."""
-    by_ray = "ray" in (parallel.distributed_executor_backend, getattr(parallel, "data_parallel_backend", None))
+def watch_engine(parallel: Any, store: Store) -> None:
+    """Watch the engine of this process, whose workers are processes of their own, where it waits for other engines.
+
+    ``store`` is the one by which the engines found each other. Does nothing where the process is a rank itself.
+    """
+    global _flight
+    settings = Settings.read(os.environ, envs_ascend.env_variables)
+    limits = Limits(settings.timeout, settings.start_timeout, settings.end_timeout)
+    if _flight is not NO_FLIGHT or limits == Limits(None, None, None):
+        return
+    _flight = EngineFlight()
+    rank, size = parallel.data_parallel_rank, parallel.data_parallel_size
+    build = build_digest(digests(Path(vllm_ascend.__file__).parent))
+    identity = Identity(rank, size, rank, socket.gethostname(), os.getpid(), build)
+    exchange = Exchange(store, Members(range(size)), rank, limits.period_s, "engine")
+    _watch(identity, Observer(rank, _flight, (0, size)), exchange, limits, None, ours=_is_vllms(parallel))
+
+
+def _watch(
+    identity: Identity,
+    observer: Observer,
+    exchange: Exchange,
+    limits: Limits,
+    traces: Optional[TraceFiles],
+    *,
+    ours: bool,
+) -> None:
+    reporter = Reporter(identity, _flight, observer, exchange, traces)
+    _flight.on_failure = reporter.failed
+    Watchdog(reporter, observer, exchange, limits, ours=ours).start()
+
+
+def _is_vllms(parallel: Any, executor: object = None) -> bool:
+    """Whether vLLM has started this process, and not a user who has an engine inside.
+
+    ``executor`` is what has started it if it is a worker.
+    """
+    by_ray = "ray" in (executor, getattr(parallel, "data_parallel_backend", None))
     return by_ray or multiprocessing.current_process().name.startswith(_PROCESSES)
 
 

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two engines in processes without a worker, and what becomes of one that waits for the other between steps."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from conftest import FORK
+from vllm.config import ParallelConfig
+
+from vllm_ascend.data_parallel import engines, watchdog, watching
+from vllm_ascend.data_parallel.flight import NO_FLIGHT
+
+pytestmark = pytest.mark.shared
+
+FIRST, LAST = 2.0, 5.0
+LATEST = 60.0
+
+
+def run(rank: int, port: int, folder: Path, own: bool) -> None:
+    """Engine ``rank``: the second one works between two waits until the file "go" is there."""
+
+    def log(text: str, *values: object) -> None:
+        with (folder / "log").open("a") as stream:
+            stream.write(f"{rank}: {text % values if values else text}\n")
+
+    watchdog.logger = SimpleNamespace(error=log, warning=log)  # type: ignore[assignment]
+    if own:
+        multiprocessing.current_process().name = f"EngineCore_{rank}"
+    watching._flight = NO_FLIGHT
+    os.environ.update(
+        VLLM_ASCEND_DP_TIMEOUT=str(FIRST), VLLM_ASCEND_DP_START_TIMEOUT="600", VLLM_ASCEND_DP_END_TIMEOUT=str(LAST)
+    )
+    config = SimpleNamespace(
+        data_parallel_master_ip="127.0.0.1",
+        get_next_dp_init_port=lambda: port,
+        data_parallel_rank=rank,
+        data_parallel_size=2,
+    )
+    group = ParallelConfig.stateless_init_dp_group(config)
+    assert ParallelConfig.has_unfinished_dp(group, rank == 1)
+    (folder / f"there{rank}").touch()
+    while rank == 1 and not (folder / "go").exists():
+        time.sleep(0.01)
+    ParallelConfig.has_unfinished_dp(group, False)
+    log("came")
+    time.sleep(1.0)  # a group that ends breaks the other's connection
+
+
+@dataclass
+class Pair:
+    folder: Path
+    processes: list[BaseProcess]
+
+    def log(self) -> str:
+        file = self.folder / "log"
+        return file.read_text() if file.exists() else ""
+
+    def until(self, holds: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + LATEST
+        while not holds():
+            assert time.monotonic() < deadline, self.log()
+            time.sleep(0.05)
+
+
+@pytest.fixture
+def pair(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Pair]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    own = getattr(request, "param", True)
+    processes = [FORK.Process(target=run, args=(rank, port, tmp_path, own), daemon=True) for rank in range(2)]
+    for process in processes:
+        process.start()
+    found = Pair(tmp_path, processes)
+    found.until(lambda: all((tmp_path / f"there{rank}").exists() for rank in range(2)))
+    yield found
+    for process in processes:
+        process.kill()
+        process.join()
+
+
+def test_one_that_works_is_named_and_waited_for(pair: Pair) -> None:
+    pair.until(lambda: "0: DP rank 0 of 2" in pair.log())
+    time.sleep(LAST)
+    assert "DP rank 1 still works" in pair.log()
+    (pair.folder / "go").touch()
+    for process in pair.processes:
+        process.join(LATEST)
+    assert [process.exitcode for process in pair.processes] == [0, 0], pair.log()
+    assert "the wait is over; going on" in pair.log() and "0: came" in pair.log()
+
+
+def test_one_that_is_stopped_is_named_and_the_other_ends(pair: Pair) -> None:
+    stopped = pair.processes[1].pid
+    assert stopped is not None
+    os.kill(stopped, signal.SIGSTOP)
+    pair.processes[0].join(LATEST)
+    assert pair.processes[0].exitcode == watchdog.EXIT_CODE, pair.log()
+    assert "no word from DP rank 1: stopped, or out of reach" in pair.log()
+    assert "(VLLM_ASCEND_DP_END_TIMEOUT); ending this process" in pair.log()
+    assert "waits for the other engines to say whether they have requests" in pair.log()
+    assert "trace" not in pair.log()
+
+
+@pytest.mark.parametrize("pair", [False], indirect=True)
+def test_a_users_process_is_told_and_goes_on(pair: Pair) -> None:
+    stopped = pair.processes[1].pid
+    assert stopped is not None
+    os.kill(stopped, signal.SIGSTOP)
+    pair.until(lambda: "no word from DP rank 1: stopped, or out of reach; has waited for" in pair.log())
+    os.kill(stopped, signal.SIGCONT)
+    (pair.folder / "go").touch()
+    pair.processes[0].join(LATEST)
+    assert pair.processes[0].exitcode == 0, pair.log()
+    assert "0: came" in pair.log()
+
+
+def test_a_process_that_is_a_rank_is_watched_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    flight = object()
+    monkeypatch.setattr(watching, "_flight", flight)
+    watching.watch_engine(SimpleNamespace(data_parallel_rank=0, data_parallel_size=2), None)  # type: ignore[arg-type]
+    assert watching.flight_of_process() is flight
+
+
+def test_stores_are_remembered_within_alone() -> None:
+    meet = engines.utils.rendezvous
+    with engines.stores_met() as stores:
+        assert engines.utils.rendezvous is not meet
+    assert engines.utils.rendezvous is meet and stores == []
