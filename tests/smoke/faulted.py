@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import rank
@@ -25,6 +26,21 @@ def write_profile(_worker: Any, seconds: float) -> None:
 
 def call(engine: Any, seconds: float) -> None:
     engine.model_executor.collective_rpc(write_profile, args=(seconds,))
+
+
+def profile(engine: Any, seconds: float) -> None:
+    """Stop a profiler that has much to write."""
+    _worker(engine).profiler = SimpleNamespace(start=lambda: None, stop=lambda: time.sleep(seconds))
+    engine.start_profile()
+    engine.stop_profile()
+
+
+def add_lora(engine: Any, seconds: float) -> None:
+    """Add an adapter whose weights take long to read."""
+    from vllm.lora.request import LoRARequest
+
+    _worker(engine).model_runner.lora_manager = SimpleNamespace(add_adapter=lambda _: time.sleep(seconds) or True)
+    engine.add_lora(LoRARequest("slow", 1, "slow"))
 
 
 def forward(engine: Any, seconds: float) -> None:
@@ -56,7 +72,7 @@ def broadcast(engine: Any, _seconds: float) -> None:
 
 def passes(engine: Any, _seconds: float) -> None:
     """One pass through the model more than the other ranks, as of a drafter."""
-    engine.model_executor.driver_worker.worker.model_runner._dummy_run(1)
+    _worker(engine).model_runner._dummy_run(1)
 
 
 def once(engine: Any, what: Callable[[], object]) -> None:
@@ -66,10 +82,14 @@ def once(engine: Any, what: Callable[[], object]) -> None:
         handle.remove()
         what()
 
-    handle = engine.model_executor.driver_worker.worker.model_runner.model.register_forward_pre_hook(hook)
+    handle = _worker(engine).model_runner.model.register_forward_pre_hook(hook)
 
 
-STRAYS = {strays.__name__: strays for strays in (call, forward, stop, collective, broadcast, passes)}
+def _worker(engine: Any) -> Any:
+    return engine.model_executor.driver_worker.worker
+
+
+STRAYS = {strays.__name__: strays for strays in (call, profile, add_lora, forward, stop, collective, broadcast, passes)}
 
 
 def serve(engine: Any, turn: dict[str, Any], job: dict[str, Any], report: rank.Reporter) -> None:

@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -33,12 +34,32 @@ class FaultyLife(Life):
         return super().more(rank, checkpoint) | {"stray_seconds": self.stray_seconds}
 
 
+@dataclass(frozen=True)
+class TensorParallelLife(FaultyLife):
+    """Each rank has two workers, in processes of their own."""
+
+    def engine_arguments(self, checkpoint: str, storage: str) -> dict[str, Any]:
+        return super().engine_arguments(checkpoint, storage) | {"tensor_parallel_size": 2}
+
+
+@dataclass(frozen=True)
+class RayLife(Life):
+    """Each rank's worker is an actor of Ray's."""
+
+    def engine_arguments(self, checkpoint: str, storage: str) -> dict[str, Any]:
+        return super().engine_arguments(checkpoint, storage) | {"distributed_executor_backend": "ray"}
+
+
 DP4 = FaultyLife(Tree.PATCHED, new_tokens=STEPS, rounds=(Round("long", ((0,), (2,), (), (5,))),))
 STRAYING = FaultyLife(
     Tree.PATCHED,
-    rounds=tuple(Round(strays, ((0,), (2,))) for strays in ("call", "forward", "stop")),
+    rounds=tuple(Round(strays, ((0,), (2,))) for strays in ("call", "profile", "add_lora", "forward", "stop")),
     stray_seconds=12.0,
 )
+TP2 = TensorParallelLife(
+    Tree.PATCHED, new_tokens=STEPS, rounds=(Round("one prompt", ((0,), ())), Round("long", ((0,), (2,))))
+)
+RAY = RayLife(Tree.PATCHED, rounds=(Round("one prompt", ((0,), ())), Round("spread", ((0, 2), (1, 3)))))
 # What rank 1 does that the other does not, and where it waits then.
 DIVERGENCES = {
     "collective": r"all_reduce of float32\[3\] on the group world \(cpu\)",
@@ -67,6 +88,26 @@ def diverging(how: str) -> FaultyLife:
 def serve(ranks: Sequence[Rank]) -> None:
     """Waits until every rank has done some steps. Raises RuntimeError with the logs where they do not."""
     _until(lambda: all(_steps(rank) >= _EARLY_STEPS for rank in ranks), ranks)
+
+
+def begins(ranks: Sequence[Rank], name: str) -> None:
+    """Waits until every rank is some steps into the round ``name``. Raises RuntimeError where they do not."""
+
+    def begun(rank: Rank) -> bool:
+        lines = rank.lines()
+        at = next((index for index, line in enumerate(lines) if line.get("round") == name), len(lines))
+        return sum("step" in line for line in lines[at:]) >= _EARLY_STEPS
+
+    _until(lambda: all(begun(rank) for rank in ranks), ranks)
+
+
+def says(rank: Rank, pattern: str, limit: float) -> None:
+    """Waits up to ``limit`` seconds until the rank's log has ``pattern``. Raises TimeoutError with the log."""
+    began = time.monotonic()
+    while not re.search(pattern, rank.log()):
+        if time.monotonic() - began > limit:
+            raise TimeoutError(f"after {limit:g} s no {pattern!r} in:\n{rank.log()[-5000:]}")
+        time.sleep(_POLL)
 
 
 def strays(ranks: Sequence[Rank], how: str) -> None:
@@ -101,8 +142,23 @@ def offspring(ranks: Sequence[Rank]) -> list[psutil.Process]:
     return [child for rank in ranks for child in psutil.Process(rank.pid).children(recursive=True)]
 
 
+def workers(rank: Rank) -> list[psutil.Process]:
+    """The processes in which a rank of several has its model, in their order."""
+    found = psutil.Process(rank.pid).children()
+    return sorted((one for one in found if "resource_tracker" not in " ".join(one.cmdline())), key=lambda one: one.pid)
+
+
 def alive(processes: Sequence[psutil.Process]) -> list[psutil.Process]:
     return [one for one in processes if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+
+
+def over(ranks: Sequence[Rank], workers: Sequence[Sequence[psutil.Process]], limit: float) -> None:
+    """Waits up to ``limit`` seconds until each rank or all of its workers have ended. Raises TimeoutError."""
+    began = time.monotonic()
+    while left := [of for rank, of in zip(ranks, workers, strict=True) if rank.poll() is None and alive(of)]:
+        if time.monotonic() - began > limit:
+            raise TimeoutError(f"after {limit:g} s these still run: {left}")
+        time.sleep(_POLL)
 
 
 def trace(folder: Path) -> list[dict[str, Any]]:

@@ -174,13 +174,16 @@ def main(job_file: str, serve: Callable[..., None] = run_round) -> None:
             moe_probe.install(report)
         engine = LLM(**job["engine"]).llm_engine
         tokenless.accept(engine)
-        runner = engine.model_executor.driver_worker.worker.model_runner
         _hand_drafts_over(engine.engine_core.engine_core)
-        probe = ForwardProbe(runner.model, _graph_sizes(runner.vllm_config), report)
-        report(ready=time.monotonic() - started, pid=os.getpid(), mc2_mask=_mc2_rows(runner))
+        probes, about = [written], {}
+        if driver := getattr(engine.model_executor, "driver_worker", None):  # else in processes of their own
+            runner = driver.worker.model_runner
+            probes.append(ForwardProbe(runner.model, _graph_sizes(runner.vllm_config), report))
+            about = {"mc2_mask": _mc2_rows(runner)}
+        report(ready=time.monotonic() - started, pid=os.getpid(), **about)
         for turn in job["rounds"]:
-            probe.enter(turn["name"])
-            written.enter(turn["name"])
+            for probe in probes:
+                probe.enter(turn["name"])
             serve(engine, turn, job, report)
         report(done=True, peak_rss_kib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
         _wait_for_everyone(job["everyone"])

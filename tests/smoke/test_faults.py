@@ -125,6 +125,34 @@ def test_survivors_of_the_killed_rank_that_keeps_the_store_name_it_and_end(
             assert any(name in told for name in named), told[-3000:]
 
 
+def test_with_two_workers_a_rank_a_stopped_engine_is_waited_for_and_a_killed_worker_ends_all(
+    bench: Any, launcher: Launchers, model: Path, expected: Callable[[Model], dict[int, list[int]]]
+) -> None:
+    life, folder = faults.TP2, bench.work / "two-workers"
+    with crew(life, model, folder / "life", _berths(folder, launcher(Tree.PATCHED), life.dp_size)) as ranks:
+        first, long = (turn.name for turn in life.rounds)
+        faults.begins(ranks, long)
+        (told,) = (line["tokens"] for line in ranks[0].lines() if line.get("round") == first and "tokens" in line)
+        want = expected(life.model)[0]
+        assert told["0"][: len(want)] == want
+
+        faults.signalled(ranks[1], signal.SIGSTOP)
+        # The other waits for that engine between two steps, or its workers do within one.
+        faults.says(ranks[0], r"no word from DP rank 1|world rank 3\)? has no request", LATEST)
+        faults.signalled(ranks[1], signal.SIGCONT)
+        faults.says(ranks[0], "the wait is over; going on", LATEST)
+
+        workers = [faults.workers(rank) for rank in ranks]
+        assert [len(of_rank) for of_rank in workers] == [2, 2], workers
+        workers[1][1].kill()
+        # A rank's own process is the user's here, which may wait on for workers that have ended. Whoever waits names
+        # the worker, or the other one, or their engine: vLLM ends what is left of that rank.
+        faults.over(ranks, workers, LATEST)
+        assert re.search(r"DP rank 1( \(world rank [23]\))?: its process has gone", ranks[0].log()), ranks[0].log()[
+            -5000:
+        ]
+
+
 @pytest.mark.shared
 def test_a_server_with_a_stopped_engine_ends_with_all_of_its_processes(
     bench: Any, launcher: Launchers, model: Path

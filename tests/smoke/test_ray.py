@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ranks whose workers are Ray's: vLLM carries to them the settings that the ranks have, and their tokens are right."""
+
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import engine
+import faults
+import pytest
+from checkpoints import Model
+from engine import Berth, crew
+from job import Tree
+from nursery import Spawner
+
+pytestmark = [pytest.mark.shared, pytest.mark.standin]
+
+SETTINGS = {"VLLM_ASCEND_DP_TIMEOUT": "47", "VLLM_ASCEND_DP_METADATA_GROUP": "cpu"}
+
+
+@pytest.fixture
+def head(bench: Any) -> Iterator[dict[str, str]]:
+    """A head with two NPUs, in whose environment no setting is; what a driver on it has in its environment."""
+    from ray.cluster_utils import Cluster
+
+    found = bench.environment(Tree.PATCHED, traced=False)
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="ray-") as folder:
+        patch.setenv("RAY_TMPDIR", folder)
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("PYTHONPATH", found["PYTHONPATH"])
+        cluster = Cluster()
+        try:
+            resources = {"NPU": faults.RAY.dp_size}
+            cluster.add_node(num_cpus=4, resources=resources, object_store_memory=80 << 20, include_dashboard=False)
+            yield found | {"RAY_ADDRESS": str(cluster.address), "RAY_TMPDIR": folder}
+        finally:
+            cluster.shutdown()
+
+
+def test_rays_workers_have_the_settings_and_the_right_tokens(
+    bench: Any,
+    head: dict[str, str],
+    checkpoint: Callable[[Model], Path],
+    expected: Callable[[Model], dict[int, list[int]]],
+) -> None:
+    life = faults.RAY
+    berths = [Berth(Spawner(engine.RANK, head), SETTINGS)] * life.dp_size
+    with crew(life, checkpoint(life.model), bench.work / "ray", berths) as ranks:
+        # The ranks themselves do nothing while Ray starts their workers, so that they say nothing of how far that is.
+        ends = faults.ends(ranks, faults.START_LIMIT)
+        assert all(end is not None and end.code == 0 for end in ends), ranks[0].log()[-5000:]
+        want = expected(life.model)
+        for number, rank in enumerate(ranks):
+            for turn in life.rounds:
+                (told,) = (
+                    line["tokens"] for line in rank.lines() if line.get("round") == turn.name and "tokens" in line
+                )
+                assert told == {str(index): want[index] for index in turn.asked(number)}
+            said = re.search(r"RayWorkerWrapper.*All 2 ranks run vllm-ascend build .*", rank.log())
+            assert said, rank.log()[-5000:]
+            assert "metadata_group=cpu, timeout=47," in said[0]
