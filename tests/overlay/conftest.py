@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random cases are drawn however slow the machine is; and a store that a process of its own keeps."""
+"""Random cases are drawn however slow the machine is; waits for events, and a store that a process of its own keeps."""
 
 from __future__ import annotations
 
 import multiprocessing
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
@@ -17,6 +18,7 @@ settings.register_profile("any speed", deadline=None, suppress_health_check=[Hea
 settings.load_profile("any speed")
 
 FORK = multiprocessing.get_context("fork")
+LATEST = 60.0
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,14 @@ class Keeper:
 
     process: BaseProcess
     port: int
+
+
+def until(holds: Callable[[], bool], told: Callable[[], object] = lambda: None) -> None:
+    """Wait until ``holds``; after ``LATEST`` seconds the test fails, with what ``told`` says."""
+    deadline = time.monotonic() + LATEST
+    while not holds():
+        assert time.monotonic() < deadline, told()
+        time.sleep(0.02)
 
 
 def _keep(tell: Callable[[int], None]) -> None:

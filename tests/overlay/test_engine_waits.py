@@ -15,7 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from conftest import FORK
+from conftest import FORK, LATEST, until
 from vllm.config import ParallelConfig
 
 from vllm_ascend.data_parallel import engines, watchdog, watching
@@ -24,7 +24,6 @@ from vllm_ascend.data_parallel.flight import NO_FLIGHT
 pytestmark = pytest.mark.shared
 
 FIRST, LAST = 2.0, 5.0
-LATEST = 60.0
 
 
 def run(rank: int, port: int, folder: Path, own: bool) -> None:
@@ -67,10 +66,12 @@ class Pair:
         return file.read_text() if file.exists() else ""
 
     def until(self, holds: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + LATEST
-        while not holds():
-            assert time.monotonic() < deadline, self.log()
-            time.sleep(0.05)
+        until(holds, self.log)
+
+    def signal(self, number: signal.Signals) -> None:
+        """To the second engine."""
+        assert self.processes[1].pid is not None
+        os.kill(self.processes[1].pid, number)
 
 
 @pytest.fixture
@@ -102,9 +103,7 @@ def test_one_that_works_is_named_and_waited_for(pair: Pair) -> None:
 
 
 def test_one_that_is_stopped_is_named_and_the_other_ends(pair: Pair) -> None:
-    stopped = pair.processes[1].pid
-    assert stopped is not None
-    os.kill(stopped, signal.SIGSTOP)
+    pair.signal(signal.SIGSTOP)
     pair.processes[0].join(LATEST)
     assert pair.processes[0].exitcode == watchdog.EXIT_CODE, pair.log()
     assert "no word from DP rank 1: stopped, or out of reach" in pair.log()
@@ -115,11 +114,9 @@ def test_one_that_is_stopped_is_named_and_the_other_ends(pair: Pair) -> None:
 
 @pytest.mark.parametrize("pair", [False], indirect=True)
 def test_a_users_process_is_told_and_goes_on(pair: Pair) -> None:
-    stopped = pair.processes[1].pid
-    assert stopped is not None
-    os.kill(stopped, signal.SIGSTOP)
+    pair.signal(signal.SIGSTOP)
     pair.until(lambda: "no word from DP rank 1: stopped, or out of reach; has waited for" in pair.log())
-    os.kill(stopped, signal.SIGCONT)
+    pair.signal(signal.SIGCONT)
     (pair.folder / "go").touch()
     pair.processes[0].join(LATEST)
     assert pair.processes[0].exitcode == 0, pair.log()

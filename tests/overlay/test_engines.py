@@ -74,9 +74,9 @@ def step_of_all(*_: Any) -> Any:
     raise Steps
 
 
-def engine(kind: type[DPEngineCoreProc], *requests: tuple[EngineCoreRequestType, Any]) -> Any:
+def engine(*requests: tuple[EngineCoreRequestType, Any]) -> Any:
     """An idle engine of two, with a coordinator, that finds these in its queue."""
-    made = kind.__new__(kind)
+    made = DPEngineCoreProc.__new__(DPEngineCoreProc)
     found: queue.Queue[Any] = Queue()
     for request in requests:
         found.put(request)
@@ -121,30 +121,30 @@ ABORT = (EngineCoreRequestType.ABORT, ["a"])
 
 
 @pytest.fixture
-def pristine(monkeypatch: pytest.MonkeyPatch) -> type[DPEngineCoreProc]:
+def pristine(monkeypatch: pytest.MonkeyPatch) -> None:
     """vLLM's class without what the overlay adds."""
     monkeypatch.setattr(DPEngineCoreProc, "add_request", DPEngineCoreProc.add_request.__wrapped__)
-    return DPEngineCoreProc
 
 
-def test_pristine_sleeps_after_a_request_that_was_aborted_beside(pristine: type[DPEngineCoreProc]) -> None:
+@pytest.mark.usefixtures("pristine")
+def test_pristine_sleeps_after_a_request_that_was_aborted_beside() -> None:
     with pytest.raises(Asleep):
-        engine(pristine, added(), ABORT).run_busy_loop()
+        engine(added(), ABORT).run_busy_loop()
 
 
 def test_it_takes_part_in_the_step_of_the_others() -> None:
     with pytest.raises(Steps):
-        engine(DPEngineCoreProc, added(), ABORT).run_busy_loop()
+        engine(added(), ABORT).run_busy_loop()
 
 
 @pytest.mark.parametrize("requests", [(), ((EngineCoreRequestType.ABORT, []),)])
 def test_an_engine_that_got_no_request_sleeps_on(requests: Any) -> None:
     with pytest.raises(Asleep):
-        engine(DPEngineCoreProc, *requests).run_busy_loop()
+        engine(*requests).run_busy_loop()
 
 
 def test_without_a_coordinator_nobody_is_woken() -> None:
-    alone = engine(DPEngineCoreProc, added(), ABORT)
+    alone = engine(added(), ABORT)
     alone.has_coordinator = False
     with pytest.raises(Asleep):
         alone.run_busy_loop()

@@ -7,14 +7,14 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from multiprocessing.process import BaseProcess
 from typing import Any
 
 import pytest
-from conftest import FORK, Keeper
+from conftest import FORK, Keeper, until
 from torch.distributed import PrefixStore, TCPStore
 
 from vllm_ascend.data_parallel.agreement import Members, key
@@ -31,13 +31,6 @@ NAMELESS_S = 2.0
 
 def beat(rank: int, count: int = 1) -> Beat:
     return Beat(rank, count, State.WORKS, 1, None, 0.0, "here")
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + LIMIT
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def client(port: int) -> PrefixStore:

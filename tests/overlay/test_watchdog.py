@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import FORK, Keeper
+from conftest import FORK, LATEST, Keeper, until
 from test_flight import choice_of
 from torch.distributed import TCPStore
 
@@ -35,7 +35,6 @@ pytestmark = pytest.mark.shared
 
 FIRST = 1.5
 LIMITS = Limits(FIRST, 600.0, 600.0)
-LATEST = 60.0
 PLAN = StepPlan(StepMetadata((1, 1), with_prefill=False, enable_dbo=False, graph_usable=False), 0)
 
 
@@ -164,10 +163,7 @@ class Pair:
         return [[json.loads(line) for line in file.read_text().splitlines()] for file in files]
 
     def until(self, holds: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + LATEST
-        while not holds():
-            assert time.monotonic() < deadline, [self.log(number) for number in range(2)]
-            time.sleep(0.05)
+        until(holds, lambda: [self.log(number) for number in range(2)])
 
     def go(self) -> None:
         """What they wait for comes."""
