@@ -41,6 +41,10 @@ ENVIRON = {name: value for name, value in os.environ.items() if name != "PYTHOND
     "GIT_CONFIG_GLOBAL": os.devnull,
     "GIT_CONFIG_NOSYSTEM": "1",
     **{f"GIT_{role}_{key}": "bench" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")},
+    # No collection of garbage in the background while the next command is timed.
+    "GIT_CONFIG_COUNT": "1",
+    "GIT_CONFIG_KEY_0": "gc.auto",
+    "GIT_CONFIG_VALUE_0": "0",
     "QUILT_PATCHES": "patches",
 }
 COMMIT = (("git", "init", "-q"), ("git", "add", "-A", "-f"), ("git", "commit", "-qm", "upstream"))
@@ -194,7 +198,8 @@ def made_up(root: Path, patches: int, files: int) -> Bench:
     (folder / "upstream.sha256").write_text(manifest)
     names = [f"{number:04}-change.patch" for number in range(1, patches + 1)]
     for number, patch in enumerate(names):
-        diffs = [_edit(location[at], lines[at], 5 + number // 8 * 7) for at in (number % 16, 16 + number)]
+        edited = sorted((number % 16, 16 + number), key=location.__getitem__)  # as git orders files
+        diffs = [_edit(location[at], lines[at], 5 + number // 8 * 7) for at in edited]
         (folder / patch).write_text(MBOX + MESSAGE.format(number) + "".join(diffs))
     (folder / "series").write_text("".join(f"{patch}\n" for patch in names))
     sdist = root / "big-1.tar.gz"
@@ -227,7 +232,7 @@ def _edit(path: str, lines: list[str], at: int) -> str:
     hunk = "".join([*around[0], f"-{was}", f"+{lines[at]}", *around[1]])
     index = f"index {before}..{blob_id(''.join(lines).encode())} 100644"
     head = f"diff --git a/{path} b/{path}\n{index}\n--- a/{path}\n+++ b/{path}\n"
-    return f"{head}@@ -{at - 2},7 +{at - 2},7 @@\n{hunk}"
+    return f"{head}@@ -{at - 2},7 +{at - 2},7 @@ {lines[at - 4].rstrip()}\n{hunk}"  # as git heads a hunk
 
 
 def main() -> None:

@@ -193,7 +193,7 @@ def test_a_foreign_patch_keeps_its_own_trailers(applied: World) -> None:
     (mail / "README.md").write_text("foreign\n")
     message = "Say it otherwise\n\nIt was not said well.\n\nFixes: #12\nSigned-off-by: B <b@example.invalid>\n"
     git(mail, "commit", "-q", "-a", "-F", "-", stdin=message.encode())
-    git(mail, "format-patch", "-q", "-1", "--output=../foreign.patch")
+    (applied.root.parent / "foreign.patch").write_text(git(mail, "format-patch", "-1", "--stdout"))
     git(applied.tree, "am", "-q", "-3", str(applied.root.parent / "foreign.patch"))
     assert applied.run("export", SET, "--offline") == 0
     text = (applied.folder / "0004-say-it-otherwise.patch").read_text()

@@ -6,8 +6,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from packaging.version import InvalidVersion, Version
-
 from patchset.commands.menu import Menu
 from patchset.node.errors import UsageError
 from patchset.system.terminal import Terminal
@@ -46,6 +44,8 @@ def add(menu: Menu) -> None:
 
 def _name_of_set(text: str) -> str:
     """The type of a set's name, which may lack its v."""
+    from packaging.version import InvalidVersion, Version
+
     try:
         return f"v{Version(text.removeprefix('v'))}"
     except InvalidVersion as error:

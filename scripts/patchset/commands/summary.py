@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from patchset.node import fingerprint
 from patchset.node.errors import first_of
 from patchset.proof.gate import Tier
 from patchset.proof.settle import Tested
@@ -48,9 +49,9 @@ def applied(outcome: apply.Outcome, tested: Tested | None, terminal: Terminal) -
         from patchset.proof import smoke
 
         smoke.show(tested.report, terminal)
-    terminal.note(f"tree:   {outcome.tree}")
+    terminal.note(f"tree:        {outcome.tree}\nfingerprint: {outcome.fingerprint}")
     if outcome.commit:
-        terminal.note(f"commit: {outcome.commit}")
+        terminal.note(f"commit:      {outcome.commit}")
     root, count = outcome.target.root, len(outcome.changed)
     verdicts = {
         "applied": f"applied to {root} ({count} files changed)",
@@ -72,6 +73,7 @@ def applied(outcome: apply.Outcome, tested: Tested | None, terminal: Terminal) -
             "result": outcome.result,
             "changed": list(outcome.changed),
             "tree": outcome.tree,
+            "fingerprint": outcome.fingerprint,
             "commit": outcome.commit or None,
             "patches": [_patch(patch) for patch in made.patches],
             "overlay": {"files": sorted(overlay.files), "lines": overlay.lines},
@@ -109,7 +111,8 @@ def assessed(
     ):
         terminal.note(f"  {line}")
     if report.state is State.APPLIED:
-        terminal.note(f"  {len(report.files)} files patched or added; tree {report.digest}")
+        seal = fingerprint.of(report.found, patch_set.package)
+        terminal.note(f"  {len(report.files)} files patched or added\n  tree {report.digest}\n  fingerprint {seal}")
         tiers = [f"{tier.value} on {device}" for device, tier in tested.items()]
         terminal.note(f"  smoke tests passed: {', '.join(tiers)}" if tiers else "  not smoke-tested (next: make apply)")
     for path in first_of(report.untracked, _SHOWN):
@@ -131,6 +134,7 @@ def assessed(
             "looks_like": list(looks),
             "untracked": list(report.untracked),
             "digest": report.digest,
+            "fingerprint": fingerprint.of(report.found, patch_set.package),
             "tested": {device: tier.value for device, tier in tested.items()},
             "authored": report.authored.what if report.authored else None,
         }

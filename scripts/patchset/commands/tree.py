@@ -52,6 +52,7 @@ def apply(arguments: argparse.Namespace, terminal: Terminal) -> int:
         tested = settle.settle(
             patch_set,
             outcome.target,
+            outcome.tree,
             device=arguments.device,
             wanted=not arguments.no_smoke,
             offline=arguments.offline,

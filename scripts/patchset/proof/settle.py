@@ -15,9 +15,7 @@ from patchset.proof.gate import Tier
 from patchset.proof.smoke import Patched, SmokeReport
 from patchset.sets.setfile import PatchSet
 from patchset.system import paths
-from patchset.system.state import Store
 from patchset.system.terminal import Terminal
-from patchset.target import assess
 from patchset.target.locate import Kind, Target
 from patchset.upstream.pristine import materialize
 
@@ -41,7 +39,7 @@ class Tested:
 
 
 def settle(
-    patch_set: PatchSet, target: Target, *, device: str, wanted: bool, offline: bool, terminal: Terminal
+    patch_set: PatchSet, target: Target, tree: str, *, device: str, wanted: bool, offline: bool, terminal: Terminal
 ) -> Tested:
     """Runs the quick tier on an applied target, unless the very same tree has passed on this device.
 
@@ -50,15 +48,13 @@ def settle(
     Args:
         patch_set: that the target was patched with.
         target: the build tree, a checkout or an installation.
+        tree: digest of what is in it.
         device: cpu for the NPU's stand-in, or npu.
         wanted: run the tests where they are due.
         offline: use the caches alone.
         terminal: where progress goes.
     """
     again = f"make apply VERSION={patch_set.name}" + ("" if target.kind is Kind.BUILD else f" TARGET={target.root}")
-    tree = patch_set.tree
-    if target.kind is not Kind.BUILD:
-        tree = assess.assess(patch_set, target, Store(target.state)).digest
     if tier := gate.passed(patch_set.name, gate.subject(patch_set.name, tree, device)):
         return Tested(True, None, f"smoke tests: this tree has passed the {_named(tier, patch_set)}")
     if not wanted:

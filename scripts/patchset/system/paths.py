@@ -7,8 +7,6 @@ import os
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-import platformdirs
-
 from patchset.node.errors import UsageError
 
 
@@ -71,5 +69,8 @@ def pristine_dir(set_name: str) -> Path:
 
 def cache_dir() -> Path:
     """Content-addressed downloads: PATCHSET_CACHE, or the user's cache folder."""
-    named = os.environ.get("PATCHSET_CACHE")
-    return Path(named).expanduser().absolute() if named else platformdirs.user_cache_path("patchset", appauthor=False)
+    if named := os.environ.get("PATCHSET_CACHE"):
+        return Path(named).expanduser().absolute()
+    import platformdirs  # what is applied already needs no cache
+
+    return platformdirs.user_cache_path("patchset", appauthor=False)

@@ -8,26 +8,19 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
-
-from rich.console import Console
-from rich.markup import escape
+from functools import cache
+from typing import TYPE_CHECKING, Any, TextIO
 
 from patchset.node.errors import PatchsetError
 
-_WIDTH = 120  # columns of a table off a TTY
+if TYPE_CHECKING:
+    from rich.console import Console
 
-
-class _Console(Console):
-    """A console whose reader may leave: the command goes on, and its exit code stays its own."""
-
-    def on_broken_pipe(self) -> None:
-        self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+_GAP = "  "  # between the columns of a plain table
 
 
 class Terminal:
-    """stdout and stderr of one run. Off a TTY, or with NO_COLOR, the lines are plain.
+    """stdout and stderr of one run. Off a TTY the lines are plain, and Rich is not even loaded; NO_COLOR is kept.
 
     Args:
         as_json: keep stdout for one JSON document; tables and notes then go nowhere.
@@ -35,31 +28,28 @@ class Terminal:
 
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
-        wide = None if sys.stdout.isatty() or os.environ.get("COLUMNS") else _WIDTH
-        self._out = _Console(file=sys.stdout, highlight=False, soft_wrap=True, width=wide)
-        self._err = _Console(file=sys.stderr, highlight=False, soft_wrap=True)
 
     def step(self, message: str) -> None:
         """Says on stderr what is done now."""
-        self._err.print(f"[bold cyan]*[/] {escape(message)}")
+        _marked("*", "bold cyan", message)
 
     def note(self, message: str) -> None:
         """Prints a line of the product on stdout."""
         if not self.as_json:
-            self._out.print(escape(message))
+            _print(sys.stdout, message)
 
     def warn(self, message: str) -> None:
         """Says on stderr what the user should know although the run goes on."""
-        self._err.print(f"[bold yellow]warning:[/] {escape(message)}")
+        _marked("warning:", "bold yellow", message)
 
     def error(self, error: PatchsetError) -> None:
         """Says on stderr why the run failed, and the next step."""
-        self._err.print(f"[bold red]error:[/] {escape(error.message)}")
+        _marked("error:", "bold red", error.message)
         if error.hint:
-            self._err.print(f"[bold]next:[/] {escape(error.hint)}")
+            _marked("next:", "bold", error.hint)
 
     def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: str = "") -> None:
-        """Prints a table on stdout.
+        """Prints a table on stdout; off a TTY its columns are as wide as their widest cell.
 
         Args:
             title: the line above it.
@@ -69,14 +59,19 @@ class Terminal:
         """
         if self.as_json:
             return
-        from rich.table import Table  # not every command prints one
+        aligned = right.split()
+        if not sys.stdout.isatty():
+            _print(sys.stdout, "\n".join([title, *_columns([columns, *rows], [one in aligned for one in columns])]))
+            return
+        from rich.table import Table
+        from rich.text import Text
 
-        table = Table(title=escape(title), title_justify="left", title_style="bold")
+        table = Table(title=Text(title), title_justify="left", title_style="bold")
         for column in columns:
-            table.add_column(column, justify="right" if column in right.split() else "left", overflow="fold")
+            table.add_column(column, justify="right" if column in aligned else "left", overflow="fold")
         for row in rows:
-            table.add_row(*(escape(cell) for cell in row))
-        self._out.print(table)
+            table.add_row(*map(Text, row))
+        _console(sys.stdout).print(table)
 
     def document(self, value: Any) -> None:
         """Prints the JSON document, where JSON was asked for."""
@@ -91,14 +86,58 @@ class Terminal:
             label: what is done.
             total: how much there is of it, in the unit of the advances; 0 where it is not known.
         """
-        if not self._err.is_terminal:
+        if not sys.stderr.isatty():
             self.step(label)
             yield lambda _: None
             return
+        from rich.markup import escape
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
         columns = (TextColumn("[bold cyan]*[/] {task.description}"), BarColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=self._err, transient=True) as bar:
+        with Progress(*columns, console=_console(sys.stderr), transient=True) as bar:
             task = bar.add_task(escape(label), total=total or None)
             yield lambda amount: bar.advance(task, amount)
         self.step(label)
+
+
+def _marked(mark: str, style: str, message: str) -> None:
+    """Prints a line on stderr that begins with a coloured mark."""
+    if not sys.stderr.isatty():
+        _print(sys.stderr, f"{mark} {message}")
+        return
+    from rich.text import Text
+
+    _console(sys.stderr).print(Text.assemble((mark, style), f" {message}"))
+
+
+def _print(stream: TextIO, text: str) -> None:
+    """Prints lines. The reader may leave: the command goes on, and its exit code stays its own."""
+    try:
+        print(text, file=stream, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _columns(rows: Sequence[Sequence[str]], right: Sequence[bool]) -> Iterator[str]:
+    """The lines of a plain table.
+
+    Args:
+        rows: the cells, headings first.
+        right: which columns are aligned right.
+
+    >>> list(_columns([["name", "+"], ["a", "10"]], [False, True]))
+    ['name   +', 'a     10']
+    """
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    for row in rows:
+        cells = zip(row, widths, right, strict=True)
+        aligned = (cell.rjust(width) if to_right else cell.ljust(width) for cell, width, to_right in cells)
+        yield _GAP.join(aligned).rstrip()
+
+
+@cache
+def _console(stream: TextIO) -> Console:
+    """What draws on a TTY."""
+    from rich.console import Console
+
+    return Console(file=stream, highlight=False, soft_wrap=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from patchset.node import manifest
+from patchset.node import fingerprint, manifest
 from patchset.node.errors import PinMismatch, TargetModified, UsageError, first_of
 from patchset.plan import history, plan
 from patchset.plan.plan import Recipe
@@ -38,7 +38,8 @@ class Outcome:
         recipe: what was applied.
         result: applied, unchanged (it was applied already), or would apply (a dry run).
         changed: the files that were, or would be, written or removed.
-        tree: digest of the resulting tree.
+        tree: digest of upstream's and the set's files that are then in the target; of a whole tree, set.toml's.
+        fingerprint: of the package that is then there.
         commit: the last commit of a build tree; empty elsewhere.
     """
 
@@ -47,6 +48,7 @@ class Outcome:
     result: str
     changed: tuple[str, ...]
     tree: str
+    fingerprint: str
     commit: str
 
 
@@ -68,6 +70,12 @@ def run(
         check_given(patch_set, upstream)
     target = locate(patch_set, folder)
     store = Store(target.state)
+    wanted = _wanted(target, patch_set)
+
+    def outcome(result: str, changed: Iterable[str], commit: str = "") -> Outcome:
+        tree, seal = manifest.digest(wanted), fingerprint.of(wanted, patch_set.package)
+        return Outcome(target, recipe, result, tuple(sorted(changed)), tree, seal, commit)
+
     with ExitStack() as stack:
         place = None
         if dry_run:
@@ -92,10 +100,10 @@ def run(
             if not dry_run:
                 _refresh(target, store, recipe, source, report, terminal)
             commit = history.tip(target.root, patch_set.name) if target.kind is Kind.BUILD else None
-            return Outcome(target, recipe, "unchanged", (), patch_set.tree, commit or "")
+            return outcome("unchanged", (), commit or "")
         if report.state is State.ABSENT and not dry_run:
             commit = _build(target, store, recipe, source, terminal)
-            return Outcome(target, recipe, "applied", tuple(sorted(patch_set.touched)), patch_set.tree, commit)
+            return outcome("applied", patch_set.touched, commit)
         commit, files = "", {}
         if target.kind is Kind.BUILD and not dry_run:
             disk.step("commit")
@@ -105,14 +113,13 @@ def run(
             files = _copies(patch_set) or plan.outcome(recipe, source.read)
         _refuse_other(files, patch_set)
         desired = _desired(target, store, files, report, source)
-        changed = tuple(sorted(desired))
         if dry_run:
-            return Outcome(target, recipe, "would apply", changed, patch_set.tree, "")
+            return outcome("would apply", desired)
         terminal.step(f"changing {len(desired)} files in {target.root}")
         installed = _installed(target, store, recipe, source, report, files)
         change.carry_out(target, store, "apply", report.found, desired, installed)
         verify(target, patch_set)
-        return Outcome(target, recipe, "applied", changed, patch_set.tree, commit)
+        return outcome("applied", desired, commit)
 
 
 def refuse_modified(report: Report, target: Target, folder: Path | None, patch_set: PatchSet) -> None:
@@ -267,10 +274,15 @@ def _build(target: Target, store: Store, recipe: Recipe, source: Source, termina
     return commit
 
 
+def _wanted(target: Target, patch_set: PatchSet) -> manifest.Manifest:
+    """What a target has once the set is applied."""
+    whole = plan.patched_manifest(patch_set.sources(), patch_set.touched)
+    return {path: sha for path, sha in whole.items() if target.covers(path)}
+
+
 def verify(target: Target, patch_set: PatchSet) -> None:
     """Reads the target back; raises PinMismatch where a file is not what set.toml records."""
-    wanted = plan.patched_manifest(patch_set.sources(), patch_set.touched)
-    wanted = {path: sha for path, sha in wanted.items() if target.covers(path)}
+    wanted = _wanted(target, patch_set)
     gone = [path for path, row in patch_set.touched.items() if row.patched is None and target.covers(path)]
     found = manifest.measure(target.root, [*wanted, *gone])
     if found == wanted:
