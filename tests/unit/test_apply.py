@@ -395,7 +395,7 @@ def test_what_the_overlay_replaces_is_pinned(world: World, capsys: Capture) -> N
         ('[[module]]\npath = "PLAN"\nreplaces = ["COMM"]\n', "[module[1].replaces[1]] must be a table"),
         ('[[module]]\npath = "PLAN"\n[[module.replaces]]\npath = "COMM"\nsha256 = 7\n', "sha256 must be a str"),
         ('[[module]]\npath = "PLAN"\n[[module.replaces]]\npath = "COMM"\nx = 7\n', "x is not a known key"),
-        ('[[module]]\npath = "PLAN"\n[[module.replaces]]\npath = "README.md"\nsymbol = "A"\n', "is no Python"),
+        ('[[module]]\npath = "PLAN"\n[[module.replaces]]\npath = "README.md"\nsymbol = "A"\n', "README.md has no A"),
         ('[[breaks]]\npath = "COMM"\n', "breaks[1].why is missing"),
         ('[[breaks]]\npath = "COMM"\nwhy = true\n', "breaks[1].why must be a str, not bool"),
         (f"module = 1{'0' * 5000}\n", "4300 digits"),

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from patchset.review import code, diff, symbols, words
+from patchset.review import code, diff, words
 from patchset.review.code import Run
 from patchset.review.diff import Kind
+from patchset.sets import symbols
 
 LINE = st.text(st.characters(exclude_characters="\n\r", exclude_categories=["Cs"]), max_size=12)
 USUAL = st.sampled_from(["a = 1", "    return a", "", "b(c)", "def f(x):", "x\x0cy", "\u2028"])
@@ -31,9 +32,7 @@ def text(line: code.Line) -> str:
 
 def shown(old: list[str], new: list[str]) -> diff.FileDiff:
     before, after = ("".join(f"{line}\n" for line in lines).encode() for lines in (old, new))
-    (file,) = diff.read(
-        unified("m.py", old, new), anchor="p", before={"m.py": before}.get, after={"m.py": after}.get, symbol=symbols.at
-    )
+    (file,) = diff.read(unified("m.py", old, new), anchor="p", before={"m.py": before}.get, after={"m.py": after}.get)
     return file
 
 
@@ -122,7 +121,7 @@ def test_a_huge_change_is_not_compared_word_by_word() -> None:
 
 def test_a_file_without_a_last_newline_says_so() -> None:
     content = "diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\n+b\n\\ No newline at end of file\n"
-    (file,) = diff.read(content, anchor="p", before=lambda _: None, after=lambda _: None, symbol=symbols.at)
+    (file,) = diff.read(content, anchor="p", before=lambda _: None, after=lambda _: None)
     assert [line.unended for line in file.hunks[0].changed] == [False, True]
 
 

@@ -284,7 +284,7 @@ def slug(subject: str) -> str:
 
 def _upstream(repository: Repository, patch_set: PatchSet, read: Callable[[str], bytes]) -> str:
     """The commit of upstream; raises TargetModified where it is not the pinned release."""
-    base = _blobs(repository, history.UPSTREAM)
+    base = repository.files(history.UPSTREAM)
     for path in patch_set.sources():
         if base.get(path) != blob_id(read(path)):
             raise _differs(f"{path} on branch {history.UPSTREAM}", patch_set)
@@ -293,17 +293,11 @@ def _upstream(repository: Repository, patch_set: PatchSet, read: Callable[[str],
 
 def _same(bench: Repository, made: Plan, tip: str, overlaid: Iterable[str]) -> None:
     """Raises TargetModified where the tip holds something else than the plan makes, beside the overlay."""
-    found = _blobs(bench, tip)
+    found = bench.files(tip)
     for path, change in sorted(made.changes.items()):
         wanted = None if change.after is None else blob_id(change.after)
         if path not in overlaid and found.get(path) != wanted:
             raise _differs(f"{path} at HEAD", made.patch_set)
-
-
-def _blobs(repository: Repository, commit: str) -> dict[str, str]:
-    """Git's id of each file of a commit, by path."""
-    rows = repository.git("ls-tree", "-r", "-z", commit).split("\0")
-    return {path: entry.split()[2] for entry, _, path in (row.partition("\t") for row in rows if row)}
 
 
 def _differs(what: str, patch_set: PatchSet) -> TargetModified:

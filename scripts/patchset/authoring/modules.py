@@ -49,10 +49,8 @@ def gathered(
     """
     there = overlay.load(patch_set)
     every = frozenset({*applied, *there.files, *committed})
-    rows = repository.git("ls-tree", "-r", "-z", tip, "--", *sorted(every)).split("\0") if every else []
-    entries = (row.partition("\t") for row in rows if row)
-    now = {path: fields.split()[2] for fields, _, path in entries}
-    contents = repository.blobs(set(now.values()))
+    now = repository.files(tip, *sorted(every)) if every else {}
+    contents = repository.blobs(now.values())
     result: dict[str, bytes | None] = {}
     files: dict[str, bytes | None] = {}
     shared: dict[str, bytes | None] = {}

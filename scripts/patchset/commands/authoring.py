@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
+from typing import Any
 
 from patchset.commands.menu import Menu
 from patchset.sets.setfile import load_set
@@ -26,32 +28,16 @@ def export(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """`patchset export`."""
     from patchset.authoring import export
 
-    outcome = export.run(
-        load_set(arguments.set),
-        upstream=arguments.upstream,
-        offline=arguments.offline,
-        dry_run=arguments.dry_run or arguments.check,
-        terminal=terminal,
-    )
-    verb = "wrote" if outcome.written else "would write"
+    outcome = export.run(load_set(arguments.set), **_options(arguments), terminal=terminal)
     if outcome.changed:
+        verb = "wrote" if outcome.written else "would write"
         terminal.note(f"{verb} {len(outcome.changed)} files: {', '.join(outcome.changed)}")
     else:
         terminal.note(f"unchanged: patches/{arguments.set} holds the {len(outcome.patches)} commits already")
     for note in outcome.notes:
         terminal.note(f"note: {note}")
     terminal.note(f"tree:   {outcome.tree}")
-    terminal.document(
-        {
-            "command": "export",
-            "set": arguments.set,
-            "patches": list(outcome.patches),
-            "changed": list(outcome.changed),
-            "notes": list(outcome.notes),
-            "written": outcome.written,
-            "tree": outcome.tree,
-        }
-    )
+    terminal.document({"command": "export", "set": arguments.set} | asdict(outcome))
     return 1 if arguments.check and outcome.changed else 0
 
 
@@ -59,13 +45,7 @@ def fmt(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """`patchset fmt`."""
     from patchset.authoring import fmt
 
-    outcome = fmt.run(
-        load_set(arguments.set),
-        upstream=arguments.upstream,
-        offline=arguments.offline,
-        dry_run=arguments.dry_run or arguments.check,
-        terminal=terminal,
-    )
+    outcome = fmt.run(load_set(arguments.set), **_options(arguments), terminal=terminal)
     verb = "rewrote" if outcome.written else "would rewrite"
     for name in outcome.changed:
         terminal.note(f"{verb} {name}")
@@ -73,13 +53,11 @@ def fmt(arguments: argparse.Namespace, terminal: Terminal) -> int:
         terminal.note(f"note: {note}")
     if not outcome.changed:
         terminal.note(f"unchanged: the patches of {arguments.set} are as git writes them")
-    terminal.document(
-        {
-            "command": "fmt",
-            "set": arguments.set,
-            "changed": list(outcome.changed),
-            "notes": list(outcome.notes),
-            "written": outcome.written,
-        }
-    )
+    terminal.document({"command": "fmt", "set": arguments.set} | asdict(outcome))
     return 1 if arguments.check and outcome.changed else 0
+
+
+def _options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What both are told."""
+    dry_run = arguments.dry_run or arguments.check
+    return {"upstream": arguments.upstream, "offline": arguments.offline, "dry_run": dry_run}

@@ -9,7 +9,7 @@ from pathlib import Path
 import tomlkit
 
 from patchset.plan.plan import Plan
-from patchset.sets import overlay
+from patchset.sets import overlay, symbols
 from patchset.sets.setfile import PatchSet, Touched
 from patchset.system import disk
 
@@ -22,7 +22,7 @@ def record_overlay(patch_set: PatchSet, read: Callable[[str], bytes]) -> bool:
         return False
     text = file.read_text(encoding="utf-8")
     document = tomlkit.parse(text)
-    digests = {row: overlay.symbol_sha256(read(row.path), row.symbol) for row in modules.replaces}
+    digests = {row: symbols.sha256(read(row.path), row.symbol) for row in modules.replaces}
     rows = iter(modules.replaces)
     for module in document["module"]:
         for entry in module.get("replaces", ()):

@@ -12,10 +12,10 @@ from pathlib import Path
 from patchset.node.errors import PatchsetError, UsageError
 from patchset.plan import plan
 from patchset.plan.plan import Plan
-from patchset.review import snapshot
 from patchset.sets import setfile
 from patchset.sets.setfile import PatchSet
 from patchset.system import paths
+from patchset.system.git import Repository
 from patchset.system.terminal import Terminal
 from patchset.upstream.source import Source
 
@@ -72,17 +72,22 @@ def _find(asked: str, patch_set: PatchSet, scratch: Path) -> tuple[str, PatchSet
 
 def _at_ref(ref: str, name: str, scratch: Path) -> tuple[str, PatchSet]:
     """The set as it was in a commit, written into a scratch folder."""
-    repository = snapshot.repository()
-    if repository is None:
+    repository = Repository(paths.repo_root())
+    if not repository.folder.exists():
         raise UsageError(
             f"{ref!r} is neither a set in patches/ nor a folder with a set.toml",
-            hint=f"a git ref works where {paths.repo_root()} is a git checkout",
+            hint=f"a git ref works where {repository.root} is a git checkout",
         )
-    commit = snapshot.commit(repository, ref)
-    files = snapshot.listing(repository, commit, (f"patches/{name}", "overlay"))
+    commit = None if ref.startswith("-") else repository.ref(ref)
+    if commit is None:
+        raise UsageError(
+            f"{ref!r} is neither a set in patches/, nor a folder with a set.toml, nor a commit of this repository",
+            hint="git log --oneline -- patches/ lists the commits that changed a set",
+        )
+    files = repository.files(commit, f"patches/{name}", "overlay")
     if f"patches/{name}/set.toml" not in files:
         raise UsageError(f"{ref} ({commit[:12]}) has no set {name}", hint="git log --oneline -- patches/ lists others")
-    contents = snapshot.blobs(repository, files.values())
+    contents = repository.blobs(files.values())
     for path, blob in files.items():
         file = scratch / path
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ from pygments.lexers.special import TextLexer
 from pygments.token import Token, _TokenType, is_token_subtype
 from pygments.util import ClassNotFound
 
-from patchset.review import symbols
+from patchset.sets import symbols
 
 _LOOKS = (
     (Token.Comment, "c"),

@@ -15,6 +15,7 @@ from unidiff.patch import PatchSet as ParsedDiff
 from patchset.review import code, words
 from patchset.review.code import Line
 from patchset.review.words import Pair
+from patchset.sets import symbols
 
 
 class Kind(Enum):
@@ -95,7 +96,6 @@ def read(
     anchor: str,
     before: Callable[[str], bytes | None],
     after: Callable[[str], bytes | None],
-    symbol: Callable[[bytes | None, str, int], str],
 ) -> tuple[FileDiff, ...]:
     """The files of a git diff that git itself vouches for.
 
@@ -103,25 +103,19 @@ def read(
         text: from the first `diff --git` on.
         anchor: what the files' anchors begin with.
         before, after: a path's content on either side, for colours; None where it is not there.
-        symbol: the dotted name at a line of a content with this path.
     """
-    return tuple(_file(file, anchor, before(file.path), after(file.path), symbol) for file in ParsedDiff(text))
+    return tuple(_file(file, anchor, before(file.path), after(file.path)) for file in ParsedDiff(text))
 
 
-def _file(
-    file: PatchedFile,
-    anchor: str,
-    before: bytes | None,
-    after: bytes | None,
-    symbol: Callable[[bytes | None, str, int], str],
-) -> FileDiff:
+def _file(file: PatchedFile, anchor: str, before: bytes | None, after: bytes | None) -> FileDiff:
     hunks = []
     for hunk in file:
         old = _lines(file.path, before, hunk.source_start, hunk.source_length)
         new = _lines(file.path, after, hunk.target_start, hunk.target_length)
         blocks = tuple(_blocks(hunk, old, new))
         first = next(line for block in blocks if block.changed for line in block.lines)
-        where = symbol(after, file.path, first.new) if first.new else symbol(before, file.path, first.old)
+        side, number = (after, first.new) if first.new else (before, first.old)
+        where = symbols.at(side, file.path, number)
         hunks.append(ShownHunk(_title(hunk), where, blocks))
     status = "added" if file.is_added_file else "deleted" if file.is_removed_file else "modified"
     source = "".join(str(hunk) for hunk in file)
@@ -203,9 +197,9 @@ def _shown(raw: _Raw, line: Line, row: int) -> DiffLine:
 def rows_of(removed: int, added: int, pairs: Iterable[Pair]) -> tuple[list[int], list[int]]:
     """Rows of the removed and of the added lines of a change, from 1: a pair shares one, and nothing changes order.
 
-    >>> from patchset.review.words import Pair
-    >>> rows_of(3, 1, [Pair(2, 0, (), ())])
-    ([1, 2, 3], [3])
+        >>> from patchset.review.words import Pair
+        >>> rows_of(3, 1, [Pair(2, 0, (), ())])
+        ([1, 2, 3], [3])
     """
     rows: tuple[list[int], list[int]] = ([], [])
     row = 1

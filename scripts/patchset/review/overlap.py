@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from patchset.review import symbols
 from patchset.review.diff import FileDiff
+from patchset.sets import symbols
 
 Content = Callable[[str], bytes | None]
 

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from patchset.node.errors import UsageError
-from patchset.review import code, symbols
+from patchset.review import code
 from patchset.review.code import Line
+from patchset.sets import symbols
 from patchset.sets.overlay import Overlay
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from patchset.plan.plan import Plan
-from patchset.review import diff, overlap, proof, replaced, symbols
+from patchset.review import diff, overlap, proof, replaced
 from patchset.review.diff import FileDiff
 from patchset.review.overlap import Content, TouchedFile
 from patchset.review.proof import Proof
@@ -134,7 +134,7 @@ def review(plan: Plan, read: Callable[[str], bytes], commits: Commits, ranges: R
 def _diff(
     text: str, anchor: str, before: Mapping[str, bytes | None], after: Mapping[str, bytes | None]
 ) -> tuple[FileDiff, ...]:
-    return diff.read(text, anchor=anchor, before=before.get, after=after.get, symbol=symbols.at)
+    return diff.read(text, anchor=anchor, before=before.get, after=after.get)
 
 
 def whole(defect: str) -> str:

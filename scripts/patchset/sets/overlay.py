@@ -22,14 +22,13 @@ A public name of upstream that the patched tree has no more, or with another sig
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 
 from patchset.node import manifest
 from patchset.node.errors import PinMismatch, UsageError
+from patchset.sets import symbols
 from patchset.sets.setfile import PatchSet, Table, read_toml
 from patchset.system import paths
 
@@ -164,48 +163,10 @@ def _declared(
     return tuple(replaces), tuple(breaks)
 
 
-def symbol_sha256(source: bytes, symbol: str) -> str | None:
-    """Digest of a class's or function's lines, decorators included; None where the module has no such symbol.
-
-    >>> source = b"class A:\\n    def f(self):\\n        return 1\\n"
-    >>> symbol_sha256(source, "A.f") == manifest.sha256(b"    def f(self):\\n        return 1\\n")
-    True
-    >>> symbol_sha256(source, "A.g") is None
-    True
-    """
-    lines = symbol_source(source, symbol)
-    return None if lines is None else manifest.sha256(lines)
-
-
-def symbol_source(source: bytes, symbol: str) -> bytes | None:
-    """The lines themselves; the whole source for an empty symbol."""
-    if not symbol:
-        return source
-    body: list[ast.stmt] = _parse(source).body
-    node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef | None = None
-    for name in symbol.split("."):
-        kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-        node = next((item for item in body if isinstance(item, kinds) and item.name == name), None)
-        if node is None:
-            return None
-        body = node.body
-    assert node is not None and node.end_lineno is not None
-    first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
-    return b"".join(source.splitlines(keepends=True)[first - 1 : node.end_lineno])
-
-
-@cache
-def _parse(source: bytes) -> ast.Module:
-    return ast.parse(source)
-
-
 def check(overlay: Overlay, set_name: str, read: Callable[[str], bytes]) -> None:
     """Raises PinMismatch where the code that a module replaces is not the code that it was written against."""
     for row in overlay.replaces:
-        try:
-            found = symbol_sha256(read(row.path), row.symbol)
-        except (SyntaxError, ValueError) as error:
-            raise UsageError(f"{overlay_toml(set_name)}: {row.path} is no Python, and has no symbols") from error
+        found = symbols.sha256(read(row.path), row.symbol)
         if found is None:
             raise UsageError(f"{overlay_toml(set_name)}: {row.path} has no {row.symbol}, which {row.module} replaces")
         if found != row.sha256:

@@ -181,9 +181,15 @@ class Repository:
         options = ("--quiet", "--no-verify", "--allow-empty", "--cleanup=verbatim", "--file=-")
         self.git("commit", *options, stdin=message.encode(), identity=identity)
 
+    def files(self, commit: str, *folders: str) -> dict[str, str]:
+        """Git's id of each file of a commit, by path; of the files and folders that are named, where some are."""
+        rows = self.git("ls-tree", "-r", "-z", "--full-tree", commit, "--", *folders).split("\0")
+        entries = (row.partition("\t") for row in rows if row)
+        return {path: fields.split()[2] for fields, _, path in entries if fields.split()[1] == "blob"}
+
     def blobs(self, ids: Iterable[str]) -> dict[str, bytes]:
         """Contents by their ids, with one git process."""
-        wanted = sorted(ids)
+        wanted = sorted(set(ids))
         said = self.git_bytes("cat-file", "--batch", stdin="".join(f"{name}\n" for name in wanted).encode())
         found, at = {}, 0
         for name in wanted:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, TextIO
 
 from patchset.node.errors import PatchsetError
@@ -125,12 +126,13 @@ def _columns(rows: Sequence[Sequence[str]], right: Sequence[bool]) -> Iterator[s
         rows: the cells, headings first.
         right: which columns are aligned right.
 
-    >>> list(_columns([["name", "+"], ["a", "10"]], [False, True]))
-    ['name   +', 'a     10']
+    >>> list(_columns([["name", "+"], ["a", "10"], ["b\\nor c", "1"]], [False, True]))
+    ['name   +', 'a     10', 'b      1', 'or c']
     """
-    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
-    for row in rows:
-        cells = zip(row, widths, right, strict=True)
+    lines = [line for row in rows for line in zip_longest(*(cell.split("\n") for cell in row), fillvalue="")]
+    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    for line in lines:
+        cells = zip(line, widths, right, strict=True)
         aligned = (cell.rjust(width) if to_right else cell.ljust(width) for cell, width, to_right in cells)
         yield _GAP.join(aligned).rstrip()
 

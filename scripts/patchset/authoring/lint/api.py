@@ -12,7 +12,7 @@ import griffe
 from patchset.authoring.lint import findings
 from patchset.authoring.lint.findings import Code, Finding
 from patchset.plan.plan import Change
-from patchset.sets import overlay
+from patchset.sets import overlay, symbols
 from patchset.sets.overlay import Overlay
 
 
@@ -94,7 +94,7 @@ def replaced(set_name: str, modules: Overlay, read: Callable[[str], bytes]) -> I
     file = overlay.overlay_toml(set_name)
     text = file.read_text(encoding="utf-8") if modules.replaces else ""
     for row in modules.replaces:
-        found = overlay.symbol_sha256(read(row.path), row.symbol)
+        found = symbols.sha256(read(row.path), row.symbol)
         line = findings.line_of(text, f'symbol = "{row.symbol}"' if row.symbol else f'"{row.path}"')
         if found is None:
             yield findings.at(file, line, Code.REPLACED_CHANGED, f"{row.path} has no {row.symbol}")

@@ -10,10 +10,10 @@ from pathlib import Path
 import tomlkit
 
 from patchset.authoring.port.pins import Pins
-from patchset.authoring.port.symbols import SymbolFate
+from patchset.authoring.port.replaced import SymbolFate
 from patchset.node import manifest
 from patchset.plan import plan, record
-from patchset.sets import overlay, setfile
+from patchset.sets import overlay, setfile, symbols
 from patchset.sets.overlay import Broken
 from patchset.sets.setfile import Artifact, PatchSet, Release
 from patchset.system import paths
@@ -60,7 +60,7 @@ def _artifact(artifact: Artifact) -> str:
     return f'file = "{artifact.file}"\nsha256 = "{artifact.sha256}"\n'
 
 
-def overlay_toml(symbols: Sequence[SymbolFate], breaks: Sequence[Broken]) -> str:
+def overlay_toml(fates: Sequence[SymbolFate], breaks: Sequence[Broken]) -> str:
     """overlay.toml with each symbol where it is now; what is gone is left out."""
     document = tomlkit.document()
     document.add(tomlkit.comment("SPDX-License-Identifier: Apache-2.0"))
@@ -69,11 +69,11 @@ def overlay_toml(symbols: Sequence[SymbolFate], breaks: Sequence[Broken]) -> str
     )
     document.add(tomlkit.nl())
     modules = tomlkit.aot()
-    for path in dict.fromkeys(one.row.module for one in symbols if one.path):
+    for path in dict.fromkeys(one.row.module for one in fates if one.path):
         module = tomlkit.table()
         module["path"] = path
         replaces = tomlkit.aot()
-        for one in symbols:
+        for one in fates:
             if one.row.module == path and one.path:
                 row = tomlkit.table()
                 row["path"] = one.path
@@ -99,14 +99,14 @@ def still_there(breaks: Sequence[Broken], upstream: Path) -> list[Broken]:
     found = []
     for one in breaks:
         file = upstream / one.path
-        if file.is_file() and overlay.symbol_source(file.read_bytes(), one.symbol) is not None:
+        if file.is_file() and symbols.find(file.read_bytes(), one.symbol):
             found.append(one)
     return found
 
 
 def install(
     name: str, old: PatchSet, pins_text: str, files: manifest.Manifest, patches: Mapping[str, bytes],
-    symbols: Sequence[SymbolFate], modules: Mapping[str, bytes], upstream: Path, staging: Path,
+    fates: Sequence[SymbolFate], modules: Mapping[str, bytes], upstream: Path, staging: Path,
 ) -> PatchSet:  # fmt: skip
     """Writes overlay/<set> and patches/<set>, once their plan has worked out in a copy; the set, recorded.
 
@@ -116,7 +116,7 @@ def install(
         pins_text: set.toml without a result.
         files: the new upstream's manifest.
         patches: the series, by name.
-        symbols: what overlay modules replace, in the new upstream.
+        fates: what overlay modules replace, in the new upstream.
         modules: overlay modules that were changed in the work tree; they are the new set's own.
         upstream: the new upstream, unpacked.
         staging: a folder to make both in.
@@ -135,7 +135,7 @@ def install(
         (own / path).parent.mkdir(parents=True, exist_ok=True)
         (own / path).write_bytes(content)
     breaks = still_there(overlay.load(old).breaks, upstream)
-    overlay.overlay_toml(name, staging).write_text(overlay_toml(symbols, breaks), encoding="utf-8")
+    overlay.overlay_toml(name, staging).write_text(overlay_toml(fates, breaks), encoding="utf-8")
     folder = staging / "patches" / name
     folder.mkdir(parents=True)
     texts = {"set.toml": pins_text, "upstream.sha256": manifest.render(files), "series": "\n".join([*patches, ""])}

@@ -9,8 +9,8 @@ from pathlib import Path
 from packaging.version import Version
 
 from patchset.authoring.port import release, report, study
+from patchset.authoring.port.replaced import Finding
 from patchset.authoring.port.report import Report
-from patchset.authoring.port.symbols import Finding
 from patchset.node.errors import UsageError
 from patchset.sets.setfile import PatchSet
 from patchset.system import lock, paths

@@ -9,7 +9,7 @@ from typing import Any
 
 from patchset.authoring.port.pins import Pins
 from patchset.authoring.port.rebase import Outcome
-from patchset.authoring.port.symbols import Finding, SymbolFate
+from patchset.authoring.port.replaced import Finding, SymbolFate
 from patchset.sets.patchfile import Patch
 from patchset.sets.setfile import PatchSet, Release
 from patchset.system.terminal import Terminal

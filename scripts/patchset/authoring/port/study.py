@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from patchset.authoring.port import changes, pins, report, symbols
+from patchset.authoring.port import changes, pins, replaced, report
 from patchset.authoring.port.rebase import Tree
 from patchset.authoring.port.report import Report
 from patchset.node import manifest
@@ -80,6 +80,6 @@ def make(
         manifest=manifest.digest(files),
         pins=said,
         fates=tuple(fates),
-        symbols=symbols.look(made.overlay.replaces, old_tree, new_tree, tree.renames()),
+        symbols=replaced.look(made.overlay.replaces, old_tree, new_tree, tree.renames()),
     )
     return Study(made, old_tree, new_tree, files, tree, found)

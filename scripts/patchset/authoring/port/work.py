@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from patchset.authoring import export, tree
-from patchset.authoring.port import newset, pins, release, report, study, symbols
+from patchset.authoring.port import newset, pins, release, replaced, report, study
 from patchset.authoring.port.rebase import UPSTREAM, Stop, Tree
+from patchset.authoring.port.replaced import SymbolFate
 from patchset.authoring.port.report import Report
-from patchset.authoring.port.symbols import SymbolFate
 from patchset.node import manifest
 from patchset.node.errors import Findings, PatchDoesNotApply, UsageError
 from patchset.plan import commits, history
@@ -173,7 +173,7 @@ def finish(name: str, *, reviewed: bool, terminal: Terminal, offline: bool) -> D
         options = ("-r", "-z", "--name-only", "--no-renames")
         rows = repository.git("diff-tree", *options, UPSTREAM, "HEAD", "--", *sorted(ours.files)).split("\0")
         changed = {path: (work.root / path).read_bytes() for path in filter(None, rows)}
-    fates = symbols.look(ours.replaces, source.tree(), upstream, work.renames())
+    fates = replaced.look(ours.replaces, source.tree(), upstream, work.renames())
     if not reviewed:
         _refuse_unread(name, fates)
     files = manifest.measure(upstream, manifest.walk(upstream))
@@ -218,7 +218,7 @@ def _stopped(name: str, stop: Stop) -> PatchDoesNotApply:
 
 
 def _refuse_unread(name: str, fates: tuple[SymbolFate, ...]) -> None:
-    odd = [one for one in fates if one.finding in (symbols.Finding.CHANGED, symbols.Finding.GONE)]
+    odd = [one for one in fates if one.finding in (replaced.Finding.CHANGED, replaced.Finding.GONE)]
     if odd:
         rows = "\n".join(f"  {one.row.path} {one.row.symbol}: {one.finding.value} ({one.row.module})" for one in odd)
         raise Findings(

@@ -3,15 +3,14 @@
 
 from __future__ import annotations
 
-import ast
 import difflib
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from patchset.sets.overlay import Replaced, symbol_sha256, symbol_source
+from patchset.sets import symbols
+from patchset.sets.overlay import Replaced
 
 _ALIKE = 0.5  # another class's method of the same name shares less
 
@@ -67,14 +66,14 @@ def _at(row: Replaced, old: Path, new: Path, path: str, symbol: str) -> SymbolFa
     if not file.is_file():
         return None
     source = file.read_bytes()
-    digest = symbol_sha256(source, symbol)
+    digest = symbols.sha256(source, symbol)
     if digest is None:
         return None
     here = (path, symbol) == (row.path, row.symbol)
     if digest == row.sha256:
         return SymbolFate(row, Finding.SAME if here else Finding.MOVED, path, symbol, digest, alike=1.0)
-    before = symbol_source((old / row.path).read_bytes(), row.symbol) or b""
-    after = symbol_source(source, symbol) or b""
+    before = symbols.text((old / row.path).read_bytes(), row.symbol) or b""
+    after = symbols.text(source, symbol) or b""
     was, now = (text.decode(errors="replace").splitlines(keepends=True) for text in (before, after))
     diff = "".join(difflib.unified_diff(was, now, fromfile=row.path, tofile=path))
     alike = difflib.SequenceMatcher(None, was, now, autojunk=False).ratio()
@@ -90,16 +89,5 @@ def _named(tree: Path, package: str, symbol: str) -> list[tuple[str, str]]:
         if last.encode() not in source:
             continue
         path = file.relative_to(tree).as_posix()
-        with suppress(SyntaxError, ValueError):  # of a newer Python than this one
-            found += [(path, name) for name in _names(ast.parse(source).body) if name.rpartition(".")[2] == last]
+        found += [(path, one.name) for one in symbols.symbols(source) if one.name.rpartition(".")[2] == last]
     return found
-
-
-def _names(body: list[ast.stmt], prefix: str = "") -> list[str]:
-    names = []
-    for node in body:
-        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            names.append(prefix + node.name)
-            if isinstance(node, ast.ClassDef):
-                names += _names(node.body, f"{prefix}{node.name}.")
-    return names

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which class or function a line is in."""
+"""The classes and functions of a Python file: where each one is, and which one a line is in."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import ast
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
+
+from patchset.node import manifest
 
 _KINDS = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -60,3 +62,24 @@ def find(source: bytes, name: str) -> Symbol | None:
     if not name:
         return Symbol("", 1, max(1, len(source.removesuffix(b"\n").split(b"\n"))))
     return next((symbol for symbol in symbols(source) if symbol.name == name), None)
+
+
+def text(source: bytes, name: str) -> bytes | None:
+    """The lines of a symbol; the whole source for an empty name, None where the module has no such symbol."""
+    if not name:
+        return source
+    symbol = find(source, name)
+    return None if symbol is None else b"".join(source.splitlines(keepends=True)[symbol.first - 1 : symbol.last])
+
+
+def sha256(source: bytes, name: str) -> str | None:
+    """Digest of a symbol's lines.
+
+    >>> source = b"class A:\\n    def f(self):\\n        return 1\\n"
+    >>> sha256(source, "A.f") == manifest.sha256(b"    def f(self):\\n        return 1\\n")
+    True
+    >>> sha256(source, "A.g") is None
+    True
+    """
+    lines = text(source, name)
+    return None if lines is None else manifest.sha256(lines)
