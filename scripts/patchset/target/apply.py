@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from patchset.node import fingerprint, manifest
-from patchset.node.errors import PinMismatch, TargetModified, UsageError, first_of
+from patchset.node.errors import PinMismatch, TargetModified, first_of
 from patchset.plan import history, plan
 from patchset.plan.plan import Recipe
 from patchset.sets.setfile import PatchSet
-from patchset.system import disk, lock
+from patchset.system import disk
 from patchset.system.state import FileState, Installed, Store
 from patchset.system.terminal import Terminal
 from patchset.target import change, distinfo, likeness
@@ -77,22 +77,15 @@ def run(
         return Outcome(target, recipe, result, tuple(sorted(changed)), tree, seal, commit)
 
     with ExitStack() as stack:
+        stack.enter_context(change.turn(target, store, "apply", terminal, dry_run=dry_run))
         place = None
         if dry_run:
-            lock.refuse_if_held(store.lock)
             place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="patchset-"))) / "pristine"
-            if store.journal():
-                hint = f"{_next('status', folder)} tells more"
-                raise UsageError("a run was cut off here; a dry run cannot tell what is found after it", hint=hint)
-        else:
-            stack.enter_context(change.session(target, store))
-            if done := change.recover(target, store, "apply"):
-                terminal.step(done)
         source = Source(
             patch_set, given=upstream, offline=offline, terminal=terminal, root=target.root, store=store, place=place
         )
         report = assess(patch_set, target, store)
-        refuse_modified(report, target, folder, patch_set)
+        refuse_modified(report, target, patch_set)
         recipe = plan.load(patch_set)
         if not recipe.pinned:  # what is pinned was checked when it was; its result is held to set.toml below
             plan.make_recorded(patch_set, source.read)
@@ -122,7 +115,7 @@ def run(
         return outcome("applied", desired, commit)
 
 
-def refuse_modified(report: Report, target: Target, folder: Path | None, patch_set: PatchSet) -> None:
+def refuse_modified(report: Report, target: Target, patch_set: PatchSet) -> None:
     """Raises TargetModified where a target holds what nobody could give back."""
     if report.authored:
         raise TargetModified(
@@ -134,17 +127,13 @@ def refuse_modified(report: Report, target: Target, folder: Path | None, patch_s
         return
     looks = likeness.of(report, target, patch_set)
     names = [f"{row.path}: {row.found.value}" for row in report.rows]
-    hint = f"{_next('status', folder)} shows the state; keep your changes elsewhere and restore these files, "
+    hint = f"make status{target.named} shows the state; keep your changes elsewhere and restore these files, "
     hint += "or remove the tree and apply anew" if target.kind is Kind.BUILD else "then run again"
     raise TargetModified(
         f"{target.root} is modified; nothing was written\n  " + "\n  ".join([*looks, *first_of(names, _SHOWN)]),
         paths=[row.path for row in report.rows],
         hint=hint,
     )
-
-
-def _next(command: str, folder: Path | None) -> str:
-    return f"make {command} TARGET={folder}" if folder else f"make {command}"
 
 
 def _copies(patch_set: PatchSet) -> dict[str, tuple[bytes | None, bool]]:

@@ -12,11 +12,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from patchset.node import manifest
-from patchset.node.errors import PatchsetError, PinMismatch, TargetModified
+from patchset.node.errors import PatchsetError, PinMismatch, TargetModified, UsageError
 from patchset.plan import history
-from patchset.system import disk
+from patchset.system import disk, lock
 from patchset.system.git import Repository
 from patchset.system.state import FileState, Installed, Journal, Store
+from patchset.system.terminal import Terminal
 from patchset.target.locate import Kind, Target
 
 
@@ -30,6 +31,27 @@ def session(target: Target, store: Store) -> Iterator[None]:
     with store.session() as killed:
         if killed and target.kind is Kind.BUILD:
             Repository(target.root).unlock()
+        yield
+
+
+@contextmanager
+def turn(target: Target, store: Store, command: str, terminal: Terminal, *, dry_run: bool) -> Iterator[None]:
+    """Holds the target's lock, and ends what a run began that was cut off; a dry run holds nothing and changes nothing.
+
+    Raises:
+        Locked: another run holds it.
+        UsageError: a dry run would find what a run that was cut off has left.
+    """
+    if dry_run:
+        lock.refuse_if_held(store.lock)
+        if store.journal():
+            hint = f"make status{target.named} tells more"
+            raise UsageError("a run was cut off here; a dry run cannot tell what is found after it", hint=hint)
+        yield
+        return
+    with session(target, store):
+        if done := recover(target, store, command):
+            terminal.step(done)
         yield
 
 

@@ -39,6 +39,11 @@ class Target:
     prefix: str = ""
     record: str | None = None
 
+    @property
+    def named(self) -> str:
+        """What a make command needs to mean this target: nothing for a build tree."""
+        return "" if self.kind is Kind.BUILD else f" TARGET={self.root}"
+
     def covers(self, path: str) -> bool:
         """Whether a path of the tree is expected in this target."""
         return path.startswith(self.prefix)

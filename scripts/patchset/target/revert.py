@@ -6,9 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from patchset.node.errors import PinMismatch, UsageError
+from patchset.node.errors import PinMismatch
 from patchset.sets.setfile import PatchSet
-from patchset.system import lock
 from patchset.system.state import Store
 from patchset.system.terminal import Terminal
 from patchset.target import change, distinfo
@@ -56,37 +55,24 @@ def run(
     store = Store(target.state)
     if not target.root.is_dir():
         return Outcome(target, "unchanged", (), "")
-    if dry_run:
-        return _forecast(patch_set, target, store, folder)
-    with change.session(target, store):
-        if done := change.recover(target, store, "revert"):
-            terminal.step(done)
+    with change.turn(target, store, "revert", terminal, dry_run=dry_run):
         report = assess(patch_set, target, store)
-        refuse_modified(report, target, folder, patch_set)
-        desired: dict[str, tuple[bytes | None, bool]] = {}
+        refuse_modified(report, target, patch_set)
+        if report.state is State.PRISTINE:
+            return Outcome(target, "unchanged", (), report.digest)
+        if dry_run:  # from what lies there alone
+            changed = {path for path, found in report.files.items() if found is not Found.UPSTREAM}
+            changed |= {target.record} if target.record else set()
+            return Outcome(target, "would revert", tuple(sorted(changed)), "")
+        source = Source(patch_set, given=upstream, offline=offline, terminal=terminal, root=target.root, store=store)
+        desired = _desired(patch_set, target, store, report, source)
+        terminal.step(f"changing {len(desired)} files in {target.root}")
+        change.carry_out(target, store, "revert", report.found, desired, None)
+        report = assess(patch_set, target, store)
         if report.state is not State.PRISTINE:
-            source = Source(
-                patch_set, given=upstream, offline=offline, terminal=terminal, root=target.root, store=store
-            )
-            desired = _desired(patch_set, target, store, report, source)
-            terminal.step(f"changing {len(desired)} files in {target.root}")
-            change.carry_out(target, store, "revert", report.found, desired, None)
-            report = assess(patch_set, target, store)
-        _prove(report, target)
+            found = report.state.value
+            raise PinMismatch(f"{target.root}, read back,", expected="pristine", found=found, hint="patchset status")
         return Outcome(target, "reverted" if desired else "unchanged", tuple(sorted(desired)), report.digest)
-
-
-def _forecast(patch_set: PatchSet, target: Target, store: Store, folder: Path | None) -> Outcome:
-    """What a revert would do, from what lies there alone."""
-    lock.refuse_if_held(store.lock)
-    if store.journal():
-        raise UsageError("a run was cut off here; a dry run cannot tell what is found after it", hint="patchset status")
-    report = assess(patch_set, target, store)
-    refuse_modified(report, target, folder, patch_set)
-    if report.state is State.PRISTINE:
-        return Outcome(target, "unchanged", (), report.digest)
-    changed = [path for path, found in report.files.items() if found is not Found.UPSTREAM]
-    return Outcome(target, "would revert", tuple(sorted({*changed, *([target.record] if target.record else [])})), "")
 
 
 def _desired(
@@ -106,10 +92,3 @@ def _desired(
         file = target.root / target.record
         original[target.record] = kept or distinfo.update(file.read_bytes(), original, str(file))
     return change.differing(report.found, {path: (data, False) for path, data in original.items()})
-
-
-def _prove(report: Report, target: Target) -> None:
-    if report.state is not State.PRISTINE:
-        raise PinMismatch(
-            f"{target.root}, read back,", expected="pristine", found=report.state.value, hint="patchset status"
-        )
