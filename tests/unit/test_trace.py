@@ -163,16 +163,25 @@ BAD: list[tuple[str, str]] = [
     ("[]\n", "not a JSON object"),
     (json.dumps(head(0, format=3)) + "\n", "format 3, and this tool reads 1 and 2"),
     (json.dumps(head(3)) + "\n", "rank 3 of 3"),
-    (json.dumps(head(0, host=7)) + "\n", "'host' is 7, not a str"),
+    (json.dumps(head(0, host=7)) + "\n", "Expected `str`, got `int` - at `$.host`"),
     (
         json.dumps(head(0)) + "\n" + json.dumps(wait(1)) + "\n" + json.dumps(step(1, 0)) + "\n",
         ":2: a line of kind 'wait'",
     ),
     (json.dumps(head(0)) + "\n" + json.dumps(step(1, 0))[:50], ":2: not JSON"),
-    (json.dumps(head(0)) + "\n" + json.dumps(step(1, 0, issued="x")) + "\n", "'issued' is 'x', not a float"),
+    (
+        json.dumps(head(0)) + "\n" + json.dumps(step(1, 0, issued="x")) + "\n",
+        "Expected `float`, got `str` - at `$.issued`",
+    ),
     (json.dumps(head(0)) + "\n" + json.dumps(step(1, 0, (1, 1))) + "\n", "2 token counts for 3 ranks"),
-    (json.dumps(head(0)) + "\n" + json.dumps(step(1, 0, collectives=[1])) + "\n", "not a list of str"),
-    (json.dumps(head(0)) + "\n" + json.dumps(step(1, 0, batch=[])) + "\n", "'batch' is [], not a dict"),
+    (
+        json.dumps(head(0)) + "\n" + json.dumps(step(1, 0, collectives=[1])) + "\n",
+        "`int` - at `$.collectives[0]`",
+    ),
+    (
+        json.dumps(head(0)) + "\n" + json.dumps(step(1, 0, batch=[])) + "\n",
+        "got `array` - at `$.batch`",
+    ),
 ]
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
+
+import msgspec
 
 from patchset.node.errors import UsageError
 
+T = TypeVar("T")
 FORMATS = (1, 2)  # the second has what the ranks said of themselves
 _HINT = "give the .jsonl files that the ranks name in their logs"
 
@@ -29,11 +32,11 @@ class Batch:
 class Decision:
     """What a rank made of all ranks' batches; must be the same on every rank."""
 
-    tokens_per_rank: Sequence[int]
+    tokens_per_rank: tuple[int, ...]
     with_prefill: bool
     enable_dbo: bool
     graph: bool
-    padded_tokens_per_rank: Sequence[int]
+    padded_tokens_per_rank: tuple[int, ...]
     moe_generic: str
     moe_custom: str
 
@@ -59,7 +62,7 @@ class Step:
     forward_s: float | None
     batch: Batch
     decision: Decision | None
-    collectives: Sequence[str]
+    collectives: tuple[str, ...]
 
     @property
     def known(self) -> float | None:
@@ -84,7 +87,7 @@ class Wait:
     phase: str
     since: float
     seconds: float
-    at: str = ""
+    at: str | None = None
     op: str | None = None
     tensor: str | None = None
     group: str | None = None
@@ -104,10 +107,10 @@ class Wait:
 
 
 @dataclass(frozen=True, eq=False)
-class RankTrace:
-    """A rank and its last steps, by number; ``peers`` is what the ranks said of themselves when it wrote, in lines."""
+class Head:
+    """The rank that a file is of, the run that it was in, and why and when it wrote."""
 
-    source: str
+    format: int
     rank: int
     dp_size: int
     world_rank: int
@@ -116,6 +119,13 @@ class RankTrace:
     build: str
     why: str
     at: float
+
+
+@dataclass(frozen=True, eq=False)
+class RankTrace(Head):
+    """A rank and its last steps, by number; ``peers`` is what the ranks said of themselves when it wrote, in lines."""
+
+    source: str
     steps: Mapping[int, Step]
     wait: Wait | None
     peers: Sequence[str] = ()
@@ -128,6 +138,11 @@ class RankTrace:
     @property
     def name(self) -> str:
         return f"rank {self.rank}" if self.world_rank == self.rank else f"rank {self.rank} ({self.world_rank})"
+
+
+@dataclass(frozen=True)
+class _Peers:
+    said: tuple[str, ...]
 
 
 def load(path: Path) -> RankTrace:
@@ -143,38 +158,29 @@ def load(path: Path) -> RankTrace:
     lines = [_Line(f"{path}:{number}", line) for number, line in enumerate(text.splitlines(), start=1)]
     if not lines:
         raise UsageError(f"{path}: empty", hint=_HINT)
-    head = lines[0]
-    head.must_be("rank")
-    if head.get("format", int) not in FORMATS:
+    head = lines[0].read("rank", Head)
+    if head.format not in FORMATS:
         known = " and ".join(map(str, FORMATS))
-        raise UsageError(f"{head.where}: format {head.get('format', int)}, and this tool reads {known}")
-    body, wait, peers = lines[1:], None, ()
+        raise UsageError(f"{lines[0].where}: format {head.format}, and this tool reads {known}")
+    if not 0 <= head.rank < head.dp_size:
+        raise UsageError(f"{lines[0].where}: rank {head.rank} of {head.dp_size}")
+    body, wait, peers = lines[1:], None, _Peers(())
     if body and body[-1].kind == "wait":
-        wait = _wait(body.pop())
+        wait = body.pop().read("wait", Wait)
     if body and body[-1].kind == "peers":
-        peers = body.pop().sequence("said", str)
-    rank, dp_size = head.get("rank", int), head.get("dp_size", int)
-    if not 0 <= rank < dp_size:
-        raise UsageError(f"{head.where}: rank {rank} of {dp_size}")
-    steps = [_step(line, dp_size) for line in body]
-    return RankTrace(
-        source=str(path),
-        rank=rank,
-        dp_size=dp_size,
-        world_rank=head.get("world_rank", int),
-        host=head.get("host", str),
-        pid=head.get("pid", int),
-        build=head.get("build", str),
-        why=head.get("why", str),
-        at=head.get("at", float),
-        steps={step.step: step for step in steps},
-        wait=wait,
-        peers=peers,
-    )
+        peers = body.pop().read("peers", _Peers)
+    steps = {}
+    for line in body:
+        step = line.read("step", Step)
+        if step.decision and len(step.decision.tokens_per_rank) != head.dp_size:
+            told = len(step.decision.tokens_per_rank)
+            raise UsageError(f"{line.where}: {told} token counts for {head.dp_size} ranks")
+        steps[step.step] = step
+    return RankTrace(**vars(head), source=str(path), steps=steps, wait=wait, peers=peers.said)
 
 
 class _Line:
-    """One JSON object, asked for its members by type."""
+    """One JSON object, which says its kind."""
 
     def __init__(self, where: str, text: str) -> None:
         self.where = where
@@ -191,78 +197,18 @@ class _Line:
     def kind(self) -> object:
         return self._members.get("kind")
 
-    def must_be(self, kind: str) -> None:
+    def read(self, kind: str, wanted: type[T]) -> T:
+        """The members as a dataclass, each held to its type.
+
+        Raises:
+            UsageError: the line is of another kind, or lacks a member, or has one of another type.
+        """
         if self.kind != kind:
-            raise UsageError(
-                f"{self.where}: a line of kind {self.kind!r} where {kind!r} belongs",
-                hint=_HINT,
-            )
-
-    def get(self, name: str, kind: type[Any]) -> Any:
-        """A member that is a `kind`; a whole number counts as a float."""
-        value = self._members.get(name)
-        if kind is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise UsageError(f"{self.where}: {name!r} is {value!r}, not a {kind.__name__}")
-        return value
-
-    def maybe(self, name: str, kind: type[Any]) -> Any:
-        """The same, or None."""
-        return None if self._members.get(name) is None else self.get(name, kind)
-
-    def part(self, name: str) -> _Line:
-        return _Line(f"{self.where}: {name}", json.dumps(self.get(name, dict)))
-
-    def sequence(self, name: str, kind: type[Any]) -> tuple[Any, ...]:
-        values = self.get(name, list)
-        if not all(isinstance(value, kind) for value in values):
-            raise UsageError(f"{self.where}: {name!r} is {values!r}, not a list of {kind.__name__}")
-        return tuple(values)
-
-
-def _step(line: _Line, dp_size: int) -> Step:
-    line.must_be("step")
-    batch = line.part("batch")
-    return Step(
-        step=line.get("step", int),
-        what=line.get("what", str),
-        issued=line.get("issued", float),
-        prepared_s=line.maybe("prepared_s", float),
-        waited_s=line.maybe("waited_s", float),
-        forward_s=line.maybe("forward_s", float),
-        batch=Batch(batch.get("num_tokens", int), *(batch.get(field.name, bool) for field in fields(Batch)[1:])),
-        decision=None if line.maybe("decision", dict) is None else _decision(line.part("decision"), dp_size),
-        collectives=line.sequence("collectives", str),
-    )
-
-
-def _decision(line: _Line, dp_size: int) -> Decision:
-    tokens = line.sequence("tokens_per_rank", int)
-    if len(tokens) != dp_size:
-        raise UsageError(f"{line.where}: {len(tokens)} token counts for {dp_size} ranks")
-    return Decision(
-        tokens_per_rank=tokens,
-        with_prefill=line.get("with_prefill", bool),
-        enable_dbo=line.get("enable_dbo", bool),
-        graph=line.get("graph", bool),
-        padded_tokens_per_rank=line.sequence("padded_tokens_per_rank", int),
-        moe_generic=line.get("moe_generic", str),
-        moe_custom=line.get("moe_custom", str),
-    )
-
-
-def _wait(line: _Line) -> Wait:
-    return Wait(
-        step=line.get("step", int),
-        phase=line.get("phase", str),
-        since=line.get("since", float),
-        seconds=line.get("seconds", float),
-        at=line.maybe("at", str) or "",
-        op=line.maybe("op", str),
-        tensor=line.maybe("tensor", str),
-        group=line.maybe("group", str),
-    )
+            raise UsageError(f"{self.where}: a line of kind {self.kind!r} where {kind!r} belongs", hint=_HINT)
+        try:
+            return msgspec.convert(self._members, wanted)
+        except msgspec.ValidationError as error:
+            raise UsageError(f"{self.where}: {error}", hint=_HINT) from error
 
 
 def load_all(paths: Iterable[Path]) -> tuple[RankTrace, ...]:

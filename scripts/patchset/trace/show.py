@@ -31,7 +31,7 @@ def _rank(rank: RankTrace) -> tuple[str, ...]:
     where = f"{rank.host}, process {rank.pid}"
     if rank.wait is None:
         return rank.name, where, str(rank.last), rank.why, "", ""
-    return rank.name, where, str(rank.last), rank.wait.collective, f"{rank.wait.seconds:.1f} s", rank.wait.at
+    return rank.name, where, str(rank.last), rank.wait.collective, f"{rank.wait.seconds:.1f} s", rank.wait.at or ""
 
 
 def _cell(step: Step | None) -> str:
