@@ -19,7 +19,7 @@ _LIMIT_S = 1200.0
 
 
 @dataclass(frozen=True)
-class Outcome:
+class OverlayTests:
     """How the tests went.
 
     Attributes:
@@ -33,7 +33,7 @@ class Outcome:
     enough: bool
 
 
-def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False, slow: bool = False) -> Outcome:
+def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False, slow: bool = False) -> OverlayTests:
     """Runs the tests of overlay and simulator and, on one set, of all that sets share: build/<set>/<suite>-tests.log.
 
     Args:
@@ -72,4 +72,4 @@ def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False, slow:
         )
     covered = coverage.end(both.runtime.python, build / "coverage")
     held = patch_set.name == SHARED_ON
-    return Outcome(tuple(cases), covered, not held or covered.percent >= coverage.LIMIT)
+    return OverlayTests(tuple(cases), covered, not held or covered.percent >= coverage.LIMIT)

@@ -25,7 +25,7 @@ from patchset import cli
 from patchset.node import errors, fingerprint
 from patchset.node import expected as carried
 from patchset.node.cluster import check, report, watch
-from patchset.node.cluster.report import NodeRow, RankRow, Report, Verdict
+from patchset.node.cluster.report import ClusterReport, NodeRow, RankRow, Verdict
 from patchset.node.cluster.schedule import Schedule, agreed
 from patchset.node.cluster.survey import survey
 from patchset.node.expected import Expected
@@ -202,7 +202,7 @@ def test_the_kit_gets_every_option_and_its_exit_code_is_ours(world: World, tmp_p
 def test_a_node_is_held_against_the_build_and_the_others(state: dict[str, Any], verdict: Verdict, why: str) -> None:
     row = judged(**state)
     assert (row.verdict, row.why) == (verdict, why)
-    assert Report(EXPECTED, (row,)).exit_code == (verdict is not Verdict.FINE)
+    assert ClusterReport(EXPECTED, (row,)).exit_code == (verdict is not Verdict.FINE)
 
 
 def test_many_files_that_differ_are_counted() -> None:
@@ -264,7 +264,7 @@ def test_a_rank_must_come_to_what_is_computed_directly() -> None:
 def test_one_exit_code(nodes: list[Verdict], ranks: list[Verdict], missing: tuple[str, ...], code: int) -> None:
     node_rows = tuple(NodeRow("id", "name", verdict) for verdict in nodes)
     rank_rows = tuple(RankRow(0, "name", verdict) for verdict in ranks)
-    assert Report(EXPECTED, node_rows, rank_rows, missing).exit_code == code
+    assert ClusterReport(EXPECTED, node_rows, rank_rows, missing).exit_code == code
 
 
 # Steps.

@@ -14,6 +14,8 @@ from functools import lru_cache
 from pathlib import Path
 
 import pytest
+from conftest import SET, World, git
+from wheel_world import dist, publish
 
 from patchset import cli
 from patchset.node.cluster import main as node
@@ -76,19 +78,57 @@ def _parsed(parser: object, words: list[str]) -> None:
 
 
 @lru_cache
-def _make(words: tuple[str, ...]) -> None:
-    """make's own check: the target is there, and takes these variables."""
+def _make(words: tuple[str, ...]) -> str:
+    """What make would run; it checks that the target is there and takes these variables."""
     stamps = ["-o", ".venv/.ready", "-o", ".venv/.dev"]
     done = subprocess.run(["make", "-n", *stamps, *words], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
-@pytest.mark.parametrize(
-    "words", [["lint", "--codes"], ["sets"], ["stats", "v0.10.1.1"], ["--help"], ["lint", "--help"]]
-)
-def test_what_needs_nothing_is_run(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(words) == 0
-    assert capsys.readouterr().out
+# What a document's reader can do here: with the tiny set, no index, no vLLM and no cluster.
+RUN = {"apply", "status", "revert", "wheels", "verify", "lint", "review", "stats", "fmt", "export", "record", "sets"}
+WALKED = ("README.md", "operator.md", "reviewer.md", "porting.md", "CONTRIBUTING.md")
+
+
+@pytest.mark.parametrize("name", WALKED)
+def test_what_a_document_says_works(name: str, world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """The commands of a document, one after the other as a reader gives them, on a repository with a tiny set."""
+    publish(world)
+    world.record()
+    (file,) = (file for file in DOCUMENTS if file.name == name)
+    git(world.root, "init", "-q")
+    git(world.root, "add", "-A")
+    git(world.root, "commit", "-qm", "The set")
+    world.run("apply", SET, "--offline")
+    site_packages = world.site_packages(world.root.parent / "site-packages")
+    ran = []
+    for line in dict.fromkeys(commands(file)):
+        for words in _of_patchset(line):
+            given = [
+                re.sub(r"^v0[.][0-9.]+$", SET, word).replace("/path/to/site-packages", str(site_packages))
+                for word in words
+            ]
+            if given[0] in RUN and not {"--sign", "--key"} & {*given}:
+                given = [word.replace("dist/v0.10.1.1", str(dist(world))) for word in given]
+                # The tiny set breaks upstream's API without a word, which lint tells.
+                assert world.run(*given) == (given in (["lint"], ["lint", SET])), f"{line}: {capsys.readouterr()}"
+                ran.append(given[0])
+    assert ran, "nothing of it was run"
+
+
+def _of_patchset(line: str) -> Iterator[list[str]]:
+    """The command lines of patchset that a line of a document runs, by itself or through make."""
+    words = shlex.split(line)
+    while words and "=" in words[0]:
+        del words[0]
+    if Path(words[0]).name == "patchset":
+        yield words[1:]
+    elif words[0] == "make":
+        lines = _make(tuple(words[3:] if words[1:2] == ["-C"] else words[1:])).replace("\\\n", "")
+        for ran in lines.splitlines():
+            if ran.strip().startswith(".venv/bin/patchset "):
+                yield shlex.split(ran)[1:]
 
 
 def test_the_tables_are_as_their_sources_have_them() -> None:

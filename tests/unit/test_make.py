@@ -243,7 +243,7 @@ def test_clean_keeps_work(world: World, capsys: pytest.CaptureFixture[str]) -> N
     (port / "report.json").write_text("{}")
     assert world.run("unsaved") == 4
     said = capsys.readouterr().err
-    assert "files changed by hand" in said and "a port is under way" in said and "signed wheels" in said
+    assert "1 file changed by hand" in said and "a port is under way" in said and "signed wheels" in said
     assert "make clean-all" in said
     with pytest.raises(TargetModified):
         unsaved.refuse()

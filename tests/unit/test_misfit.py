@@ -87,8 +87,8 @@ def test_a_missing_newline_at_the_end_is_a_difference(tmp_path: Path) -> None:
         ({}, {"a.py": "x\n"}, b"x\n", "a.py is there already"),
         ({"a.py": "x\n"}, {}, None, "a.py is not there"),
         ({"a.py": "x\n"}, {"a.py": "y\n"}, None, "a.py is not there"),
-        ({"a.py": "x\n"}, {}, b"x\ny\n", "the hunk ends the file and 1 more line follow"),
-        ({"a.py": "x\n"}, {}, b"x\ny\nz\n", "the hunk ends the file and 2 more lines follow"),
+        ({"a.py": "x\n"}, {}, b"x\ny\n", "the hunk ends the file, which goes on for 1 line"),
+        ({"a.py": "x\n"}, {}, b"x\ny\nz\n", "the hunk ends the file, which goes on for 2 lines"),
         ({"a.py": ""}, {}, b"x\ny\n", "a.py is deleted by the patch, but has 2 lines more than the patch knows"),
     ],
 )
@@ -135,7 +135,7 @@ def hunks(*lines: str) -> Patch:
 def test_a_hunk_without_context_is_of_the_end_of_the_file() -> None:
     file = hunks("@@ -3,0 +4 @@", "+d")
     look(file, b"a\nb\nc\n")
-    with pytest.raises(PatchDoesNotApply, match=r"fit: here, but the hunk ends the file and 1 more line follow$"):
+    with pytest.raises(PatchDoesNotApply, match=r"fit: here, but the hunk ends the file, which goes on for 1 line$"):
         look(file, b"a\nb\nc\nx\n")
     with pytest.raises(PatchDoesNotApply, match=r"fit: nowhere in the file$"):
         look(file, b"a\nb\n")

@@ -411,7 +411,7 @@ def test_a_checkout_of_another_sets_release_is_named(
 
 def test_other_line_endings_and_links_are_named(world: World, checkout: Path, capsys: Capture) -> None:
     (checkout / COMM).write_bytes(UPSTREAM[COMM].replace("\n", "\r\n").encode())
-    assert "only line endings differ in 1 files" in told(world, checkout, capsys)
+    assert "only line endings differ in 1 file " in told(world, checkout, capsys)
     (checkout / COMM).unlink()
     (checkout / COMM).symlink_to(checkout / "setup.py")
     assert f"links, not files: 1, {COMM} among them" in told(world, checkout, capsys)

@@ -30,7 +30,7 @@ _SQUASHED = ("fixup! ", "squash! ", "amend! ")
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ExportResult:
     """What export found and did.
 
     Attributes:
@@ -70,7 +70,9 @@ class Told:
         return f"commit {self.commit.id[:10]} ({self.subject})"
 
 
-def run(patch_set: PatchSet, *, upstream: Path | None, offline: bool, dry_run: bool, terminal: Terminal) -> Outcome:
+def run(
+    patch_set: PatchSet, *, upstream: Path | None, offline: bool, dry_run: bool, terminal: Terminal
+) -> ExportResult:
     """Writes patches/<set>: one patch a commit, the series, the digests in set.toml; and the overlay.
 
     Raises:
@@ -106,7 +108,7 @@ def run(patch_set: PatchSet, *, upstream: Path | None, offline: bool, dry_run: b
             history.write(repository.root, recipe, source.read, patch_set.upstream_manifest())
             history.point(repository.root, patch_set.name)
         names = tuple(patch.name for patch in patches)
-        return Outcome(names, tuple(changed), tuple(notes), not dry_run, made.tree)
+        return ExportResult(names, tuple(changed), tuple(notes), not dry_run, made.tree)
 
 
 def proven(recipe: Recipe, read: Callable[[str], bytes]) -> Plan:
@@ -269,7 +271,8 @@ def with_defaults(text: str) -> tuple[str, list[str]]:
     rows = header.split(text.partition("\n\n")[2])[1]
     added = [name for name in header.DEFAULTS if not dict(rows).get(name)]
     lines = "".join(f"{name}: {header.DEFAULTS[name]}\n" for name in added)
-    return f"{text}\n{'' if rows else chr(10) * bool(lines)}{lines}", added
+    gap = "\n" if lines and not rows else ""
+    return f"{text}\n{gap}{lines}", added
 
 
 def slug(subject: str) -> str:

@@ -26,7 +26,7 @@ _APPLY = ("apply", "--cached", "--whitespace=nowarn")
 
 
 @dataclass(frozen=True)
-class Outcome:
+class FmtResult:
     """What fmt found and did: the files that were not so, and whether they were written."""
 
     changed: tuple[str, ...]
@@ -34,7 +34,7 @@ class Outcome:
     written: bool
 
 
-def run(patch_set: PatchSet, *, upstream: Path | None, offline: bool, dry_run: bool, terminal: Terminal) -> Outcome:
+def run(patch_set: PatchSet, *, upstream: Path | None, offline: bool, dry_run: bool, terminal: Terminal) -> FmtResult:
     """Rewrites the patches that are not as git writes them, and pins the digests.
 
     Raises:
@@ -51,7 +51,7 @@ def run(patch_set: PatchSet, *, upstream: Path | None, offline: bool, dry_run: b
     changed = folder.differing(wanted | folder.with_results(made, {}))
     if changed and not dry_run:
         folder.write(patch_set, "fmt", changed, terminal)
-    return Outcome(tuple(changed), tuple(notes), bool(changed) and not dry_run)
+    return FmtResult(tuple(changed), tuple(notes), bool(changed) and not dry_run)
 
 
 def formatted(

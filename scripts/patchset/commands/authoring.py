@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from patchset.commands.menu import Menu
+from patchset.node.errors import plural
 from patchset.sets.setfile import load_set
 from patchset.system.terminal import Terminal
 
@@ -31,9 +32,9 @@ def export(arguments: argparse.Namespace, terminal: Terminal) -> int:
     outcome = export.run(load_set(arguments.set), **_options(arguments), terminal=terminal)
     if outcome.changed:
         verb = "wrote" if outcome.written else "would write"
-        terminal.note(f"{verb} {len(outcome.changed)} files: {', '.join(outcome.changed)}")
+        terminal.note(f"{verb} {plural(len(outcome.changed), 'file')}: {', '.join(outcome.changed)}")
     else:
-        terminal.note(f"unchanged: patches/{arguments.set} holds the {len(outcome.patches)} commits already")
+        terminal.note(f"unchanged: patches/{arguments.set} holds the {plural(len(outcome.patches), 'commit')} already")
     for note in outcome.notes:
         terminal.note(f"note: {note}")
     terminal.note(f"tree:   {outcome.tree}")

@@ -7,6 +7,7 @@ import argparse
 from datetime import UTC, date, datetime
 
 from patchset.commands.menu import Menu
+from patchset.node.errors import plural
 from patchset.system.terminal import Terminal
 
 
@@ -52,5 +53,7 @@ def lint(arguments: argparse.Namespace, terminal: Terminal) -> int:
             "findings": [finding.as_dict() for finding in report.findings],
         }
     )
-    terminal.step(f"{len(report.findings)} findings in {report.patches} patches of {', '.join(report.sets)}")
+    terminal.step(
+        f"{plural(len(report.findings), 'finding')} in {plural(report.patches, 'patch')} of {', '.join(report.sets)}"
+    )
     return 1 if report.findings else 0

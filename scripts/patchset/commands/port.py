@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from patchset.commands.menu import Menu
-from patchset.node.errors import UsageError
+from patchset.node.errors import UsageError, plural
 from patchset.system.terminal import Terminal
 
 
@@ -101,7 +101,7 @@ def _finish(name: str, arguments: argparse.Namespace, terminal: Terminal) -> int
     done = work.finish(name, reviewed=arguments.reviewed, terminal=terminal, offline=arguments.offline)
     for patch in done.dropped:
         terminal.note(f"left out: {patch}")
-    terminal.note(f"wrote {done.made.folder}: {len(done.kept)} patches, tree {done.made.tree}")
+    terminal.note(f"wrote {done.made.folder}: {plural(len(done.kept), 'patch')}, tree {done.made.tree}")
     terminal.note(f"report: {done.report}")
     terminal.document(
         {

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from patchset.node import fingerprint
-from patchset.node.errors import first_of
+from patchset.node.errors import first_of, plural
 from patchset.proof.gate import Tier
 from patchset.proof.settle import Tested
 from patchset.sets.setfile import PatchSet
 from patchset.system.terminal import Terminal
 from patchset.target import apply, likeness, revert
-from patchset.target.assess import Report, State
+from patchset.target.assess import Assessment, State
 from patchset.target.locate import Target
 
 _SHOWN = 20
@@ -26,7 +26,7 @@ _WORDS = {
 }
 
 
-def applied(outcome: apply.Outcome, tested: Tested | None, terminal: Terminal) -> None:
+def applied(outcome: apply.ApplyResult, tested: Tested | None, terminal: Terminal) -> None:
     """What `apply` did; `tested` is None after a dry run."""
     made = outcome.recipe
     verdict = {"applied": "applied", "unchanged": "applied already", "would apply": "would apply"}[outcome.result]
@@ -54,9 +54,9 @@ def applied(outcome: apply.Outcome, tested: Tested | None, terminal: Terminal) -
         terminal.note(f"commit:      {outcome.commit}")
     root, count = outcome.target.root, len(outcome.changed)
     verdicts = {
-        "applied": f"applied to {root} ({count} files changed)",
+        "applied": f"applied to {root} ({plural(count, 'file')} changed)",
         "unchanged": f"nothing to do: {made.patch_set.name} is applied to {root} already",
-        "would apply": f"dry run, nothing was changed: {count} files would be in {root}",
+        "would apply": f"dry run, nothing was changed: {plural(count, 'file')} would be in {root}",
     }
     terminal.note(verdicts[outcome.result])
     if tested:
@@ -95,7 +95,7 @@ def _patch(patch: Any) -> dict[str, Any]:
 
 
 def assessed(
-    report: Report, target: Target, patch_set: PatchSet, tested: Mapping[str, Tier], terminal: Terminal
+    report: Assessment, target: Target, patch_set: PatchSet, tested: Mapping[str, Tier], terminal: Terminal
 ) -> None:
     """What `status` found; `tested` are the smoke tests that the tree has passed, by device."""
     terminal.note(f"{report.state.value}: {target.root} {_WORDS[report.state]}")
@@ -112,7 +112,9 @@ def assessed(
         terminal.note(f"  {line}")
     if report.state is State.APPLIED:
         seal = fingerprint.of(report.found, patch_set.package)
-        terminal.note(f"  {len(report.files)} files patched or added\n  tree {report.digest}\n  fingerprint {seal}")
+        terminal.note(
+            f"  {plural(len(report.files), 'file')} patched or added\n  tree {report.digest}\n  fingerprint {seal}"
+        )
         tiers = [f"{tier.value} on {device}" for device, tier in tested.items()]
         terminal.note(f"  smoke tests passed: {', '.join(tiers)}" if tiers else "  not smoke-tested (next: make apply)")
     for path in first_of(report.untracked, _SHOWN):
@@ -141,14 +143,15 @@ def assessed(
     )
 
 
-def reverted(outcome: revert.Outcome, terminal: Terminal) -> None:
+def reverted(outcome: revert.RevertResult, terminal: Terminal) -> None:
     """What `revert` did."""
     if outcome.result == "reverted":
-        terminal.note(
-            f"reverted: {outcome.target.root} is upstream's again, {len(outcome.changed)} files given back or removed"
-        )
+        changed = plural(len(outcome.changed), "file")
+        terminal.note(f"reverted: {outcome.target.root} is upstream's again, {changed} given back or removed")
     elif outcome.result == "would revert":
-        terminal.note(f"dry run, nothing was changed: {len(outcome.changed)} files would be in {outcome.target.root}")
+        terminal.note(
+            f"dry run, nothing was changed: {plural(len(outcome.changed), 'file')} would be in {outcome.target.root}"
+        )
         for path in outcome.changed:
             terminal.note(f"  {path}")
     else:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 
 from patchset.commands.menu import Menu
+from patchset.node.errors import plural
 from patchset.sets.setfile import load_set, only_set
 from patchset.system.terminal import Terminal
 
@@ -134,6 +135,8 @@ def record(arguments: argparse.Namespace, terminal: Terminal) -> int:
     changed = [record.record_overlay(patch_set, source.read)]
     made = plan.make(patch_set, source.read)
     changed.append(record.record_result(made))
-    terminal.note(f"{'recorded' if any(changed) else 'unchanged'}: {len(made.touched)} files, tree {made.tree}")
+    terminal.note(
+        f"{'recorded' if any(changed) else 'unchanged'}: {plural(len(made.touched), 'file')}, tree {made.tree}"
+    )
     terminal.document({"command": "record", "set": patch_set.name, "changed": any(changed), "tree": made.tree})
     return 0

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from patchset.authoring.port import work
-from patchset.node.errors import TargetModified
+from patchset.node.errors import TargetModified, plural
 from patchset.sets.setfile import load_set
 from patchset.system import paths
 from patchset.system.state import Store
@@ -38,7 +38,10 @@ def _look() -> Iterator[tuple[Path, str]]:
         if report.authored:
             yield target.root, f"{report.authored.what}; keep them with {report.authored.next}"
         elif report.state is State.MODIFIED:
-            yield target.root, f"{len(report.rows)} files changed by hand; `patchset status {name}` names them"
+            yield (
+                target.root,
+                f"{plural(len(report.rows), 'file')} changed by hand; `patchset status {name}` names them",
+            )
     for tree in sorted((paths.repo_root() / "build").glob("v*/vllm-ascend")):
         if tree.parent.name not in paths.sets():
             yield tree, "the tree of a set that is not in patches/ here"

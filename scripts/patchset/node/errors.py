@@ -14,6 +14,17 @@ from typing import ClassVar
 INTERNAL = 70
 
 
+def plural(count: int, word: str) -> str:
+    """A count and its word.
+
+    >>> plural(1, "wheel"), plural(2, "patch")
+    ('1 wheel', '2 patches')
+    """
+    if count == 1:
+        return f"1 {word}"
+    return f"{count} {word}{'es' if word.endswith('ch') else 's'}"
+
+
 def first_of(rows: Sequence[str], most: int) -> list[str]:
     """The first rows of a message, and how many more there are.
 

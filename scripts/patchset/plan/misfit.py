@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from unidiff.patch import Hunk as ParsedHunk
 from unidiff.patch import PatchedFile
 
-from patchset.node.errors import PatchDoesNotApply
+from patchset.node.errors import PatchDoesNotApply, plural
 from patchset.sets.patchfile import Patch
 
 _SHOWN = 12
@@ -119,10 +119,10 @@ def _mismatch(
     fits = sorted(places(hunk.old, lines), key=lambda line: abs(line - hunk.start)) if hunk.old else []
     more = len(lines) - hunk.end
     if tuple(found) == hunk.old and more > 0:
-        where = f"here, but the hunk ends the file and {more} more line{'s' * (more > 1)} follow"
+        where = f"here, but the hunk ends the file, which goes on for {plural(more, 'line')}"
     elif fits:
         where = f"they stand at line {fits[0]} (offset {fits[0] - hunk.start:+d})"
-        where += f" and {len(fits) - 1} other place{'s' * (len(fits) > 2)}" if len(fits) > 1 else ""
+        where += f" and {plural(len(fits) - 1, 'other place')}" if len(fits) > 1 else ""
     else:
         where = _nearest(hunk, lines)
     text = [

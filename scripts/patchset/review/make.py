@@ -22,7 +22,7 @@ _MOST_LINES = 50_000  # lines with + or -, and of the overlay: beyond, nobody re
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ReviewResult:
     """The two files and what they show."""
 
     review: Review
@@ -52,7 +52,7 @@ class Outcome:
         }
 
 
-def run(patch_set: PatchSet, source: Source, asked: str | None, terminal: Terminal, *, offline: bool) -> Outcome:
+def run(patch_set: PatchSet, source: Source, asked: str | None, terminal: Terminal, *, offline: bool) -> ReviewResult:
     """Writes build/<set>/review/index.html and review.md.
 
     Args:
@@ -83,7 +83,7 @@ def run(patch_set: PatchSet, source: Source, asked: str | None, terminal: Termin
     if len(text) > markdown.GITHUB:
         terminal.warn(f"review.md has {len(text):,} characters; a pull request on GitHub takes {markdown.GITHUB:,}")
     folder = paths.build_dir(patch_set.name) / "review"
-    outcome = Outcome(shown, folder / "index.html", folder / "review.md")
+    outcome = ReviewResult(shown, folder / "index.html", folder / "review.md")
     disk.make_folder(folder)
     disk.write(outcome.html, html.encode(), mode=0o644)
     disk.write(outcome.markdown, text.encode(), mode=0o644)

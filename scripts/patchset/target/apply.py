@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from patchset.node import fingerprint, manifest
-from patchset.node.errors import PinMismatch, TargetModified, first_of
+from patchset.node.errors import PinMismatch, TargetModified, first_of, plural
 from patchset.plan import history, plan
 from patchset.plan.plan import Recipe
 from patchset.sets.setfile import PatchSet
@@ -19,7 +19,7 @@ from patchset.system import disk
 from patchset.system.state import FileState, Installed, Store
 from patchset.system.terminal import Terminal
 from patchset.target import change, distinfo, likeness
-from patchset.target.assess import Report, State, assess
+from patchset.target.assess import Assessment, State, assess
 from patchset.target.locate import Kind, Target, build_tree, locate
 from patchset.upstream.pristine import check_given
 from patchset.upstream.source import Source
@@ -30,7 +30,7 @@ _SHOWN = 20
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ApplyResult:
     """What apply found and did.
 
     Attributes:
@@ -60,7 +60,7 @@ def run(
     offline: bool,
     dry_run: bool,
     terminal: Terminal,
-) -> Outcome:
+) -> ApplyResult:
     """Applies a set to the build tree, or in place to `folder`.
 
     Raises:
@@ -72,9 +72,9 @@ def run(
     store = Store(target.state)
     wanted = _wanted(target, patch_set)
 
-    def outcome(result: str, changed: Iterable[str], commit: str = "") -> Outcome:
+    def outcome(result: str, changed: Iterable[str], commit: str = "") -> ApplyResult:
         tree, seal = manifest.digest(wanted), fingerprint.of(wanted, patch_set.package)
-        return Outcome(target, recipe, result, tuple(sorted(changed)), tree, seal, commit)
+        return ApplyResult(target, recipe, result, tuple(sorted(changed)), tree, seal, commit)
 
     with ExitStack() as stack:
         stack.enter_context(change.turn(target, store, "apply", terminal, dry_run=dry_run))
@@ -108,14 +108,14 @@ def run(
         desired = _desired(target, store, files, report, source)
         if dry_run:
             return outcome("would apply", desired)
-        terminal.step(f"changing {len(desired)} files in {target.root}")
+        terminal.step(f"changing {plural(len(desired), 'file')} in {target.root}")
         installed = _installed(target, store, recipe, source, report, files)
         change.carry_out(target, store, "apply", report.found, desired, installed)
         verify(target, patch_set)
         return outcome("applied", desired, commit)
 
 
-def refuse_modified(report: Report, target: Target, patch_set: PatchSet) -> None:
+def refuse_modified(report: Assessment, target: Target, patch_set: PatchSet) -> None:
     """Raises TargetModified where a target holds what nobody could give back."""
     if report.authored:
         raise TargetModified(
@@ -162,7 +162,7 @@ def _refuse_other(files: Files, patch_set: PatchSet) -> None:
 
 
 def _desired(
-    target: Target, store: Store, files: Files, report: Report, source: Source
+    target: Target, store: Store, files: Files, report: Assessment, source: Source
 ) -> dict[str, tuple[bytes | None, bool]]:
     """The content of each file that is not yet as the set wants it.
 
@@ -189,7 +189,7 @@ def _installed(
     store: Store,
     recipe: Recipe,
     source: Source,
-    report: Report | None = None,
+    report: Assessment | None = None,
     made: Files | None = None,
 ) -> Installed:
     """What state.json says of an applied set; keeps the original bytes.
@@ -226,7 +226,9 @@ def _record_before(target: Target, store: Store, installed: Installed | None) ->
     return now
 
 
-def _refresh(target: Target, store: Store, recipe: Recipe, source: Source, report: Report, terminal: Terminal) -> None:
+def _refresh(
+    target: Target, store: Store, recipe: Recipe, source: Source, report: Assessment, terminal: Terminal
+) -> None:
     """Brings what lies beside an applied target up to date: its state, and the history where headers have changed."""
     installed, patch_set = report.installed, recipe.patch_set
     if target.kind is Kind.BUILD:

@@ -68,7 +68,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Report:
+class Assessment:
     """What a target holds.
 
     Attributes:
@@ -99,7 +99,7 @@ class Report:
         return self.state in (State.PRISTINE, State.APPLIED) and not self.authored
 
 
-def assess(patch_set: PatchSet, target: Target, store: Store) -> Report:
+def assess(patch_set: PatchSet, target: Target, store: Store) -> Assessment:
     """Reads a target; changes nothing.
 
     Raises:
@@ -107,7 +107,7 @@ def assess(patch_set: PatchSet, target: Target, store: Store) -> Report:
     """
     journal, installed = store.journal(), store.installed()
     if not target.root.is_dir():
-        return Report(State.ABSENT, {}, (), {}, (), journal, installed, "")
+        return Assessment(State.ABSENT, {}, (), {}, (), journal, installed, "")
     sources = {path: sha for path, sha in patch_set.sources().items() if target.covers(path)}
     touched = {path: row for path, row in patch_set.touched.items() if target.covers(path)}
     earlier = dict(installed.files) if installed else {}
@@ -143,7 +143,7 @@ def assess(patch_set: PatchSet, target: Target, store: Store) -> Report:
     untracked = _untracked(target, patch_set, found)
     digest = manifest.digest(present)
     authored = history.authored(target.root, patch_set.name) if target.kind is Kind.BUILD else None
-    return Report(state, files, tuple(rows), found, untracked, journal, installed, digest, authored)
+    return Assessment(state, files, tuple(rows), found, untracked, journal, installed, digest, authored)
 
 
 def _kind(now: str | None, upstream: str | None, known: Touched | None, earlier: set[str | None]) -> Found:

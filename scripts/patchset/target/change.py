@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from patchset.node import manifest
-from patchset.node.errors import PatchsetError, PinMismatch, TargetModified, UsageError
+from patchset.node.errors import PatchsetError, PinMismatch, TargetModified, UsageError, plural
 from patchset.plan import history
 from patchset.system import disk, lock
 from patchset.system.git import Repository
@@ -157,7 +157,8 @@ def recover(target: Target, store: Store, command: str) -> str:
         return ""
     same = journal.command == command
     complete(target, store, journal if same else journal.reversed)
-    return f"{'finished' if same else 'took back'} the {journal.command} that was cut off ({len(journal.files)} files)"
+    done, files = "finished" if same else "took back", plural(len(journal.files), "file")
+    return f"{done} the {journal.command} that was cut off ({files})"
 
 
 def _replace(target: Target, store: Store, path: str, row: FileState) -> None:

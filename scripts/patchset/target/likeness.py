@@ -7,17 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from patchset.node import manifest
+from patchset.node.errors import plural
 from patchset.node.manifest import Manifest
 from patchset.plan import plan
 from patchset.sets.setfile import PatchSet, load_set
 from patchset.system import paths
-from patchset.target.assess import Found, Report
+from patchset.target.assess import Assessment, Found
 from patchset.target.locate import Target
 
 _SHARE = 0.99  # of a release's files: a checkout with a few edits is still of that release
 
 
-def of(report: Report, target: Target, patch_set: PatchSet) -> tuple[str, ...]:
+def of(report: Assessment, target: Target, patch_set: PatchSet) -> tuple[str, ...]:
     """A line for each thing that explains rows of the report."""
     return (*_of_another_set(target, patch_set), *_in_other_bytes(report, target, patch_set))
 
@@ -47,7 +48,7 @@ def _has(found: Manifest, wanted: Manifest) -> bool:
     return bool(wanted) and sum(found.get(path) == sha for path, sha in wanted.items()) >= _SHARE * len(wanted)
 
 
-def _in_other_bytes(report: Report, target: Target, patch_set: PatchSet) -> Iterator[str]:
+def _in_other_bytes(report: Assessment, target: Target, patch_set: PatchSet) -> Iterator[str]:
     sources = patch_set.sources()
     changed = [target.root / row.path for row in report.rows if row.found in (Found.CHANGED, Found.EXTRA)]
     links = [file for file in changed if file.is_symlink()]
@@ -59,7 +60,8 @@ def _in_other_bytes(report: Report, target: Target, patch_set: PatchSet) -> Iter
         if file not in links and _unix(file) == sources.get(file.relative_to(target.root).as_posix())
     ]
     if ends:
-        yield f"only line endings differ in {len(ends)} files (git config core.autocrlf false, then check out anew)"
+        mend = "git config core.autocrlf false, then check out anew"
+        yield f"only line endings differ in {plural(len(ends), 'file')} ({mend})"
 
 
 def _unix(file: Path) -> str:

@@ -6,20 +6,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from patchset.node.errors import PinMismatch
+from patchset.node.errors import PinMismatch, plural
 from patchset.sets.setfile import PatchSet
 from patchset.system.state import Store
 from patchset.system.terminal import Terminal
 from patchset.target import change, distinfo
 from patchset.target.apply import refuse_modified
-from patchset.target.assess import Found, Report, State, assess
+from patchset.target.assess import Assessment, Found, State, assess
 from patchset.target.locate import Target, locate
 from patchset.upstream.pristine import check_given
 from patchset.upstream.source import Source
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RevertResult:
     """What revert found and did.
 
     Attributes:
@@ -43,7 +43,7 @@ def run(
     offline: bool,
     terminal: Terminal,
     dry_run: bool = False,
-) -> Outcome:
+) -> RevertResult:
     """Takes a set back from the build tree, or from `folder`.
 
     Raises:
@@ -54,29 +54,29 @@ def run(
     target = locate(patch_set, folder)
     store = Store(target.state)
     if not target.root.is_dir():
-        return Outcome(target, "unchanged", (), "")
+        return RevertResult(target, "unchanged", (), "")
     with change.turn(target, store, "revert", terminal, dry_run=dry_run):
         report = assess(patch_set, target, store)
         refuse_modified(report, target, patch_set)
         if report.state is State.PRISTINE:
-            return Outcome(target, "unchanged", (), report.digest)
+            return RevertResult(target, "unchanged", (), report.digest)
         if dry_run:  # from what lies there alone
             changed = {path for path, found in report.files.items() if found is not Found.UPSTREAM}
             changed |= {target.record} if target.record else set()
-            return Outcome(target, "would revert", tuple(sorted(changed)), "")
+            return RevertResult(target, "would revert", tuple(sorted(changed)), "")
         source = Source(patch_set, given=upstream, offline=offline, terminal=terminal, root=target.root, store=store)
         desired = _desired(patch_set, target, store, report, source)
-        terminal.step(f"changing {len(desired)} files in {target.root}")
+        terminal.step(f"changing {plural(len(desired), 'file')} in {target.root}")
         change.carry_out(target, store, "revert", report.found, desired, None)
         report = assess(patch_set, target, store)
         if report.state is not State.PRISTINE:
             found = report.state.value
             raise PinMismatch(f"{target.root}, read back,", expected="pristine", found=found, hint="patchset status")
-        return Outcome(target, "reverted" if desired else "unchanged", tuple(sorted(desired)), report.digest)
+        return RevertResult(target, "reverted" if desired else "unchanged", tuple(sorted(desired)), report.digest)
 
 
 def _desired(
-    patch_set: PatchSet, target: Target, store: Store, report: Report, source: Source
+    patch_set: PatchSet, target: Target, store: Store, report: Assessment, source: Source
 ) -> dict[str, tuple[bytes | None, bool]]:
     """Upstream's content of each file that holds something else."""
     upstream = patch_set.upstream_manifest()

@@ -23,7 +23,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Outcome:
+class WheelsResult:
     """What was made.
 
     Attributes:
@@ -65,7 +65,7 @@ class Outcome:
         }
 
 
-def run(patch_set: PatchSet, version: str, drafts: Iterable[Draft], *, key: Path | None = None) -> Outcome:
+def run(patch_set: PatchSet, version: str, drafts: Iterable[Draft], *, key: Path | None = None) -> WheelsResult:
     """Makes dist/<set>/ anew.
 
     Args:
@@ -80,7 +80,7 @@ def run(patch_set: PatchSet, version: str, drafts: Iterable[Draft], *, key: Path
     signer = signing.load(key) if key else None  # a wrong password is told before the work
     place = publish.folder(patch_set.name)
     with publish.staged(place) as staging:
-        outcome = Outcome(patch_set, place, version, tuple(_write(draft, staging) for draft in drafts))
+        outcome = WheelsResult(patch_set, place, version, tuple(_write(draft, staging) for draft in drafts))
         _write_rest(outcome, staging, signer)
     return outcome
 
@@ -100,7 +100,7 @@ def _write(draft: Draft, staging: Path) -> Made:
     return draft.made
 
 
-def _write_rest(outcome: Outcome, staging: Path, signer: Signer | None) -> None:
+def _write_rest(outcome: WheelsResult, staging: Path, signer: Signer | None) -> None:
     """What an installer or a node needs besides the wheels, the digests of it all, and their signature."""
     listed = [index.Listed(made.build.file, made.sha256, made.size, made.requires_python) for made in outcome.wheels]
     files = index.pages(outcome.project, outcome.version, listed)
@@ -114,7 +114,7 @@ def _write_rest(outcome: Outcome, staging: Path, signer: Signer | None) -> None:
     publish.write(staging, {publish.SUMS: sums} | (signer.sign(sums, comment) if signer else {}))
 
 
-def _constraints(outcome: Outcome) -> bytes:
+def _constraints(outcome: WheelsResult) -> bytes:
     """For `pip install --constraint`: what is installed later keeps the patched wheel and what it is made for."""
     patch_set = outcome.patch_set
     pins = {
@@ -126,7 +126,7 @@ def _constraints(outcome: Outcome) -> bytes:
     return "".join(f"{project}=={version}\n" for project, version in sorted(pins.items())).encode()
 
 
-def show(outcome: Outcome, terminal: Terminal) -> None:
+def show(outcome: WheelsResult, terminal: Terminal) -> None:
     """Prints what was made and how to install it."""
     rows = [(made.build.file, f"{made.size / 1e3:.0f}", made.sha256[:12]) for made in outcome.wheels]
     terminal.table(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from patchset.node import manifest
+from patchset.node.errors import plural
 from patchset.plan import plan
 from patchset.plan.plan import Plan
 from patchset.sets.setfile import PatchSet
@@ -34,7 +35,7 @@ def drafts(
     """
     planned = _planner(patch_set, Source(patch_set, given=None, offline=offline, terminal=terminal).read)
     given = inputs.locate(patch_set, upstream, offline=offline, terminal=terminal)
-    label = f"patching {len(given)} wheel{'s' * (len(given) > 1)} of vllm-ascend {patch_set.ascend.version}"
+    label = f"patching {plural(len(given), 'wheel')} of vllm-ascend {patch_set.ascend.version}"
     with terminal.progress(label, len(given)) as advance:
         for one in given:
             source = inputs.load(patch_set, one)

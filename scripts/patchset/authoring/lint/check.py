@@ -24,7 +24,7 @@ from patchset.upstream.source import Source
 
 
 @dataclass(frozen=True)
-class Report:
+class LintReport:
     """What was checked, and what was found, by file and line."""
 
     sets: tuple[str, ...]
@@ -32,7 +32,7 @@ class Report:
     findings: tuple[Finding, ...]
 
 
-def run(names: Sequence[str], *, today: date, upstream: Path | None, offline: bool, terminal: Terminal) -> Report:
+def run(names: Sequence[str], *, today: date, upstream: Path | None, offline: bool, terminal: Terminal) -> LintReport:
     """Checks sets; the comparison across sets takes all of the repository.
 
     Args:
@@ -80,7 +80,7 @@ def run(names: Sequence[str], *, today: date, upstream: Path | None, offline: bo
         found |= set(_against_upstream(patch_set, readable, source.read, whole=not problems))
     found |= {finding for finding in across.check(read) if finding.file.split("/")[1] in chosen}
     ordered = tuple(sorted(found, key=lambda one: (one.file, one.line, one.code.id, one.message)))
-    return Report(chosen, sum(len(read[name]) for name in chosen), ordered)
+    return LintReport(chosen, sum(len(read[name]) for name in chosen), ordered)
 
 
 def _read(name: str) -> tuple[list[Read | None], list[Finding]]:

@@ -10,7 +10,7 @@ from packaging.version import Version
 
 from patchset.authoring.port import release, report, study
 from patchset.authoring.port.replaced import Finding
-from patchset.authoring.port.report import Report
+from patchset.authoring.port.report import PortReport
 from patchset.node.errors import UsageError
 from patchset.sets.setfile import PatchSet
 from patchset.system import lock, paths
@@ -18,7 +18,7 @@ from patchset.system.terminal import Terminal
 from patchset.upstream import index
 
 
-def run(patch_set: PatchSet, versions: Sequence[str] | None, *, terminal: Terminal, offline: bool) -> list[Report]:
+def run(patch_set: PatchSet, versions: Sequence[str] | None, *, terminal: Terminal, offline: bool) -> list[PortReport]:
     """A report for each release, oldest first.
 
     Args:
@@ -55,7 +55,7 @@ def newer(than: str, offered: Iterable[Version]) -> list[str]:
     return [str(one) for one in {one.release: one for one in finals}.values()]
 
 
-def show(reports: Sequence[Report], terminal: Terminal) -> None:
+def show(reports: Sequence[PortReport], terminal: Terminal) -> None:
     """One table: patches by releases, and below it what overlay modules replace."""
     if not reports:
         return
@@ -82,7 +82,7 @@ def show(reports: Sequence[Report], terminal: Terminal) -> None:
             terminal.note(f"  gone: {path}")
 
 
-def write_pages(reports: Sequence[Report], folder: Path) -> None:
+def write_pages(reports: Sequence[PortReport], folder: Path) -> None:
     """A page for each release."""
     folder.mkdir(parents=True, exist_ok=True)
     for one in reports:

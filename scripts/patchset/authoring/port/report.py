@@ -33,7 +33,7 @@ class Fate:
 
 
 @dataclass(frozen=True)
-class Report:
+class PortReport:
     """A set on another release.
 
     Attributes:
@@ -100,7 +100,7 @@ class Report:
         }
 
 
-def show(report: Report, terminal: Terminal) -> None:
+def show(report: PortReport, terminal: Terminal) -> None:
     """The report as tables on stdout."""
     terminal.note(f"{report.old.name} (vllm-ascend {report.old.ascend.version}) on {report.baseline}")
     terminal.table(
@@ -135,7 +135,7 @@ def _place(one: SymbolFate) -> str:
     return f"{name}\n  -> {one.path} {one.symbol}"
 
 
-def page(report: Report) -> str:
+def page(report: PortReport) -> str:
     """The report as one HTML file that needs no other."""
     from jinja2 import Environment
 

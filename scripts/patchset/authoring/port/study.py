@@ -9,8 +9,9 @@ from pathlib import Path
 
 from patchset.authoring.port import changes, pins, replaced, report
 from patchset.authoring.port.rebase import Tree
-from patchset.authoring.port.report import Report
+from patchset.authoring.port.report import PortReport
 from patchset.node import manifest
+from patchset.node.errors import plural
 from patchset.plan import plan
 from patchset.sets.setfile import PatchSet, Release
 from patchset.system.terminal import Terminal
@@ -27,7 +28,7 @@ class Study:
     new_tree: Path
     files: manifest.Manifest
     tree: Tree
-    report: Report
+    report: PortReport
 
 
 def make(
@@ -62,7 +63,7 @@ def make(
     archive.unpack(sdist, new_tree)
     said = pins.read(new_tree, new.wheels)
     files = manifest.measure(new_tree, manifest.walk(new_tree))
-    terminal.step(f"carrying {len(made.steps)} patches from vllm-ascend {old.ascend.version} to {new.version}")
+    terminal.step(f"carrying {plural(len(made.steps), 'patch')} from vllm-ascend {old.ascend.version} to {new.version}")
     tree = Tree.make(place / "tree", name, made, old_tree, new_tree)
     carried = tree.assess()
     history = changes.repository(clone, (old.ascend.commit, new.commit)) if clone else None
@@ -74,7 +75,7 @@ def make(
             for path in one.files
         }
         fates.append(report.Fate(patch, one.outcome, told, one.lost))
-    found = report.Report(
+    found = report.PortReport(
         old=old,
         release=new,
         manifest=manifest.digest(files),

@@ -21,7 +21,7 @@ from patchset.authoring import export, tree
 from patchset.authoring.port import newset, pins, release, replaced, report, study
 from patchset.authoring.port.rebase import UPSTREAM, Stop, Tree
 from patchset.authoring.port.replaced import SymbolFate
-from patchset.authoring.port.report import Report
+from patchset.authoring.port.report import PortReport
 from patchset.node import manifest
 from patchset.node.errors import Findings, PatchDoesNotApply, UsageError
 from patchset.plan import commits, history
@@ -101,7 +101,7 @@ def check(old_name: str, name: str) -> PatchSet:
 
 def start(
     old: PatchSet, name: str, *, ascend: str, commit: str, clone: Path | None, terminal: Terminal, offline: bool
-) -> Report:
+) -> PortReport:
     """Begins a port; nothing has been rebased yet when this returns.
 
     Args:
@@ -207,7 +207,8 @@ def abort(name: str) -> None:
 
 def _stopped(name: str, stop: Stop) -> PatchDoesNotApply:
     work = folder(name) / "tree"
-    rows = "\n".join(f"  {work / path}{' (not in this release)' * (path in stop.lost)}" for path in stop.files)
+    places = (f"{work / path} (not in this release)" if path in stop.lost else f"{work / path}" for path in stop.files)
+    rows = "\n".join(f"  {place}" for place in places)
     finish_it = f"make port STEP=finish TO={name}"
     return PatchDoesNotApply(
         f"{stop.subject!r} conflicts with {name}'s upstream\n{rows}",

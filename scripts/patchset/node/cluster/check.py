@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from patchset.node.cluster import report, watch
-from patchset.node.cluster.report import NodeRow, Report, Verdict
+from patchset.node.cluster.report import ClusterReport, NodeRow, Verdict
 from patchset.node.cluster.schedule import Schedule
 from patchset.node.expected import Expected
 
@@ -31,7 +31,7 @@ def run(
     count: int | None,
     smoke: Smoke | None,
     step: Callable[[str], None],
-) -> Report:
+) -> ClusterReport:
     """Checks a cluster.
 
     Args:
@@ -52,7 +52,7 @@ def run(
     step(f"asking the nodes of the Ray cluster {_named(address)}")
     survey = {"do": "survey", "address": address, "package": expected.package}
     nodes = report.nodes(_events(survey, limit), expected, limit=limit)
-    found = Report(expected, nodes, missing=_missing(nodes, count, limit), notes=_notes(nodes, expected))
+    found = ClusterReport(expected, nodes, missing=_missing(nodes, count, limit), notes=_notes(nodes, expected))
     if smoke is None:
         return found
     if found.exit_code:

@@ -75,7 +75,7 @@ class RankRow:
 
 
 @dataclass(frozen=True)
-class Report:
+class ClusterReport:
     """The whole cluster.
 
     Attributes:

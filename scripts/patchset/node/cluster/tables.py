@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from patchset.node.cluster.report import NodeRow, RankRow, Report
+from patchset.node.cluster.report import ClusterReport, NodeRow, RankRow
 
 _SHORT = 12
 
 
-def lines(report: Report) -> list[str]:
+def lines(report: ClusterReport) -> list[str]:
     """The report for the reader: a table of nodes, one of ranks, what is wrong, and the sum."""
     expected = report.expected
     shown = [f"{expected.set}: vllm-ascend {expected.version}, build {expected.fingerprint[:_SHORT]}", ""]
@@ -44,7 +44,7 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in cells]
 
 
-def _sum(report: Report) -> str:
+def _sum(report: ClusterReport) -> str:
     fine = sum(not row.verdict.exit_code for row in report.nodes)
     said = f"{fine} of {len(report.nodes)} nodes ok"
     if report.ranks:
