@@ -11,6 +11,7 @@ VERSION ?= v0.10.1.1
 PYTHON ?= python3
 UPSTREAM ?=
 TARGET ?=
+RESCUE ?=
 OFFLINE ?=
 SMOKE ?= 1
 SCHEDULES ?= 100000
@@ -48,13 +49,15 @@ SETS := $(notdir $(patsubst %/,%,$(dir $(wildcard patches/*/set.toml))))
 # The sets whose runner the simulator drives (selftest.schedules.SETS).
 PROVEN := v0.10.0 v0.10.1.1 v0.10.2 v0.11.0
 
+# One word for the shell, whatever is in it.
+quoted = '$(subst ','\'',$(1))'
 # A variable counts as set unless it is empty, 0, no or false.
 on = $(filter-out 0 no false,$(1))
 json := $(if $(call on,$(JSON)),--json)
-target := $(if $(TARGET),--target '$(TARGET)')
+target := $(if $(TARGET),--target $(call quoted,$(TARGET)))
 offline := $(if $(call on,$(OFFLINE)),--offline)
-sign := $(if $(SIGN),--sign '$(SIGN)')
-source := $(if $(UPSTREAM),--upstream '$(UPSTREAM)') $(offline)
+sign := $(if $(SIGN),--sign $(call quoted,$(SIGN)))
+source := $(if $(UPSTREAM),--upstream $(call quoted,$(UPSTREAM))) $(offline)
 dry_run := $(if $(call on,$(DRY_RUN)),--dry-run)
 smoke := $(if $(call on,$(SMOKE)),,--no-smoke)
 # The set's own name, where VERSION is one of its versions.
@@ -69,6 +72,7 @@ help: ## list the targets
 # Variables, and the targets that take them; others refuse them.
 #: VERSION=v0.10.1.1  the set, by its name, its vLLM version or its vllm-ascend version (any but lint, test, matrix, trace, port, docs, fuzz, crash, mutate, clean)
 #: UPSTREAM=path      take upstream from an sdist, a directory or a git checkout, or from a wheelhouse (apply, revert, wheels, fmt, export, review, record)
+#: RESCUE=dir         copy modified files into this new folder, and give upstream's back (revert)
 #: TARGET=path        work in place on a checkout or a site-packages folder (apply, status, revert)
 #: OFFLINE=1          use the caches alone (any)
 #: SMOKE=0            leave the smoke tests out; a tree that has not passed them is said, with exit 1 (apply)
@@ -124,7 +128,7 @@ status: $(READY) ## say whether the tree is pristine, applied, partial or modifi
 	@$(PATCHSET) status $(VERSION) $(target) $(json)
 
 revert: $(READY) ## give upstream's exact bytes back
-	@$(PATCHSET) revert $(VERSION) $(target) $(source) $(dry_run) $(json)
+	@$(PATCHSET) revert $(VERSION) $(target) $(source) $(dry_run) $(if $(RESCUE),--rescue $(call quoted,$(RESCUE))) $(json)
 
 doctor: $(READY) ## say what this machine has and lacks, and what to do about it
 	@$(PATCHSET) doctor $(VERSION) $(offline) $(json)
@@ -132,15 +136,15 @@ doctor: $(READY) ## say what this machine has and lacks, and what to do about it
 ##@ Wheels
 .PHONY: wheels verify
 wheels: $(READY) ## make patched wheels from the published ones, with an index, in dist/
-	@$(PATCHSET) wheels $(VERSION) --local '$(LOCAL)' --from $(or $(FROM),wheels) $(source) $(sign) $(json)
+	@$(PATCHSET) wheels $(VERSION) --local $(call quoted,$(LOCAL)) --from $(or $(FROM),wheels) $(source) $(sign) $(json)
 
 verify: $(READY) ## check dist/ as a cluster would: the signature, each file's digest, each wheel's files
-	@$(PATCHSET) verify --dist dist/$(set) --set $(set) $(if $(KEY),--key '$(KEY)') $(json)
+	@$(PATCHSET) verify --dist dist/$(set) --set $(set) $(if $(KEY),--key $(call quoted,$(KEY))) $(json)
 
 ##@ Proof
 .PHONY: smoke evidence defects matrix prove survey upstream-tests trace runtime
 smoke: $(READY) ## run all smoke tests on the patched tree
-	@$(PATCHSET) smoke $(VERSION) --device $(DEVICE) $(if $(INSTALLED),--installed '$(INSTALLED)') $(offline) $(json)
+	@$(PATCHSET) smoke $(VERSION) --device $(DEVICE) $(if $(INSTALLED),--installed $(call quoted,$(INSTALLED))) $(offline) $(json)
 
 evidence: $(READY) ## run all smoke tests of a set, and keep what each said in patches/<set>/evidence.json
 	@$(PATCHSET) evidence $(VERSION) $(offline) $(json)
@@ -155,20 +159,20 @@ prove: $(READY) ## check the ranks' decisions over random schedules, and that th
 	@$(SELFTEST) prove $(VERSION) --schedules $(SCHEDULES) --seed $(SEED) $(offline) $(json)
 
 survey: $(DEV) ## compare the patched tree with the pristine one on deployments that are drawn
-	@$(SELFTEST) survey $(VERSION) --count $(N) --seed $(SEED) $(if $(ONLY),--only '$(ONLY)') $(if $(call on,$(FOUND)),--found --as-drawn) $(offline) $(json)
+	@$(SELFTEST) survey $(VERSION) --count $(N) --seed $(SEED) $(if $(ONLY),--only $(call quoted,$(ONLY))) $(if $(call on,$(FOUND)),--found --as-drawn) $(offline) $(json)
 
 upstream-tests: $(READY) ## run upstream's unit tests on the pristine and the patched tree
 	@$(SELFTEST) upstream-tests $(VERSION) $(offline) $(json)
 
 trace: $(READY) ## line up the TRACES of the ranks, and name the first step where they differ
-	@$(PATCHSET) trace $(TRACES) $(if $(EVENTS),--events '$(EVENTS)') $(json)
+	@$(PATCHSET) trace $(TRACES) $(if $(EVENTS),--events $(call quoted,$(EVENTS))) $(json)
 
 runtime: $(READY) ## build the Python environment of the smoke tests
 	@$(PATCHSET) runtime $(VERSION) $(offline) $(json)
 
 ##@ Ray clusters
 .PHONY: cluster-verify cluster-smoke
-cluster := --python '$(PYTHON_ENV)' $(if $(ADDRESS),--address '$(ADDRESS)')
+cluster := --python $(call quoted,$(PYTHON_ENV)) $(if $(ADDRESS),--address $(call quoted,$(ADDRESS)))
 
 cluster-verify: $(READY) ## on a node: say what every node of the Ray cluster has installed
 	@$(PATCHSET) cluster verify $(VERSION) $(cluster) $(json)
@@ -185,7 +189,7 @@ export: $(READY) ## write patches/ and the overlay from the commits of the appli
 	@$(PATCHSET) export $(VERSION) $(source) $(dry_run) $(json)
 
 review: $(READY) ## write the review page of the diff against upstream, and its Markdown
-	@$(PATCHSET) review $(VERSION) $(if $(AGAINST),--against '$(AGAINST)') $(source) $(json)
+	@$(PATCHSET) review $(VERSION) $(if $(AGAINST),--against $(call quoted,$(AGAINST))) $(source) $(json)
 
 stats: $(READY) ## count the lines that patches and overlay add and remove
 	@$(PATCHSET) stats $(VERSION) $(json)
@@ -194,7 +198,7 @@ stats: $(READY) ## count the lines that patches and overlay add and remove
 .PHONY: port outlook record screenshot docs
 port: $(READY) ## carry a set to another upstream release
 	@$(PATCHSET) port $(if $(FROM),--from $(FROM)) $(if $(TO),--to $(TO)) $(if $(COMMIT),--commit $(COMMIT)) $(if $(STEP),--$(STEP)) \
-	  $(if $(HISTORY),--history '$(HISTORY)') \
+	  $(if $(HISTORY),--history $(call quoted,$(HISTORY))) \
 	  $(if $(call on,$(REVIEWED)),--reviewed) $(dry_run) $(offline) $(json)
 
 outlook: $(READY) ## what newer upstream releases would make of the patches

@@ -96,8 +96,7 @@ def overlay_tests(arguments: argparse.Namespace, terminal: Terminal) -> int:
         for path, lines in covered.missing.items():
             terminal.note(f"not run: {path}: lines {', '.join(map(str, lines))}")
     terminal.document(
-        {"command": "overlay-tests", "covered": covered.percent}
-        | {result: [case.id for case in found] for result, found in by_result.items()}
+        {"covered": covered.percent} | {result: [case.id for case in found] for result, found in by_result.items()}
     )
     return 0 if by_result["passed"] and not by_result["failed"] and outcome.enough else 1
 
@@ -169,7 +168,7 @@ def documents(_: argparse.Namespace, terminal: Terminal) -> int:
 
     changed = [file.name for file in documents.write()]
     terminal.note(f"wrote {', '.join(changed)}" if changed else "unchanged: the documents are as made")
-    terminal.document({"command": "documents", "changed": changed})
+    terminal.document({"changed": changed})
     return 0
 
 

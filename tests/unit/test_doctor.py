@@ -28,14 +28,14 @@ def test_this_machine_can_run_the_tool() -> None:
 def test_no_git(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     found = machine.git()
-    assert (found.verdict, found.found) == (Verdict.LACKS, "not there; >=2.29 is needed")
+    assert (found.verdict, found.found) == (Verdict.LACKS, "not there; >=2.29.2 is needed")
     assert "install git" in found.advice
 
 
 def test_an_old_git(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     program(tmp_path, "git", "echo git version 2.17.1")
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
-    assert machine.git().found == "2.17.1; >=2.29 is needed"
+    assert machine.git().found == "2.17.1; >=2.29.2 is needed"
 
 
 def test_a_full_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -49,6 +49,11 @@ def test_a_variable_that_would_be_ignored_is_refused(words: list[str], said: str
     assert "rm" not in done.stdout and "patchset" not in done.stdout
 
 
+def test_an_apostrophe_in_a_path_is_one_of_the_path(tmp_path: Path) -> None:
+    done = make(ROOT, "-n", "-o", ".venv/.ready", "status", "TARGET=it's here")
+    assert "--target 'it'\\''s here'" in done.stdout
+
+
 @pytest.mark.parametrize(
     "words",
     [

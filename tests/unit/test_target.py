@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import GENERATED, PACKAGE, SET, UPSTREAM, VERSION, World, git, read_tree, sha256
+from conftest import GENERATED, PACKAGE, SET, UPSTREAM, VERSION, World, git, read_tree, sha256, write_tree
 
 from patchset.node.errors import UsageError
 from patchset.target import distinfo
@@ -46,7 +46,7 @@ def test_a_checkout_is_patched_and_given_back(world: World, checkout: Path, caps
     target = ("--target", str(checkout))
     assert world.run("status", SET, *target) == 0
     assert capsys.readouterr().out.startswith("pristine: ")
-    assert not (checkout.parent / ".checkout.patchset").exists()
+    assert not (checkout / ".git" / "patchset").exists()
     assert world.run("apply", SET, *target, "--offline") == 0
     assert read_tree(checkout) == {path: data for path, data in world.expected().items() if path not in GENERATED}
     assert git(checkout, "rev-parse", "HEAD") == head, "nothing is committed there"
@@ -59,7 +59,7 @@ def test_a_checkout_is_patched_and_given_back(world: World, checkout: Path, caps
     assert world.run("revert", SET, *target) == 0
     assert read_tree(checkout) == before
     assert git(checkout, "status", "--porcelain") == ""
-    assert not (checkout.parent / ".checkout.patchset").exists()
+    assert not (checkout / ".git" / "patchset").exists()
     assert not world.tree.exists()
 
 
@@ -111,7 +111,7 @@ def test_edits_in_a_checkout_are_named_and_kept(world: World, checkout: Path, ca
     assert world.run("apply", SET, "--target", str(checkout)) == 4
     assert "tiny_ascend/comm.py: neither upstream's nor the set's" in capsys.readouterr().err
     assert read_tree(checkout) == before
-    assert not (checkout.parent / ".checkout.patchset").exists()
+    assert not (checkout / ".git" / "patchset").exists()
 
 
 def test_a_link_is_never_written_through(world: World, checkout: Path, tmp_path: Path) -> None:
@@ -299,7 +299,7 @@ def test_the_build_tree_named_as_target_is_the_build_tree(world: World, capsys: 
 
 def test_a_state_that_cannot_be_read_is_not_guessed(world: World, checkout: Path, capsys: Capture) -> None:
     assert world.run("apply", SET, "--target", str(checkout)) == 0
-    state = checkout.parent / ".checkout.patchset" / "state.json"
+    state = checkout / ".git" / "patchset" / "state.json"
     for text in (
         "{",
         '{"format": 99}',
@@ -422,3 +422,41 @@ def test_a_long_list_of_files_is_cut(world: World, checkout: Path, capsys: Captu
         (checkout / path).write_text("changed\n")
     said = told(world, checkout, capsys)
     assert "this is" not in said and len(said.splitlines()) <= 25
+
+
+@pytest.mark.parametrize("kind", ["build", "checkout", "site-packages"])
+def test_modified_files_are_rescued(world: World, kind: str, request: pytest.FixtureRequest, capsys: Capture) -> None:
+    """A patched file, one of upstream alone and one that the set adds: copied, and upstream is there again."""
+    fixtures = {"checkout": "checkout", "site-packages": "installed"}
+    folder = request.getfixturevalue(fixtures[kind]) if kind in fixtures else world.tree
+    target = ("--target", str(folder)) if kind in fixtures else ()
+    before = read_tree(folder) if kind in fixtures else {path: text.encode() for path, text in UPSTREAM.items()}
+    assert world.run("apply", SET, *target) == 0
+    mine = {f"{PACKAGE}/{name}": f"{name} = 'mine'\n" for name in ("runner.py", "comm.py", "new.py")}
+    write_tree(folder, mine)
+    assert world.run("revert", SET, *target) == 4
+    assert "RESCUE=dir" in capsys.readouterr().err
+    rescue = world.root.parent / "rescued" / "here"
+    assert world.run("revert", SET, *target, "--rescue", str(rescue), "--dry-run") == 0
+    assert not rescue.exists() and "would be copied: tiny_ascend/comm.py" in capsys.readouterr().out
+    assert world.run("revert", SET, *target, "--rescue", str(rescue)) == 0
+    assert read_tree(rescue) == {path: text.encode() for path, text in mine.items()}
+    assert read_tree(folder) == before
+    write_tree(folder, {f"{PACKAGE}/comm.py": "again = 1\n"})
+    assert world.run("revert", SET, *target, "--rescue", str(rescue)) == 2
+    assert "is there already; nothing was changed" in capsys.readouterr().err
+
+
+def test_the_state_of_a_checkout_moves_with_it(world: World, checkout: Path) -> None:
+    assert world.run("apply", SET, "--target", str(checkout)) == 0
+    assert (checkout / ".git" / "patchset" / "state.json").is_file() and git(checkout, "status", "--short")
+    moved = checkout.rename(checkout.with_name("moved"))
+    assert world.run("revert", SET, "--target", str(moved)) == 0
+    assert not (moved / ".git" / "patchset").exists() and not git(moved, "status", "--short")
+
+
+def test_the_state_beside_a_checkout_of_an_earlier_version_counts(world: World, checkout: Path) -> None:
+    assert world.run("apply", SET, "--target", str(checkout)) == 0
+    beside = (checkout / ".git" / "patchset").rename(checkout.with_name(".checkout.patchset"))
+    assert world.run("revert", SET, "--target", str(checkout)) == 0
+    assert not beside.exists()

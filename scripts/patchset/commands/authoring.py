@@ -38,7 +38,7 @@ def export(arguments: argparse.Namespace, terminal: Terminal) -> int:
     for note in outcome.notes:
         terminal.note(f"note: {note}")
     terminal.note(f"tree:   {outcome.tree}")
-    terminal.document({"command": "export", "set": arguments.set} | asdict(outcome))
+    terminal.document({"set": arguments.set} | asdict(outcome))
     return 1 if arguments.check and outcome.changed else 0
 
 
@@ -54,7 +54,7 @@ def fmt(arguments: argparse.Namespace, terminal: Terminal) -> int:
         terminal.note(f"note: {note}")
     if not outcome.changed:
         terminal.note(f"unchanged: the patches of {arguments.set} are as git writes them")
-    terminal.document({"command": "fmt", "set": arguments.set} | asdict(outcome))
+    terminal.document({"set": arguments.set} | asdict(outcome))
     return 1 if arguments.check and outcome.changed else 0
 
 

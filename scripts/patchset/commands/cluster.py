@@ -66,5 +66,5 @@ def kit(arguments: argparse.Namespace, terminal: Terminal) -> int:
     disk.make_folder(out.parent)
     disk.write(out, kit.build(expected), mode=0o644)
     terminal.note(f"{out}\non a node: python {out.name} cluster verify")
-    terminal.document({"command": "cluster kit", "file": str(out), "fingerprint": expected.fingerprint})
+    terminal.document({"file": str(out), "fingerprint": expected.fingerprint})
     return 0

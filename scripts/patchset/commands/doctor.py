@@ -38,5 +38,5 @@ def doctor(arguments: argparse.Namespace, terminal: Terminal) -> int:
     lacking = [one.subject for one in findings if one.verdict is Verdict.LACKS]
     terminal.note(f"lacking: {', '.join(lacking)}" if lacking else "nothing is lacking")
     listed = [asdict(one) | {"verdict": one.verdict.value} for one in findings]
-    terminal.document({"command": "doctor", "set": patch_set.name, "lacking": lacking, "findings": listed})
+    terminal.document({"set": patch_set.name, "lacking": lacking, "findings": listed})
     return 1 if lacking else 0

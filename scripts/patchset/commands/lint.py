@@ -47,7 +47,6 @@ def lint(arguments: argparse.Namespace, terminal: Terminal) -> int:
         terminal.note(str(finding))
     terminal.document(
         {
-            "command": "lint",
             "sets": list(report.sets),
             "patches": report.patches,
             "findings": [finding.as_dict() for finding in report.findings],

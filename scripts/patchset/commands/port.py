@@ -75,7 +75,7 @@ def port(arguments: argparse.Namespace, terminal: Terminal) -> int:
         report.show(found, terminal)
         if arguments.dry_run:
             work.abort(arguments.new)
-            terminal.document({"command": "port", "set": arguments.new, "result": "dry run"} | found.as_dict())
+            terminal.document({"set": arguments.new, "result": "dry run"} | found.as_dict())
             return 0
         terminal.step(f"report: {work.folder(arguments.new) / 'report.html'}")
         work.carry(arguments.new)
@@ -90,7 +90,7 @@ def _next_step(arguments: argparse.Namespace, terminal: Terminal) -> int:
         if arguments.step == "abort":
             work.abort(name)
             terminal.note(f"the port to {name} is forgotten; patches/ and overlay/ are as they were")
-            terminal.document({"command": "port", "set": name, "result": "aborted"})
+            terminal.document({"set": name, "result": "aborted"})
             return 0
         return _finish(name, arguments, terminal)
 
@@ -105,7 +105,6 @@ def _finish(name: str, arguments: argparse.Namespace, terminal: Terminal) -> int
     terminal.note(f"report: {done.report}")
     terminal.document(
         {
-            "command": "port",
             "set": done.made.name,
             "result": "written",
             "patches": list(done.kept),
@@ -126,5 +125,5 @@ def outlook(arguments: argparse.Namespace, terminal: Terminal) -> int:
     outlook.show(reports, terminal)
     if arguments.html:
         outlook.write_pages(reports, arguments.html)
-    terminal.document({"command": "outlook", "set": arguments.set, "releases": [one.as_dict() for one in reports]})
+    terminal.document({"set": arguments.set, "releases": [one.as_dict() for one in reports]})
     return 0

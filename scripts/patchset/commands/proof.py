@@ -91,7 +91,7 @@ def runtime(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
     made = runtime.ensure(load_set(arguments.set), terminal, offline=arguments.offline)
     terminal.note(str(made.python))
-    terminal.document({"command": "runtime", "python": str(made.python), "vllm": str(made.vllm)})
+    terminal.document({"python": str(made.python), "vllm": str(made.vllm)})
     return 0
 
 

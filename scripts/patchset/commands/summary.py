@@ -66,7 +66,6 @@ def applied(outcome: apply.ApplyResult, tested: Tested | None, terminal: Termina
             terminal.note(f"  {path}")
     terminal.document(
         {
-            "command": "apply",
             "set": made.patch_set.name,
             "target": str(outcome.target.root),
             "kind": outcome.target.kind.value,
@@ -121,7 +120,6 @@ def assessed(
         terminal.note(f"  untracked: {path}")
     terminal.document(
         {
-            "command": "status",
             "set": patch_set.name,
             "target": str(target.root),
             "kind": target.kind.value,
@@ -156,15 +154,17 @@ def reverted(outcome: revert.RevertResult, terminal: Terminal) -> None:
             terminal.note(f"  {path}")
     else:
         terminal.note(f"nothing to do: nothing is applied to {outcome.target.root}")
+    for path in outcome.rescued:
+        terminal.note(f"  modified, and {'copied' if outcome.result == 'reverted' else 'would be copied'}: {path}")
     if outcome.tree:
         terminal.note(f"tree:   {outcome.tree}")
     terminal.document(
         {
-            "command": "revert",
             "target": str(outcome.target.root),
             "kind": outcome.target.kind.value,
             "result": outcome.result,
             "changed": list(outcome.changed),
+            "rescued": list(outcome.rescued),
             "tree": outcome.tree or None,
         }
     )

@@ -30,5 +30,5 @@ def trace(arguments: argparse.Namespace, terminal: Terminal) -> int:
         arguments.events.write_text(json.dumps(events.document(alignment)), encoding="utf-8")
         terminal.step(f"wrote {arguments.events}; ui.perfetto.dev opens it")
     show(alignment, terminal)
-    terminal.document({"command": "trace"} | alignment.as_dict())
+    terminal.document(alignment.as_dict())
     return 0 if alignment.ok else 1

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from patchset.commands.menu import Menu
 from patchset.node.errors import plural
@@ -27,6 +28,12 @@ def add(menu: Menu) -> None:
     menu.target(one)
     menu.source(one)
     menu.dry_run(one)
+    one.add_argument(
+        "--rescue",
+        type=Path,
+        metavar="DIR",
+        help="where files are modified, copy them into this new folder and give upstream's back",
+    )
     one = menu.bare("sets", "list the sets, or say which one a name or version means", sets)
     one.add_argument("name", metavar="NAME", nargs="?", help="a set's name, vLLM version or vllm-ascend version")
     menu.bare("unsaved", "refuse where build/ or dist/ holds work that is nowhere else", unsaved)
@@ -97,6 +104,7 @@ def revert(arguments: argparse.Namespace, terminal: Terminal) -> int:
         offline=arguments.offline,
         terminal=terminal,
         dry_run=arguments.dry_run,
+        rescue=arguments.rescue,
     )
     summary.reverted(outcome, terminal)
     return 0
@@ -112,7 +120,7 @@ def sets(arguments: argparse.Namespace, terminal: Terminal) -> int:
             one.name if arguments.name else f"{one.name}: vLLM {one.vllm.version}, vllm-ascend {one.ascend.version}"
         )
     listed = [{"set": one.name, "vllm": one.vllm.version, "vllm_ascend": one.ascend.version} for one in found]
-    terminal.document({"command": "sets", "sets": listed})
+    terminal.document({"sets": listed})
     return 0
 
 
@@ -121,7 +129,7 @@ def unsaved(_: argparse.Namespace, terminal: Terminal) -> int:
     from patchset.commands import unsaved
 
     unsaved.refuse()
-    terminal.document({"command": "unsaved", "found": []})
+    terminal.document({"found": []})
     return 0
 
 
@@ -138,5 +146,5 @@ def record(arguments: argparse.Namespace, terminal: Terminal) -> int:
     terminal.note(
         f"{'recorded' if any(changed) else 'unchanged'}: {plural(len(made.touched), 'file')}, tree {made.tree}"
     )
-    terminal.document({"command": "record", "set": patch_set.name, "changed": any(changed), "tree": made.tree})
+    terminal.document({"set": patch_set.name, "changed": any(changed), "tree": made.tree})
     return 0

@@ -37,7 +37,6 @@ class ReviewResult:
             "patches": {fate.value: number for fate, number in shown.ranges.count().items()},
         }
         return {
-            "command": "review",
             "set": shown.plan.patch_set.name,
             "html": str(self.html),
             "markdown": str(self.markdown),

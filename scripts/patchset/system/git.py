@@ -13,6 +13,9 @@ from pathlib import Path
 
 from patchset.node.errors import Unavailable
 
+OLDEST = "2.29.2"
+"""The oldest git that all tests pass with; its commits and patches are, byte for byte, those of today's."""
+
 _CONFIG = {
     "core.autocrlf": "false",
     "core.fileMode": "true",
@@ -49,7 +52,8 @@ class GitError(Unavailable):
 
     def __init__(self, command: str, said: str) -> None:
         super().__init__(
-            f"git {command}: {said}".replace("\n", "\n  "), hint="git 2.29.2 or newer is needed, and room on the disk"
+            f"git {command}: {said}".replace("\n", "\n  "),
+            hint=f"git {OLDEST} or newer is needed, and room on the disk",
         )
         self.said = said.splitlines()
 

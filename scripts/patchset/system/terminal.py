@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from itertools import zip_longest
@@ -25,10 +25,14 @@ class Terminal:
 
     Args:
         as_json: keep stdout for one JSON document; tables and notes then go nowhere.
+
+    Attributes:
+        command: what runs; the document names it.
     """
 
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
+        self.command = ""
 
     def step(self, message: str) -> None:
         """Says on stderr what is done now."""
@@ -74,10 +78,10 @@ class Terminal:
             table.add_row(*map(Text, row))
         _console(sys.stdout).print(table)
 
-    def document(self, value: Any) -> None:
-        """Prints the JSON document, where JSON was asked for."""
+    def document(self, value: Mapping[str, Any]) -> None:
+        """Prints the JSON document, where JSON was asked for; its first member is the command."""
         if self.as_json:
-            print(json.dumps(value, indent=2), file=sys.stdout)
+            print(json.dumps({"command": self.command} | dict(value), indent=2), file=sys.stdout)
 
     @contextmanager
     def progress(self, label: str, total: int) -> Iterator[Callable[[int], None]]:

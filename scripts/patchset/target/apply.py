@@ -127,8 +127,8 @@ def refuse_modified(report: Assessment, target: Target, patch_set: PatchSet) -> 
         return
     looks = likeness.of(report, target, patch_set)
     names = [f"{row.path}: {row.found.value}" for row in report.rows]
-    hint = f"make status{target.named} shows the state; keep your changes elsewhere and restore these files, "
-    hint += "or remove the tree and apply anew" if target.kind is Kind.BUILD else "then run again"
+    hint = f"make status{target.named} shows the state; make revert{target.named} RESCUE=dir copies these files to a "
+    hint += "new folder and gives upstream's back"
     raise TargetModified(
         f"{target.root} is modified; nothing was written\n  " + "\n  ".join([*looks, *first_of(names, _SHOWN)]),
         paths=[row.path for row in report.rows],

@@ -28,7 +28,7 @@ class Target:
     Attributes:
         kind: what sort of folder.
         root: the folder itself; a build tree may not be there yet.
-        state: the folder beside it that holds the lock, the journal and the original bytes.
+        state: the folder, beside it or in its .git, that holds the lock, the journal and the original bytes.
         prefix: paths that begin with it are the target's; the rest of upstream is not expected there.
         record: path of the installation's RECORD below root; None where there is none.
     """
@@ -80,8 +80,13 @@ def locate(patch_set: PatchSet, folder: Path | None) -> Target:
     if infos:
         return _site_packages(patch_set, root, infos)
     whole = (root / "pyproject.toml").is_file() or (root / "setup.py").is_file()
-    state = root.with_name(f".{root.name}.patchset")
-    return Target(Kind.CHECKOUT, root, state, prefix="" if whole else f"{package}/")
+    return Target(Kind.CHECKOUT, root, _state_of_checkout(root), prefix="" if whole else f"{package}/")
+
+
+def _state_of_checkout(root: Path) -> Path:
+    """In .git, where that is a folder: it moves with the checkout, and who may write there may apply."""
+    beside = root.with_name(f".{root.name}.patchset")
+    return root / ".git" / "patchset" if (root / ".git").is_dir() and not beside.is_dir() else beside
 
 
 def _site_packages(patch_set: PatchSet, root: Path, infos: list[Path]) -> Target:

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from patchset.node.errors import PinMismatch, plural
+from patchset.node.errors import PinMismatch, UsageError, plural
 from patchset.sets.setfile import PatchSet
+from patchset.system import disk
 from patchset.system.state import Store
 from patchset.system.terminal import Terminal
 from patchset.target import change, distinfo
@@ -27,12 +29,14 @@ class RevertResult:
         result: reverted, unchanged (there was nothing to take back), or would revert (a dry run).
         changed: the files that were, or would be, given back or removed.
         tree: digest of upstream's files in the target.
+        rescued: files that were neither upstream's nor the set's, and were copied before that.
     """
 
     target: Target
     result: str
     changed: tuple[str, ...]
     tree: str
+    rescued: tuple[str, ...] = ()
 
 
 def run(
@@ -43,8 +47,18 @@ def run(
     offline: bool,
     terminal: Terminal,
     dry_run: bool = False,
+    rescue: Path | None = None,
 ) -> RevertResult:
     """Takes a set back from the build tree, or from `folder`.
+
+    Args:
+        patch_set: the set.
+        folder: a checkout or a site-packages folder; None for the build tree.
+        upstream: an sdist, a directory or a git checkout to take instead of the download.
+        offline: use the cache alone.
+        terminal: where progress goes.
+        dry_run: change nothing.
+        rescue: a new folder for files that are neither upstream's nor the set's; without one they are refused.
 
     Raises:
         PatchsetError: nothing was changed, or the next command finishes or takes back what was.
@@ -57,13 +71,17 @@ def run(
         return RevertResult(target, "unchanged", (), "")
     with change.turn(target, store, "revert", terminal, dry_run=dry_run):
         report = assess(patch_set, target, store)
-        refuse_modified(report, target, patch_set)
+        modified = tuple(row.path for row in report.rows) if report.state is State.MODIFIED else ()
+        if report.authored or not rescue:
+            refuse_modified(report, target, patch_set)
         if report.state is State.PRISTINE:
             return RevertResult(target, "unchanged", (), report.digest)
         if dry_run:  # from what lies there alone
-            changed = {path for path, found in report.files.items() if found is not Found.UPSTREAM}
+            changed = {path for path, found in report.files.items() if found is not Found.UPSTREAM}.union(modified)
             changed |= {target.record} if target.record else set()
-            return RevertResult(target, "would revert", tuple(sorted(changed)), "")
+            return RevertResult(target, "would revert", tuple(sorted(changed)), "", modified)
+        if rescue and modified:
+            _copy(target.root, modified, rescue)
         source = Source(patch_set, given=upstream, offline=offline, terminal=terminal, root=target.root, store=store)
         desired = _desired(patch_set, target, store, report, source)
         terminal.step(f"changing {plural(len(desired), 'file')} in {target.root}")
@@ -72,7 +90,18 @@ def run(
         if report.state is not State.PRISTINE:
             found = report.state.value
             raise PinMismatch(f"{target.root}, read back,", expected="pristine", found=found, hint="patchset status")
-        return RevertResult(target, "reverted" if desired else "unchanged", tuple(sorted(desired)), report.digest)
+        result = "reverted" if desired else "unchanged"
+        return RevertResult(target, result, tuple(sorted(desired)), report.digest, modified)
+
+
+def _copy(root: Path, files: Iterable[str], folder: Path) -> None:
+    """Copies files of a target to where their owner finds them again; raises UsageError where the folder is there."""
+    if folder.exists():
+        raise UsageError(f"{folder} is there already; nothing was changed", hint="name a new folder with RESCUE=")
+    for path in files:
+        if (root / path).is_file():
+            disk.make_folder((folder / path).parent)
+            disk.write(folder / path, (root / path).read_bytes(), mode=(root / path).stat().st_mode & 0o777)
 
 
 def _desired(
@@ -82,7 +111,7 @@ def _desired(
     upstream = patch_set.upstream_manifest()
     installed = report.installed.files if report.installed else {}
     original: dict[str, bytes | None] = {}
-    for path in report.files:
+    for path in {*report.files, *(row.path for row in report.rows)}:
         if path == target.record:
             continue
         original[path] = source.read(path) if path in upstream else None

@@ -187,9 +187,8 @@ class _Line:
         try:
             self._members = json.loads(text)
         except ValueError as error:
-            raise UsageError(
-                f"{where}: not JSON: {text[:60]!r}", hint="the file is cut off; use another rank's"
-            ) from error
+            hint = _HINT if where.endswith(":1") else "the file is cut off; use another rank's"
+            raise UsageError(f"{where}: not JSON: {text[:60]!r}", hint=hint) from error
         if not isinstance(self._members, dict):
             raise UsageError(f"{where}: not a JSON object")
 

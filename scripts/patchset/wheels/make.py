@@ -134,4 +134,4 @@ def show(outcome: WheelsResult, terminal: Terminal) -> None:
     )
     requirement = f"{outcome.project}=={outcome.version}"
     terminal.note(f"pip install --no-deps --no-index --find-links {outcome.folder} {requirement}")
-    terminal.document({"command": "wheels", "folder": str(outcome.folder), **outcome.as_dict()})
+    terminal.document({"folder": str(outcome.folder), **outcome.as_dict()})

@@ -102,7 +102,6 @@ class ProofReport:
             return None if found is None else [vars(one) for one in found]
 
         return {
-            "command": "prove",
             "set": self.set_name,
             "ok": self.ok,
             "problems": self.problems,

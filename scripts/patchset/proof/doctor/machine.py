@@ -19,10 +19,10 @@ from patchset.proof import runtime
 from patchset.proof.doctor.finding import Finding, Verdict
 from patchset.sets.setfile import Artifact, PatchSet
 from patchset.system import paths
+from patchset.system.git import OLDEST
 from patchset.upstream import cache, index
 
 TOOL_PYTHON = ">=3.11"
-GIT = ">=2.29"
 # Measured on set v0.10.1.1, x86_64: a patched and a pristine tree; the runtime in build/, which shares its files with
 # uv's cache where both lie on one disk, and what the runtime downloads.
 TREES_BYTES = 100_000_000
@@ -57,8 +57,8 @@ def git() -> Finding:
     """git on PATH."""
     said = _output("git", "--version")
     found = re.search(r"\d+(\.\d+)+", said)
-    advice = f"install git {GIT.lstrip('>=')} or newer"
-    return _version("git", found.group() if found else said, GIT, "everything", advice)
+    advice = f"install git {OLDEST} or newer"
+    return _version("git", found.group() if found else said, f">={OLDEST}", "everything", advice)
 
 
 def smoke_python() -> Finding:
