@@ -74,7 +74,7 @@ class Matrix:
 
 
 def gather(sets: Sequence[PatchSet], terminal: Terminal, *, offline: bool = False, again: bool = False) -> Matrix:
-    """The matrix of some sets; also in build/matrix.json and matrix.md.
+    """The matrix of some sets; also in build/matrix.json.
 
     Args:
         sets: whose build trees must be applied.
@@ -89,7 +89,6 @@ def gather(sets: Sequence[PatchSet], terminal: Terminal, *, offline: bool = Fals
     matrix = make(documents)
     folder = paths.repo_root() / "build"
     (folder / "matrix.json").write_text(json.dumps(matrix.as_dict(), indent=2) + "\n", encoding="utf-8")
-    (folder / "matrix.md").write_text(markdown(matrix), encoding="utf-8")
     return matrix
 
 
@@ -124,15 +123,6 @@ def make(documents: Mapping[str, Mapping[str, Any]]) -> Matrix:
             why = row["absent"] or "; ".join(pristine["seen"])
             cells[row["defect"], name] = Cell(row["shown"], row["fixed"], why, proven)
     return Matrix(tuple(documents), {name: titles[name] for name in sorted(titles, key=facts.order)}, cells)
-
-
-def markdown(matrix: Matrix) -> str:
-    """The table for a README."""
-    lines = [f"| defect | {' | '.join(matrix.sets)} |", "|---" * (len(matrix.sets) + 1) + "|"]
-    for name, title in matrix.titles.items():
-        row = [f"{name}: {title}", *(str(matrix.cells.get((name, one), "no test")) for one in matrix.sets)]
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |")
-    return "\n".join(lines) + "\n"
 
 
 def show(matrix: Matrix, terminal: Terminal) -> None:

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from patchset.node.errors import UsageError
-from patchset.proof import defects
 from patchset.proof.defects import DefectReport, table
 from patchset.proof.testrun import Case, Result
 from patchset.sets import facts
@@ -82,13 +81,6 @@ def test_what_a_failed_test_saw_is_not_in_the_table() -> None:
     assert row.patched.tests == ("test_it: failed",)
 
 
-def test_markdown_has_a_line_for_each_row() -> None:
-    lines = defects.markdown(report(SHOWN, FIXED, case("test_a|b", "D2", "pristine"))).splitlines()
-    assert lines[2] == "| D1: it hangs | yes: hang | fixed: answers | `test_hangs`, `test_answers` |"
-    assert lines[3] == "| D2: it raises | yes | not | `test_a\\|b` |"
-    assert len(lines) == 4
-
-
 RESULTS = st.lists(
     st.tuples(st.sampled_from(["D1", "D2"]), st.sampled_from(["pristine", "patched"]), st.sampled_from(Result)),
     max_size=8,
@@ -137,7 +129,6 @@ def test_what_a_release_does_not_have(tmp_path: Path) -> None:
     assert facts.load_absent(file, "v2") == {}
     (row,) = table([FIXED], TITLES, (), absent)
     assert (row.shown, row.fixed, row.absent, row.proven) == ("not in this release", "right", "fixed by #7", True)
-    assert "not in this release: fixed by #7" in defects.markdown(DefectReport("v1", (row,), 1.0, "log"))
     (row,) = table([case("test_answers", "D1", "patched", Result.FAILED)], TITLES, (), absent)
     assert not row.proven
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """smoke: the report that the table and --json are made from."""
 
-from patchset.proof.smoke import Row, SmokeReport, _row
+from patchset.proof.smoke import SmokeReport
 from patchset.proof.testrun import Case, Result
 
 
@@ -19,7 +19,14 @@ def test_ok_needs_a_pass_and_no_failure() -> None:
 
 def test_a_row_is_named_for_people() -> None:
     case = Case("id", "test_tokens_equal_reference[eager]", Result.PASSED, 1.26, "", {"mode": "eager, DP=2"})
-    assert _row(case) == Row("tokens equal reference", "eager, DP=2", "passed", 1.3)
+    (row,) = SmokeReport("v1", "cpu", (case,), "pytest.log").as_dict()["rows"]
+    assert row == {
+        "name": "tokens equal reference",
+        "mode": "eager, DP=2",
+        "result": "passed",
+        "seconds": 1.3,
+        "why": "",
+    }
 
 
 def test_the_document_has_every_row() -> None:

@@ -107,7 +107,7 @@ def evidence(arguments: argparse.Namespace, terminal: Terminal) -> int:
         defects.keep(patch_set, report)
         smoke.show(report, terminal)
         if report.ok:
-            terminal.note(f"wrote {evidence.file_of(patch_set)}: {plural(len(report.rows), 'row')}")
+            terminal.note(f"wrote {evidence.file_of(patch_set)}: {plural(len(report.cases), 'row')}")
         terminal.document(report.as_dict())
         return 0 if report.ok else 1
     seed = arguments.seed or Repository(paths.repo_root()).ref("HEAD") or patch_set.tree
@@ -121,7 +121,7 @@ def evidence(arguments: argparse.Namespace, terminal: Terminal) -> int:
             f"evidence: {found.foreign}; the whole suite ran. `make evidence VERSION={patch_set.name}` keeps it"
         )
     else:
-        terminal.note(f"evidence: {plural(len(found.report.rows), 'row')} run again, {len(found.differing)} differ")
+        terminal.note(f"evidence: {plural(len(found.report.cases), 'row')} run again, {len(found.differing)} differ")
     terminal.document(found.as_dict())
     return 0 if found.ok else 1
 

@@ -93,7 +93,7 @@ class Defect:
 
 @dataclass(frozen=True)
 class DefectReport:
-    """What `patchset defects` found; also in build/<set>/defects.json and defects.md.
+    """What `patchset defects` found; also in build/<set>/defects.json.
 
     `tree` is the digest of the patched tree that the tests ran on.
     """
@@ -149,7 +149,6 @@ def record(patch_set: PatchSet, cases: Sequence[Case], log: str) -> DefectReport
     report = of_cases(patch_set, cases, log)
     folder = paths.build_dir(patch_set.name)
     (folder / "defects.json").write_text(json.dumps(report.as_dict(), indent=2) + "\n")
-    (folder / "defects.md").write_text(markdown(report))
     return report
 
 
@@ -204,20 +203,6 @@ def _evidence(cases: Sequence[Case]) -> Evidence:
 
 def _number(name: str) -> tuple[str, int]:
     return facts.order(name)[:2]
-
-
-def markdown(report: DefectReport) -> str:
-    """The table for a README."""
-    lines = ["| defect | shown on pristine | patched | tests |", "|---|---|---|---|"]
-    for row in report.rows:
-        cells = (
-            f"{row.name}: {row.title}",
-            _shown(row),
-            _cell(row.fixed, row.patched),
-            ", ".join(f"`{test}`" for test in (*row.pristine.tests, *row.patched.tests)),
-        )
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(lines) + "\n"
 
 
 def show(report: DefectReport, terminal: Terminal) -> None:

@@ -43,25 +43,6 @@ class Patched:
 
 
 @dataclass(frozen=True)
-class Row:
-    """One line of the smoke table.
-
-    Attributes:
-        name: what was checked.
-        mode: the model, engine mode and tree that it ran on; empty where it needs none.
-        result: passed, failed or skipped.
-        seconds: of this check; the first one of a mode pays for starting its engine.
-        why: message of a failure or skip.
-    """
-
-    name: str
-    mode: str
-    result: str
-    seconds: float
-    why: str = ""
-
-
-@dataclass(frozen=True)
 class SmokeReport:
     """What a run of the smoke tests found; also in build/<set>/smoke.json.
 
@@ -80,18 +61,14 @@ class SmokeReport:
     tier: Tier | None = Tier.WHOLE
 
     @property
-    def rows(self) -> tuple[Row, ...]:
-        return tuple(map(_row, self.cases))
-
-    @property
     def ok(self) -> bool:
         """Whether something ran and nothing failed."""
-        results = [row.result for row in self.rows]
-        return Result.PASSED.value in results and Result.FAILED.value not in results
+        results = {case.result for case in self.cases}
+        return Result.PASSED in results and Result.FAILED not in results
 
     @property
     def seconds(self) -> float:
-        return sum(row.seconds for row in self.rows)
+        return sum(case.seconds for case in self.cases)
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -101,7 +78,16 @@ class SmokeReport:
             "ok": self.ok,
             "seconds": round(self.seconds, 1),
             "log": self.log,
-            "rows": [vars(row) for row in self.rows],
+            "rows": [
+                {
+                    "name": case.title,
+                    "mode": case.mode,
+                    "result": case.result.value,
+                    "seconds": round(case.seconds, 1),
+                    "why": case.why,
+                }
+                for case in self.cases
+            ],
         }
 
 
@@ -219,11 +205,11 @@ def kept(patch_set: PatchSet, made: Runtime, *more: str) -> Path:
 
 def show(report: SmokeReport, terminal: Terminal) -> None:
     """Prints the table, and why a check failed."""
-    rows = [(row.name, row.mode, row.result, f"{row.seconds:.1f}") for row in report.rows]
+    rows = [(case.title, case.mode, case.result.value, f"{case.seconds:.1f}") for case in report.cases]
     terminal.table(f"smoke tests of {report.set_name}", ("check", "mode", "result", "seconds"), rows, right="seconds")
-    for row in report.rows:
-        if row.result == Result.FAILED.value:
-            terminal.note(f"{row.name} ({row.mode}): {_shortened(row.why)}\n")
+    for case in report.cases:
+        if case.result is Result.FAILED:
+            terminal.note(f"{case.title} ({case.mode}): {_shortened(case.why)}\n")
     if not report.ok:
         terminal.note(f"log: {report.log}")
 
@@ -231,11 +217,6 @@ def show(report: SmokeReport, terminal: Terminal) -> None:
 def _shortened(text: str, lines: int = 12) -> str:
     shown = text.splitlines()
     return "\n".join(shown[:lines] + ["..."] * (len(shown) > lines))
-
-
-def _row(case: Case) -> Row:
-    name = case.function.removeprefix("test_").replace("_", " ")
-    return Row(name, case.properties.get("mode", ""), case.result.value, round(case.seconds, 1), case.why)
 
 
 def _tell(line: str, terminal: Terminal) -> None:

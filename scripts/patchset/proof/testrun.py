@@ -48,6 +48,16 @@ class Case:
         return f"{self.id.partition('::')[0]}::{self.name}"
 
     @property
+    def title(self) -> str:
+        """What was checked, in words."""
+        return self.function.removeprefix("test_").replace("_", " ")
+
+    @property
+    def mode(self) -> str:
+        """The model, engine mode and tree that it ran on; empty where it needs none."""
+        return self.properties.get("mode", "")
+
+    @property
     def function(self) -> str:
         """The name without parameters."""
         return self.name.partition("[")[0]
