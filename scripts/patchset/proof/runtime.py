@@ -12,7 +12,6 @@ killed halfway or made from other inputs is made again.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import platform
@@ -20,15 +19,14 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from patchset.node.errors import Unavailable
 from patchset.node.manifest import sha256, sha256_file
 from patchset.sets.setfile import PatchSet
-from patchset.system import paths
+from patchset.system import lock, paths
 from patchset.system.terminal import Terminal
 from patchset.upstream import index
 from patchset.upstream.pristine import fetch_sdist
@@ -90,7 +88,7 @@ def ensure(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) ->
     root = paths.repo_root() / "build" / "runtime"
     root.mkdir(parents=True, exist_ok=True)
     installer = _Installer(root, _uv(), offline)
-    with _alone(root / ".lock"):
+    with lock.wait(root / ".lock"):
         python = _venv(installer, paths.repo_root() / "requirements" / "runtime.txt", terminal)
         vllm = _vllm(installer, python, patch_set, terminal)
     return Runtime(python, vllm, _environment(root, patch_set.vllm.version), (vllm / _STAMP).read_text())
@@ -120,12 +118,15 @@ def _environment(root: Path, vllm_version: str) -> dict[str, str]:
     }
 
 
-def _venv(installer: _Installer, lock: Path, terminal: Terminal) -> Path:
-    """Makes the venv from the lock; its interpreter."""
+def _venv(installer: _Installer, requirements: Path, terminal: Terminal) -> Path:
+    """Makes the venv from its locked requirements; its interpreter."""
     venv = installer.root / "venv"
     python = venv / "bin" / "python"
-    torch_cpu = lock.with_name("torch-cpu.txt")
-    builds = {"cuda": without_cuda(lock.read_text()), "cpu": without_cuda(lock.read_text(), torch_cpu.read_text())}
+    torch_cpu = requirements.with_name("torch-cpu.txt")
+    builds = {
+        "cuda": without_cuda(requirements.read_text()),
+        "cpu": without_cuda(requirements.read_text(), torch_cpu.read_text()),
+    }
     made_from = {build: {"lock": sha256(text.encode()), "python": PYTHON} for build, text in builds.items()}
     if python.exists() and any(_stamped(venv, stamp) for stamp in made_from.values()):
         return python
@@ -147,15 +148,15 @@ def _venv(installer: _Installer, lock: Path, terminal: Terminal) -> Path:
     return python
 
 
-def without_cuda(lock: str, torch: str = "") -> str:
-    """A lock without what only CUDA needs.
+def without_cuda(requirements: str, torch: str = "") -> str:
+    """Locked requirements without what only CUDA needs.
 
     torch's CUDA build does not load without NVIDIA's libraries, so that these stay unless ``torch`` takes its place.
     Triton compiles for GPUs alone.
 
     Args:
-        lock: requirements with hashes, one package a line, its hashes on the lines after.
-        torch: requirement and hashes of another build of torch; empty to keep the lock's.
+        requirements: with hashes, one package a line, its hashes on the lines after.
+        torch: requirement and hashes of another build of torch; empty to keep theirs.
 
     >>> without_cuda("nvidia-nccl==2\\ntorch==2\\ntriton==3\\nvllm==1\\n", "torch==2+cpu\\n")
     'vllm==1\\ntorch==2+cpu\\n'
@@ -163,7 +164,7 @@ def without_cuda(lock: str, torch: str = "") -> str:
     'torch==2\\n'
     """
     unwanted = r"triton|torch|nvidia-.*" if torch else "triton"
-    blocks = re.split(r"^(?=\S)", lock, flags=re.MULTILINE)
+    blocks = re.split(r"^(?=\S)", requirements, flags=re.MULTILINE)
     return "".join([block for block in blocks if not re.match(rf"({unwanted})==", block)] + [torch])
 
 
@@ -298,14 +299,6 @@ def _uv() -> Path:
             hint="run `make` once, which puts it into .venv, or `pip install uv`",
         )
     return Path(found)
-
-
-@contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """Waits for another run that makes the same runtime; it is ready for both then."""
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _digest(made_from: Mapping[str, str]) -> str:

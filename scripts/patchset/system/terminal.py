@@ -9,15 +9,13 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
-from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, TextIO
 
+from patchset.node import table as plain
 from patchset.node.errors import PatchsetError
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-_GAP = "  "  # between the columns of a plain table
 
 
 class Terminal:
@@ -66,7 +64,7 @@ class Terminal:
             return
         aligned = right.split()
         if not sys.stdout.isatty():
-            _print(sys.stdout, "\n".join([title, *_columns([columns, *rows], [one in aligned for one in columns])]))
+            _print(sys.stdout, "\n".join([title, *plain.lines(columns, list(rows), aligned)]))
             return
         from rich.table import Table
         from rich.text import Text
@@ -121,24 +119,6 @@ def _print(stream: TextIO, text: str) -> None:
         print(text, file=stream, flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-def _columns(rows: Sequence[Sequence[str]], right: Sequence[bool]) -> Iterator[str]:
-    """The lines of a plain table.
-
-    Args:
-        rows: the cells, headings first.
-        right: which columns are aligned right.
-
-    >>> list(_columns([["name", "+"], ["a", "10"], ["b\\nor c", "1"]], [False, True]))
-    ['name   +', 'a     10', 'b      1', 'or c']
-    """
-    lines = [line for row in rows for line in zip_longest(*(cell.split("\n") for cell in row), fillvalue="")]
-    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
-    for line in lines:
-        cells = zip(line, widths, right, strict=True)
-        aligned = (cell.rjust(width) if to_right else cell.ljust(width) for cell, width, to_right in cells)
-        yield _GAP.join(aligned).rstrip()
 
 
 @cache

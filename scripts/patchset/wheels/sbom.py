@@ -25,6 +25,7 @@ from cyclonedx.model import (
 from cyclonedx.model.bom import Bom
 from cyclonedx.model.component import Commit, Component, ComponentType, Diff, Patch, PatchClassification, Pedigree
 from cyclonedx.model.issue import IssueClassification, IssueType
+from cyclonedx.model.license import DisjunctiveLicense
 from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
@@ -36,6 +37,7 @@ from patchset.wheels.model import Build
 
 NAME = "sboms/patchset.cdx.json"
 REPOSITORY = "https://github.com/vllm-project/vllm-ascend"
+LICENSE = "Apache-2.0"  # of upstream and of the set
 
 _SERIALS = uuid.uuid5(uuid.NAMESPACE_URL, REPOSITORY)
 
@@ -95,6 +97,7 @@ def _component(build: Build, titles: Mapping[str, str]) -> Component:
         name=build.upstream.project,
         version=build.version,
         bom_ref=f"wheel:{build.file}",
+        licenses=[DisjunctiveLicense(id=LICENSE)],
         purl=purl(build.upstream.project, build.version, build.file),
         pedigree=pedigree,
         properties=[

@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-
+from patchset.node import table
 from patchset.node.cluster.report import ClusterReport, NodeRow, RankRow
 
 _SHORT = 12
@@ -15,10 +14,12 @@ def lines(report: ClusterReport) -> list[str]:
     expected = report.expected
     shown = [f"{expected.set}: vllm-ascend {expected.version}, build {expected.fingerprint[:_SHORT]}", ""]
     if report.nodes:
-        shown += _table(("node", "vllm-ascend", "build", *_VERSIONS, "verdict"), map(_node_cells, report.nodes))
+        shown += table.lines(
+            ("node", "vllm-ascend", "build", *_VERSIONS, "verdict"), list(map(_node_cells, report.nodes))
+        )
     if report.ranks:
         columns = ("rank", "node", "device", "joined s", "first ms", "median us", "slowest us", "verdict")
-        shown += ["", *_table(columns, map(_rank_cells, report.ranks))]
+        shown += ["", *table.lines(columns, list(map(_rank_cells, report.ranks)))]
     wrong = [f"{row.name}: {row.verdict.value}: {row.why}" for row in report.nodes if row.why]
     wrong += [f"rank {row.rank}: {row.verdict.value}: {row.why}" for row in report.ranks if row.why]
     notes = [f"note: {note}" for note in report.notes]
@@ -36,12 +37,6 @@ def _node_cells(row: NodeRow) -> tuple[str, ...]:
 def _rank_cells(row: RankRow) -> tuple[str, ...]:
     times = [f"{row.result[name]:.1f}" if row.result else "-" for name in ("joined", "first", "median", "slowest")]
     return str(row.rank), row.node, str(row.result.get("device", "-")), *times, row.verdict.value
-
-
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    cells = [columns, *rows]
-    widths = [max(map(len, column)) for column in zip(*cells)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in cells]
 
 
 def _sum(report: ClusterReport) -> str:
