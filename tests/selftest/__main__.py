@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from patchset import cli
-from patchset.commands.menu import Menu, at_least
+from patchset.commands.menu import OFFLINE, Menu, at_least
 from patchset.commands.proof import applied
 from patchset.system.terminal import Terminal
 
@@ -25,15 +25,15 @@ def build_menu() -> Menu:
         ("upstream-tests", "run upstream's unit tests on the pristine and the patched tree", upstream_tests),
         ("bench", "measure the patched tree against the pristine one", bench),
     ):
-        menu.offline(menu.command(name, summary, handler))
-    one = menu.command("overlay-tests", "run the tests of overlay, stand-in, simulator and cluster", overlay_tests)
-    menu.offline(one)
+        menu.command(name, summary, handler, OFFLINE)
+    one = menu.command(
+        "overlay-tests", "run the tests of overlay, stand-in, simulator and cluster", overlay_tests, OFFLINE
+    )
     one.add_argument("--slow", action="store_true", help="also those that wait minutes for a node that does not answer")
-    one = menu.bare("matrix", "put the tables of defects of all sets side by side", matrix)
+    one = menu.bare("matrix", "put the tables of defects of all sets side by side", matrix, OFFLINE)
     one.add_argument("sets", metavar="SET", nargs="*", help="folders of patches/ (default: all)")
     one.add_argument("--again", action="store_true", help="run the tests also where the last run was of the same tree")
-    menu.offline(one)
-    one = menu.command("prove", "check the ranks' decisions over random schedules", prove)
+    one = menu.command("prove", "check the ranks' decisions over random schedules", prove, OFFLINE)
     one.add_argument(
         "--schedules",
         type=at_least(1),
@@ -45,8 +45,7 @@ def build_menu() -> Menu:
     one.add_argument(
         "--model", choices=MODELS, help="one of the patched tree, the pristine tree and broken overlays (default: all)"
     )
-    menu.offline(one)
-    one = menu.command("survey", "compare both trees on deployments that are drawn", survey)
+    one = menu.command("survey", "compare both trees on deployments that are drawn", survey, OFFLINE)
     one.add_argument("--count", type=at_least(1), default=60, metavar="N", help="how many (default: 60)")
     one.add_argument("--seed", type=at_least(0), default=0, metavar="S", help="what they are drawn from (default: 0)")
     one.add_argument("--only", metavar="LINES", help="these deployments instead: departures of each, as name=value,..")
@@ -55,7 +54,6 @@ def build_menu() -> Menu:
         "--turn", metavar="TEXT", help="of those found, one: another one for another text, as a commit's id"
     )
     one.add_argument("--as-drawn", action="store_true", help="do not reduce those that are worse")
-    menu.offline(one)
     menu.bare("documents", "write the tables of the documents that are made", documents)
     return menu
 

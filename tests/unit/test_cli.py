@@ -114,6 +114,13 @@ def test_no_git(world: World, monkeypatch: pytest.MonkeyPatch, capsys: Capture) 
     assert "git is not on PATH" in capsys.readouterr().err
 
 
+def test_help_and_usage_errors_name_the_command(capsys: Capture) -> None:
+    assert cli.main(["apply", "--help"]) == 0
+    assert capsys.readouterr().out.startswith("usage: patchset apply [-h]")
+    assert cli.main(["cluster", "smoke", "--nodes", "x"]) == 2
+    assert "next: patchset cluster smoke --help" in capsys.readouterr().err
+
+
 def test_a_broken_pipe_is_quiet(world: World) -> None:
     world.run("apply", SET, "--no-smoke")
     for words in (["--json"], []):

@@ -7,7 +7,7 @@ import argparse
 from dataclasses import asdict
 from typing import Any
 
-from patchset.commands.menu import Menu
+from patchset.commands.menu import DRY_RUN, OFFLINE, UPSTREAM, Menu
 from patchset.node.errors import plural
 from patchset.sets.setfile import load_set
 from patchset.system.terminal import Terminal
@@ -19,9 +19,7 @@ def add(menu: Menu) -> None:
         ("export", "write patches/SET and the overlay from the commits of the applied tree", export),
         ("fmt", "rewrite the patches of a set as git writes them; hunks are counted anew", fmt),
     ):
-        one = menu.command(name, summary, handler)
-        menu.source(one)
-        menu.dry_run(one)
+        one = menu.command(name, summary, handler, UPSTREAM, OFFLINE, DRY_RUN)
         one.add_argument("--check", action="store_true", help="as --dry-run, and exit 1 where something would change")
 
 

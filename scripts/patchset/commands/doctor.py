@@ -7,14 +7,13 @@ import argparse
 from dataclasses import asdict
 from pathlib import Path
 
-from patchset.commands.menu import Menu
+from patchset.commands.menu import OFFLINE, Menu
 from patchset.system.terminal import Terminal
 
 
 def add(menu: Menu) -> None:
     """Adds this command."""
-    one = menu.command("doctor", "say what this machine has and lacks, and what to do about it", doctor)
-    menu.offline(one)
+    one = menu.command("doctor", "say what this machine has and lacks, and what to do about it", doctor, OFFLINE)
     one.add_argument("--python", type=Path, metavar="FILE", help="the interpreter of a serving environment to look at")
 
 

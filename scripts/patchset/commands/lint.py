@@ -6,16 +6,17 @@ from __future__ import annotations
 import argparse
 from datetime import UTC, date, datetime
 
-from patchset.commands.menu import Menu
+from patchset.commands.menu import OFFLINE, UPSTREAM, Menu
 from patchset.node.errors import plural
 from patchset.system.terminal import Terminal
 
 
 def add(menu: Menu) -> None:
     """Adds this command."""
-    one = menu.bare("lint", "check the patches, the series, the overlay and the digests of sets", lint)
+    one = menu.bare(
+        "lint", "check the patches, the series, the overlay and the digests of sets", lint, UPSTREAM, OFFLINE
+    )
     one.add_argument("sets", metavar="SET", nargs="*", help="folders of patches/; all of them by default")
-    menu.source(one)
     one.add_argument("--codes", action="store_true", help="print what each code means, and check nothing")
     one.add_argument(
         "--today",

@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from patchset import __version__
 from patchset.node.errors import UsageError
@@ -15,6 +15,23 @@ from patchset.system import paths
 from patchset.system.terminal import Terminal
 
 Handler = Callable[[argparse.Namespace, Terminal], int]
+Option = tuple[str, Mapping[str, Any]]
+"""An option that several commands have: its name, and what `add_argument` is told of it."""
+
+TARGET: Option = (
+    "--target",
+    {"type": Path, "metavar": "DIR", "help": "work in place on a checkout or a site-packages folder, not in build/"},
+)
+UPSTREAM: Option = (
+    "--upstream",
+    {"type": Path, "metavar": "PATH", "help": "an sdist, a directory or a git checkout of upstream"},
+)
+OFFLINE: Option = ("--offline", {"action": "store_true", "help": "use the download cache alone"})
+DRY_RUN: Option = ("--dry-run", {"action": "store_true", "help": "say what would change, and change nothing"})
+DEVICE: Option = (
+    "--device",
+    {"choices": ("cpu", "npu"), "default": "cpu", "help": "where the smoke tests run (default: cpu)"},
+)
 
 
 class Parser(argparse.ArgumentParser):
@@ -51,7 +68,9 @@ class Menu:
     def __init__(self, parser: argparse.ArgumentParser, dest: str) -> None:
         self.parser = parser
         self.summaries: dict[str, str] = {}
-        self._commands = parser.add_subparsers(dest=dest, required=True, metavar="COMMAND", parser_class=Parser)
+        self._commands = parser.add_subparsers(
+            dest=dest, required=True, metavar="COMMAND", parser_class=Parser, prog=parser.prog
+        )
 
     @classmethod
     def top(cls, description: str, prog: str = "patchset") -> Menu:
@@ -77,19 +96,21 @@ class Menu:
         parser = self._commands.add_parser(name, help=summary, description=description, formatter_class=shape)
         return Menu(parser, "action")
 
-    def bare(self, name: str, summary: str, handler: Handler) -> argparse.ArgumentParser:
+    def bare(self, name: str, summary: str, handler: Handler, *options: Option) -> argparse.ArgumentParser:
         """A command that works on no set; `handler` gives its exit code."""
         self.summaries[name] = summary
         sub = self._commands.add_parser(name, help=summary, description=summary)
         sub.add_argument("--json", action="store_true", help="print one JSON document on stdout")
+        for option, told in options:
+            sub.add_argument(option, **told)
         sub.set_defaults(handler=handler)
         return sub
 
     def command(
-        self, name: str, summary: str, handler: Handler, *, optional_set: bool = False
+        self, name: str, summary: str, handler: Handler, *options: Option, optional_set: bool = False
     ) -> argparse.ArgumentParser:
         """A command that works on a set."""
-        sub = self.bare(name, summary, handler)
+        sub = self.bare(name, summary, handler, *options)
         asked = sub.add_argument(
             "set",
             metavar="SET",
@@ -98,41 +119,6 @@ class Menu:
         )
         asked.completer = lambda **_: paths.sets()  # type: ignore[attr-defined] # argcomplete asks it
         return sub
-
-    @staticmethod
-    def target(sub: argparse.ArgumentParser) -> None:
-        """--target."""
-        sub.add_argument(
-            "--target",
-            type=Path,
-            metavar="DIR",
-            help="work in place on a checkout or a site-packages folder, not in build/",
-        )
-
-    @staticmethod
-    def offline(sub: argparse.ArgumentParser) -> None:
-        """--offline."""
-        sub.add_argument("--offline", action="store_true", help="use the download cache alone")
-
-    @staticmethod
-    def source(sub: argparse.ArgumentParser) -> None:
-        """--upstream and --offline."""
-        sub.add_argument(
-            "--upstream", type=Path, metavar="PATH", help="an sdist, a directory or a git checkout of upstream"
-        )
-        Menu.offline(sub)
-
-    @staticmethod
-    def dry_run(sub: argparse.ArgumentParser) -> None:
-        """--dry-run."""
-        sub.add_argument("--dry-run", action="store_true", help="say what would change, and change nothing")
-
-    @staticmethod
-    def device(sub: argparse.ArgumentParser) -> None:
-        """--device."""
-        sub.add_argument(
-            "--device", choices=("cpu", "npu"), default="cpu", help="where the smoke tests run (default: cpu)"
-        )
 
 
 def at_least(least: int) -> Callable[[str], int]:

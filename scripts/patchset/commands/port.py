@@ -6,14 +6,20 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from patchset.commands.menu import Menu
+from patchset.commands.menu import DRY_RUN, OFFLINE, Menu
 from patchset.node.errors import UsageError, plural
 from patchset.system.terminal import Terminal
 
 
 def add(menu: Menu) -> None:
     """Adds these commands."""
-    one = menu.bare("port", "carry a set to another upstream release; stops at conflicts, writes the set whole", port)
+    one = menu.bare(
+        "port",
+        "carry a set to another upstream release; stops at conflicts, writes the set whole",
+        port,
+        DRY_RUN,
+        OFFLINE,
+    )
     one.add_argument("--from", dest="old", metavar="SET", help="the set to carry")
     one.add_argument(
         "--to", dest="new", metavar="SET", type=_name_of_set, help="the set to make, by its vLLM version: v0.10.2"
@@ -22,7 +28,6 @@ def add(menu: Menu) -> None:
         "--ascend", metavar="VERSION", default="", help="vllm-ascend's release (default: by vLLM's version)"
     )
     one.add_argument("--commit", metavar="ID", default="", help="git commit of its tag, 40 hex digits")
-    one.add_argument("--dry-run", action="store_true", help="report, and begin nothing")
     one.add_argument("--reviewed", action="store_true", help="upstream's changes to replaced code have been read")
     one.add_argument(
         "--history", metavar="DIR", type=Path, help="a clone of vllm-ascend, to name upstream's commits at conflicts"
@@ -33,13 +38,11 @@ def add(menu: Menu) -> None:
         ("abort", "forget the port"),
     ):
         steps.add_argument(f"--{step}", dest="step", action="store_const", const=step, help=summary)
-    menu.offline(one)
-    one = menu.command("outlook", "say what newer upstream releases would make of a set's patches", outlook)
+    one = menu.command("outlook", "say what newer upstream releases would make of a set's patches", outlook, OFFLINE)
     one.add_argument(
         "--against", metavar="VERSION", action="append", help="a vllm-ascend release (default: each newer final one)"
     )
     one.add_argument("--html", metavar="DIR", type=Path, help="write a page for each release there")
-    menu.offline(one)
 
 
 def _name_of_set(text: str) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from patchset.commands.menu import Menu
+from patchset.commands.menu import DEVICE, OFFLINE, Menu
 from patchset.node.errors import plural
 from patchset.sets.setfile import PatchSet, load_set
 from patchset.system.terminal import Terminal
@@ -14,9 +14,7 @@ from patchset.system.terminal import Terminal
 
 def add(menu: Menu) -> None:
     """Adds these commands."""
-    one = menu.command("smoke", "run the smoke tests on the patched tree", smoke)
-    menu.device(one)
-    menu.offline(one)
+    one = menu.command("smoke", "run the smoke tests on the patched tree", smoke, DEVICE, OFFLINE)
     one.add_argument("--only", metavar="EXPRESSION", help="run the tests that pytest -k EXPRESSION selects")
     one.add_argument(
         "--installed",
@@ -24,15 +22,16 @@ def add(menu: Menu) -> None:
         metavar="DIR",
         help="test the wheel that is installed in this virtual environment or site-packages folder",
     )
-    one = menu.command("evidence", "run all smoke tests of a set, and keep what each said beside its patches", evidence)
+    one = menu.command(
+        "evidence", "run all smoke tests of a set, and keep what each said beside its patches", evidence, OFFLINE
+    )
     one.add_argument("--check", action="store_true", help="hold what is kept against the quick tier and a sample of it")
     one.add_argument("--seed", help="what the sample is drawn from (default: the commit)")
-    menu.offline(one)
     for name, summary, handler in (
         ("defects", "show each upstream defect on the pristine tree, and that the patched one is rid of it", defects),
         ("runtime", "build the Python environment of the smoke tests", runtime),
     ):
-        menu.offline(menu.command(name, summary, handler))
+        menu.command(name, summary, handler, OFFLINE)
     menu.command("stats", "count the lines that each patch and the overlay add and remove", stats)
 
 

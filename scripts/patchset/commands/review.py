@@ -5,20 +5,21 @@ from __future__ import annotations
 
 import argparse
 
-from patchset.commands.menu import Menu
+from patchset.commands.menu import OFFLINE, UPSTREAM, Menu
 from patchset.sets.setfile import load_set
 from patchset.system.terminal import Terminal
 
 
 def add(menu: Menu) -> None:
     """Adds this command."""
-    one = menu.command("review", "write the review of a set: one HTML page, and Markdown for a pull request", review)
+    one = menu.command(
+        "review", "write the review of a set: one HTML page, and Markdown for a pull request", review, UPSTREAM, OFFLINE
+    )
     one.add_argument(
         "--against",
         metavar="SERIES",
         help="show what became of this one: a set's name, a set's folder, or a git ref of this repository",
     )
-    menu.source(one)
 
 
 def review(arguments: argparse.Namespace, terminal: Terminal) -> int:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from patchset.commands.menu import Menu
+from patchset.commands.menu import DEVICE, DRY_RUN, OFFLINE, TARGET, UPSTREAM, Menu
 from patchset.node.errors import plural
 from patchset.sets.setfile import load_set, only_set
 from patchset.system.terminal import Terminal
@@ -14,20 +14,13 @@ from patchset.system.terminal import Terminal
 
 def add(menu: Menu) -> None:
     """Adds these commands."""
-    one = menu.command("apply", "patch vllm-ascend, check the result, swap it into place, smoke-test it", apply)
-    menu.target(one)
-    menu.source(one)
-    menu.device(one)
-    menu.dry_run(one)
+    what = "patch vllm-ascend, check the result, swap it into place, smoke-test it"
+    one = menu.command("apply", what, apply, TARGET, UPSTREAM, OFFLINE, DEVICE, DRY_RUN)
     one.add_argument("--no-smoke", action="store_true", help="leave the smoke tests out")
-    one = menu.command(
-        "status", "say whether a tree is pristine, applied, partial or modified", status, optional_set=True
-    )
-    menu.target(one)
-    one = menu.command("revert", "give upstream's exact bytes back", revert, optional_set=True)
-    menu.target(one)
-    menu.source(one)
-    menu.dry_run(one)
+    what = "say whether a tree is pristine, applied, partial or modified"
+    menu.command("status", what, status, TARGET, optional_set=True)
+    what = "give upstream's exact bytes back"
+    one = menu.command("revert", what, revert, TARGET, UPSTREAM, OFFLINE, DRY_RUN, optional_set=True)
     one.add_argument(
         "--rescue",
         type=Path,
@@ -37,7 +30,7 @@ def add(menu: Menu) -> None:
     one = menu.bare("sets", "list the sets, or say which one a name or version means", sets)
     one.add_argument("name", metavar="NAME", nargs="?", help="a set's name, vLLM version or vllm-ascend version")
     menu.bare("unsaved", "refuse where build/ or dist/ holds work that is nowhere else", unsaved)
-    menu.source(menu.command("record", "write the set's digests into its set.toml", record))
+    menu.command("record", "write the set's digests into its set.toml", record, UPSTREAM, OFFLINE)
 
 
 def apply(arguments: argparse.Namespace, terminal: Terminal) -> int:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from patchset.commands.menu import Menu
+from patchset.commands.menu import OFFLINE, Menu
 from patchset.node.errors import UsageError
 from patchset.sets.setfile import load_set
 from patchset.system.terminal import Terminal
@@ -14,7 +14,7 @@ from patchset.system.terminal import Terminal
 
 def add(menu: Menu) -> None:
     """Adds these commands."""
-    one = menu.command("wheels", "make patched wheels, with an index, in dist/<set>/", wheels)
+    one = menu.command("wheels", "make patched wheels, with an index, in dist/<set>/", wheels, OFFLINE)
     one.add_argument("--local", metavar="LABEL", default="dp.1", help="local version label (default: dp.1)")
     one.add_argument(
         "--from",
@@ -38,7 +38,6 @@ def add(menu: Menu) -> None:
         metavar="KEY",
         help="sign SHA256SUMS with this minisign secret key; its password is asked for, or PATCHSET_KEY_PASSWORD",
     )
-    menu.offline(one)
 
 
 def wheels(arguments: argparse.Namespace, terminal: Terminal) -> int:
