@@ -66,7 +66,7 @@ def test_the_sbom_names_the_upstream_wheel_and_its_own(made: World) -> None:
     pinned = {pin.file: pin for pin in setfile.load_set(SET).ascend.wheels}[upstream]
     assert ancestor["hashes"] == [{"alg": "SHA-256", "content": pinned.sha256}]
     assert ancestor["purl"] == f"pkg:pypi/{pinned.project}@{VERSION}?file_name={upstream}"
-    assert wheel["version"] == PATCHED
+    assert (wheel["version"], wheel["licenses"]) == (PATCHED, [{"license": {"id": "Apache-2.0"}}])
     assert wheel["purl"] == f"pkg:pypi/{pinned.project}@{VERSION}%2Bdp.1?file_name={WHEEL.replace('+', '%2B')}"
     assert [commit["uid"] for commit in wheel["pedigree"]["commits"]] == [COMMIT]
     properties = {row["name"]: row["value"] for row in wheel["properties"]}
