@@ -244,7 +244,7 @@ format: $(DEV) ## let ruff format the code
 	$(BIN)/ruff format .
 
 test-unit: $(DEV) ## tests of the tool; no torch, no network
-	$(BIN)/pytest -n auto --doctest-modules scripts/patchset tests/unit tests/fuzz
+	$(BIN)/pytest -n auto --dist worksteal --doctest-modules scripts/patchset tests/unit tests/fuzz
 
 test-browser: $(DEV) ## tests of the review page in Chromium; CHROMIUM=path names another one
 	$(BIN)/pytest tests/browser
@@ -258,10 +258,10 @@ test-cluster: $(READY) ## the same, with nodes and ranks that hang or die: some 
 	@$(SELFTEST) overlay-tests $(VERSION) --slow $(offline)
 
 fuzz: $(DEV) ## random trees, edits and lies: what git writes it reads back, and no lie; CASES times each
-	PATCHSET_FUZZ=$(CASES) $(BIN)/pytest -n auto --timeout 0 tests/fuzz
+	PATCHSET_FUZZ=$(CASES) $(BIN)/pytest -n auto --dist worksteal --timeout 0 tests/fuzz
 
 crash: $(DEV) ## kill the tool at every system call that changes the disk, and at 360 moments
-	PATCHSET_KILLS=all $(BIN)/pytest -n auto tests/unit/test_kill.py
+	PATCHSET_KILLS=all $(BIN)/pytest -n auto --dist worksteal tests/unit/test_kill.py
 
 # Every process of the tool's Python is measured; the report fails below 95 %. A line that calls make is run by
 # `make -n` too, so emptying has a line of its own.

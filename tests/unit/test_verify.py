@@ -217,31 +217,23 @@ def test_a_manifest_that_names_another_set_is_seen_where_the_set_is_named(made: 
     assert one(verify("--wheel", wheel, "--set", SET)) == (MANIFEST, "manifest")
 
 
-def test_a_manifest_of_another_package_is_seen(made: World, verify) -> None:
-    """Else its author could have every check look elsewhere."""
-
-    def rename(document: dict[str, object]) -> None:
-        document["package"] = "other"
-
-    wheel = repack(dist(made) / WHEEL, lambda files: edit_manifest(files, rename), true_record=True)
+@pytest.mark.parametrize(
+    "says",
+    [
+        {"fingerprint": "0" * 64},
+        {"version": VERSION},
+        {"upstream": {"file": name(TAGS[0]), "sha256": "0" * 64}},
+        {"package": "other"},  # else its author could have every check look elsewhere
+    ],
+    ids=lambda says: next(iter(says)),
+)
+def test_a_manifest_that_says_otherwise_is_seen(made: World, verify, says: dict[str, object]) -> None:
+    wheel = repack(
+        dist(made) / WHEEL, lambda files: edit_manifest(files, lambda own: own.update(says)), true_record=True
+    )
     code, findings = verify("--wheel", wheel)
     assert code == 1 and (MANIFEST, "manifest") in [(row["path"], row["kind"]) for row in findings]
-
-
-def test_a_false_fingerprint_is_seen(made: World, verify) -> None:
-    def lie(document: dict[str, object]) -> None:
-        document["fingerprint"] = "0" * 64
-
-    wheel = repack(dist(made) / WHEEL, lambda files: edit_manifest(files, lie), true_record=True)
-    assert one(verify("--wheel", wheel)) == (MANIFEST, "manifest")
-
-
-def test_a_manifest_of_another_version_is_seen(made: World, verify) -> None:
-    def edit(document: dict[str, object]) -> None:
-        document["version"] = VERSION
-
-    wheel = repack(dist(made) / WHEEL, lambda files: edit_manifest(files, edit), true_record=True)
-    assert one(verify("--wheel", wheel)) == (MANIFEST, "manifest")
+    assert len(findings) == 1 or "package" in says  # every file of the other package is missing, too
 
 
 def test_a_wheel_under_another_version_is_seen(made: World, verify) -> None:
@@ -271,14 +263,6 @@ def test_what_the_set_has_no_say_in_is_as_in_upstreams_wheel(made: World, verify
         edit_manifest(files, lambda document: document.update(files={path: sha256(files[path]) for path in kept}))
 
     assert one(verify("--wheel", repack(dist(made) / WHEEL, forge, true_record=True))) == (path, kind)
-
-
-def test_a_manifest_that_names_another_origin_is_seen(made: World, verify) -> None:
-    def edit(document: dict[str, object]) -> None:
-        document["upstream"] = {"file": name(TAGS[0]), "sha256": "0" * 64}
-
-    wheel = repack(dist(made) / WHEEL, lambda files: edit_manifest(files, edit), true_record=True)
-    assert one(verify("--wheel", wheel)) == (MANIFEST, "manifest")
 
 
 # What is no patched wheel at all
