@@ -27,7 +27,18 @@ Row = TypeVar("Row")
 
 WORSE = "worse"
 # Files of tests/survey by which an engine answers as it does; others draw, judge and reduce.
-_DECIDE = ("asks.py", "deployment.py", "net.py", "rank.py", "reading.py", "run.py")
+_DECIDE = (
+    "asks.py",
+    "cost.py",
+    "deployment.py",
+    "net.py",
+    "online.py",
+    "rank.py",
+    "reading.py",
+    "run.py",
+    "seen.py",
+    "server.py",
+)
 
 
 @dataclass(frozen=True)

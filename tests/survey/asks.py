@@ -22,6 +22,7 @@ PROMPTS: tuple[tuple[int, ...], ...] = (
     tuple((7 * i * i + 3 * i + 1) % VOCABULARY for i in range(150)),
     (200, 4, 4, 4, 200, 17, 33, 68, 129),
     tuple(range(300, 323)),
+    (350, 31, 8, 240, 99, 2, 2),
 )
 # With its answers but the last, whose key and value no step stores, a first turn ends on a block boundary.
 FIRST_TURNS = tuple(
@@ -29,6 +30,8 @@ FIRST_TURNS = tuple(
     for k in range(CONVERSATIONS)
 )
 FOLLOW_UP = 7
+LOGPROBS = 2
+"""How many of each step are asked for."""
 COLD = 0.02
 """Temperature at which the first token, which leads by 1 logit at the least, has all but 1e-8 of the probability.
 
@@ -47,6 +50,7 @@ class Request:
         follows: the request whose prompt and answers come before its own prompt.
         abort_at: the step before which it is aborted, or None.
         sampling: what else SamplingParams gets.
+        grammar: whether its tokens are those of the grammar that the checkpoint has for this request.
     """
 
     id: str
@@ -56,6 +60,7 @@ class Request:
     follows: str | None = None
     abort_at: int | None = None
     sampling: tuple[tuple[str, Any], ...] = ()
+    grammar: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self) | {"sampling": dict(self.sampling)}
@@ -80,8 +85,8 @@ def of(ask: str, ranks: int, seqs: int) -> tuple[tuple[Request, ...], ...]:
         case "one":
             asked[first] = [_one(0)]
         case "uneven":
-            asked[first] = [_one(index) for index in range(len(PROMPTS))]
-            asked[last] += [_one(4)] if ranks > 1 else []
+            asked[first] = [_one(index) for index in range(len(PROMPTS) - 1)]
+            asked[last] += [_one(len(PROMPTS) - 1)] if ranks > 1 else []
         case "late":
             asked[first] = [_one(2)]
             asked[last] += [_one(3, at=3)]
@@ -89,11 +94,14 @@ def of(ask: str, ranks: int, seqs: int) -> tuple[tuple[Request, ...], ...]:
             asked[first] = [_one(0, tokens=20, abort_at=4), _one(2)]
             asked[last] += [_one(5, at=2)]
         case "logprobs":
-            asked[first] = [_one(0, sampling=(("logprobs", 2),))]
+            asked[first] = [_one(0, sampling=(("logprobs", LOGPROBS),))]
             asked[last] += [_one(4, at=2)]
         case "prompt_logprobs":
             # Of tokens that the first rank's part of a parallel head holds: upstream looks there alone.
             asked[first] = [_one(2, sampling=(("prompt_logprobs", 1),))]
+        case "structured":
+            asked[first] = [Request("g0", PROMPTS[0], grammar=True), _one(2)]
+            asked[last] += [_one(4, at=2)] if ranks > 1 else []
         case "n2":
             asked[first] = [_one(0, sampling=(("n", 2), ("temperature", COLD)))]
         case "turns":

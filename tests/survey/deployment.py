@@ -3,18 +3,22 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import adapters
+import drafters
+from checkpoints import Model
 
 from survey import asks, space
 
 LENGTH = 256
 _SOC = {"a2": None, "a3": 253, "310p": 202}
 _SIZES = [1, 2, 4, 8]
+# Seconds after which vLLM gives a step up that a worker process does not answer; its own 300 are many times what any
+# step takes here.
+_STEP_LIMIT = 120
 
 
 @dataclass(frozen=True)
@@ -31,8 +35,28 @@ class Deployment:
     new_tokens = asks.JUDGED
 
     @property
+    def checkpoint(self) -> str:
+        """The name of its checkpoint."""
+        return self.settings["model"]
+
+    @property
+    def architectures(self) -> list[str]:
+        """The classes of its models, by vLLM's names."""
+        drafter = [drafters.ARCHITECTURES[0]] if self.settings["drafter"] == "mtp" else []
+        return [Model(self.checkpoint).architecture, *drafter]
+
+    @property
     def dp_size(self) -> int:
         return int(self.settings["dp"])
+
+    @property
+    def workers(self) -> int:
+        """Of each rank."""
+        return int(self.settings["tp"]) * int(self.settings["pp"])
+
+    @property
+    def online(self) -> bool:
+        return self.settings["client"] != "in_process"
 
     @property
     def soc(self) -> int | None:
@@ -41,7 +65,14 @@ class Deployment:
     @property
     def environment(self) -> dict[str, str]:
         """Of upstream and of the patches."""
-        found = {"VLLM_ASCEND_DP_METADATA_GROUP": self.settings["metadata_group"], "VLLM_ASCEND_DP_TIMEOUT": "off"}
+        found = {
+            "VLLM_ASCEND_DP_METADATA_GROUP": self.settings["metadata_group"],
+            "VLLM_ASCEND_DP_TIMEOUT": "off",
+            "VLLM_WORKER_MULTIPROC_METHOD": "fork",
+            "VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS": str(_STEP_LIMIT),
+            # One that waits for a worker would use all of a CPU, and so look busy, however long.
+            "VLLM_SLEEP_WHEN_IDLE": "1",
+        }
         if self.settings["mlp_parallel"] == "on":
             found["VLLM_ASCEND_ENABLE_MLP_OPTIMIZE"] = "1"
         if self.soc is not None:
@@ -50,8 +81,10 @@ class Deployment:
 
     def more(self, rank: int, checkpoint: Path) -> dict[str, Any]:
         del rank
-        on = self.settings["adapters"] == "on"
-        return {"adapters": [str(folder) for folder in adapters.make(checkpoint / "plain")] if on else []}
+        return {"adapters": [str(folder) for folder in self._adapters(checkpoint)]}
+
+    def _adapters(self, checkpoint: Path) -> list[Path]:
+        return adapters.make(checkpoint / "plain") if self.settings["adapters"] == "on" else []
 
     @property
     def asked(self) -> tuple[tuple[asks.Request, ...], ...]:
@@ -64,26 +97,18 @@ class Deployment:
     def engine_arguments(self, checkpoint: str, storage: str) -> dict[str, Any]:
         """What the ranks' job has under ``engine``: the arguments of ``vllm.LLM``, the environment and the requests."""
         return {
-            "llm": self._llm(checkpoint, storage),
+            "llm": self.arguments(checkpoint, storage),
             "environment": self.environment,
             "asked": [[one.as_dict() for one in of] for of in self.asked],
+            "expected": str(Path(checkpoint) / "expected.json"),
         }
 
-    def _llm(self, checkpoint: str, storage: str) -> dict[str, Any]:
+    def arguments(self, checkpoint: str, storage: str) -> dict[str, Any]:
+        """Arguments of ``vllm.LLM``; ``storage`` is a folder for the KV connector."""
         chosen = self.settings
-        extra: dict[str, Any] = {}
-        if chosen["scheduler"] == "ascend":
-            extra["ascend_scheduler_config"] = {"enabled": True}
-        if chosen["mode"] == "torchair":
-            extra["torchair_graph_config"] = {"enabled": True, "graph_batch_sizes": [int(chosen["max_num_seqs"])]}
-        if chosen["lmhead_parallel"] == "on":
-            extra["lmhead_tensor_parallel_size"] = self.dp_size
-        if chosen["shared_expert_dp"] == "on":
-            extra["enable_shared_expert_dp"] = True
         arguments: dict[str, Any] = {
-            "model": checkpoint + os.sep + ("mtp" if chosen["drafter"] == "mtp" else "plain"),
+            "model": str(Path(checkpoint) / ("mtp" if chosen["drafter"] == "mtp" else "plain")),
             "dtype": chosen["dtype"],
-            "skip_tokenizer_init": True,
             "seed": 0,
             "max_model_len": LENGTH,
             "max_num_batched_tokens": 64 if chosen["max_num_batched_tokens"] == "small" else 4 * LENGTH,
@@ -93,8 +118,17 @@ class Deployment:
             "enable_prefix_caching": chosen["prefix_caching"] == "on",
             "enforce_eager": chosen["mode"] == "eager",
             "enable_expert_parallel": chosen["expert_parallel"] == "on",
-            "additional_config": extra,
+            "additional_config": self._additional(),
         }
+        # A grammar and a server need words.
+        words = chosen["ask"] == "structured" or self.online
+        tokenizer = str(Path(checkpoint) / "tokenizer")
+        arguments |= {"tokenizer": tokenizer} if words else {"skip_tokenizer_init": True}
+        if self.workers > 1:
+            arguments |= {"tensor_parallel_size": int(chosen["tp"]), "pipeline_parallel_size": int(chosen["pp"])}
+            arguments["distributed_executor_backend"] = "mp"
+        if chosen["async_scheduling"] == "on":
+            arguments["async_scheduling"] = True
         if chosen["mode"] in ("acl_graph", "full_decode"):
             sizes = [size for size in _SIZES if size <= int(chosen["max_num_seqs"])]
             arguments["compilation_config"] = {"cudagraph_capture_sizes": sizes}
@@ -118,3 +152,17 @@ class Deployment:
                 "prompt_lookup_min": 1,
             }
         return arguments
+
+    def _additional(self) -> dict[str, Any]:
+        """Upstream's own settings."""
+        chosen = self.settings
+        found: dict[str, Any] = {}
+        if chosen["scheduler"] == "ascend":
+            found["ascend_scheduler_config"] = {"enabled": True}
+        if chosen["mode"] == "torchair":
+            found["torchair_graph_config"] = {"enabled": True, "graph_batch_sizes": [int(chosen["max_num_seqs"])]}
+        if chosen["lmhead_parallel"] == "on":
+            found["lmhead_tensor_parallel_size"] = self.dp_size
+        if chosen["shared_expert_dp"] == "on":
+            found["enable_shared_expert_dp"] = True
+        return found

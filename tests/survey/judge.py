@@ -3,8 +3,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
+
+# How much more the patched tree may take, in the least of several runs: times, and what is added to that. CPU time, not
+# the clock's, for a loaded machine makes everything late; a second compilation or a copy of the weights is seen by it,
+# and a wait is not.
+_MOST = {"cpu": (2.0, 5.0), "memory": (1.5, 64 << 10)}
 
 
 class Verdict(Enum):
@@ -27,8 +32,9 @@ class Answer:
         wrong: requests whose tokens are not Hugging Face's, where it is done.
         why: of a failure, for a reader.
         seconds: from the start of its processes to their end.
-        start: seconds until the slowest rank was ready; None where one was not.
-        memory: KiB, the most of any rank; None where it is not done.
+        start: seconds until the slowest rank was ready; None where none was.
+        cpu: CPU seconds until then, of the rank that took most.
+        memory: KiB by which a rank has grown, with what its workers hold, the most of any rank; None if unknown.
         agrees: whether the ranks' sequences of collectives over the DP group are alike.
         written: steps that stand for no request and changed K or V of a block that requests use.
     """
@@ -38,7 +44,8 @@ class Answer:
     why: str = ""
     seconds: float = 0.0
     start: float | None = None
-    memory: int | None = None
+    cpu: float | None = None
+    memory: float | None = None
     agrees: bool = True
     written: int = 0
 
@@ -55,6 +62,13 @@ class Answer:
         """Right, and nothing was seen that could make another answer wrong."""
         return self.right and self.agrees and not self.written
 
+    def least(self, again: Answer) -> Answer:
+        """This one with the least that it and another run took; the other one where that is not clean."""
+        if not again.clean:
+            return again
+        names = [name for name in _MOST if getattr(self, name) is not None and getattr(again, name) is not None]
+        return replace(self, **{name: min(getattr(self, name), getattr(again, name)) for name in names})
+
     def __str__(self) -> str:
         if not self.answers:
             return f"{self.outcome}: {self.why}"
@@ -66,10 +80,22 @@ class Answer:
         return ", ".join(["right", *seen])
 
 
+def dearer(pristine: Answer, patched: Answer) -> str:
+    """What of the start's time and memory patched takes far more of; empty where there is none."""
+    found = []
+    for name, (times, more) in _MOST.items():
+        before, now = getattr(pristine, name), getattr(patched, name)
+        if before is not None and now is not None and now > times * before + more:
+            found.append(f"{name} {now:.0f} instead of {before:.0f}")
+    return ", ".join(found)
+
+
 def judge(pristine: Answer, patched: Answer) -> Verdict:
     """What the patched tree is, beside the pristine one."""
     if patched.clean:
-        return Verdict.SAME if pristine.clean else Verdict.BETTER
+        if not pristine.clean:
+            return Verdict.BETTER
+        return Verdict.WORSE if dearer(pristine, patched) else Verdict.SAME
     # Wrong in silence is worse than a failure that is seen.
     if pristine.clean or pristine.right > patched.right or pristine.answers != patched.answers:
         return Verdict.WORSE

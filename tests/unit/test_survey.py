@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pure parts of the survey: what is drawn, how it is judged, and how it is reduced."""
 
+import functools
+import itertools
 import tomllib
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from survey import asks, draw, judge, reading, reduce, space
+from survey import asks, draw, exclusions, judge, reading, reduce, space
 from survey.judge import Answer, Verdict
 
 from patchset.system import paths
@@ -17,26 +21,64 @@ DEAD = Answer("error")
 HANG = Answer("hang")
 WRITES = Answer("done", written=1)
 DIFFER = Answer("done", agrees=False)
+COST = Answer("done", start=10.0, cpu=5.0, memory=200_000.0)
 
 
-@pytest.mark.parametrize(("set_name", "seed"), list(zip(space.EVERY_SET, range(4), strict=True)))
+@functools.cache
+def covering(set_name: str, seed: int) -> list[space.Settings]:
+    return draw.covering(space.of_set(set_name), seed)
+
+
+@pytest.mark.parametrize(("set_name", "seed"), list(zip(exclusions.EVERY_SET, range(4), strict=True)))
 def test_every_admissible_pair_is_drawn(set_name: str, seed: int) -> None:
-    of = space.of_set(set_name)
-    rows = draw.covering(of, seed)
+    of, rows = space.of_set(set_name), covering(set_name, seed)
     assert all(map(of.admits, rows))
     # Those that only exclusions of other dimensions forbid: 310P is float16 alone, which the vllm scheduler admits.
     assert draw.uncovered(of, rows) == set()
 
 
+@pytest.mark.parametrize(("set_name", "seed"), list(zip(exclusions.EVERY_SET, range(4), strict=True)))
+def test_sixty_deployments_have_every_value(set_name: str, seed: int) -> None:
+    of = space.of_set(set_name)
+    drawn = {name: {row[name] for row in covering(set_name, seed)[:60]} for name in of.dimensions}
+    assert drawn == {name: set(values) for name, values in of.dimensions.items()}
+
+
+def test_an_exclusion_says_what_it_excludes_and_why() -> None:
+    for one in exclusions.EXCLUSIONS:
+        assert one.why
+        assert set(one.sets) <= set(exclusions.EVERY_SET)
+        values = [space.DIMENSIONS[name] for name in one.dimensions]
+        # Each forbids something, and not the default.
+        assert not all(one.holds(*given) for given in itertools.product(*values)), one.why
+        assert one.admits(space.DEFAULT), one.why
+
+
+def test_every_value_is_in_the_space_of_some_release() -> None:
+    spaces = [space.of_set(set_name) for set_name in exclusions.EVERY_SET]
+    for name, values in space.DIMENSIONS.items():
+        assert {value for of in spaces for value in of.dimensions[name]} == set(values)
+
+
+@pytest.mark.parametrize("ask", space.DIMENSIONS["ask"])
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_what_is_asked_has_names_of_its_own(ask: str, ranks: int) -> None:
+    asked = asks.of(ask, ranks, 8)
+    names = [one.id for of in asked for one in of]
+    assert len(asked) == ranks
+    assert names
+    assert len(set(names)) == len(names)
+    assert all(one.follows is None or one.follows in names for of in asked for one in of)
+
+
 def test_an_array_that_lacks_a_row_is_seen() -> None:
-    of = space.of_set("v0.11.0")
-    rows = draw.covering(of, 0)
+    of, rows = space.of_set("v0.11.0"), covering("v0.11.0", 3)
     assert any(draw.uncovered(of, rows[:i] + rows[i + 1 :]) for i in range(len(rows)))
 
 
 def test_the_seed_decides_and_decides_alone() -> None:
-    of = space.of_set("v0.11.0")
-    assert draw.covering(of, 0) == draw.covering(of, 0) != draw.covering(of, 1)
+    again = draw.covering(space.of_set("v0.11.0"), 3)
+    assert covering("v0.11.0", 3) == again != covering("v0.11.0", 2)
 
 
 def test_more_deployments_than_one_array_has_are_all_different() -> None:
@@ -73,23 +115,59 @@ def test_a_row_is_judged(pristine: Answer, patched: Answer, verdict: Verdict) ->
     assert judge.judge(pristine, patched) is verdict
 
 
+EXPECTED = {"tokens": [7, 8], "top": [[-0.1, -3.0], [-0.2, -2.0]], "prompt": [-4.0]}
+P0 = asks.Request("p0", (1, 2))
+WITH_LOGPROBS = asks.Request("p0", (1, 2), sampling=(("logprobs", 2),))
+WITH_PROMPT_LOGPROBS = asks.Request("p0", (1, 2), sampling=(("prompt_logprobs", 1),))
+
+
+def answer(*choices: list[int], top: list[list[float]] | None = None, prompt: list[float] | None = None) -> Any:
+    return {"choices": [{"tokens": ids, "top": top or []} for ids in choices], "prompt": prompt}
+
+
 @pytest.mark.parametrize(
-    ("request_", "choices", "right"),
+    ("request_", "given", "right"),
     [
-        (asks.Request("p0", (1,)), [[7, 8]], True),
-        (asks.Request("p0", (1,)), [[7, 8, 99]], True),
-        (asks.Request("p0", (1,)), [[7]], False),
-        (asks.Request("p0", (1,)), [[7, 9]], False),
-        (asks.Request("p0", (1,)), None, False),
+        (P0, answer([7, 8]), True),
+        (P0, answer([7, 8, 99]), True),
+        (P0, answer([7]), False),
+        (P0, answer([7, 9]), False),
+        (P0, None, False),
         (asks.Request("p0", (1,), abort_at=4), None, True),
-        (asks.Request("p0", (1,), sampling=(("n", 2),)), [[7, 8], [7, 8]], True),
-        (asks.Request("p0", (1,), sampling=(("n", 2),)), [[7, 8]], False),
+        (asks.Request("p0", (1,), sampling=(("n", 2),)), answer([7, 8], [7, 8]), True),
+        (asks.Request("p0", (1,), sampling=(("n", 2),)), answer([7, 8]), False),
+        (WITH_LOGPROBS, answer([7, 8], top=[[-0.1, -3.0], [-0.2, -2.0]]), True),
+        # As float16 may round them.
+        (WITH_LOGPROBS, answer([7, 8], top=[[-0.3, -3.2], [-0.1, -2.4]]), True),
+        (WITH_LOGPROBS, answer([7, 8], top=[[-0.1, -3.0], [-0.2, -3.0]]), False),
+        (WITH_LOGPROBS, answer([7, 8], top=[[-0.1, -3.0]]), False),
+        (WITH_LOGPROBS, answer([7, 8]), False),
+        (WITH_PROMPT_LOGPROBS, answer([7, 8], prompt=[-4.1]), True),
+        (WITH_PROMPT_LOGPROBS, answer([7, 8], prompt=[-5.0]), False),
+        (WITH_PROMPT_LOGPROBS, answer([7, 8], prompt=[]), False),
     ],
 )
-def test_an_answer_is_held_against_the_expected_tokens(
-    request_: asks.Request, choices: list[list[int]] | None, right: bool
-) -> None:
-    assert reading.is_right(request_, choices, [7, 8]) is right
+def test_an_answer_is_held_against_what_is_expected(request_: asks.Request, given: Any, right: bool) -> None:
+    assert reading.is_right(request_, given, EXPECTED) is right
+
+
+@pytest.mark.parametrize(
+    ("joined", "alike"),
+    [
+        ({0: ["ab"], 1: ["ab"]}, True),
+        # One of them was killed first.
+        ({0: ["abc"], 1: ["ab"]}, True),
+        ({0: ["ab"], 1: ["ba"]}, False),
+        ({0: ["ab"], 1: ["ab"], 2: ["ac"]}, False),
+        # Two workers each.
+        ({0: ["ab", "cd"], 1: ["ab", "cd"]}, True),
+        ({0: ["ab", "cd"], 1: ["ab", "dc"]}, False),
+        ({0: ["ab"]}, True),
+        ({}, True),
+    ],
+)
+def test_collectives_of_workers_in_one_place_are_alike(joined: dict[int, list[str]], alike: bool) -> None:
+    assert reading.alike(joined) is alike
 
 
 def test_the_first_error_is_told_of_a_rank_that_did_more_than_lose_its_peer() -> None:
@@ -98,6 +176,32 @@ def test_the_first_error_is_told_of_a_rank_that_did_more_than_lose_its_peer() ->
     assert reading.first_error([lost, died]) == "IndexError: index 0"
     assert reading.first_error([lost]).startswith("torch.distributed.DistNetworkError")
     assert reading.first_error(["all is well"]) == ""
+    worker = "\x1b[1;36m(EngineCore_DP0 pid=7)\x1b[0;0m ERROR 11-28 21:22:05 [core.py:700] ValueError: no\n"
+    assert reading.first_error(["INFO [x.py:1] no Error: here\n" + worker]) == "ValueError: no"
+
+
+@pytest.mark.parametrize(
+    ("patched", "says"),
+    [
+        ({"start": 400.0, "cpu": 12.0, "memory": 330_000.0}, ""),
+        ({"cpu": 16.0}, "cpu 16 instead of 5"),
+        ({"memory": 400_000.0}, "memory 400000 instead of 200000"),
+    ],
+)
+def test_what_takes_far_more_is_worse(patched: dict[str, float], says: str) -> None:
+    other = replace(COST, **patched)  # type: ignore[arg-type]
+    assert judge.dearer(COST, other) == says
+    assert judge.dearer(other, COST) == ""
+    assert judge.judge(COST, other) is (Verdict.WORSE if says else Verdict.SAME)
+    # Not beside one that fails.
+    assert judge.judge(HANG, other) is Verdict.BETTER
+
+
+def test_the_least_of_two_runs_counts_where_both_are_clean() -> None:
+    slow = replace(COST, cpu=90.0, memory=100_000.0)
+    assert COST.least(slow) == replace(COST, memory=100_000.0)
+    assert COST.least(WRONG) is WRONG
+    assert replace(COST, cpu=None).least(slow).cpu is None
 
 
 def test_a_deployment_is_reduced_to_the_departures_that_show_it() -> None:
@@ -125,7 +229,7 @@ def test_a_line_that_is_no_deployment_is_refused(line: str) -> None:
 
 
 def test_lines_are_read_as_they_are_written() -> None:
-    for row in draw.covering(LATEST, 2):
+    for row in covering("v0.11.0", 3):
         assert LATEST.parse(space.line(row)) == row
 
 

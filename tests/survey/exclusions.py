@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What no deployment has, and why: what upstream or vLLM refuses, what a release lacks, what the stand-in cannot show.
+
+Each is known from a run on the pristine tree, or from the line there, or in vLLM, that refuses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+EVERY_SET = ("v0.10.0", "v0.10.1.1", "v0.10.2", "v0.11.0")
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """A combination that no deployment has.
+
+    Attributes:
+        dimensions: those that decide it.
+        holds: whether their values, in that order, may be together.
+        why: where that comes from.
+        sets: the releases that it is for.
+    """
+
+    dimensions: tuple[str, ...]
+    holds: Callable[..., bool]
+    why: str
+    sets: tuple[str, ...] = EVERY_SET
+
+    def admits(self, settings: Mapping[str, str]) -> bool:
+        """Whether ``settings``, which may lack dimensions, do not break it."""
+        values = [settings.get(name) for name in self.dimensions]
+        return None in values or self.holds(*values)
+
+
+def _without(name: str, value: str, why: str, *sets: str) -> Exclusion:
+    """That releases do not have a value."""
+    return Exclusion((name,), lambda given: given != value, why, sets)
+
+
+def _only_with(name: str, value: str, other: str, values: tuple[str, ...], why: str, *sets: str) -> Exclusion:
+    """That a value comes with some of another dimension alone."""
+    return Exclusion((name, other), lambda a, b: a != value or b in values, why, sets or EVERY_SET)
+
+
+def _not_both(name: str, value: str, other: str, values: tuple[str, ...], why: str, *sets: str) -> Exclusion:
+    """That a value comes with none of some of another dimension."""
+    return Exclusion((name, other), lambda a, b: a != value or b not in values, why, sets or EVERY_SET)
+
+
+_SPLITS_NOTHING = "a group of one rank splits nothing"
+_SEVERAL = ("2", "3")
+
+EXCLUSIONS = (
+    _only_with("dtype", "float32", "scheduler", ("ascend",), "upstream's mask for chunked prefill has no float32"),
+    _only_with("soc", "310p", "dtype", ("float16",), "a 310P's activation gives float16 whatever it gets"),
+    _only_with("soc", "310p", "model", ("qwen3", "qwen3_moe"), "upstream's latent attention needs another chip"),
+    _only_with(
+        "drafter", "mtp", "model", ("deepseek_v3",), "only this checkpoint has a layer that predicts more tokens"
+    ),
+    _only_with("expert_parallel", "on", "model", ("qwen3_moe", "deepseek_v3"), "a dense model has no experts"),
+    _only_with(
+        "max_num_batched_tokens", "small", "scheduler", ("vllm",), "without chunks a step holds a whole sequence"
+    ),
+    _only_with("lmhead_parallel", "on", "dp", _SEVERAL, _SPLITS_NOTHING),
+    _only_with("mlp_parallel", "on", "dp", _SEVERAL, _SPLITS_NOTHING),
+    _only_with("shared_expert_dp", "on", "model", ("deepseek_v3",), "no other checkpoint has a shared expert"),
+    _only_with(
+        "shared_expert_dp", "on", "expert_parallel", ("on",), "upstream takes it with experts in parallel alone"
+    ),
+    _only_with("adapters", "on", "model", ("qwen3",), "upstream runs adapters on dense models"),
+    _only_with(
+        "mode", "torchair", "model", ("qwen3_moe",), "the stand-in does not give DeepSeek's tokens", "v0.10.1.1"
+    ),
+    _without(
+        "mode",
+        "torchair",
+        "TorchAir is for models whose tokens the stand-in does not give",
+        "v0.10.0",
+        "v0.10.2",
+        "v0.11.0",
+    ),
+    _without("mode", "full_decode", "no such graphs", "v0.10.0", "v0.10.1.1", "v0.10.2"),
+    _only_with(
+        "model",
+        "deepseek_v3",
+        "mode",
+        ("eager", "torchair"),
+        "upstream refuses ACL graphs for DeepSeek",
+        "v0.10.0",
+        "v0.10.1.1",
+        "v0.10.2",
+    ),
+    _without("lmhead_parallel", "on", "no such parallelism", "v0.10.0"),
+    _without("mlp_parallel", "on", "no such parallelism", "v0.10.0"),
+    _without("shared_expert_dp", "on", "has no such setting, and ignores it", "v0.10.0"),
+    _without("adapters", "on", "vLLM 0.10.2's LoRA does not know its linear layers", "v0.10.2"),
+    _only_with(
+        "drafter",
+        "ngram",
+        "model",
+        ("deepseek_v3",),
+        "upstream's other attention has no mask for drafts that no model makes, and ends",
+        "v0.10.0",
+        "v0.10.1.1",
+        "v0.10.2",
+    ),
+    _only_with(
+        "soc",
+        "310p",
+        "mode",
+        ("eager", "acl_graph", "acl_graph_default", "full_decode"),
+        "the stand-in's TorchAir kernel does not read a 310P's cache",
+    ),
+    _only_with("adapters", "on", "mlp_parallel", ("off",), "vLLM's LoRA does not know these layers", "v0.10.1.1"),
+    _only_with("adapters", "on", "mode", ("eager",), "its LoRA operators have no shapes for a compiler", "v0.10.0"),
+    Exclusion(
+        ("adapters", "soc", "mode"),
+        lambda adapters, soc, mode: mode == "eager" or (adapters, soc) != ("on", "310p"),
+        "on a 310P upstream takes vLLM's own LoRA operators, which no compiler traces",
+    ),
+    Exclusion(
+        ("model", "soc", "mode"),
+        lambda model, soc, mode: mode == "eager" or (model, soc) != ("qwen3_moe", "310p"),
+        "on a 310P upstream's graphs route experts as Pangu alone does",
+        ("v0.10.0", "v0.10.1.1", "v0.10.2"),
+    ),
+    _without("kv", "kv_both", "vLLM's connector cannot store upstream's pair of KV caches", "v0.11.0"),
+    _only_with("ask", "structured", "scheduler", ("vllm",), "upstream's scheduler ends where a grammar is awaited"),
+    _not_both("async_scheduling", "on", "pp", ("2",), "vLLM refuses both at once"),
+    _only_with("async_scheduling", "on", "drafter", ("none",), "vLLM refuses drafters with it"),
+    _only_with("lmhead_parallel", "on", "tp", ("1",), "upstream refuses both at once"),
+)

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`vllm serve` of a deployment, forked by tests/smoke's nursery; its engines report as tests/smoke/kv_probe.py says."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def main(job_file: str) -> None:
+    job = json.loads(Path(job_file).read_text())
+    import server  # of tests/smoke
+    from kv_probe import KvProbe
+    from vllm_ascend.utils import enable_custom_op
+
+    progress = Path(job["progress"]).open("a", buffering=1)  # noqa: SIM115 - engines inherit it
+
+    def report(**line: Any) -> None:
+        progress.write(json.dumps(line) + "\n")
+
+    enable_custom_op()  # as in survey.rank
+    KvProbe(report).install()
+    server.main(job_file)
