@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from vllm.model_executor.layers.fused_moe import FusedMoE
 
 from vllm_ascend.data_parallel import runner as runner_module
 from vllm_ascend.data_parallel import upstream
@@ -40,12 +41,20 @@ class Deployment:
     lmhead_tp: bool = False
     mlp_tp: bool = False
     torchair: bool = False
+    dense: bool = False
     decode_graphs_alone: bool = False
 
     def group_sizes(self, ranks: int) -> dict[RowGroup, int]:
         """What upstream splits over all of its DP ranks."""
         split = {RowGroup.LM_HEAD: self.lmhead_tp, RowGroup.MLP: self.mlp_tp}
         return {group: ranks for group, on in split.items() if on}
+
+
+def moe_layer() -> torch.nn.Module:
+    """A layer of vLLM's experts, without any."""
+    layer = FusedMoE.__new__(FusedMoE)
+    torch.nn.Module.__init__(layer)
+    return layer
 
 
 class Rank(DataParallelStep):
@@ -57,12 +66,14 @@ class Rank(DataParallelStep):
         self.aclgraph_batch_sizes = GRAPH_SIZES
         self.aclgraph_dispatcher = SimpleNamespace(dispatch=lambda key: (GRAPH, key))
         parallel = SimpleNamespace(tensor_parallel_size=1, pipeline_parallel_size=1)
-        self.vllm_config = SimpleNamespace(pad_for_cudagraph=padded, parallel_config=parallel)
+        text = SimpleNamespace(hf_text_config=SimpleNamespace(to_dict=dict))
+        self.vllm_config = SimpleNamespace(pad_for_cudagraph=padded, parallel_config=parallel, model_config=text)
         self.decode_graphs_alone = deployment.decode_graphs_alone
         self.is_kv_producer = deployment.kv_role in ("kv_producer", "kv_both")
         self.is_kv_consumer = deployment.kv_role in ("kv_consumer", "kv_both")
         self.mc2_tokens_capacity = deployment.moe.mc2_capacity
         self.graphs_captured = True
+        self.get_model = lambda: torch.nn.ModuleList([] if deployment.dense else [moe_layer()])
         self.batch: LocalBatch | None = None
 
     @property

@@ -103,7 +103,7 @@ def _differences(ranks: Sequence[RankTrace], first: int) -> Iterator[Difference]
         having = {rank: rank.steps[number] for rank in ranks if number in rank.steps}
         yield from _decisions(number, having)
         yield from _told(number, having)
-        if len(having) < len(ranks):
+        if len(having) < len(ranks) and not all(step.alone for step in having.values()):
             yield _stages(number, ranks)
     yield from _waits(ranks)
 

@@ -52,6 +52,7 @@ class Step:
             None for a span that did not end.
         decision: None where the rank never had one.
         collectives: what the step issues, in order.
+        alone: the rank decided without the others, as nothing depended on them.
     """
 
     step: int
@@ -63,6 +64,7 @@ class Step:
     batch: Batch
     decision: Decision | None
     collectives: tuple[str, ...]
+    alone: bool = False
 
     @property
     def known(self) -> float | None:

@@ -44,7 +44,7 @@ def _lines(step: Step) -> Iterator[str]:
     kind = "prefill" if step.batch.with_prefill else "decode"
     yield f"{step.what}: {step.batch.num_tokens} ({kind})"
     if step.decision is None:
-        yield "undecided"
+        yield "on its own" if step.alone else "undecided"
         return
     graph = " graph" if step.decision.graph else ""
     yield f"{list(step.decision.padded_tokens_per_rank)}{graph}"

@@ -37,6 +37,10 @@ class Model:
     def __init__(self, rank: Rank, what: str, layers: Layers) -> None:
         self.rank, self.what, self.layers = rank, what, layers
 
+    def modules(self) -> list[torch.nn.Module]:
+        """None: what matters of its layers its configuration says."""
+        return []
+
     def __call__(self, **arguments: Any) -> Rows:
         rank, context = self.rank, get_forward_context()
         deployment, network = rank.deployment, world.network()

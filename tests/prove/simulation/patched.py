@@ -35,6 +35,10 @@ class _Patched(Rank):
     join_prompt_logits: Any
     _dispatch_graph: Any
 
+    @property
+    def rounds_needed(self) -> int:
+        return 0 if self.deployment.agrees_on_nothing else 1
+
     def mc2_capacity(self) -> int:
         return self.mc2_capacity_of_runner() or mc2_capacity(self.deployment.soc, self.deployment.tp)
 

@@ -17,7 +17,7 @@ class Invariant(Enum):
     SIZE = "ranks compute different rows where all must be equal"
     CAPACITY = "more rows, or others, than a buffer, graph, mask or kernel takes"
     CRASH = "a rank raises"
-    ROUNDS = "more than one metadata collective in a step"
+    ROUNDS = "more metadata collectives in a step than it needs"
     DETECTION = "the watchdog is wrong about a wait"
 
 
@@ -47,4 +47,4 @@ class Record:
     exceeded: list[tuple[int, str]] = field(default_factory=list)
     """Step, and what was too small for what."""
     rounds: list[tuple[int, int]] = field(default_factory=list)
-    """Step, and how many metadata collectives it took, where that is more than one."""
+    """Step, and how many metadata collectives it took, where it needs fewer."""

@@ -118,6 +118,7 @@ class Rank:
             use_mla=deployment.layers is Layers.CUSTOM or deployment.drafter is Drafter.MTP,
             is_multimodal_model=False,
             hf_config=SimpleNamespace(model_type="simulated", to_dict=lambda: experts),
+            hf_text_config=SimpleNamespace(to_dict=lambda: experts),
         )
         self.speculative_config = (
             SimpleNamespace(method=deployment.drafter.value, num_speculative_tokens=deployment.drafts)
@@ -156,6 +157,9 @@ class Rank:
         return drafter
 
     # What a tree's own class adds.
+
+    rounds_needed = 1
+    """The most metadata collectives of a step."""
 
     @abstractmethod
     def mc2_capacity(self) -> int:
@@ -223,7 +227,7 @@ class Rank:
                 self.execute(rows, work.rejected if any(row.drafts for row in rows) else 0)
             else:
                 self.execute_dummy_batch()
-            if len(self.said()) > 1:
+            if len(self.said()) > self.rounds_needed:
                 self.record.rounds.append((number, len(self.said())))
 
     def said(self) -> list[bool]:

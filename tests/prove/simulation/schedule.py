@@ -104,6 +104,11 @@ class Deployment:
         return 1 + self.drafts
 
     @property
+    def agrees_on_nothing(self) -> bool:
+        """No rank's forward depends on another's batch."""
+        return self.layers is Layers.DENSE and not (self.lmhead_parallel or self.mlp_parallel or self.oproj_parallel)
+
+    @property
     def decodes_alone(self) -> bool:
         """No request is prefilled here, as upstream asks of these layers, or else no release makes their rows equal."""
         return self.mode is Mode.TORCHAIR and (self.mlp_parallel or self.oproj_parallel)

@@ -80,7 +80,7 @@ class Beat:
     """A rank at one moment.
 
     ``count`` grows with each beat. ``seconds`` is for how long it has been as it is, by its own clock. ``decision`` is
-    what it computed from the metadata of ``step``; None where it has none. ``lost_next`` says that its connection to
+    what it computed from the metadata of ``step``; None where it has none, or decides alone. ``lost_next`` says that its connection to
     the process of the next rank broke. ``ending`` is why the rank ends, once it does.
     """
 
@@ -176,7 +176,7 @@ class Observer:
             phase=entered and entered.phase.name,
             seconds=now - self._since,
             at=place.at if place else "its thread has ended",
-            decision=None if step is None or step.plan is None else _digest(step.plan),
+            decision=None if step is None or step.plan is None or step.alone else _digest(step.plan),
         )
         if idle:
             return replace(beat, state=State.IDLE)

@@ -46,7 +46,8 @@ class Entered(NamedTuple):
 class Step(NamedTuple):
     """One step of one rank. Times are ``time.monotonic``; the plan and those after it are None until they are known.
 
-    ``what`` is the runner's entry point. Between ``issued`` and ``awaited`` the rank prepares its inputs.
+    ``what`` is the runner's entry point. Between ``issued`` and ``awaited`` the rank prepares its inputs. ``alone``
+    says that it decided without the others, where nothing depends on them.
     """
 
     number: int
@@ -57,6 +58,7 @@ class Step(NamedTuple):
     known: Optional[float] = None
     ended: Optional[float] = None
     plan: Optional[StepPlan] = None
+    alone: bool = False
 
 
 class Flight:
@@ -121,11 +123,11 @@ class Flight:
         self.current = self.current._replace(awaited=now)
         self._enter(Phase.METADATA, now)
 
-    def decided(self, plan: StepPlan) -> None:
-        """The metadata has come, and ``plan`` is what follows from it."""
+    def decided(self, plan: StepPlan, *, alone: bool = False) -> None:
+        """The metadata has come, or the rank needs none, and ``plan`` is what follows from it."""
         assert self.current is not None
         now = time.monotonic()
-        self.current = self.current._replace(known=now, plan=plan)
+        self.current = self.current._replace(known=now, plan=plan, alone=alone)
         self._enter(Phase.FORWARD, now)
 
     def end(self) -> None:
@@ -175,7 +177,7 @@ class NoFlight(Flight):
     def awaiting(self) -> None:
         pass
 
-    def decided(self, plan: StepPlan) -> None:
+    def decided(self, plan: StepPlan, *, alone: bool = False) -> None:
         pass
 
 

@@ -44,16 +44,17 @@ class LocalBatch:
     graph_usable: bool = False
     prompt_rounds: int = 0
 
-    def alone(self) -> StepMetadata:
-        """The metadata of a step in which this rank is the only one."""
-        return StepMetadata(
-            (self.num_tokens,), self.with_prefill, self.enable_dbo, self.graph_usable, self.prompt_rounds
-        )
+    def alone(self, dp_size: int = 1) -> StepMetadata:
+        """The metadata of a step in which no other rank matters, as if all ``dp_size`` brought what this one does."""
+        tokens = (self.num_tokens,) * dp_size
+        return StepMetadata(tokens, self.with_prefill, self.enable_dbo, self.graph_usable, self.prompt_rounds)
 
 
 @dataclass(frozen=True)
 class StepMetadata:
     """What every rank knows of a step after its one collective; equal on all ranks by construction.
+
+    Where no rank depends on another's batch there is no collective, and each knows its own batch: `LocalBatch.alone`.
 
     ``prompt_rounds`` is the largest over the ranks.
     """

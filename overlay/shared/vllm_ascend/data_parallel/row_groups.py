@@ -8,6 +8,7 @@ from typing import Any, Mapping
 
 from vllm_ascend.data_parallel.metadata import StepMetadata
 from vllm_ascend.data_parallel.moe_comm import MoECommConfig, select_moe_comm
+from vllm_ascend.data_parallel.profiling import MoEFamilies
 
 
 class RowGroup(Enum):
@@ -31,6 +32,15 @@ def spanning_groups(sizes: Mapping[RowGroup, int], parallel_config: Any) -> froz
     """Those of the groups of ``sizes`` ranks that span DP ranks, with vLLM's ParallelConfig."""
     ranks = parallel_config.tensor_parallel_size * parallel_config.pipeline_parallel_size
     return frozenset(group for group, size in sizes.items() if spans_dp_ranks(size, ranks))
+
+
+def must_agree(groups: frozenset[RowGroup], families: MoEFamilies, text_config: Mapping[str, Any]) -> bool:
+    """Whether a rank's forward depends on the other ranks' batches: not with a dense model and no such group.
+
+    ``text_config`` is that of the model; one that speaks of experts is taken for one that has them, whatever its
+    layers are.
+    """
+    return bool(groups) or families != MoEFamilies() or any("expert" in name for name in text_config)
 
 
 def needs_equal_rows(metadata: StepMetadata, groups: frozenset[RowGroup], moe: MoECommConfig) -> bool:

@@ -22,7 +22,7 @@ from vllm_ascend.data_parallel.moe_comm import MoECommConfig
 from vllm_ascend.data_parallel.plan import StepPlan
 from vllm_ascend.data_parallel.profiling import MoEFamilies, ProfilePass, profile_passes
 from vllm_ascend.data_parallel.prompt_logits import PromptLogits, most_rounds
-from vllm_ascend.data_parallel.row_groups import RowGroup, needs_equal_rows, spanning_groups
+from vllm_ascend.data_parallel.row_groups import RowGroup, must_agree, needs_equal_rows, spanning_groups
 from vllm_ascend.data_parallel.settings import MetadataGroup
 from vllm_ascend.data_parallel.synchronizer import MetadataSynchronizer, PendingStep
 from vllm_ascend.data_parallel.watching import join
@@ -88,21 +88,18 @@ class DataParallelStep(_StaticFacts, StepGraph, PromptLogits):
 
     def _issue_step(self, batch: LocalBatch) -> PendingStep:
         """Tell the other ranks about this rank's batch, without waiting for theirs."""
-        if self.dp_size == 1:
-            return PendingStep(known=batch.alone())
         self.flight.issued(batch)
+        if not self._must_agree:
+            return PendingStep(known=batch.alone(self.dp_size))
         return self._synchronizer.issue(batch)
 
     def _await_step(self, pending: PendingStep) -> StepPlan:
         """Wait for the other ranks' batches and decide the step."""
-        if self.dp_size == 1:
-            metadata = pending.result()
-            self.step = StepPlan(metadata, 0, self._uniform_size(metadata))
-            return self.step
-        self.flight.awaiting()
+        if self._must_agree:
+            self.flight.awaiting()
         metadata = pending.result(self._given_up)
         self.step = StepPlan(metadata, self.dp_rank, self._uniform_size(metadata))
-        self.flight.decided(self.step)
+        self.flight.decided(self.step, alone=not self._must_agree)
         return self.step
 
     def _issue_real_step(
@@ -163,8 +160,7 @@ class DataParallelStep(_StaticFacts, StepGraph, PromptLogits):
         """Run the largest batch of every communication that serving can choose; hidden states of the largest of all."""
         config = self._moe_comm_config
         decode_tokens = self.max_num_reqs * self.decode_token_per_req
-        families = MoEFamilies.of(self.get_model(), getattr(getattr(self, "drafter", None), "model", None))
-        largest, *others = profile_passes(self.max_num_tokens, decode_tokens, config, families)
+        largest, *others = profile_passes(self.max_num_tokens, decode_tokens, config, self._moe_families)
         hidden_states = self._profile(largest)
         for one in others:
             self._profile(one)
@@ -187,6 +183,17 @@ class DataParallelStep(_StaticFacts, StepGraph, PromptLogits):
         """The groups that span DP ranks and exchange rows."""
         return spanning_groups(upstream.row_group_sizes(self.vllm_config), self.vllm_config.parallel_config)
 
+    @cached_property
+    def _moe_families(self) -> MoEFamilies:
+        """Those of the model, once it has been loaded, and of its drafter."""
+        return MoEFamilies.of(self.get_model(), getattr(getattr(self, "drafter", None), "model", None))
+
+    @cached_property
+    def _must_agree(self) -> bool:
+        """Whether this rank's steps depend on the other ranks' batches."""
+        text_config = self.vllm_config.model_config.hf_text_config.to_dict()
+        return self.dp_size > 1 and must_agree(self._row_groups, self._moe_families, text_config)
+
     def _fits_graph(self, num_tokens: int, uniform_decode: bool) -> bool:
         if not self.use_aclgraph or num_tokens > self.aclgraph_batch_sizes[-1]:
             return False
@@ -197,7 +204,7 @@ class DataParallelStep(_StaticFacts, StepGraph, PromptLogits):
         largest = metadata.max_num_tokens
         if metadata.graph_usable:
             return self.vllm_config.pad_for_cudagraph(largest)  # type: ignore[no-any-return]
-        if self.dp_size == 1:
+        if not self._must_agree:
             return None
         return largest if needs_equal_rows(metadata, self._row_groups, self._moe_comm_config) else None
 

@@ -113,7 +113,7 @@ class Snapshot:
         """For the file; ``choice_of`` gives the MoE communication of a plan."""
         yield {"kind": "rank", "format": FORMAT, **asdict(self.identity), "why": self.why, "at": self.wall}
         for step in self.steps:
-            choice = None if step.plan is None else choice_of(step.plan)
+            choice = None if step.plan is None or step.alone else choice_of(step.plan)
             yield {
                 "kind": "step",
                 "step": step.number,
@@ -123,8 +123,9 @@ class Snapshot:
                 "waited_s": _span(step.awaited, step.known),
                 "forward_s": _span(step.known, step.ended),
                 "batch": asdict(step.batch),
+                "alone": step.alone,
                 "decision": None if step.plan is None or choice is None else _decision(step.plan, choice),
-                "collectives": _collectives(choice),
+                "collectives": [] if step.alone else _collectives(choice),
             }
         yield {"kind": "peers", "said": list(self.peers)}
         if self.entered is not None:
