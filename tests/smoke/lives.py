@@ -26,6 +26,8 @@ DEEPSEEK = Life(Tree.PATCHED, Model.DEEPSEEK_V3)
 _STORED_ONCE = tuple(turn for turn in DP2_ROUNDS if not turn.name.startswith(("all", "spread")))
 KV_BOTH = Life(Tree.PATCHED, kv_both=True, rounds=_STORED_ONCE)
 KV_BOTH_TORCHAIR = Life(Tree.PATCHED, mode=Mode.TORCHAIR, kv_both=True)
+# Nothing of a rank's step depends on the other's batch.
+DENSE, DENSE_GRAPH = (Life(Tree.PATCHED, Model.QWEN3, mode=mode) for mode in (Mode.EAGER, Mode.ACL_GRAPH))
 SINGLE = Life(Tree.PATCHED, Model.QWEN3, rounds=DP1_ROUNDS)
 # A batch of one row, for which Dynamo makes a graph of its own if it sees it first.
 ONE_SEQ_DENSE = Life(Tree.PATCHED, Model.QWEN3, mode=Mode.ACL_GRAPH, max_seqs=1, rounds=DP1_ROUNDS)
@@ -57,15 +59,17 @@ PRISTINE_EP16 = Life(Tree.PRISTINE, expert_parallel=True, moe_probe=True, rounds
 PRISTINE_SEQ_EP = Life(Tree.PRISTINE, expert_parallel=True, all_to_all_seq=True, moe_probe=True, rounds=_ONE_REQUEST)
 PRISTINE_FULL_DECODE = Life(Tree.PRISTINE, mode=Mode.FULL_DECODE, rounds=_ONE_REQUEST)
 PRISTINE_SHARED_EXPERT_DP = replace(SHARED_EXPERT_DP, tree=Tree.PRISTINE, rounds=_ONE_REQUEST)
+PRISTINE_DENSE = Life(Tree.PRISTINE, Model.QWEN3, rounds=_ONE_REQUEST)
 PRISTINE_310P_DENSE = Life(Tree.PRISTINE, Model.QWEN3, soc=SOC_310P, rounds=DP1_ROUNDS)
 
 PATCHED_DP2 = (
     *(EAGER, EAGER_EP, GRAPH, GRAPH_EP, FULL_DECODE),
     *(TORCHAIR, DEEPSEEK, SHARED_EXPERT_DP, KV_BOTH, KV_BOTH_TORCHAIR),
 )
-PATCHED = (*PATCHED_DP2, FULL_DECODE_DEEPSEEK, SEQ_EP, SINGLE, ONE_SEQ_DENSE, ONE_SEQ)
+ALONE = (DENSE, DENSE_GRAPH, SINGLE)
+PATCHED = (*PATCHED_DP2, *ALONE, FULL_DECODE_DEEPSEEK, SEQ_EP, ONE_SEQ_DENSE, ONE_SEQ)
 TRACED_DP2 = (*PATCHED_DP2, TORCHAIR_DEEPSEEK)
-TRACED = (*TRACED_DP2, SINGLE)
+TRACED = (*TRACED_DP2, *ALONE)
 
 # What `make apply` runs: every mode of the patched tree, and what the release's own engine does with one request.
 QUICK = {

@@ -21,8 +21,8 @@ Seen = Callable[[str], None]
 @pytest.mark.defect("D16")
 @pytest.mark.parametrize("life", lives.TRACED, ids=str)
 def test_one_metadata_collective_per_step(live: Live, life: Life, seen: Seen) -> None:
-    """Exactly one over the DP ranks, on the device group; none with a single rank."""
-    wanted = 1 if life.dp_size > 1 else 0
+    """Exactly one over the DP ranks, on the device group; none where a rank decides alone."""
+    wanted = 0 if life in lives.ALONE else 1
     for number, rank in enumerate(finished(live(life)).ranks):
         steps = rank.serving_steps()
         assert steps
@@ -30,17 +30,17 @@ def test_one_metadata_collective_per_step(live: Live, life: Life, seen: Seen) ->
         assert set(counts) == {wanted}, f"rank {number}: steps by number of collectives: {dict(counts)}"
         devices = {one.device for step in steps for one in step.metadata_collectives}
         assert devices <= {"npu"}, f"rank {number}: by gloo on the CPU, not on the device group"
-    seen("one all-reduce a step, on the device group" if wanted else "none with one rank")
+    seen("one all-reduce a step, on the device group" if wanted else "none where a rank decides alone")
 
 
 @pytest.mark.defect("D13")
 @pytest.mark.parametrize("life", lives.TRACED, ids=str)
 def test_at_most_one_blocking_read_for_metadata(live: Live, life: Life, seen: Seen) -> None:
-    allowed = 1 if life.dp_size > 1 else 0
+    allowed = 0 if life in lives.ALONE else 1
     for number, rank in enumerate(finished(live(life)).ranks):
         for step in rank.serving_steps():
             assert len(step.metadata_reads) <= allowed, f"rank {number}, {step.what}: {step.metadata_reads}"
-    seen("at most one" if allowed else "none with one rank")
+    seen("at most one" if allowed else "none where a rank decides alone")
 
 
 @pytest.mark.quick
@@ -66,6 +66,30 @@ def test_ranks_decide_alike(live: Live, life: Life) -> None:
     for turn in life.rounds:
         first, second = _prefills(report, turn.name)
         assert first == second, turn.name
+
+
+@pytest.mark.defect("D38")
+@pytest.mark.parametrize("life", [lives.PRISTINE_DENSE], ids=str)
+def test_pristine_dense_ranks_wait_for_each_other(live: Live, life: Life, seen: Seen) -> None:
+    for rank in finished(live(life)).ranks:
+        steps = rank.serving_steps()
+        assert steps
+        assert all(step.metadata_collectives for step in steps)
+    seen("a collective a step")
+
+
+@pytest.mark.defect("D38")
+@pytest.mark.parametrize("life", [lives.DENSE, lives.DENSE_GRAPH], ids=str)
+def test_dense_ranks_exchange_nothing(live: Live, life: Life, seen: Seen) -> None:
+    """No collective of any kind and no read of the device for a step; each rank computes its own rows."""
+    report = finished(live(life))
+    for rank in report.ranks:
+        steps = rank.serving_steps()
+        assert steps
+        assert not any(step.collectives or step.metadata_reads for step in steps)
+    idle = [line["rows"] for line in report.ranks[1].forwards("one prompt")]
+    assert idle and set(idle) == {1}, f"rows of the idle rank: {idle}"
+    seen("none, and no read of the device")
 
 
 @pytest.mark.defect("D19")
