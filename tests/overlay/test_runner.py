@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from vllm.model_executor.layers.fused_moe import FusedMoE
 
@@ -82,7 +82,7 @@ class Rank(DataParallelStep):
 
     def _issue_step(self, batch: LocalBatch) -> PendingStep:
         self.batch = batch
-        return PendingStep(known=batch.alone())
+        return PendingStep(known=batch.alone(self.dp_size))
 
     def bring(self, work: Work) -> LocalBatch:
         """The batch that this rank tells the others about."""
@@ -123,7 +123,9 @@ def run_step(deployment: Deployment, schedule: list[Work]) -> list[Rank]:
         packed = [fields.pack(rank.bring(work), rank.dp_rank) for rank, work in zip(ranks, schedule)]
         reduced = fields.unpack(sum(packed))
         for rank in ranks:
-            rank._await_step(PendingStep(known=reduced))
+            assert rank.batch is not None
+            known = reduced if rank._must_agree else rank.batch.alone(rank.dp_size)
+            rank._await_step(PendingStep(known=known))
     return ranks
 
 
@@ -150,6 +152,7 @@ deployments = st.builds(
     lmhead_tp=st.booleans(),
     mlp_tp=st.booleans(),
     torchair=st.booleans(),
+    dense=st.booleans(),
     decode_graphs_alone=st.booleans(),
 )
 
@@ -162,6 +165,7 @@ def comm(deployment: Deployment, plan: StepPlan) -> MoECommChoice:
 @given(deployments, schedules)
 def test_no_schedule_makes_two_ranks_decide_differently(deployment: Deployment, schedule: list[Work]) -> None:
     ranks = run_step(deployment, schedule)
+    assume(ranks[0]._must_agree)
     plans = [rank.step for rank in ranks]
     assert len({plan.padded_tokens_per_rank for plan in plans}) == 1
     assert len({plan.with_prefill for plan in plans}) == 1
@@ -173,6 +177,27 @@ def test_no_schedule_makes_two_ranks_decide_differently(deployment: Deployment, 
 def test_every_rank_has_rows_for_its_tokens(deployment: Deployment, schedule: list[Work]) -> None:
     for rank, work in zip(run_step(deployment, schedule), schedule):
         assert rank.step.num_input_tokens >= (1 if work.idle else work.num_tokens)
+
+
+@given(deployments, schedules)
+def test_a_rank_decides_alone_where_the_model_is_dense_and_no_group_spans_ranks(
+    deployment: Deployment, schedule: list[Work]
+) -> None:
+    """What it decides is then what it would decide if it were the only rank."""
+    alone = replace(deployment, dense=True, lmhead_tp=False, mlp_tp=False)
+    for rank, work in zip(run_step(alone, schedule), schedule):
+        assert not rank._must_agree
+        (only,) = run_step(alone, [work])
+        assert rank.step.num_input_tokens == only.step.num_input_tokens
+        assert rank.step.with_prefill == only.step.with_prefill
+        assert rank.step.use_graph == only.step.use_graph
+
+
+@given(deployments, st.sampled_from(["experts", "lmhead_tp", "mlp_tp"]))
+def test_one_reason_is_enough_to_agree(deployment: Deployment, reason: str) -> None:
+    alone = replace(deployment, dense=True, lmhead_tp=False, mlp_tp=False)
+    why = {"dense": False} if reason == "experts" else {reason: True}
+    assert all(rank._must_agree for rank in run_step(replace(alone, **why), [Work(), Work()]))
 
 
 @given(deployments, schedules)

@@ -103,11 +103,8 @@ def begins(ranks: Sequence[Rank], name: str) -> None:
 
 def says(rank: Rank, pattern: str, limit: float) -> None:
     """Waits up to ``limit`` seconds until the rank's log has ``pattern``. Raises TimeoutError with the log."""
-    began = time.monotonic()
-    while not re.search(pattern, rank.log()):
-        if time.monotonic() - began > limit:
-            raise TimeoutError(f"after {limit:g} s no {pattern!r} in:\n{rank.log()[-5000:]}")
-        time.sleep(_POLL)
+    if not _within(limit, lambda: re.search(pattern, rank.log()) is not None):
+        raise TimeoutError(f"after {limit:g} s no {pattern!r} in:\n{rank.log()[-5000:]}")
 
 
 def strays(ranks: Sequence[Rank], how: str) -> None:
@@ -124,11 +121,14 @@ def ends(ranks: Sequence[Rank], limit: float) -> list[End | None]:
     """Waits up to ``limit`` seconds for the ranks to end by themselves; None for one that does not."""
     began = time.monotonic()
     found: dict[int, End] = {}
-    while len(found) < len(ranks) and time.monotonic() < began + limit:
+
+    def all_ended() -> bool:
         for rank in ranks:
             if rank.pid not in found and (code := rank.poll()) is not None:
                 found[rank.pid] = End(code, time.monotonic() - began)
-        time.sleep(_POLL)
+        return len(found) == len(ranks)
+
+    _within(limit, all_ended)
     return [found.get(rank.pid) for rank in ranks]
 
 
@@ -154,11 +154,12 @@ def alive(processes: Sequence[psutil.Process]) -> list[psutil.Process]:
 
 def over(ranks: Sequence[Rank], workers: Sequence[Sequence[psutil.Process]], limit: float) -> None:
     """Waits up to ``limit`` seconds until each rank or all of its workers have ended. Raises TimeoutError."""
-    began = time.monotonic()
-    while left := [of for rank, of in zip(ranks, workers, strict=True) if rank.poll() is None and alive(of)]:
-        if time.monotonic() - began > limit:
-            raise TimeoutError(f"after {limit:g} s these still run: {left}")
-        time.sleep(_POLL)
+
+    def left() -> list[Sequence[psutil.Process]]:
+        return [of for rank, of in zip(ranks, workers, strict=True) if rank.poll() is None and alive(of)]
+
+    if not _within(limit, lambda: not left()):
+        raise TimeoutError(f"after {limit:g} s these still run: {left()}")
 
 
 def trace(folder: Path) -> list[dict[str, Any]]:
@@ -169,6 +170,16 @@ def trace(folder: Path) -> list[dict[str, Any]]:
 
 def _steps(rank: Rank) -> int:
     return sum("step" in line for line in rank.lines())
+
+
+def _within(limit: float, holds: Callable[[], bool]) -> bool:
+    """Whether ``holds`` comes true within ``limit`` seconds."""
+    end = time.monotonic() + limit
+    while not holds():
+        if time.monotonic() > end:
+            return False
+        time.sleep(_POLL)
+    return True
 
 
 def _until(holds: Callable[[], bool], ranks: Sequence[Rank]) -> None:

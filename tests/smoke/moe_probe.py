@@ -18,7 +18,8 @@ import importlib
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from types import FrameType
+from typing import Any, ClassVar
 
 Report = Callable[..., None]
 
@@ -42,6 +43,8 @@ def install(report: Report) -> None:
 class _Routing:
     """Which experts a layer's rows go to, and whether the tensors that say so are still alive."""
 
+    _ever_held: ClassVar[set[str]] = set()
+
     def __init__(self, weights: Any, experts: Any, num_experts: int) -> None:
         self.histogram: list[int] = []
         self._num_experts = num_experts
@@ -58,9 +61,20 @@ class _Routing:
                 self.histogram = torch.bincount(experts.flatten().long(), minlength=self._num_experts).tolist()
 
     def kept(self) -> list[str]:
-        if any(one() is not None for one in self._alive.values()):
-            gc.collect(1)  # what a cycle may still hold; the old generation is large, and none of this is in it
-        return [name for name, one in self._alive.items() if one() is not None]
+        """The tensors that an object of Python's holds; a thread of the collectives may hold one a moment longer."""
+        if all(one() is None for one in self._alive.values()):
+            return []
+        gc.collect(1)  # what a cycle may still hold; the old generation is large, and none of this is in it
+        return [name for name, one in self._alive.items() if self._held(name, one())]
+
+    def _held(self, name: str, tensor: Any) -> bool:
+        if tensor is None:
+            return False
+        if name not in self._ever_held:  # looks at every object, so once is enough
+            if all(isinstance(holder, FrameType) for holder in gc.get_referrers(tensor)):
+                return False
+            self._ever_held.add(name)
+        return True
 
 
 def _watched(select_experts: Any, routings: list[_Routing]) -> Any:

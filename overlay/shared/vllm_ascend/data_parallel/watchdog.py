@@ -51,6 +51,11 @@ class Limits:
     end: Optional[float]
 
     @property
+    def none(self) -> bool:
+        """Whether no wait is ever looked into."""
+        return self.first is self.start is self.end is None
+
+    @property
     def period_s(self) -> float:
         """How often the ranks tell how they are: some times within the first limit."""
         return max(_POLL_S, min(_MOST_PERIOD_S, (self.first or _MOST_PERIOD_S) / 6))

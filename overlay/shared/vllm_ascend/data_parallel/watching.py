@@ -101,8 +101,8 @@ def join(vllm_config: Any, moe: MoECommConfig) -> Flight:
         logger.info("All %d ranks run vllm-ascend build %s with the same settings: %s", replica, build, settings)
     else:
         logger.info("Build %s of vllm-ascend, not held against the other ranks': %s", build, settings)
-    limits = Limits(settings.timeout, settings.start_timeout, settings.end_timeout)
-    if limits == Limits(None, None, None) and settings.trace_steps == 0:
+    limits = _limits(settings)
+    if limits.none and settings.trace_steps == 0:
         return NO_FLIGHT
     kept = most_steps(settings.trace_steps, parallel.data_parallel_size)
     if kept < settings.trace_steps:
@@ -125,8 +125,8 @@ def watch_engine(parallel: Any, store: Store) -> None:
     """
     global _flight
     settings = Settings.read(os.environ, envs_ascend.env_variables)
-    limits = Limits(settings.timeout, settings.start_timeout, settings.end_timeout)
-    if _flight is not NO_FLIGHT or limits == Limits(None, None, None):
+    limits = _limits(settings)
+    if _flight is not NO_FLIGHT or limits.none:
         return
     _flight = EngineFlight()
     rank, size = parallel.data_parallel_rank, parallel.data_parallel_size
@@ -134,6 +134,10 @@ def watch_engine(parallel: Any, store: Store) -> None:
     identity = Identity(rank, size, rank, socket.gethostname(), os.getpid(), build)
     exchange = Exchange(store, Members(range(size)), rank, limits.period_s, "engine")
     _watch(identity, Observer(rank, _flight, (0, size)), exchange, limits, None, ours=_is_vllms(parallel))
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(settings.timeout, settings.start_timeout, settings.end_timeout)
 
 
 def _watch(
