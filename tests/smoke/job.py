@@ -15,6 +15,9 @@ MAX_TOKENS = 256
 """Longest sequence, and most tokens of one step."""
 GRAPH_SIZES = [1, 2, 4, MAX_SEQS]
 LATE_STEPS = 3
+_NO_FUSION = dict.fromkeys(
+    ("enable_npugraph_ex", "fuse_norm_quant", "fuse_qknorm_rope", "fuse_allreduce_rms", "fuse_muls_add"), False
+)
 SOC_310P = 202
 SOC_A3 = 253
 
@@ -139,7 +142,12 @@ class Life:
         """Keyword arguments of ``vllm.LLM``; ``storage`` is a folder for the KV connector."""
         # float32 for exact tokens. Upstream's attention mask for chunked prefill has no float32,
         # so the AscendScheduler is used, which does not chunk. A 310P's activation gives float16 whatever it gets.
-        extra: dict[str, Any] = {"ascend_scheduler_config": {"enabled": True}}
+        # Each release reads what it knows. Of 0.18.0 on, fusion is for kernels, and binding for an NPU's host.
+        extra: dict[str, Any] = {
+            "ascend_scheduler_config": {"enabled": True},
+            "ascend_compilation_config": _NO_FUSION,
+            "enable_cpu_binding": False,
+        }
         if self.mode is Mode.TORCHAIR:
             extra["torchair_graph_config"] = {"enabled": True, "graph_batch_sizes": [self.max_seqs]}
         if self.shared_expert_dp:
@@ -157,6 +165,10 @@ class Life:
             "enforce_eager": self.mode is Mode.EAGER,
             "enable_expert_parallel": self.expert_parallel,
             "additional_config": extra,
+            # vLLM 0.18 would run a worker in a process of its own; the probes are where the model is.
+            "distributed_executor_backend": "uni",
+            # A step whose batch is still on its way makes no forward, and vLLM's in-process engine leaves it so.
+            "async_scheduling": False,
         }
         if self.mode in (Mode.ACL_GRAPH, Mode.FULL_DECODE):
             sizes = [size for size in GRAPH_SIZES if size <= self.max_seqs]

@@ -66,7 +66,7 @@ class ForwardProbe:
         # Only what is on the host already: a read of the device here would show in the trace.
         self._report(
             forward=self._round,
-            with_prefill=context.with_prefill,
+            with_prefill=getattr(context, "with_prefill", None),
             attention=None if state is None else state.name,
             padded=context.padded_num_tokens,
             rows=named["positions"].shape[-1],
@@ -83,9 +83,11 @@ class ForwardProbe:
 
 def _graph_sizes(config: Any) -> tuple[int, ...]:
     """Rows for which the engine captures graphs."""
-    from vllm.config import CompilationLevel
+    import vllm.config
 
-    captures = config.compilation_config.level == CompilationLevel.PIECEWISE
+    if not hasattr(vllm.config, "CompilationLevel"):
+        return ()  # a later release, whose forward context names the mode
+    captures = config.compilation_config.level == vllm.config.CompilationLevel.PIECEWISE
     return tuple(config.compilation_config.cudagraph_capture_sizes) if captures else ()
 
 
