@@ -119,7 +119,9 @@ def test_another_torch_has_a_venv_of_its_own(bench: Bench) -> None:
     folder = bench.root / "requirements"
     (folder / "runtime-torch-3.txt").write_text("tea==3 \\\n    --hash=sha256:33\n")
     (folder / "torch-cpu-3.txt").write_text(TORCH_CPU)
-    other = replace(bench, patch_set=replace(bench.patch_set, torch="3", vllm=replace(bench.patch_set.vllm, version="2")))
+    other = replace(
+        bench, patch_set=replace(bench.patch_set, torch="3", vllm=replace(bench.patch_set.vllm, version="2"))
+    )
     made = other.ensure()
     calls = bench.calls()
     assert [call.split()[0] for call in calls] == MADE

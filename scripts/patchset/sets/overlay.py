@@ -82,12 +82,14 @@ class Overlay:
         replaces: what that replaces.
         breaks: what of upstream's API is not kept.
         toml: the bytes of overlay.toml.
+        omits: shared modules that it does not install.
     """
 
     files: Mapping[str, bytes]
     replaces: tuple[Replaced, ...]
     breaks: tuple[Broken, ...] = ()
     toml: bytes = b""
+    omits: tuple[str, ...] = ()
 
     def with_files(self, files: Mapping[str, bytes | None]) -> Overlay:
         """The overlay with other content of these files; None for one that goes."""
@@ -132,15 +134,17 @@ def load(patch_set: PatchSet) -> Overlay:
                     hint="put the logic in a new module and hook it in with a patch",
                 )
             files[path] = file.read_bytes()
-    return Overlay(files, *_declared(declared, toml, files, upstream), toml)
+    replaces, breaks, omits = _declared(declared, toml, files, upstream)
+    return Overlay(files, replaces, breaks, toml, omits)
 
 
 def _declared(
     file: Path, toml: bytes, files: dict[str, bytes], upstream: Mapping[str, str]
-) -> tuple[tuple[Replaced, ...], tuple[Broken, ...]]:
+) -> tuple[tuple[Replaced, ...], tuple[Broken, ...], tuple[str, ...]]:
     """What overlay.toml says; takes the files that it omits out of `files`."""
     top = read_toml(file, toml.decode(errors="replace"))
-    for path in top.take("omits", list, []):
+    omits = top.take("omits", list, [])
+    for path in omits:
         if not isinstance(path, str) or files.pop(path, None) is None:
             raise top.refuse("omits", f"names {path!r}, which the overlay does not have")
 
@@ -168,7 +172,7 @@ def _declared(
         breaks.append(Broken(path_of(table), table.text("symbol", default=""), table.text("why")))
         table.finish()
     top.finish()
-    return tuple(replaces), tuple(breaks)
+    return tuple(replaces), tuple(breaks), tuple(omits)
 
 
 def symbol_sha256(source: bytes, symbol: str) -> str | None:
