@@ -69,3 +69,26 @@ def test_pristine_second_turns_are_wrong(live: Live, checkpoint: Checkpoint, lif
     assert wrong
     assert all(closing["tokens"][str(turn)] == want[turn] for turn in want if turn not in SECOND_TURNS)
     seen(f"{len(wrong)} of {len(SECOND_TURNS)} second turns are wrong")
+
+
+def _rows_of_requests(report: Report) -> list[int]:
+    """By step without a request that makes metadata, from the first round on: rows that point at a request's blocks."""
+    lines = [line for rank in report.ranks for line in rank.lines if line.get("metadata", "start") != "start"]
+    assert lines, "no such step was looked at"
+    return [line["blocks"] for line in lines]
+
+
+@pytest.mark.defect("D28")
+@pytest.mark.parametrize("life", [conversations.PRISTINE_FULL_DECODE], ids=str)
+def test_pristine_idle_steps_have_rows_of_the_last_requests(live: Live, life: Life, seen: Seen) -> None:
+    """A hybrid model finds its state by them, and writes it."""
+    rows = _rows_of_requests(finished(live(life)))
+    assert any(rows)
+    seen(f"{len([*filter(None, rows)])} of {len(rows)} steps")
+
+
+@pytest.mark.defect("D28")
+@pytest.mark.parametrize("life", [conversations.FULL_DECODE, conversations.FULL_DECODE_EP], ids=str)
+def test_no_row_of_an_idle_step_is_a_requests(live: Live, life: Life, seen: Seen) -> None:
+    assert not any(_rows_of_requests(finished(live(life))))
+    seen("none")
