@@ -2,11 +2,12 @@
 """Ranks that bring unlike batches to a step: how many rows each computes, where they go, which graph they replay."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import uneven
 from engine import Outcome, Report, finished
-from job import Life, Round
+from job import Life, Round, Tree
 from reference import PROMPTS
 
 pytestmark = pytest.mark.standin
@@ -14,6 +15,7 @@ pytestmark = pytest.mark.standin
 Live = Callable[[Life], Report]
 Asked = Callable[[Life, Round], dict[int, list[int]]]
 Seen = Callable[[str], None]
+Ask = Callable[..., Any]
 
 PREFILL = len(PROMPTS[3])
 """Tokens of the prompt that one rank prefills in LATE_ROUND and beside an idle rank."""
@@ -130,3 +132,34 @@ def test_embedding_parallelism_answers_unequal_requests(live: Live, asked: Asked
     for turn in life.rounds:
         assert report.tokens(turn.name) == asked(life, turn), turn.name
     seen("answers")
+
+
+# Drafts of a step, and what the stand-in of a model makes of them: each forward's number.
+_DRAFTS = 3
+
+
+@pytest.mark.defect("D27", tree=Tree.PRISTINE)
+def test_pristine_prefill_with_context_parallelism_drafts_less_than_idle_ranks(ask: Ask, seen: Seen) -> None:
+    prefills, idles = (
+        ask(Tree.PRISTINE, "draft_after_a_step", prefill=prefill, context_parallel=2, dp_size=2)
+        for prefill in (True, False)
+    )
+    assert (prefills["forwards"], idles["forwards"]) == (1, _DRAFTS)
+    seen(f"1 forward of the drafter beside {_DRAFTS}")
+
+
+@pytest.mark.defect("D27", tree=Tree.PATCHED)
+def test_a_prefill_with_context_parallelism_drafts_as_often_as_idle_ranks(ask: Ask, seen: Seen) -> None:
+    """The forwards that are for the others attend to nothing, and what is returned is what was."""
+    found = ask(Tree.PATCHED, "draft_after_a_step", prefill=True, context_parallel=2, dp_size=2)
+    assert found == {"forwards": _DRAFTS, "attending": 1, "drafts": [[1] * _DRAFTS] * 2}
+    seen(f"{_DRAFTS} forwards of the drafter on every rank")
+
+
+@pytest.mark.parametrize(("context_parallel", "dp_size"), [(1, 2), (2, 1)])
+def test_other_prefills_draft_as_before(ask: Ask, context_parallel: int, dp_size: int) -> None:
+    before, after = (
+        ask(tree, "draft_after_a_step", prefill=True, context_parallel=context_parallel, dp_size=dp_size)
+        for tree in (Tree.PRISTINE, Tree.PATCHED)
+    )
+    assert before == after
