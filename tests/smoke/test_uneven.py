@@ -163,3 +163,12 @@ def test_other_prefills_draft_as_before(ask: Ask, context_parallel: int, dp_size
         for tree in (Tree.PRISTINE, Tree.PATCHED)
     )
     assert before == after
+
+
+@pytest.mark.defect("D34")
+@pytest.mark.parametrize("tree", Tree, ids=lambda tree: tree.value)
+def test_a_drafter_is_told_what_its_step_has_agreed_on(ask: Ask, tree: Tree, seen: Seen) -> None:
+    found = ask(tree, "drafter_counts", rows=5)
+    reductions = 1 if tree is Tree.PRISTINE else 0
+    assert found == {"rows": 5, "of_all": [5, 5], "reductions": reductions}
+    seen(f"{reductions} more all-reduces a step")

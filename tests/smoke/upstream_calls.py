@@ -129,6 +129,17 @@ def _experts() -> Any:
 
 def mc2_rows(largest_graph: int, expert_parallel: int) -> int:
     """The most rows of one rank for which a runner whose graphs hold up to ``largest_graph`` takes MC2, at tp 1."""
+    from vllm_ascend import ascend_forward_context
+
+    if hasattr(ascend_forward_context, "set_mc2_tokens_capacity"):
+        config = SimpleNamespace(
+            compilation_config=SimpleNamespace(
+                cudagraph_capture_sizes=[largest_graph], max_cudagraph_capture_size=largest_graph
+            ),
+            parallel_config=SimpleNamespace(tensor_parallel_size=1),
+        )
+        ascend_forward_context.set_mc2_tokens_capacity(config, 1, 1)
+        return int(ascend_forward_context.get_mc2_tokens_capacity())
     from vllm_ascend.worker.model_runner_v1 import NPUModelRunner
 
     _surroundings(1, expert_parallel, torchair=False)
@@ -161,13 +172,48 @@ def _runners_choice(num_tokens: int, mc2_capacity: int, expert_parallel: int) ->
         return f"ValueError: {error}"
 
 
+def drafter_counts(rows: int) -> dict[str, Any]:
+    """What a drafter with experts is told on rank 0 of 2 after a step of ``rows`` rows on each: its rows, those of all,
+    and how many all-reduces that took."""
+    import torch
+    import torch.distributed as dist
+    from vllm.distributed import parallel_state
+    from vllm_ascend.worker import model_runner_v1
+
+    reduced = []
+
+    def all_reduce(tensor: Any, **_: Any) -> None:
+        reduced.append(tensor)
+        tensor[1] = rows  # rank 1's
+
+    dist.all_reduce = all_reduce
+    parallel_state._DP = SimpleNamespace(cpu_group=None)
+    modules = [model_runner_v1]
+    runner = model_runner_v1.NPUModelRunner.__new__(model_runner_v1.NPUModelRunner)
+    runner.dp_size, runner.dp_rank, runner.vllm_config, runner.pcp_size = 2, 0, None, 1
+    runner.drafter = SimpleNamespace(needs_extra_input_slots=False)
+    with suppress(ModuleNotFoundError):
+        from vllm_ascend.data_parallel import runner as ours
+        from vllm_ascend.data_parallel import upstream
+        from vllm_ascend.data_parallel.metadata import StepMetadata
+        from vllm_ascend.data_parallel.plan import StepPlan
+
+        upstream.row_group_sizes = dict
+        runner.step = StepPlan(StepMetadata((rows, rows), False, False, False), 0)
+        modules.append(ours)
+    for module in modules:
+        module.should_skip_allreduce_across_dp_group = lambda *_: False
+    own, of_all, _ = runner._sync_metadata_across_dp(rows, is_draft_model=True)
+    assert isinstance(of_all, torch.Tensor)
+    return {"rows": int(own), "of_all": of_all.tolist(), "reductions": len(reduced)}
+
+
 def draft_after_a_step(prefill: bool, context_parallel: int, dp_size: int) -> dict[str, Any]:
-    """Three drafts of two requests by the MTP drafter, whose model is a stand-in that answers with the forward's number.
+    """Three drafts of two requests by the MTP drafter, whose model is one that answers with the forward's number.
 
     ``{"forwards": n, "attending": how many of them have metadata, "drafts": [[ids] of each request]}``.
     """
     import torch
-
     from vllm_ascend.spec_decode import eagle_proposer
 
     rows, requests, drafts, width, vocabulary = 6, 2, 3, 4, 16
