@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import torch
@@ -27,10 +27,12 @@ def spread_token_ids(ids: torch.Tensor, vocab_size: int) -> None:
 
     Those of the last requests, or the zeros from before the first, would all go to the same ones, and so to one rank.
     """
-    ids.copy_(_ids(ids.shape[0], vocab_size, ids.dtype, ids.device))
+    rows = ids.shape[0]
+    made = 1 << (rows - 1).bit_length()  # few sizes, so that nearly every step finds them made
+    ids.copy_(_ids(made, vocab_size, ids.dtype, ids.device)[:rows])
 
 
-@lru_cache(maxsize=8)
+@cache
 def _ids(rows: int, vocab_size: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     return (torch.arange(rows, dtype=torch.int64) * STRIDE % vocab_size).to(dtype).to(device)
 
@@ -40,11 +42,14 @@ def pad_router_logits(logits: torch.Tensor, rows: int) -> torch.Tensor:
 
     Zeros would send all of them to the experts with the lowest numbers: equal logits go to the first.
     """
-    return torch.cat([logits, _logits(rows, logits.shape[1], logits.dtype, logits.device)])
+    experts = logits.shape[1]
+    preferences = _preferences(experts, logits.dtype, logits.device)
+    return torch.cat([logits, preferences.repeat(-(-rows // experts), 1)[:rows]])
 
 
-@lru_cache(maxsize=2)  # all layers of a forward pad alike
-def _logits(rows: int, experts: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    first = torch.arange(rows).unsqueeze(1) * STRIDE
+@cache
+def _preferences(experts: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """``[experts, experts]``: each row prefers one expert most, and those after it less and less."""
+    first = torch.arange(experts).unsqueeze(1) * STRIDE
     behind = (torch.arange(experts) - first) % experts
     return (-behind).to(dtype).to(device)
