@@ -30,7 +30,9 @@ from torch_npu.ops.attention import (
 )
 from torch_npu.ops.fused_attention import (
     _npu_fused_infer_attention_score_get_max_workspace,
+    _npu_fused_infer_attention_score_v2_get_max_workspace,
     npu_fused_infer_attention_score,
+    npu_fused_infer_attention_score_v2,
     npu_fusion_attention,
 )
 from torch_npu.ops.cache import (
@@ -41,7 +43,7 @@ from torch_npu.ops.cache import (
     npu_prefetch,
     npu_scatter_nd_update_,
 )
-from torch_npu.ops.matmul import _npu_matmul_add_fp32, npu_grouped_matmul
+from torch_npu.ops.matmul import _npu_matmul_add_fp32, npu_grouped_matmul, npu_transpose_batchmatmul
 from torch_npu.ops.mc2 import npu_moe_distribute_combine, npu_moe_distribute_dispatch
 from torch_npu.ops.mla import _npu_paged_attention_mla, npu_kv_rmsnorm_rope_cache
 from torch_npu.ops.moe import (
