@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the ranks of one engine life are asked to do, and the names they answer with."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -18,6 +18,14 @@ LATE_STEPS = 3
 _NO_FUSION = dict.fromkeys(
     ("enable_npugraph_ex", "fuse_norm_quant", "fuse_qknorm_rope", "fuse_allreduce_rms", "fuse_muls_add"), False
 )
+# float32 for exact tokens, for which upstream's attention mask has no chunked prefill; so the AscendScheduler is used,
+# which does not chunk. Each release reads what it knows: of 0.18.0 on, fusion is for kernels, and binding for an NPU's
+# host.
+ADDITIONAL_CONFIG: Mapping[str, object] = {
+    "ascend_scheduler_config": {"enabled": True},
+    "ascend_compilation_config": _NO_FUSION,
+    "enable_cpu_binding": False,
+}
 SOC_310P = 202
 SOC_A3 = 253
 
@@ -140,14 +148,8 @@ class Life:
 
     def engine_arguments(self, checkpoint: str, storage: str) -> dict[str, Any]:
         """Keyword arguments of ``vllm.LLM``; ``storage`` is a folder for the KV connector."""
-        # float32 for exact tokens. Upstream's attention mask for chunked prefill has no float32,
-        # so the AscendScheduler is used, which does not chunk. A 310P's activation gives float16 whatever it gets.
-        # Each release reads what it knows. Of 0.18.0 on, fusion is for kernels, and binding for an NPU's host.
-        extra: dict[str, Any] = {
-            "ascend_scheduler_config": {"enabled": True},
-            "ascend_compilation_config": _NO_FUSION,
-            "enable_cpu_binding": False,
-        }
+        # A 310P's activation gives float16 whatever it gets.
+        extra = dict(ADDITIONAL_CONFIG)
         if self.mode is Mode.TORCHAIR:
             extra["torchair_graph_config"] = {"enabled": True, "graph_batch_sizes": [self.max_seqs]}
         if self.shared_expert_dp:
