@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random cases are drawn however slow the machine is; waits for events, and a store that a process of its own keeps."""
+"""Random cases are drawn however slow the machine is; waits for events, a store that a process of its own keeps, and
+tests of modules that a set does not install are left out."""
 
 from __future__ import annotations
 
+import importlib.util
 import multiprocessing
 import threading
 import time
@@ -16,6 +18,22 @@ from torch.distributed import TCPStore
 
 settings.register_profile("any speed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any speed")
+
+# Test files by a module that they are about, where not every set has it.
+_MODULES = {
+    "graphs": ("test_runner.py", "test_moe_comm.py", "test_row_groups.py"),
+    "graph_sizes": ("test_graph_sizes.py",),
+    "layer_state": ("test_layer_state.py",),
+    "profiling": ("test_profiling.py",),
+    "prompt_logits": ("test_prompt_logits.py",),
+    "idle_rows": ("test_idle_rows.py", "test_decisions.py"),
+}
+collect_ignore = [
+    file
+    for module, files in _MODULES.items()
+    for file in files
+    if importlib.util.find_spec(f"vllm_ascend.data_parallel.{module}") is None
+]
 
 FORK = multiprocessing.get_context("fork")
 LATEST = 60.0

@@ -6,12 +6,14 @@ from __future__ import annotations
 import queue
 import subprocess
 import sys
+from concurrent.futures import Future
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from vllm.sampling_params import SamplingParams
-from vllm.v1.engine import EngineCoreRequest, EngineCoreRequestType
+from vllm.v1.engine import EngineCoreRequest, EngineCoreRequestType, core
 from vllm.v1.engine.core import DPEngineCoreProc, EngineCore
 
 import vllm_ascend.data_parallel.engines  # noqa: F401
@@ -63,6 +65,9 @@ class Scheduler:
         self.finished.clear()
         return SimpleNamespace(total_num_scheduled_tokens=len(self.unfinished))
 
+    def get_grammar_bitmask(self, *_: Any) -> None:
+        return None
+
     def update_from_output(self, *_: Any) -> dict[int, Any]:
         return {}
 
@@ -72,6 +77,28 @@ class Scheduler:
 
 def step_of_all(*_: Any) -> Any:
     raise Steps
+
+
+def executed(*_: Any, **__: Any) -> Future[Any]:
+    """What later releases wait for, and others hand on."""
+    done: Future[Any] = Future()
+    done.set_result(SimpleNamespace())
+    return done
+
+
+def _of_later_releases() -> dict[str, Any]:
+    if not hasattr(core, "EngineShutdownState"):
+        return {}
+    return {
+        "shutdown_state": core.EngineShutdownState.RUNNING,
+        "async_scheduling": False,
+        "eep_scaling_state": None,
+        "process_input_queue_block": True,
+        "aborts_queue": queue.Queue(),
+        "_idle_state_callbacks": [],
+        "log_error_detail": lambda *_: nullcontext(),
+        "log_iteration_details": lambda *_: nullcontext(),
+    }
 
 
 def engine(*requests: tuple[EngineCoreRequestType, Any]) -> Any:
@@ -84,7 +111,7 @@ def engine(*requests: tuple[EngineCoreRequestType, Any]) -> Any:
         scheduler=Scheduler(),
         input_queue=found,
         output_queue=queue.Queue(),
-        model_executor=SimpleNamespace(execute_model=lambda *_: None),
+        model_executor=SimpleNamespace(execute_model=executed),
         execute_model_with_error_logging=lambda call, *args: call(*args),
         step_fn=made.step,
         execute_dummy_batch=step_of_all,
@@ -98,6 +125,7 @@ def engine(*requests: tuple[EngineCoreRequestType, Any]) -> Any:
         request_block_hasher=None,
         batch_queue=None,
         use_spec_decode=False,
+        **_of_later_releases(),
     )
     return made
 

@@ -25,6 +25,7 @@ def test_the_digest_is_that_of_sha256sum_over_the_installed_package() -> None:
     package = Path(vllm_ascend.__file__).parent
     pipe = (
         "find vllm_ascend -name '*.py' ! -path vllm_ascend/_version.py ! -path vllm_ascend/_build_info.py "
+        "! -path 'vllm_ascend/_cann_ops_custom/*' "
         "| LC_ALL=C sort | xargs sha256sum | sha256sum"
     )
     told = subprocess.run(["sh", "-c", pipe], cwd=package.parent, capture_output=True, text=True, check=True)
@@ -33,12 +34,14 @@ def test_the_digest_is_that_of_sha256sum_over_the_installed_package() -> None:
 
 def test_generated_files_count_for_nothing_and_links_are_no_files(tmp_path: Path) -> None:
     package = tmp_path / "p"
-    (package / "sub").mkdir(parents=True)
-    for name in ("_version.py", "_build_info.py", "x.py", "x.pyc", "sub/_version.py"):
+    for folder in ("sub/_cann_ops_custom", "_cann_ops_custom/vendors"):
+        (package / folder).mkdir(parents=True)
+    generated = ("_version.py", "_build_info.py", "_cann_ops_custom/vendors/x.py")
+    for name in (*generated, "x.py", "x.pyc", "sub/_version.py", "sub/_cann_ops_custom/x.py"):
         (package / name).write_text(name)
     (package / "y.py").symlink_to("x.py")
     found = digests(package)
-    assert list(found) == ["p/sub/_version.py", "p/x.py", "p/y.py"]
+    assert list(found) == ["p/sub/_cann_ops_custom/x.py", "p/sub/_version.py", "p/x.py", "p/y.py"]
     assert found["p/y.py"] == "not a regular file"
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vllm_ascend.data_parallel.metadata import BitFields, LocalBatch, StepMetadata
+from vllm_ascend.data_parallel.metadata import BitFields, GraphMode, LocalBatch, StepMetadata
 
 
 def batches(max_num_tokens: int, max_prompt_rounds: int = 0) -> st.SearchStrategy[LocalBatch]:
@@ -103,3 +103,23 @@ def test_of_many_ranks_the_whole_string_is_not_copied_for_each(max_prompt_rounds
     Counted.shifts = 0
     assert fields.unpack(packed) == StepMetadata(tuple(range(1, 1025)), False, False, False, max_prompt_rounds)
     assert Counted.shifts == 0
+
+
+@given(st.lists(st.sampled_from(GraphMode), min_size=1, max_size=200), st.integers(1, 2**20))
+def test_ranks_with_graphs_of_two_kinds_learn_the_least(modes: list[GraphMode], max_num_tokens: int) -> None:
+    fields = BitFields(len(modes), max_num_tokens, whole_graphs=True)
+    ranks = [
+        LocalBatch(max_num_tokens, False, graph_usable=mode > GraphMode.NONE, whole_graph=mode is GraphMode.FULL)
+        for mode in modes
+    ]
+    found = fields.unpack(reduce_sum(fields, ranks, 32))
+    assert found.graph_mode is min(modes)
+    assert found.tokens_per_rank == (max_num_tokens,) * len(modes)
+    assert all(batch.alone().graph_mode is mode for batch, mode in zip(ranks, modes))
+
+
+def test_where_graphs_are_of_one_kind_none_is_told_from_another() -> None:
+    one, two = BitFields(2, 64), BitFields(2, 64, whole_graphs=True)
+    batch = LocalBatch(3, False, graph_usable=True, whole_graph=True)
+    assert two.num_bits == one.num_bits + 2
+    assert one.unpack(one.pack(batch, 0) + one.pack(batch, 1)).graph_mode is GraphMode.PIECEWISE

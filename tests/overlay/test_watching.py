@@ -17,7 +17,7 @@ import torch.multiprocessing as mp
 from vllm.config import ParallelConfig
 from vllm.distributed.parallel_state import init_distributed_environment
 
-from vllm_ascend.data_parallel import engines, watching
+from vllm_ascend.data_parallel import engines, upstream, watching
 from vllm_ascend.data_parallel.agreement import DisagreementError
 from vllm_ascend.data_parallel.flight import NO_FLIGHT, Flight, Phase
 from vllm_ascend.data_parallel.metadata import LocalBatch, StepMetadata
@@ -143,11 +143,12 @@ def config(dp_rank: int, dp_size: int) -> Any:
     )
 
 
+USUAL_GROUP, OTHER_GROUP = ("cpu", "device") if upstream.METADATA_ON_HOSTS else ("device", "cpu")
 # Of rank 1, by what they are.
 ENVIRONMENTS = {
     "same": {},
     "spelt out": {"HCCL_BUFFSIZE": "200", "VLLM_ASCEND_DP_TIMEOUT": "30.0"},
-    "different": {"VLLM_ASCEND_ENABLE_DBO": "1", "VLLM_ASCEND_DP_METADATA_GROUP": "cpu"},
+    "different": {"VLLM_ASCEND_ENABLE_MATMUL_ALLREDUCE": "1", "VLLM_ASCEND_DP_METADATA_GROUP": OTHER_GROUP},
 }
 
 
@@ -180,7 +181,8 @@ def test_ranks_that_fit_join(tmp_path: Path, environment: str) -> None:
 def test_ranks_with_other_settings_are_refused_and_told_which(tmp_path: Path) -> None:
     one, other = joined(tmp_path, "different")
     assert one == other
-    how = "VLLM_ASCEND_DP_METADATA_GROUP is cpu instead of device; VLLM_ASCEND_ENABLE_DBO is True instead of False"
+    how = f"VLLM_ASCEND_DP_METADATA_GROUP is {OTHER_GROUP} instead of {USUAL_GROUP}; "
+    how += "VLLM_ASCEND_ENABLE_MATMUL_ALLREDUCE is True instead of False"
     assert f"\n  DP rank 1 on host {socket.gethostname()} differs from DP rank 0: {how}\n" in one
 
 

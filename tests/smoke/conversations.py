@@ -132,6 +132,7 @@ GRAPH_EP = _life(Tree.PATCHED, Model.QWEN3_MOE, Mode.ACL_GRAPH, expert_parallel=
 FULL_DECODE_EP = _life(Tree.PATCHED, Model.QWEN3_MOE, Mode.FULL_DECODE, expert_parallel=True)
 # The ranks of a dense model have no collective in which a prefill beside a graph would hang (D21).
 FULL_DECODE_DENSE = _life(Tree.PATCHED, Model.QWEN3, Mode.FULL_DECODE)
+PRISTINE_FULL_DECODE = _life(Tree.PRISTINE, Model.QWEN3_MOE, Mode.FULL_DECODE)
 PRISTINE_FULL_DECODE_DENSE = _life(Tree.PRISTINE, Model.QWEN3, Mode.FULL_DECODE)
 
 FULL_DECODES = (FULL_DECODE, FULL_DECODE_EP, FULL_DECODE_DENSE)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the ranks of one engine life are asked to do, and the names they answer with."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -15,6 +15,17 @@ MAX_TOKENS = 256
 """Longest sequence, and most tokens of one step."""
 GRAPH_SIZES = [1, 2, 4, MAX_SEQS]
 LATE_STEPS = 3
+_NO_FUSION = dict.fromkeys(
+    ("enable_npugraph_ex", "fuse_norm_quant", "fuse_qknorm_rope", "fuse_allreduce_rms", "fuse_muls_add"), False
+)
+# float32 for exact tokens, for which upstream's attention mask has no chunked prefill; so the AscendScheduler is used,
+# which does not chunk. Each release reads what it knows: of 0.18.0 on, fusion is for kernels, and binding for an NPU's
+# host.
+ADDITIONAL_CONFIG: Mapping[str, object] = {
+    "ascend_scheduler_config": {"enabled": True},
+    "ascend_compilation_config": _NO_FUSION,
+    "enable_cpu_binding": False,
+}
 SOC_310P = 202
 SOC_A3 = 253
 
@@ -137,9 +148,8 @@ class Life:
 
     def engine_arguments(self, checkpoint: str, storage: str) -> dict[str, Any]:
         """Keyword arguments of ``vllm.LLM``; ``storage`` is a folder for the KV connector."""
-        # float32 for exact tokens. Upstream's attention mask for chunked prefill has no float32,
-        # so the AscendScheduler is used, which does not chunk. A 310P's activation gives float16 whatever it gets.
-        extra: dict[str, Any] = {"ascend_scheduler_config": {"enabled": True}}
+        # A 310P's activation gives float16 whatever it gets.
+        extra = dict(ADDITIONAL_CONFIG)
         if self.mode is Mode.TORCHAIR:
             extra["torchair_graph_config"] = {"enabled": True, "graph_batch_sizes": [self.max_seqs]}
         if self.shared_expert_dp:
@@ -157,6 +167,10 @@ class Life:
             "enforce_eager": self.mode is Mode.EAGER,
             "enable_expert_parallel": self.expert_parallel,
             "additional_config": extra,
+            # vLLM 0.18 would run a worker in a process of its own; the probes are where the model is.
+            "distributed_executor_backend": "uni",
+            # A step whose batch is still on its way makes no forward, and vLLM's in-process engine leaves it so.
+            "async_scheduling": False,
         }
         if self.mode in (Mode.ACL_GRAPH, Mode.FULL_DECODE):
             sizes = [size for size in GRAPH_SIZES if size <= self.max_seqs]

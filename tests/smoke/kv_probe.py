@@ -9,6 +9,12 @@ cache::
 ``round`` is "start" before the first round. ``changed`` counts the elements, of K and V of all layers, that differ
 after the step in any block but block 0. vLLM's block pool keeps block 0 for itself and gives it to no request; upstream
 lets rows that only pad a graph write there. A slot of -1 is none: the kernels skip such a row.
+
+And one for each time that such a step makes metadata of attention, where the release has one place for that::
+
+    {"metadata": round, "blocks": n, "slots": m}
+
+with how many of its rows the block tables on the device point at a block but block 0, and at a slot.
 """
 
 import functools
@@ -24,6 +30,7 @@ class KvProbe:
     def __init__(self, report: Report) -> None:
         self._report = report
         self._round = "start"
+        self._for_nobody = False
 
     def enter(self, name: str) -> None:
         self._round = name
@@ -37,6 +44,25 @@ class KvProbe:
             NPUModelRunner.execute_model, lambda scheduled, *_, **__: scheduled.total_num_scheduled_tokens == 0
         )
 
+        if hasattr(NPUModelRunner, "_build_attention_metadata"):
+            build = NPUModelRunner._build_attention_metadata
+            NPUModelRunner._build_attention_metadata = self._with_rows_told(build)
+
+    def _with_rows_told(self, build: Callable[..., Any]) -> Callable[..., Any]:
+        import torch
+
+        @functools.wraps(build)
+        def call(runner: Any, *args: Any, **kwargs: Any) -> Any:
+            if self._for_nobody:
+                with torch._C.DisableTorchFunction():
+                    tables = runner.input_batch.block_table.block_tables
+                    blocks = sum(int((one.block_table.gpu[: kwargs["num_reqs"], 0] != 0).sum()) for one in tables)
+                    slots = sum(int((one.slot_mapping.gpu[: kwargs["num_tokens"]] >= 0).sum()) for one in tables)
+                self._report(metadata=self._round, blocks=blocks, slots=slots)
+            return build(runner, *args, **kwargs)
+
+        return call
+
     def _watched(self, step: Callable[..., Any], stands_for_nobody: Callable[..., bool]) -> Callable[..., Any]:
         import torch
 
@@ -47,7 +73,11 @@ class KvProbe:
             # Not to be seen by the stand-in's trace: these reads are the test's, not the engine's.
             with torch._C.DisableTorchFunction():
                 before = [cache.clone() for cache in _real_blocks(runner)]
-            result = step(runner, *args, **kwargs)
+            self._for_nobody = True
+            try:
+                result = step(runner, *args, **kwargs)
+            finally:
+                self._for_nobody = False
             with torch._C.DisableTorchFunction():
                 pairs = zip(before, _real_blocks(runner), strict=True)
                 changed = sum(int((old != new).sum()) for old, new in pairs if not torch.equal(old, new))

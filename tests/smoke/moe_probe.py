@@ -23,21 +23,31 @@ from typing import Any, ClassVar
 
 Report = Callable[..., None]
 
+# Module, family and method of each release's layers.
+_LAYERS = (
+    ("common_fused_moe", "generic", "forward_impl"),
+    ("fused_moe", "custom", "forward"),
+    ("fused_moe.fused_moe", "generic", "forward_impl"),
+)
+
 
 def install(report: Report) -> None:
     """Wraps the two families of layers of the vllm_ascend on the import path; call before an engine is made."""
     from vllm.model_executor.layers.fused_moe import FusedMoE
 
     routings: list[_Routing] = []
-    for name, family, method in (("common_fused_moe", "generic", "forward_impl"), ("fused_moe", "custom", "forward")):
-        with suppress(ModuleNotFoundError):  # 0.11.0 has no custom family beside TorchAir's
+    for name, family, method in _LAYERS:
+        with suppress(ModuleNotFoundError):  # each release has some of them
             module = importlib.import_module(f"vllm_ascend.ops.{name}")
+            if not hasattr(module, "select_experts"):
+                continue  # a package of that name
             module.select_experts = _watched(module.select_experts, routings)
             layer = getattr(module, "AscendFusedMoE", FusedMoE)
             setattr(layer, method, _reported(getattr(layer, method), family, routings, report))
-    with suppress(ModuleNotFoundError, AttributeError):
-        module = importlib.import_module("vllm_ascend.ops.moe.moe_comm_method")
-        module.MoECommMethod.fused_experts = _routed(module.MoECommMethod.fused_experts, routings)
+    for name in ("moe", "fused_moe"):
+        with suppress(ModuleNotFoundError, AttributeError):
+            module = importlib.import_module(f"vllm_ascend.ops.{name}.moe_comm_method")
+            module.MoECommMethod.fused_experts = _routed(module.MoECommMethod.fused_experts, routings)
 
 
 class _Routing:
@@ -91,7 +101,8 @@ def _routed(fused_experts: Any, routings: list[_Routing]) -> Any:
     @functools.wraps(fused_experts)
     def call(*args: Any, **kwargs: Any) -> Any:
         if routings:
-            routings[-1].go_to(kwargs["topk_ids"])
+            given = kwargs.get("fused_experts_input")
+            routings[-1].go_to(kwargs["topk_ids"] if given is None else given.topk_ids)
         return fused_experts(*args, **kwargs)
 
     return call
@@ -117,7 +128,7 @@ def _reported(forward: Any, family: str, routings: list[_Routing], report: Repor
             moe=family,
             profile=context.in_profile_run,
             capturing=capturing,
-            with_prefill=context.with_prefill,
+            with_prefill=getattr(context, "with_prefill", None),
             method=generic or context.fused_moe_state.name,
             rows=rows,
             experts=routing.histogram,

@@ -56,7 +56,7 @@ def main(job_file: str) -> None:
     os.register_at_fork(after_in_child=die_with_parent)
     from vllm import LLM
 
-    engine = LLM(**job["engine"], pipeline_parallel_size=2, distributed_executor_backend="mp").llm_engine
+    engine = LLM(**job["engine"] | {"pipeline_parallel_size": 2, "distributed_executor_backend": "mp"}).llm_engine
     tokenless.accept(engine)
     answer: dict[str, Any] = {"before": _generate(engine, job["prompt"], job["new_tokens"], "before")}
     answer["stages"] = _empty_step(engine)

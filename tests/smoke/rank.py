@@ -42,22 +42,35 @@ class Reporter:
 
 
 class ForwardProbe:
-    """Reports, for every forward pass of the model, what the rank decided about it."""
+    """Reports, for every forward pass of the model, what the rank decided about it; also for one that a graph holds."""
 
-    def __init__(self, model: Any, graph_sizes: tuple[int, ...], report: Reporter) -> None:
+    def __init__(self, runner: Any, graph_sizes: tuple[int, ...], report: Reporter) -> None:
         self._report, self._graph_sizes = report, graph_sizes
         self._round = "start"
-        model.register_forward_pre_hook(self._before, with_kwargs=True)
+        if hasattr(runner, "_model_forward"):
+            runner._model_forward = self._told(runner._model_forward)
+        else:
+            runner.model.register_forward_pre_hook(self._before, with_kwargs=True)
 
     def enter(self, name: str) -> None:
         self._round = name
 
+    def _told(self, forward: Callable[..., Any]) -> Callable[..., Any]:
+        def call(rows: int, *arguments: Any, **named: Any) -> Any:
+            self._tell(rows)
+            return forward(rows, *arguments, **named)
+
+        return call
+
     def _before(self, _module: Any, _arguments: Any, named: dict[str, Any]) -> None:
         import torch
+
+        if not torch.compiler.is_compiling():
+            self._tell(named["positions"].shape[-1])
+
+    def _tell(self, rows: int) -> None:
         from vllm.forward_context import get_forward_context
 
-        if torch.compiler.is_compiling():
-            return
         context = get_forward_context()
         metadata = context.attn_metadata
         if isinstance(metadata, dict):
@@ -66,11 +79,11 @@ class ForwardProbe:
         # Only what is on the host already: a read of the device here would show in the trace.
         self._report(
             forward=self._round,
-            with_prefill=context.with_prefill,
+            with_prefill=getattr(context, "with_prefill", None),
             attention=None if state is None else state.name,
             padded=context.padded_num_tokens,
-            rows=named["positions"].shape[-1],
-            graph=self._graph(context, named["positions"].shape[-1]),
+            rows=rows,
+            graph=self._graph(context, rows),
         )
 
     def _graph(self, context: Any, rows: int) -> str:
@@ -83,9 +96,11 @@ class ForwardProbe:
 
 def _graph_sizes(config: Any) -> tuple[int, ...]:
     """Rows for which the engine captures graphs."""
-    from vllm.config import CompilationLevel
+    import vllm.config
 
-    captures = config.compilation_config.level == CompilationLevel.PIECEWISE
+    if not hasattr(vllm.config, "CompilationLevel"):
+        return ()  # a later release, whose forward context names the mode
+    captures = config.compilation_config.level == vllm.config.CompilationLevel.PIECEWISE
     return tuple(config.compilation_config.cudagraph_capture_sizes) if captures else ()
 
 
@@ -178,7 +193,7 @@ def main(job_file: str, serve: Callable[..., None] = run_round) -> None:
         probes, about = [written], {}
         if driver := getattr(engine.model_executor, "driver_worker", None):  # else in processes of their own
             runner = driver.worker.model_runner
-            probes.append(ForwardProbe(runner.model, _graph_sizes(runner.vllm_config), report))
+            probes.append(ForwardProbe(runner, _graph_sizes(runner.vllm_config), report))
             about = {"mc2_mask": _mc2_rows(runner)}
         report(ready=time.monotonic() - started, pid=os.getpid(), **about)
         for turn in job["rounds"]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from job import GRAPH_SIZES, MAX_SEQS, MAX_TOKENS, Mode
+from job import ADDITIONAL_CONFIG, GRAPH_SIZES, MAX_SEQS, MAX_TOKENS, Mode
 from nursery import Launcher
 from reference import PROMPTS, TOKENS
 from vigil import POLL, STILL_LOOKS_AT_START, Vigil
@@ -162,7 +162,7 @@ def _until_healthy(port: int, pid: int, launcher: Launcher, log: Path) -> None:
 
 
 def _arguments(checkpoint: Path, tokenizer: Path, mode: Mode, dp_size: int, port: int) -> list[str]:
-    # float32 for exact tokens, and so the AscendScheduler: see job.py.
+    # float32 for exact tokens: see job.py.
     options: dict[str, object] = {
         "host": "127.0.0.1",
         "port": port,
@@ -175,7 +175,7 @@ def _arguments(checkpoint: Path, tokenizer: Path, mode: Mode, dp_size: int, port
         "max-num-batched-tokens": 4 * MAX_TOKENS,
         "max-num-seqs": MAX_SEQS,
         "num-gpu-blocks-override": 64,
-        "additional-config": json.dumps({"ascend_scheduler_config": {"enabled": True}}),
+        "additional-config": json.dumps(ADDITIONAL_CONFIG),
     }
     if mode is Mode.ACL_GRAPH:
         options["compilation-config"] = json.dumps({"cudagraph_capture_sizes": GRAPH_SIZES})

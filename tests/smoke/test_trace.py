@@ -20,8 +20,8 @@ Seen = Callable[[str], None]
 
 @pytest.mark.defect("D16")
 @pytest.mark.parametrize("life", lives.TRACED, ids=str)
-def test_one_metadata_collective_per_step(live: Live, life: Life, seen: Seen) -> None:
-    """Exactly one over the DP ranks, on the device group; none where a rank decides alone."""
+def test_one_metadata_collective_per_step(live: Live, life: Life, release: Mapping[str, Any], seen: Seen) -> None:
+    """Exactly one over the DP ranks, on the group that is the release's default; none where a rank decides alone."""
     wanted = 0 if life in lives.ALONE else 1
     for number, rank in enumerate(finished(live(life)).ranks):
         steps = rank.serving_steps()
@@ -29,8 +29,9 @@ def test_one_metadata_collective_per_step(live: Live, life: Life, seen: Seen) ->
         counts = Counter(len(step.metadata_collectives) for step in steps)
         assert set(counts) == {wanted}, f"rank {number}: steps by number of collectives: {dict(counts)}"
         devices = {one.device for step in steps for one in step.metadata_collectives}
-        assert devices <= {"npu"}, f"rank {number}: by gloo on the CPU, not on the device group"
-    seen("one all-reduce a step, on the device group" if wanted else "none where a rank decides alone")
+        assert devices <= {release["metadata"]}, f"rank {number}: on {devices}"
+    group = {"npu": "device", "cpu": "hosts'"}[release["metadata"]]
+    seen(f"one all-reduce a step, on the {group} group" if wanted else "none where a rank decides alone")
 
 
 @pytest.mark.defect("D13")

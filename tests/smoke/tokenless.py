@@ -13,5 +13,6 @@ class _None:
 
 def accept(engine: Any) -> None:
     """Lets vLLM 0.10.0 take them too: it asks for a request's tokenizer whether there is one or not."""
-    if engine.processor.tokenizer is None:
-        engine.processor.tokenizer = _None()
+    processor = getattr(engine, "processor", None)
+    if processor is not None and processor.tokenizer is None:
+        processor.tokenizer = _None()

@@ -129,6 +129,17 @@ def _experts() -> Any:
 
 def mc2_rows(largest_graph: int, expert_parallel: int) -> int:
     """The most rows of one rank for which a runner whose graphs hold up to ``largest_graph`` takes MC2, at tp 1."""
+    from vllm_ascend import ascend_forward_context
+
+    if hasattr(ascend_forward_context, "set_mc2_tokens_capacity"):
+        config = SimpleNamespace(
+            compilation_config=SimpleNamespace(
+                cudagraph_capture_sizes=[largest_graph], max_cudagraph_capture_size=largest_graph
+            ),
+            parallel_config=SimpleNamespace(tensor_parallel_size=1),
+        )
+        ascend_forward_context.set_mc2_tokens_capacity(config, 1, 1)
+        return int(ascend_forward_context.get_mc2_tokens_capacity())
     from vllm_ascend.worker.model_runner_v1 import NPUModelRunner
 
     _surroundings(1, expert_parallel, torchair=False)
@@ -159,6 +170,101 @@ def _runners_choice(num_tokens: int, mc2_capacity: int, expert_parallel: int) ->
         return runner._select_moe_comm_method(num_tokens, *decode)
     except ValueError as error:
         return f"ValueError: {error}"
+
+
+def drafter_counts(rows: int) -> dict[str, Any]:
+    """What a drafter with experts is told on rank 0 of 2 after a step of ``rows`` rows on each: its rows, those of all,
+    and how many all-reduces that took."""
+    import torch
+    import torch.distributed as dist
+    from vllm.distributed import parallel_state
+    from vllm_ascend.worker import model_runner_v1
+
+    reduced = []
+
+    def all_reduce(tensor: Any, **_: Any) -> None:
+        reduced.append(tensor)
+        tensor[1] = rows  # rank 1's
+
+    dist.all_reduce = all_reduce
+    parallel_state._DP = SimpleNamespace(cpu_group=None)
+    modules = [model_runner_v1]
+    runner = model_runner_v1.NPUModelRunner.__new__(model_runner_v1.NPUModelRunner)
+    runner.dp_size, runner.dp_rank, runner.vllm_config, runner.pcp_size = 2, 0, None, 1
+    runner.drafter = SimpleNamespace(needs_extra_input_slots=False)
+    with suppress(ModuleNotFoundError):
+        from vllm_ascend.data_parallel import runner as ours
+        from vllm_ascend.data_parallel import upstream
+        from vllm_ascend.data_parallel.metadata import StepMetadata
+        from vllm_ascend.data_parallel.plan import StepPlan
+
+        upstream.row_group_sizes = dict
+        runner.step = StepPlan(StepMetadata((rows, rows), False, False, False), 0)
+        modules.append(ours)
+    for module in modules:
+        module.should_skip_allreduce_across_dp_group = lambda *_: False
+    own, of_all, _ = runner._sync_metadata_across_dp(rows, is_draft_model=True)
+    assert isinstance(of_all, torch.Tensor)
+    return {"rows": int(own), "of_all": of_all.tolist(), "reductions": len(reduced)}
+
+
+def draft_after_a_step(prefill: bool, context_parallel: int, dp_size: int) -> dict[str, Any]:
+    """Three drafts of two requests by the MTP drafter, whose model is one that answers with the forward's number.
+
+    ``{"forwards": n, "attending": how many of them have metadata, "drafts": [[ids] of each request]}``.
+    """
+    import torch
+    from vllm_ascend.spec_decode import eagle_proposer
+
+    rows, requests, drafts, width, vocabulary = 6, 2, 3, 4, 16
+    context = SimpleNamespace(moe_layer_index=0, attn_metadata="of the first forward")
+    eagle_proposer.get_forward_context = lambda: context
+    eagle_proposer._EXTRA_CTX = SimpleNamespace()
+    eagle_proposer.lmhead_tp_enable = lambda: False
+    attending: list[bool] = []
+
+    class Model:
+        def __call__(self, **inputs: Any) -> Any:
+            attending.append(context.attn_metadata is not None)
+            return torch.full((inputs["input_ids"].shape[0], width), float(len(attending)))
+
+        def compute_logits(self, hidden_states: Any) -> Any:
+            return torch.nn.functional.one_hot(hidden_states[:, 0].long(), vocabulary).float()
+
+    drafter = SimpleNamespace(
+        model=Model(),
+        method="mtp",
+        num_speculative_tokens=drafts,
+        pcp_size=1,
+        dcp_size=context_parallel,
+        runner=SimpleNamespace(dp_size=dp_size),
+        vllm_config=SimpleNamespace(model_config=SimpleNamespace(max_model_len=64)),
+        input_ids=torch.zeros(rows, dtype=torch.int64),
+        positions=torch.arange(rows),
+        hidden_states=torch.zeros(rows, width),
+        arange=torch.arange(rows),
+        device="cpu",
+        **dict.fromkeys(("parallel_drafting", "uses_mrope", "use_cuda_graph", "supports_mm_inputs"), False),
+        pass_hidden_states_to_model=True,
+        model_returns_tuple=lambda: False,
+        _get_positions=lambda count: drafter.positions[:count],
+        _set_positions=lambda count, values: None,
+        maybe_pad_and_reduce=lambda states, positions: (states, positions),
+        maybe_all_gather_and_unpad=lambda last, positions, states: (last, positions, states),
+    )
+    steps = ["metadata"] * (1 if prefill and context_parallel > 1 else drafts)
+    found = eagle_proposer.SpecDecodeBaseProposer._run_merged_draft(
+        drafter,
+        num_input_tokens=rows,
+        batch_size=requests,
+        token_indices_to_sample=torch.tensor([2, 5]),
+        target_positions=None,
+        inputs_embeds=None,
+        multi_steps_attn_metadata=steps,
+        num_tokens=rows,
+        is_prefill=int(prefill),
+    )
+    return {"forwards": len(attending), "attending": sum(attending), "drafts": found.tolist()}
 
 
 def _surroundings(tensor_parallel: int, expert_parallel: int, *, torchair: bool) -> None:

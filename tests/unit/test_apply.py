@@ -380,6 +380,16 @@ def test_what_the_overlay_replaces_is_pinned(world: World, capsys: Capture) -> N
     assert "tiny_ascend/comm.py Comm.size, by" in git(world.tree, "log", "-1", "--format=%B", "HEAD~3")
 
 
+def test_a_shared_module_that_a_set_omits_is_not_installed(world: World) -> None:
+    plan, other = f"{PACKAGE}/data_parallel/plan.py", f"{PACKAGE}/data_parallel/other.py"
+    (world.root / "overlay" / "shared" / other).write_text("answer = 1\n")
+    overlay_toml(world, f'omits = ["{other}"]\n')
+    world.record()
+    assert world.run("apply", SET, "--no-smoke") == 0
+    assert (world.tree / plan).is_file() and not (world.tree / other).exists()
+    assert world.run("status", SET) == 0
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [
@@ -389,6 +399,9 @@ def test_what_the_overlay_replaces_is_pinned(world: World, capsys: Capture) -> N
         ('[[module]]\npath = "PLAN"\n[[module.replaces]]\npath = "COMM"\nsymbol = "No"\n', "has no No"),
         ('[[module]]\npath = "PLAN"\nextra = 1\n', "module[1].extra is not a known key"),
         ("module = 1\n", "module must be a list, not int"),
+        ('omits = ["no.py"]\n', "omits names 'no.py', which the overlay does not have"),
+        ("omits = [[1]]\n", "omits names [1], which the overlay does not have"),
+        ('omits = "PLAN"\n', "omits must be a list, not str"),
         ("[[", "overlay.toml"),
         ("[[module]]\npath = 1\n", "module[1].path must be a str, not int"),
         ('[[module]]\npath = "PLAN"\nreplaces = {}\n', "module[1].replaces must be a list, not dict"),

@@ -31,7 +31,7 @@ from port_world import (
     offering,
 )  # fmt: skip
 
-from patchset.authoring.port import work
+from patchset.authoring.port import newset, work
 from patchset.system import lock
 
 
@@ -528,3 +528,8 @@ def test_outlook_looks_at_every_newer_final_release(releases: Releases, capsys: 
 
 def test_outlook_without_a_newer_release(releases: Releases) -> None:
     assert releases.world.run("outlook", SET) == 2
+
+
+def test_the_modules_that_a_set_omits_are_omitted_by_the_next() -> None:
+    assert tomllib.loads(newset.overlay_toml([], [], ["a/b.py", "c.py"]))["omits"] == ["a/b.py", "c.py"]
+    assert "omits" not in tomllib.loads(newset.overlay_toml([], []))

@@ -3,7 +3,7 @@
 
 import os
 import stat
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -110,6 +110,25 @@ def test_another_lock_makes_it_again(bench: Bench) -> None:
     (bench.root / "requirements" / "runtime.txt").write_text("tea==2 \\\n    --hash=sha256:11\n")
     bench.ensure()
     assert [call.split()[0] for call in bench.calls()] == MADE
+
+
+def test_another_torch_has_a_venv_of_its_own(bench: Bench) -> None:
+    """The venv of the other sets stays as it is."""
+    first = bench.ensure()
+    bench.calls()
+    folder = bench.root / "requirements"
+    (folder / "runtime-torch-3.txt").write_text("tea==3 \\\n    --hash=sha256:33\n")
+    (folder / "torch-cpu-3.txt").write_text(TORCH_CPU)
+    other = replace(
+        bench, patch_set=replace(bench.patch_set, torch="3", vllm=replace(bench.patch_set.vllm, version="2"))
+    )
+    made = other.ensure()
+    calls = bench.calls()
+    assert [call.split()[0] for call in calls] == MADE
+    assert calls[2].endswith("torch-cpu-3.txt")
+    assert made.python.parts[-3:] == ("venv-torch-3", "bin", "python") and made.vllm != first.vllm
+    assert bench.ensure() == first and other.ensure() == made
+    assert bench.calls() == []
 
 
 @pytest.mark.parametrize(

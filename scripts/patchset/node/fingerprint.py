@@ -20,6 +20,7 @@ from patchset.node import manifest
 
 PACKAGE = "vllm_ascend"
 WRITTEN_BY_BUILDS = ("_version.py", "_build_info.py")
+KERNELS = "_cann_ops_custom/"  # a folder that the build of CANN's kernels fills, with Python files too
 
 
 def counts(path: str, package: str = PACKAGE) -> bool:
@@ -33,9 +34,12 @@ def counts(path: str, package: str = PACKAGE) -> bool:
     True
     >>> counts("vllm_ascend/_build_info.py") or counts("vllm_ascend/_C.so") or counts("setup.py")
     False
+    >>> counts("vllm_ascend/_cann_ops_custom/vendors/vllm-ascend/op_impl/moe_gating_top_k.py")
+    False
     """
     top, _, rest = path.partition("/")
-    return top == package and rest.endswith(".py") and rest not in WRITTEN_BY_BUILDS
+    written = rest in WRITTEN_BY_BUILDS or rest.startswith(KERNELS)
+    return top == package and rest.endswith(".py") and not written
 
 
 def of(files: Mapping[str, str], package: str = PACKAGE) -> str:

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the smoke tests run on: torch and vLLM's requirements in one venv, and vLLM itself beside it.
 
-    build/runtime/venv             Python with requirements/runtime.txt, the same for every set; torch is the build
-                                   without CUDA where a configured index has that (requirements/torch-cpu.txt)
+    build/runtime/venv             Python with requirements/runtime.txt, the same for every set with that torch, which
+                                   has no CUDA where a configured index has such a build (requirements/torch-cpu.txt)
+    build/runtime/venv-torch-<version>   the same for a set with another torch: requirements/runtime-torch-<version>.txt
+                                   and torch-cpu-<version>.txt; uv links what both venvs have from its one cache
     build/runtime/vllm-<version>   vLLM without kernels, for PYTHONPATH, and what it or its vllm-ascend
                                    requires at another version (requirements/runtime-<version>.txt)
 
@@ -31,7 +33,7 @@ from patchset.system.terminal import Terminal
 from patchset.upstream import index
 from patchset.upstream.pristine import fetch_sdist
 
-# What torch 2.7.1 and the lock have wheels for, and vLLM runs on.
+# What the locks' torch has wheels for, and vLLM runs on.
 PYTHON = ">=3.11,<3.13"
 
 _STAMP = ".made-from"
@@ -39,6 +41,30 @@ _LOG_TAIL = 12
 
 # Variables of the caller that would lead another Python, or vLLM, astray.
 _DROPPED = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
+
+
+@dataclass(frozen=True)
+class Packages:
+    """The packages of one torch, and the venv that has them.
+
+    Attributes:
+        venv: its name in build/runtime.
+        lock: the requirements, with hashes.
+        torch_cpu: the build of torch without CUDA.
+    """
+
+    venv: str
+    lock: Path
+    torch_cpu: Path
+
+    @classmethod
+    def of(cls, torch: str) -> Packages:
+        """Those of a torch version: its own where there is such a lock, else those that most sets share."""
+        folder = paths.repo_root() / "requirements"
+        own = folder / f"runtime-torch-{torch}.txt"
+        if own.is_file():
+            return cls(f"venv-torch-{torch}", own, folder / f"torch-cpu-{torch}.txt")
+        return cls("venv", folder / "runtime.txt", folder / "torch-cpu.txt")
 
 
 @dataclass(frozen=True)
@@ -89,7 +115,7 @@ def ensure(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) ->
     root.mkdir(parents=True, exist_ok=True)
     installer = _Installer(root, _uv(), offline)
     with lock.wait(root / ".lock"):
-        python = _venv(installer, paths.repo_root() / "requirements" / "runtime.txt", terminal)
+        python = _venv(installer, Packages.of(patch_set.torch), terminal)
         vllm = _vllm(installer, python, patch_set, terminal)
     return Runtime(python, vllm, _environment(root, patch_set.vllm.version), (vllm / _STAMP).read_text())
 
@@ -118,15 +144,12 @@ def _environment(root: Path, vllm_version: str) -> dict[str, str]:
     }
 
 
-def _venv(installer: _Installer, requirements: Path, terminal: Terminal) -> Path:
-    """Makes the venv from its locked requirements; its interpreter."""
-    venv = installer.root / "venv"
+def _venv(installer: _Installer, packages: Packages, terminal: Terminal) -> Path:
+    """Makes the venv from the lock; its interpreter."""
+    venv = installer.root / packages.venv
     python = venv / "bin" / "python"
-    torch_cpu = requirements.with_name("torch-cpu.txt")
-    builds = {
-        "cuda": without_cuda(requirements.read_text()),
-        "cpu": without_cuda(requirements.read_text(), torch_cpu.read_text()),
-    }
+    lock, torch_cpu = packages.lock.read_text(), packages.torch_cpu
+    builds = {"cuda": without_cuda(lock), "cpu": without_cuda(lock, torch_cpu.read_text())}
     made_from = {build: {"lock": sha256(text.encode()), "python": PYTHON} for build, text in builds.items()}
     if python.exists() and any(_stamped(venv, stamp) for stamp in made_from.values()):
         return python
@@ -143,7 +166,7 @@ def _venv(installer: _Installer, requirements: Path, terminal: Terminal) -> Path
         f"installing torch and vLLM's requirements ({size} packages) into {_shown(venv)}"
         + (", with CUDA's libraries, since no index has torch without them" if cuda else "")
     )
-    installer.run("install requirements/runtime.txt", [*install, "-r", str(chosen)])
+    installer.run(f"install requirements/{packages.lock.name}", [*install, "-r", str(chosen)])
     _stamp(venv, made_from[build])
     return python
 
@@ -212,7 +235,7 @@ def base_python() -> str:
     if found.returncode:
         running = f"{sys.version_info.major}.{sys.version_info.minor}"
         raise Unavailable(
-            f"no Python {PYTHON} for the smoke tests: torch 2.7.1 and vLLM need one, and this is Python {running}",
+            f"no Python {PYTHON} for the smoke tests: torch and vLLM need one, and this is Python {running}",
             hint="install python3.12, or run `uv python install 3.12`; SMOKE=0 applies without smoke tests",
         )
     return found.stdout.strip()

@@ -12,6 +12,10 @@ that code is noticed:
     symbol = "NPUModelRunner._get_forward_metadata_across_dp"
     sha256 = "..."  # of the symbol's lines; `patchset record` writes it
 
+A shared module that has nothing to do in a release is not installed there:
+
+    omits = ["vllm_ascend/data_parallel/graph_sizes.py"]
+
 A public name of upstream that the patched tree has no more, or with another signature, is explained there too:
 
     [[breaks]]
@@ -77,12 +81,14 @@ class Overlay:
         replaces: what that replaces.
         breaks: what of upstream's API is not kept.
         toml: the bytes of overlay.toml.
+        omits: shared modules that it does not install.
     """
 
     files: Mapping[str, bytes]
     replaces: tuple[Replaced, ...]
     breaks: tuple[Broken, ...] = ()
     toml: bytes = b""
+    omits: tuple[str, ...] = ()
 
     def with_files(self, files: Mapping[str, bytes | None]) -> Overlay:
         """The overlay with other content of these files; None for one that goes."""
@@ -108,6 +114,8 @@ def load(patch_set: PatchSet) -> Overlay:
     """
     upstream = patch_set.upstream_manifest()
     files: dict[str, bytes] = {}
+    declared = overlay_toml(patch_set.name, patch_set.root)
+    toml = declared.read_bytes() if declared.is_file() else b""
     for folder in paths.overlay_dirs(patch_set.name, patch_set.root):
         for path in manifest.walk(folder, skip=_CACHES) if folder.is_dir() else ():
             if path in _NOTES or path.endswith(".pyc"):
@@ -125,16 +133,19 @@ def load(patch_set: PatchSet) -> Overlay:
                     hint="put the logic in a new module and hook it in with a patch",
                 )
             files[path] = file.read_bytes()
-    file = overlay_toml(patch_set.name, patch_set.root)
-    toml = file.read_bytes() if file.is_file() else b""
-    return Overlay(files, *_declared(file, toml, files, upstream), toml)
+    replaces, breaks, omits = _declared(declared, toml, files, upstream)
+    return Overlay(files, replaces, breaks, toml, omits)
 
 
 def _declared(
-    file: Path, toml: bytes, files: Mapping[str, bytes], upstream: Mapping[str, str]
-) -> tuple[tuple[Replaced, ...], tuple[Broken, ...]]:
-    """What overlay.toml says."""
+    file: Path, toml: bytes, files: dict[str, bytes], upstream: Mapping[str, str]
+) -> tuple[tuple[Replaced, ...], tuple[Broken, ...], tuple[str, ...]]:
+    """What overlay.toml says; takes the files that it omits out of `files`."""
     top = read_toml(file, toml.decode(errors="replace"))
+    omits = top.take("omits", list, [])
+    for path in omits:
+        if not isinstance(path, str) or files.pop(path, None) is None:
+            raise top.refuse("omits", f"names {path!r}, which the overlay does not have")
 
     def path_of(table: Table) -> str:
         path = table.text("path")
@@ -160,7 +171,7 @@ def _declared(
         breaks.append(Broken(path_of(table), table.text("symbol", default=""), table.text("why")))
         table.finish()
     top.finish()
-    return tuple(replaces), tuple(breaks)
+    return tuple(replaces), tuple(breaks), tuple(omits)
 
 
 def check(overlay: Overlay, set_name: str, read: Callable[[str], bytes]) -> None:

@@ -70,7 +70,8 @@ class PatchSet:
         package: import name of the patched package; its folder at the top of the tree.
         torch, torch_npu, cann: versions that the release is made for.
         python: version specifier of the patched package.
-        generated: files of the sdist that its build wrote, so that a git checkout lacks or varies them.
+        generated: files of the sdist that not every form of the release has: its build wrote them, so that a git
+            checkout lacks or varies them, or its wheels leave them out.
         manifest_sha256: digest of upstream.sha256.
         touched: files that the series or the overlay changes, by path.
         tree: digest of the resulting tree, generated files left out.

@@ -149,6 +149,38 @@ def test_fused_speculative_decode_is_causal() -> None:
         torch.testing.assert_close(both[i], one[0, :, 0])
 
 
+@pytest.mark.parametrize(("given", "made", "order"), [("BNSD", "NBSD", (1, 0, 2, 3)), ("TND", "NTD", (1, 0, 2))])
+def test_the_second_version_gives_another_layout(given: str, made: str, order: tuple[int, ...]) -> None:
+    shape = {"BNSD": (2, HEADS, 1, 6), "TND": (2, HEADS, 6)}[given]
+    caches = [torch.randn(4, 1, BLOCK, width) for width in (6, 2)]
+    nope, pe = torch.randn(shape), torch.randn(*shape[:-1], 2)
+    common = {
+        "query_rope": pe, "key_rope": caches[1], "num_key_value_heads": 1, "block_size": BLOCK, "sparse_mode": 0,
+        "block_table": torch.tensor([[2, 0], [3, 1]]),
+    }  # fmt: skip
+    first, _ = torch_npu.npu_fused_infer_attention_score(
+        nope, caches[0], caches[0], num_heads=HEADS, scale=SCALE, input_layout=given, actual_seq_lengths=[1, 2],
+        actual_seq_lengths_kv=[5, 3], **common,
+    )  # fmt: skip
+    renamed = {
+        "num_query_heads": HEADS, "softmax_scale": SCALE, "input_layout": f"{given}_{made}", "actual_seq_qlen": [1, 2],
+        "actual_seq_kvlen": [5, 3],
+    }  # fmt: skip
+    second, _ = torch_npu.npu_fused_infer_attention_score_v2(nope, caches[0], caches[0], **renamed, **common)
+    torch.testing.assert_close(second, first.permute(order))
+    out = torch.empty_like(second)
+    torch_npu.npu_fused_infer_attention_score_v2.out(
+        nope, caches[0], caches[0], **renamed, **common, workspace=None, out=[out, torch.empty(1)]
+    )
+    torch.testing.assert_close(out, second)
+
+
+def test_batches_of_products_in_another_order() -> None:
+    x, weight = torch.randn(3, 4, 5), torch.randn(3, 5, 2)
+    made = torch_npu.npu_transpose_batchmatmul(x, weight, perm_y=(1, 0, 2))
+    torch.testing.assert_close(made, torch.einsum("bmk,bkn->mbn", x, weight))
+
+
 def test_ring_steps_join() -> None:
     queries, earlier, nope, rope = [3, 2], [4, 1], 6, 2
     q = [torch.randn(5, HEADS, width) for width in (nope, rope)]

@@ -16,7 +16,7 @@ def _autoload() -> None:
 
 import torch
 
-from torch_npu import _C, atb, collectives, device, imports, library, npu, profiler, trace
+from torch_npu import _C, atb, collectives, device, imports, library, npu, profiler, release, trace
 from torch_npu._C import _distributed_c10d
 from torch_npu.ops import lora, native
 from torch_npu.ops.attention import (
@@ -30,7 +30,9 @@ from torch_npu.ops.attention import (
 )
 from torch_npu.ops.fused_attention import (
     _npu_fused_infer_attention_score_get_max_workspace,
+    _npu_fused_infer_attention_score_v2_get_max_workspace,
     npu_fused_infer_attention_score,
+    npu_fused_infer_attention_score_v2,
     npu_fusion_attention,
 )
 from torch_npu.ops.cache import (
@@ -41,7 +43,7 @@ from torch_npu.ops.cache import (
     npu_prefetch,
     npu_scatter_nd_update_,
 )
-from torch_npu.ops.matmul import _npu_matmul_add_fp32, npu_grouped_matmul
+from torch_npu.ops.matmul import _npu_matmul_add_fp32, npu_grouped_matmul, npu_transpose_batchmatmul
 from torch_npu.ops.mc2 import npu_moe_distribute_combine, npu_moe_distribute_dispatch
 from torch_npu.ops.mla import _npu_paged_attention_mla, npu_kv_rmsnorm_rope_cache
 from torch_npu.ops.moe import (
@@ -68,7 +70,7 @@ from torch_npu.ops.quant import (
 from torch_npu.ops.rope import _npu_rotary_embedding, npu_apply_rotary_pos_emb, npu_interleave_rope, npu_rotary_mul
 from torch_npu.ops.sampling import npu_top_k_top_p
 
-__version__ = "2.7.1"
+__version__ = release.VERSION
 
 
 def __getattr__(name: str) -> Any:
@@ -86,9 +88,11 @@ def _install() -> None:
     if trace.enabled():
         trace.install()
     imports.install(traced=trace.enabled())
+    if release.HAS_KERNELS:  # code for older releases never asks it
+        npu.serve_accelerator()
     torch.npu = npu  # type: ignore[attr-defined]
     sys.modules["torch.npu"] = npu
-    torch.version.cann = "8.2.RC1"  # type: ignore[attr-defined]
+    torch.version.cann = release.CANN  # type: ignore[attr-defined]
     torch.set_num_threads(1)
 
 

@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch._ops import HigherOrderOperator
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -113,8 +114,19 @@ def _writes(function: Any) -> bool:
     )
 
 
+def _opened(operator: HigherOrderOperator) -> Callable[..., Any]:
+    """What an operator on operators calls: a compiled graph has the one that stands for a call that writes."""
+    from torch._higher_order_ops import auto_functionalize
+
+    if operator is not auto_functionalize.auto_functionalized_v2:
+        raise NotImplementedError(f"{operator} in a graph that is being captured")
+    return auto_functionalize.auto_functionalized_v2_dense
+
+
 class _Recorder(TorchDispatchMode):
     """Appends a node for each operation that reaches the dispatcher."""
+
+    supports_higher_order_operators = True
 
     def __init__(self, nodes: list[Node | Wait | Reset]) -> None:
         super().__init__()
@@ -124,6 +136,9 @@ class _Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if isinstance(func, HigherOrderOperator):
+            with self:
+                return _opened(func)(*args, **kwargs)
         if func in _HOST_READS and not all(self._is_on_host(tensor) for tensor in _tensors(args)):
             raise RuntimeError(f"{func}: the host reads a device tensor while a graph is being captured")
         if func.namespace == _OPENED and func.name() in PYTHON_KERNELS:

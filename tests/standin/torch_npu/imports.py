@@ -11,24 +11,39 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
-_BUILD_INFO = "vllm_ascend._build_info"
+from torch_npu import release
 
 
-class _BuildInfo(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Serves vllm_ascend/_build_info.py, which upstream's setup.py generates. It is asked last: a file in a tree
-    wins."""
+def _build_info(module: ModuleType) -> None:
+    """vllm_ascend/_build_info.py, which upstream's setup.py generates: the chip by name, from 0.13.0 on by family."""
+    from torch_npu.npu import device_type, soc_name
+
+    module.__soc_version__ = soc_name()  # type: ignore[attr-defined]
+    module.__device_type__ = device_type()  # type: ignore[attr-defined]
+    module.__sleep_mode_enabled__ = False  # type: ignore[attr-defined]
+
+
+def _kernels(_module: ModuleType) -> None:
+    """vllm_ascend/vllm_ascend_C.so, whose import registers upstream's own operators."""
+    from torch_npu.ops import ascend_c
+
+    ascend_c.register()
+
+
+class _Built(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Serves modules that a build makes. It is asked last: a file in a tree wins."""
+
+    def __init__(self, modules: dict[str, Callable[[ModuleType], None]]) -> None:
+        self._modules = modules
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> Any:
-        return importlib.machinery.ModuleSpec(name, self) if name == _BUILD_INFO else None
+        return importlib.machinery.ModuleSpec(name, self) if name in self._modules else None
 
     def create_module(self, spec: Any) -> None:
         return None
 
     def exec_module(self, module: ModuleType) -> None:
-        from torch_npu.npu import soc_name
-
-        module.__soc_version__ = soc_name()  # type: ignore[attr-defined]
-        module.__sleep_mode_enabled__ = False  # type: ignore[attr-defined]
+        self._modules[module.__name__](module)
 
 
 class _AfterImport(importlib.abc.MetaPathFinder):
@@ -87,7 +102,10 @@ def _trace_runner(module: ModuleType) -> None:
 
 
 def install(*, traced: bool) -> None:
-    sys.meta_path.append(_BuildInfo())
+    built = {"vllm_ascend._build_info": _build_info}
+    if release.HAS_KERNELS:
+        built["vllm_ascend.vllm_ascend_C"] = _kernels
+    sys.meta_path.append(_Built(built))
     if traced:
-        actions = {"vllm_ascend.worker.worker_v1": _trace_worker, "vllm_ascend.worker.model_runner_v1": _trace_runner}
-        sys.meta_path.insert(0, _AfterImport(actions))
+        workers = dict.fromkeys(("vllm_ascend.worker.worker_v1", "vllm_ascend.worker.worker"), _trace_worker)
+        sys.meta_path.insert(0, _AfterImport(workers | {"vllm_ascend.worker.model_runner_v1": _trace_runner}))

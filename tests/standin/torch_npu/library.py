@@ -15,9 +15,13 @@ from typing import Any
 
 import torch
 
+# Namespaces of torch itself, which has kernels for the CPU beside those for such devices.
+_OF_TORCH = frozenset({"fsdp"})
+
 PYTHON_KERNELS: dict[str, Callable[..., Any]] = {}
 
-_libraries = {namespace: torch.library.Library(namespace, "FRAGMENT") for namespace in ("npu", "atb")}
+_NAMESPACES = ("npu", "atb", "_C_ascend")
+_libraries = {namespace: torch.library.Library(namespace, "FRAGMENT") for namespace in _NAMESPACES}
 _impl = torch.library.Library.impl
 
 # Wraps each such kernel so that the trace sees inside it; set by trace.py, else None.
@@ -30,7 +34,8 @@ def npu_op(schema: str, *, reads_data: bool = False, namespace: str = "npu") -> 
     Args:
         schema: name, arguments and results in torch's schema language.
         reads_data: whether the function looks at values (a length, a group list), so that no meta tensor can run it.
-        namespace: "npu", or "atb" for the operators of the Ascend Transformer Boost library.
+        namespace: "npu", "atb" for the operators of the Ascend Transformer Boost library, or "_C_ascend" for those of
+            vllm-ascend's own.
     """
 
     def register(function: Callable[..., Any]) -> Any:
@@ -45,8 +50,13 @@ def npu_op(schema: str, *, reads_data: bool = False, namespace: str = "npu") -> 
     return register
 
 
+def define(schema: str, *, namespace: str) -> None:
+    """An operator that nothing here computes."""
+    _libraries[namespace].define(schema)
+
+
 def _impl_for_npu(self: torch.library.Library, op_name: Any, fn: Any, dispatch_key: str = "", **kwargs: Any) -> Any:
-    if dispatch_key == "PrivateUse1":
+    if dispatch_key == "PrivateUse1" and self.ns not in _OF_TORCH:
         name = op_name if isinstance(op_name, str) else op_name._schema.name
         PYTHON_KERNELS[name if "::" in name else f"{self.ns}::{name}"] = fn
         dispatch_key = "CPU"

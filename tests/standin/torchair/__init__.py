@@ -7,7 +7,17 @@ unchanged.
 
 from __future__ import annotations
 
-from torchair import inference, ops, scope
+from torchair import fx_summary, inference, npu_fx_compiler, ops, scope
 from torchair.compiler import CompilerConfig, NpuBackend, get_npu_backend, patch_for_hcom
 
-__all__ = ["CompilerConfig", "NpuBackend", "get_npu_backend", "inference", "ops", "patch_for_hcom", "scope"]
+__all__ = [
+    "CompilerConfig",
+    "NpuBackend",
+    "fx_summary",
+    "get_npu_backend",
+    "inference",
+    "npu_fx_compiler",
+    "ops",
+    "patch_for_hcom",
+    "scope",
+]

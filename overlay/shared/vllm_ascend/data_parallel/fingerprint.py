@@ -2,7 +2,7 @@
 """What must be the same on every rank before the first step: the code, and the settings that decisions depend on.
 
 The digest of a build is the sha256 over the text of ``<sha256>  <path>`` lines, sorted by path, for each .py file of
-the package but the two that its build generates. The tool has the same rule, so a rank's log can be held against a set.
+the package but those that its build generates. The tool has the same rule, so a rank's log can be held against a set.
 """
 
 from __future__ import annotations
@@ -15,13 +15,17 @@ from pathlib import Path
 from typing import Mapping, Sequence
 
 GENERATED = frozenset({"_version.py", "_build_info.py"})
+KERNELS = "_cann_ops_custom"
+"""A folder that the build of CANN's kernels fills, with Python files too."""
 _MOST_NAMED = 8
 
 
 def digests(package: Path) -> dict[str, str]:
     """Path to sha256 of each file that counts, by paths that start with the package's name, in order."""
     found = {}
-    for folder, _, names in os.walk(package):
+    for folder, inner, names in os.walk(package):
+        if Path(folder) == package and KERNELS in inner:
+            inner.remove(KERNELS)
         for name in names:
             path = Path(folder, name)
             inside = path.relative_to(package).as_posix()

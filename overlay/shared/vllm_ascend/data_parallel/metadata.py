@@ -3,9 +3,10 @@
 
 Packed, a step is a string of bits in which every rank owns a field; rank r's begins at bit ``r * width``::
 
-    [prompt rounds | tokens - 1 | prefill : 1 | DBO : 1 | graph usable : 1]
+    [prompt rounds | tokens - 1 | whole graph : 1 | prefill : 1 | DBO : 1 | graph usable : 1]
 
-with as many bits for the first two as their largest value needs; none for prompt rounds where there can be none.
+with as many bits for the first two as their largest value needs; none for prompt rounds where there can be none, and
+none for whole graphs where the release's graphs are all of one kind.
 
 A rank fills its own field in a string of zeros. No bit is ever set twice, so that a SUM all-reduce, over words of any
 size, is an OR: nothing carries from one word into the next, and a field may lie across two.
@@ -17,11 +18,12 @@ of its own, as gloo's does: half a word of 32 bits for each rank with batches of
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum
 
 import numpy as np
 
-PREFILL, DBO, GRAPH = 0b001, 0b010, 0b100
-FLAG_BITS = 3
+PREFILL, DBO, GRAPH, WHOLE = 0b0001, 0b0010, 0b0100, 0b1000
+FLAG_BITS = 3  # and one more where there are whole graphs
 
 # Most ranks whose fields are read by shifting the whole string. Each shift copies the string, so that the time grows
 # with the square of the ranks; an array has a fixed cost, which pays from here on.
@@ -29,13 +31,22 @@ _MOST_SHIFTED = 128
 _WINDOW = np.dtype("<u8")  # read at the byte in which a field begins: holds any field of up to 57 bits
 
 
+class GraphMode(IntEnum):
+    """What of a forward a graph holds: nothing, what lies between attentions, all. The values are vLLM's."""
+
+    NONE = 0
+    PIECEWISE = 1
+    FULL = 2
+
+
 @dataclass(frozen=True)
 class LocalBatch:
     """What one rank brings to a step.
 
     ``num_tokens`` counts scheduled tokens, without any padding. ``graph_usable`` says that this rank could replay a
-    captured ACL graph for a batch of that many tokens. ``prompt_rounds`` is how many times this rank runs a parallel lm
-    head for the logprobs of prompts.
+    captured ACL graph for a batch of that many tokens; ``whole_graph``, only with it, that the graph would hold all of
+    the forward, where the release has both kinds. ``prompt_rounds`` is how many times this rank runs a parallel lm head
+    for the logprobs of prompts.
     """
 
     num_tokens: int
@@ -43,11 +54,18 @@ class LocalBatch:
     enable_dbo: bool = False
     graph_usable: bool = False
     prompt_rounds: int = 0
+    whole_graph: bool = False
 
     def alone(self, dp_size: int = 1) -> StepMetadata:
         """The metadata of a step in which no other rank matters, as if all ``dp_size`` brought what this one does."""
-        tokens = (self.num_tokens,) * dp_size
-        return StepMetadata(tokens, self.with_prefill, self.enable_dbo, self.graph_usable, self.prompt_rounds)
+        return StepMetadata(
+            (self.num_tokens,) * dp_size,
+            self.with_prefill,
+            self.enable_dbo,
+            self.graph_usable,
+            self.prompt_rounds,
+            self.whole_graph,
+        )
 
 
 @dataclass(frozen=True)
@@ -64,6 +82,12 @@ class StepMetadata:
     enable_dbo: bool
     graph_usable: bool
     prompt_rounds: int = 0
+    whole_graph: bool = False
+
+    @property
+    def graph_mode(self) -> GraphMode:
+        """The least of what the ranks could replay."""
+        return GraphMode.FULL if self.whole_graph else GraphMode.PIECEWISE if self.graph_usable else GraphMode.NONE
 
     @property
     def max_num_tokens(self) -> int:
@@ -75,20 +99,25 @@ class BitFields:
     """The layout of the packed form: ``num_bits`` bits, ``width`` of them for each rank.
 
     ``max_num_tokens`` is the largest batch that a rank can bring, ``max_prompt_rounds`` the most rounds for prompts'
-    logprobs, 0 where no lm head is parallel; both must be the same on every rank.
+    logprobs, 0 where no lm head is parallel, and ``whole_graphs`` says whether the release has such graphs beside
+    others; all must be the same on every rank.
     """
 
-    def __init__(self, dp_size: int, max_num_tokens: int, max_prompt_rounds: int = 0) -> None:
+    def __init__(
+        self, dp_size: int, max_num_tokens: int, max_prompt_rounds: int = 0, whole_graphs: bool = False
+    ) -> None:
         self.max_num_tokens, self.max_prompt_rounds = max_num_tokens, max_prompt_rounds
+        self.whole_graphs = whole_graphs
         token_bits = (max_num_tokens - 1).bit_length()
-        self.width = FLAG_BITS + token_bits + max_prompt_rounds.bit_length()
+        self._tokens_shift = FLAG_BITS + whole_graphs
+        self.width = self._tokens_shift + token_bits + max_prompt_rounds.bit_length()
         self._token_mask = (1 << token_bits) - 1
-        self._rounds_shift = FLAG_BITS + token_bits
+        self._rounds_shift = self._tokens_shift + token_bits
         self.num_bits = dp_size * self.width
         self._shifts = range(0, self.num_bits, self.width)
         self._field = (1 << self.width) - 1
         one_of_each = sum(1 << shift for shift in self._shifts)
-        self._of_all = {flag: flag * one_of_each for flag in (PREFILL, DBO, GRAPH)}
+        self._of_all = {flag: flag * one_of_each for flag in (PREFILL, DBO, GRAPH, WHOLE)}
         begins = np.arange(dp_size, dtype=np.int64) * self.width
         self._begin_bytes, self._begin_bits = begins >> 3, (begins & 7).astype(_WINDOW)
 
@@ -100,7 +129,8 @@ class BitFields:
             raise ValueError(f"{batch.prompt_rounds} prompt rounds; up to {self.max_prompt_rounds} can be told")
         field = (
             batch.prompt_rounds << self._rounds_shift
-            | (batch.num_tokens - 1) << FLAG_BITS
+            | (batch.num_tokens - 1) << self._tokens_shift
+            | WHOLE * (batch.whole_graph and self.whole_graphs)
             | PREFILL * batch.with_prefill
             | DBO * batch.enable_dbo
             | GRAPH * batch.graph_usable
@@ -108,7 +138,7 @@ class BitFields:
         return field << self._shifts[dp_rank]
 
     def unpack(self, packed: int) -> StepMetadata:
-        """Read the sum over the ranks: any of them has a prefill, all of them DBO, all of them a graph."""
+        """Read the sum over the ranks: one has a prefill; all have DBO, a graph, a whole graph."""
         of_all = self._of_all
         tokens, prompt_rounds = self._counts(packed)
         return StepMetadata(
@@ -117,15 +147,19 @@ class BitFields:
             enable_dbo=packed & of_all[DBO] == of_all[DBO],
             graph_usable=packed & of_all[GRAPH] == of_all[GRAPH],
             prompt_rounds=prompt_rounds,
+            whole_graph=self.whole_graphs and packed & of_all[WHOLE] == of_all[WHOLE],
         )
 
     def _counts(self, packed: int) -> tuple[list[int], int]:
         """Each rank's tokens, and the most prompt rounds."""
         if len(self._shifts) > _MOST_SHIFTED:
             fields = self._fields(packed)
-            return ((fields >> FLAG_BITS & self._token_mask) + 1).tolist(), int(fields.max()) >> self._rounds_shift
-        mask = self._token_mask << FLAG_BITS
-        tokens = [((packed >> shift & mask) >> FLAG_BITS) + 1 for shift in self._shifts]
+            return ((fields >> self._tokens_shift & self._token_mask) + 1).tolist(), int(
+                fields.max()
+            ) >> self._rounds_shift
+        low = self._tokens_shift
+        mask = self._token_mask << low
+        tokens = [((packed >> shift & mask) >> low) + 1 for shift in self._shifts]
         if not self.max_prompt_rounds:
             return tokens, 0
         return tokens, max([packed >> shift & self._field for shift in self._shifts]) >> self._rounds_shift

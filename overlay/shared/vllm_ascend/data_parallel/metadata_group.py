@@ -32,10 +32,12 @@ def settings_of(vllm_config: Any) -> Settings:
     """The settings of this process.
 
     With async scheduling the host prepares a step while the device runs the one before; a read of the device would
-    wait for that one, so that there the CPU group is the default. Raises ``ValueError`` for one that is not allowed.
+    wait for that one, so that there the CPU group is the default; so it is for a release that reduces there.
+
+    Raises ``ValueError`` for one that is not allowed.
     """
-    asynchronous = vllm_config.scheduler_config.async_scheduling
-    default = MetadataGroup.CPU if asynchronous else MetadataGroup.DEVICE
+    on_hosts = upstream.METADATA_ON_HOSTS or vllm_config.scheduler_config.async_scheduling
+    default = MetadataGroup.CPU if on_hosts else MetadataGroup.DEVICE
     return Settings.read(os.environ, envs_ascend.env_variables, default)
 
 

@@ -67,7 +67,8 @@ class MetadataSynchronizer:
     """Issues the one metadata all-reduce of a step, from buffers that are allocated once.
 
     ``process_group`` reduces tensors on ``device``, None for the host. ``max_num_tokens`` and ``max_prompt_rounds`` are
-    the most that a rank can bring. On a 310P int64 has no all-reduce in place: see `word_for`.
+    the most that a rank can bring; ``whole_graphs`` is that of `BitFields`. On a 310P int64 has no all-reduce in place:
+    see `word_for`.
     """
 
     def __init__(
@@ -79,10 +80,11 @@ class MetadataSynchronizer:
         device: Optional[torch.device],
         max_prompt_rounds: int = 0,
         is_310p: bool = False,
+        whole_graphs: bool = False,
     ) -> None:
         self.dp_rank = dp_rank
         self.process_group = process_group
-        self.fields = BitFields(dp_size, max_num_tokens, max_prompt_rounds)
+        self.fields = BitFields(dp_size, max_num_tokens, max_prompt_rounds, whole_graphs)
         word = word_for(device, is_310p)
         words = -(-self.fields.num_bits // (8 * word.itemsize))
         # Filled and read on the host, reduced where the group's backend wants it.

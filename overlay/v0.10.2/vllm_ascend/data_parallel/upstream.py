@@ -23,6 +23,9 @@ GENERIC_LAYERS_CHOOSE = True
 # Whether TorchAir's attention pads a graph's requests beyond the runner's buffers (#2719).
 TORCHAIR_PADS_REQUESTS = True
 
+# Whether the metadata goes over the hosts' network where no setting says otherwise.
+METADATA_ON_HOSTS = False
+
 
 def lm_head_parallel() -> bool:
     """Whether the lm head is split over a group of its own."""

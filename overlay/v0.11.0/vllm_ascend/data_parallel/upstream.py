@@ -27,6 +27,9 @@ TORCHAIR_PADS_REQUESTS = True
 _GATHERS_ALONE = "PanguProMoE"
 _CANNOT_GATHER = "w4a8_dynamic"
 
+# Whether the metadata goes over the hosts' network where no setting says otherwise.
+METADATA_ON_HOSTS = False
+
 
 def generic_layers(vllm_config: Any) -> dict[str, bool]:
     """What the choice for generic layers depends on beside SoC, ranks and sizes."""

@@ -60,7 +60,7 @@ def _artifact(artifact: Artifact) -> str:
     return f'file = "{artifact.file}"\nsha256 = "{artifact.sha256}"\n'
 
 
-def overlay_toml(fates: Sequence[SymbolFate], breaks: Sequence[Broken]) -> str:
+def overlay_toml(fates: Sequence[SymbolFate], breaks: Sequence[Broken], omits: Sequence[str] = ()) -> str:
     """overlay.toml with each symbol where it is now; what is gone is left out."""
     document = tomlkit.document()
     document.add(tomlkit.comment("SPDX-License-Identifier: Apache-2.0"))
@@ -68,6 +68,11 @@ def overlay_toml(fates: Sequence[SymbolFate], breaks: Sequence[Broken]) -> str:
         tomlkit.comment("Upstream code that each module takes the place of; `patchset record` pins its digest.")
     )
     document.add(tomlkit.nl())
+    if omits:
+        left_out = tomlkit.array().multiline(True)
+        left_out.extend(omits)
+        document["omits"] = left_out
+        document.add(tomlkit.nl())
     modules = tomlkit.aot()
     for path in dict.fromkeys(one.row.module for one in fates if one.path):
         module = tomlkit.table()
@@ -134,8 +139,9 @@ def install(
     for path, content in modules.items():
         (own / path).parent.mkdir(parents=True, exist_ok=True)
         (own / path).write_bytes(content)
-    breaks = still_there(overlay.load(old).breaks, upstream)
-    overlay.overlay_toml(name, staging).write_text(overlay_toml(fates, breaks), encoding="utf-8")
+    there = overlay.load(old)
+    text = overlay_toml(fates, still_there(there.breaks, upstream), there.omits)
+    overlay.overlay_toml(name, staging).write_text(text, encoding="utf-8")
     folder = staging / "patches" / name
     folder.mkdir(parents=True)
     texts = {"set.toml": pins_text, "upstream.sha256": manifest.render(files), "series": "\n".join([*patches, ""])}

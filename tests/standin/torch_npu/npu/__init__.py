@@ -52,6 +52,7 @@ __all__ = [
     "default_stream",
     "device",
     "device_count",
+    "device_type",
     "empty_cache",
     "get_device_name",
     "get_soc_version",
@@ -73,6 +74,7 @@ __all__ = [
     "memory_reserved",
     "memory_stats",
     "reset_peak_memory_stats",
+    "serve_accelerator",
     "set_compile_mode",
     "set_device",
     "set_stream",
@@ -98,6 +100,12 @@ def soc_name() -> str:
     if version not in _SOC_NAMES:
         raise ValueError(f"STANDIN_SOC={version}: expected one of {', '.join(map(str, _SOC_NAMES))}")
     return _SOC_NAMES[version]
+
+
+def device_type() -> str:
+    """The family of the chip, as in vllm-ascend's ``_build_info.__device_type__``."""
+    name = soc_name()
+    return "_310P" if name.startswith("Ascend310P") else "A3" if name.startswith("Ascend910_93") else "A2"
 
 
 def get_device_name(device: Any = None) -> str:
@@ -154,3 +162,10 @@ def manual_seed(seed: int) -> None:
 
 def manual_seed_all(seed: int) -> None:
     torch.default_generator.manual_seed(seed)
+
+
+def serve_accelerator() -> None:
+    """Answers ``torch.accelerator`` for this device, as torch does for any that is registered."""
+    torch.accelerator.synchronize = synchronize
+    torch.accelerator.empty_cache = empty_cache
+    torch.accelerator.current_device_index = current_device

@@ -66,12 +66,15 @@ def _sequences(x: Tensor, layout: str, heads: int, ends: list[int] | None) -> li
 
 
 def _join(outputs: list[Tensor], layout: str) -> Tensor:
-    if layout == "TND":
-        return torch.cat(outputs)
+    """One tensor in ``layout`` of one [tokens, heads, d] a sequence."""
+    if layout in ("TND", "NTD"):
+        rows = torch.cat(outputs)
+        return rows if layout == "TND" else rows.transpose(0, 1).contiguous()
     stacked = torch.stack(outputs)
     if layout == "BSH":
         return stacked.flatten(2)
-    return stacked.transpose(1, 2).contiguous() if layout == "BNSD" else stacked
+    order = {"BNSD": (0, 2, 1, 3), "NBSD": (2, 0, 1, 3)}.get(layout)
+    return stacked if order is None else stacked.permute(order).contiguous()
 
 
 def _tokens_by_block(cache: Tensor, kv_heads: int) -> Tensor:
@@ -110,13 +113,15 @@ def npu_fused_infer_attention_score(
 ) -> tuple[Tensor, Tensor]:
     """Attention at inference -> (output in query's layout, log-sum-exp [1]; empty unless softmax_lse_flag).
 
-    query is in `input_layout`; in layout TND `actual_seq_lengths` are the end rows of the sequences. With a block table
-    [sequences, blocks], key and value are paged caches and `actual_seq_lengths_kv` are the sequences' lengths.
-    query_rope and key_rope are further columns of query and key (MLA). `pre_tokens` is a window of earlier keys.
+    query is in `input_layout`, which may name another one for the output (BNSD_NBSD, TND_NTD); in layout TND
+    `actual_seq_lengths` are the end rows of the sequences. With a block table [sequences, blocks], key and value are
+    paged caches and `actual_seq_lengths_kv` are the sequences' lengths. query_rope and key_rope are further columns of
+    query and key (MLA). `pre_tokens` is a window of earlier keys.
     """
     if antiquant_scale is not None:
         raise NotImplementedError("npu_fused_infer_attention_score: antiquant")
     kv_heads = num_key_value_heads or num_heads
+    input_layout, _, output_layout = input_layout.partition("_")
     ends = _as_list(actual_seq_lengths) if input_layout == "TND" else None
     queries = _sequences(query, input_layout, num_heads, ends)
     if query_rope is not None:
@@ -142,7 +147,7 @@ def npu_fused_infer_attention_score(
         for rows, k, v in zip(queries, dense_keys, dense_values, strict=True):
             allowed = _allowed(atten_mask, sparse_mode, pre_tokens, rows.shape[0], k.shape[0])
             outputs.append(attend(rows, k, v, scale, allowed)[0])
-    return _join(outputs, input_layout), query.new_zeros(1)
+    return _join(outputs, output_layout or input_layout), query.new_zeros(1)
 
 
 @fused
@@ -158,6 +163,33 @@ npu_fused_infer_attention_score.out = _into  # type: ignore[attr-defined]
 def _npu_fused_infer_attention_score_get_max_workspace(query: Tensor, *_: Any, **__: Any) -> Tensor:
     """Scratch memory of ``npu_fused_infer_attention_score`` for the longest sequences; it takes none here."""
     return query.new_empty(0)
+
+
+_NAMES_OF_V2 = {
+    "num_query_heads": "num_heads",
+    "softmax_scale": "scale",
+    "actual_seq_qlen": "actual_seq_lengths",
+    "actual_seq_kvlen": "actual_seq_lengths_kv",
+}
+
+
+def _as_first(named: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of the second version, by their names in the first."""
+    return {_NAMES_OF_V2.get(name, name): value for name, value in named.items()}
+
+
+def npu_fused_infer_attention_score_v2(*args: Any, **named: Any) -> tuple[Tensor, Tensor]:
+    """`npu_fused_infer_attention_score`, with other names for some arguments."""
+    found: tuple[Tensor, Tensor] = npu_fused_infer_attention_score(*args, **_as_first(named))
+    return found
+
+
+def _into_v2(*args: Any, **named: Any) -> None:
+    _into(*args, **_as_first(named))
+
+
+npu_fused_infer_attention_score_v2.out = _into_v2  # type: ignore[attr-defined]
+_npu_fused_infer_attention_score_v2_get_max_workspace = _npu_fused_infer_attention_score_get_max_workspace
 
 
 @fused

@@ -103,3 +103,10 @@ def npu_grouped_matmul(
 def _npu_matmul_add_fp32(x: Tensor, weight: Tensor, c: Tensor) -> Tensor:
     """Adds the product of the transposed x and weight to c, in fp32."""
     return c.add_(x.float().t() @ weight.float())
+
+
+@npu_op("npu_transpose_batchmatmul(Tensor input, Tensor weight, *, int[]? perm_y=None) -> Tensor")
+def npu_transpose_batchmatmul(input: Tensor, weight: Tensor, *, perm_y: Sequence[int] | None = None) -> Tensor:
+    """input [batch, m, k] by weight [batch, k, n] -> [batch, m, n], its dimensions in the order ``perm_y``."""
+    product = torch.bmm(input, weight)
+    return product if perm_y is None else product.permute(*perm_y).contiguous()

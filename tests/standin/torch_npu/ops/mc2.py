@@ -3,8 +3,8 @@
 expert.
 
 Shapes depend on the number of rows alone, as a captured graph needs: what a rank receives is padded to the most that
-could be routed to it. With ``global_bs=0`` every rank must bring the same number of rows, and no kernel takes more
-than its limit.
+could be routed to it. With ``global_bs=0`` every rank must bring the same number of rows, else up to their share of it;
+no kernel takes more than its limit. A row that ``x_active_mask`` hides is sent to nobody, and comes back as zeros.
 """
 
 from __future__ import annotations
@@ -46,6 +46,14 @@ def _row_limit() -> int:
     if not limit:
         raise RuntimeError(f"there are no MC2 kernels on the SoC with number {get_soc_version()}")
     return limit[0]
+
+
+def _share(rows: int, global_bs: int, ranks: int) -> int:
+    """Rows that each rank has room for."""
+    share = global_bs // ranks if global_bs else rows
+    if rows > share:
+        raise RuntimeError(f"MC2: {rows} rows, and global_bs={global_bs} has room for {share} of each of {ranks} ranks")
+    return share
 
 
 def _exchange(op: str, parts: Tensor, group_name: str) -> Tensor:
@@ -90,27 +98,31 @@ def npu_moe_distribute_dispatch(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Sends each token to the ranks that hold its experts: x [bs, h], expert_ids [bs, k] ->
     (token copies sorted by local expert [n, h], scales, source of each copy [n] int32, tokens per local expert int64,
-    and three vectors that only `combine` of a device needs). n is ranks * bs * min(k, local experts); a copy's source
-    is (rank * bs + token) * k + place, and -1 marks rows that hold none. With expert_token_nums_type 0 the
-    tokens per expert are summed up, to the end row of each expert's (CANN, aclnnMoeDistributeDispatch).
+    and three vectors that only `combine` of a device needs). n is ranks * share * min(k, local experts), where share is
+    bs or a rank's part of global_bs; a copy's source is (rank * share + token) * k + place, and -1 marks rows that hold
+    none. With expert_token_nums_type 0 the tokens per expert are summed up, to the end row of each expert's (CANN,
+    aclnnMoeDistributeDispatch).
 
     Raises RuntimeError for more rows than the kernel of the SoC takes.
     """
-    if quant_mode or scales is not None or shared_expert_rank_num or tp_world_size > 1 or x_active_mask is not None:
-        raise NotImplementedError(
-            "MC2: only without quantisation, shared-expert ranks, tensor-parallel groups and masks"
-        )
+    if quant_mode or scales is not None or shared_expert_rank_num or tp_world_size > 1:
+        raise NotImplementedError("MC2: only without quantisation, shared-expert ranks and tensor-parallel groups")
     rows, k = expert_ids.shape
     if not 0 < rows <= _row_limit():
         raise RuntimeError(f"npu_moe_distribute_dispatch: {rows} rows, the kernel takes 1 to {_row_limit()}")
     local = moe_expert_num // ep_world_size
     first = ep_rank_id * local
-    payload = torch.cat([x.double(), expert_ids.double()], dim=1).reshape(1, -1).expand(ep_world_size, -1)
-    received = _exchange("mc2_dispatch", payload, group_ep).view(ep_world_size * rows, -1)
+    share = _share(rows, global_bs, ep_world_size)
+    active = torch.ones(rows, dtype=torch.bool) if x_active_mask is None else x_active_mask[:rows]
+    sent_to = torch.where(active.unsqueeze(1), expert_ids.double(), -1.0)
+    payload = torch.full((share, x.shape[1] + k), -1.0, dtype=torch.double)
+    payload[:rows] = torch.cat([x.double(), sent_to], dim=1)
+    received = _exchange("mc2_dispatch", payload.reshape(1, -1).expand(ep_world_size, -1), group_ep)
+    received = received.view(ep_world_size * share, -1)
     everyone, experts = received[:, : x.shape[1]].to(x.dtype), received[:, x.shape[1] :].long().flatten()
     here = (experts >= first) & (experts < first + local)
     order = torch.argsort(torch.where(here, experts, moe_expert_num), stable=True)[: int(here.sum())]
-    padded = ep_world_size * rows * min(k, local)
+    padded = ep_world_size * share * min(k, local)
     copies = x.new_zeros(padded, x.shape[1])
     copies[: order.numel()] = everyone[order // k]
     sources = torch.full((padded,), -1, dtype=torch.int32)
@@ -156,8 +168,9 @@ def npu_moe_distribute_combine(
     expert_scales [bs, k] -> [bs, h]."""
     rows, k = expert_ids.shape
     held = expand_idx >= 0
-    answers = expand_x.new_zeros(ep_world_size * rows * k, expand_x.shape[1])
+    share = _share(rows, global_bs, ep_world_size)
+    answers = expand_x.new_zeros(ep_world_size * share * k, expand_x.shape[1])
     answers[expand_idx[held].long()] = expand_x[held]
     received = _exchange("mc2_combine", answers.view(ep_world_size, -1), group_ep)
-    copies = received.sum(dim=0).view(rows, k, -1)
+    copies = received.sum(dim=0).view(share, k, -1)[:rows]
     return (copies * expert_scales.unsqueeze(-1).to(copies.dtype)).sum(dim=1)

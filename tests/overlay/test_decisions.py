@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The mixin of a runner with graphs of two kinds, driven by many ranks in one process: whatever they bring, they decide
+alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from vllm.config import CUDAGraphMode
+
+from vllm_ascend.data_parallel import runner as module
+from vllm_ascend.data_parallel import upstream
+from vllm_ascend.data_parallel.metadata import BitFields, LocalBatch
+from vllm_ascend.data_parallel.row_groups import RowGroup
+from vllm_ascend.data_parallel.runner import DataParallelStep
+from vllm_ascend.data_parallel.synchronizer import PendingStep
+
+SIZES = [1, 2, 4, 8, 16]
+NONE, PIECEWISE, FULL = CUDAGraphMode.NONE, CUDAGraphMode.PIECEWISE, CUDAGraphMode.FULL
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """Settings that all ranks share; ``skips`` is upstream's rule of where it synchronises nothing."""
+
+    graphs: bool = True
+    skips: bool = False
+    experts: bool = True
+    embedding_parallel: bool = False
+    sequence_parallel: bool = False
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one rank brings: its tokens, and the most of a graph that it could replay."""
+
+    tokens: int
+    mode: CUDAGraphMode
+
+    def dispatch(self, rows: int, modes: set[CUDAGraphMode]) -> tuple[CUDAGraphMode, Any]:
+        """Upstream's dispatcher: a graph of one of these kinds, no larger than what this rank could replay."""
+        (mode,) = modes
+        if mode is NONE:
+            return NONE, SimpleNamespace(num_tokens=rows)
+        assert mode.value <= self.mode.value, "a graph that this rank does not have"
+        return mode, SimpleNamespace(num_tokens=next(size for size in SIZES if size >= rows))
+
+
+@dataclass(frozen=True)
+class Decided:
+    mode: CUDAGraphMode
+    rows: int
+    all_rows: tuple[int, ...]
+
+
+class _Wire:
+    """A synchroniser whose sum is the sum of what all ranks have brought."""
+
+    def __init__(self, summed: int | None, fields: BitFields, rank: int) -> None:
+        self.summed, self.fields, self.rank, self.packed = summed, fields, rank, 0
+
+    def issue(self, batch: LocalBatch) -> PendingStep:
+        self.packed = self.fields.pack(batch, self.rank)
+        summed = self.packed if self.summed is None else self.summed
+        return PendingStep(known=self.fields.unpack(summed))
+
+
+class Rank(DataParallelStep):
+    def __init__(self, deployment: Deployment, rank: int, ranks: int) -> None:
+        self.dp_rank, self.dp_size = rank, ranks
+        self.vllm_config = SimpleNamespace()
+        self.compilation_config = SimpleNamespace(cudagraph_mode=FULL if deployment.graphs else NONE)
+
+
+def _decide(rank: Rank, work: Work, wire: _Wire) -> Decided:
+    rank.__dict__["_synchronizer"] = wire
+    mode, key, rows = rank.decide_step(work.tokens, work.mode, work.dispatch)
+    assert rows.dtype == torch.int32 and rows.device.type == "cpu"
+    return Decided(mode, key.num_tokens, tuple(rows.tolist()))
+
+
+def run_step(deployment: Deployment, schedule: list[Work]) -> tuple[list[Decided], bool]:
+    """What each rank decides, and whether they reduced anything."""
+    fields = BitFields(len(schedule), 9000, whole_graphs=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "should_skip_allreduce_across_dp_group", lambda _: deployment.skips)
+        patch.setattr(module, "is_moe_model", lambda _: deployment.experts)
+        patch.setattr(module, "enable_sp", lambda _: deployment.sequence_parallel)
+        patch.setattr(module, "enable_sp_by_pass", lambda: False)
+        sizes = {RowGroup.EMBEDDING: len(schedule) * deployment.embedding_parallel}
+        patch.setattr(upstream, "row_group_sizes", lambda: sizes)
+        summed, reduced = 0, False
+        for rank, work in enumerate(schedule):
+            told = _Wire(None, fields, rank)
+            alone = Work(work.tokens, work.mode)
+            _decide(Rank(deployment, rank, len(schedule)), alone, told)
+            summed, reduced = summed + told.packed, reduced or bool(told.packed)
+        found = [
+            _decide(Rank(deployment, rank, len(schedule)), work, _Wire(summed, fields, rank))
+            for rank, work in enumerate(schedule)
+        ]
+    return found, reduced
+
+
+works = st.one_of(
+    st.builds(Work, st.integers(1, 16), st.sampled_from([NONE, PIECEWISE, FULL])),
+    st.builds(Work, st.integers(1, 9000), st.just(NONE)),
+)
+schedules = st.lists(works, min_size=2, max_size=16)
+deployments = st.builds(Deployment, st.just(True), *[st.booleans()] * 4)
+
+
+@given(deployments, schedules)
+def test_all_ranks_replay_the_least_that_any_could(deployment: Deployment, schedule: list[Work]) -> None:
+    if deployment.skips and not deployment.experts and not deployment.embedding_parallel:
+        return  # ranks of a dense model exchange nothing
+    found, _ = run_step(deployment, schedule)
+    assert {one.mode for one in found} == {min((work.mode for work in schedule), key=lambda mode: mode.value)}
+
+
+@given(deployments, schedules)
+def test_ranks_that_exchange_rows_know_each_others(deployment: Deployment, schedule: list[Work]) -> None:
+    if deployment.skips and not deployment.embedding_parallel:
+        return
+    found, _ = run_step(deployment, schedule)
+    assert len({one.all_rows for one in found}) == 1
+    assert found[0].all_rows == tuple(one.rows for one in found)
+    largest = max(work.tokens for work in schedule)
+    if found[0].mode is not NONE:
+        assert {one.rows for one in found} == {next(size for size in SIZES if size >= largest)}
+    elif deployment.embedding_parallel or deployment.sequence_parallel:
+        assert {one.rows for one in found} == {largest}
+    else:
+        assert [one.rows for one in found] == [work.tokens for work in schedule]
+
+
+@given(schedules)
+def test_where_mc2_alone_exchanges_rows_each_has_its_own(schedule: list[Work]) -> None:
+    found, _ = run_step(Deployment(skips=True), schedule)
+    for one, work in zip(found, schedule):
+        own = work.tokens if one.mode is NONE else next(size for size in SIZES if size >= work.tokens)
+        assert one.rows == own and set(one.all_rows) == {own}
+
+
+@pytest.mark.parametrize(
+    ("deployment", "reduces"),
+    [
+        (Deployment(), True),
+        (Deployment(skips=True), True),
+        (Deployment(skips=True, graphs=False), False),
+        (Deployment(skips=True, experts=False), False),
+        (Deployment(skips=True, graphs=False, embedding_parallel=True), True),
+    ],
+)
+def test_where_nothing_must_agree_nothing_is_reduced(deployment: Deployment, reduces: bool) -> None:
+    mode = FULL if deployment.graphs else NONE
+    assert run_step(deployment, [Work(3, mode), Work(1, mode)])[1] is reduces
+
+
+@pytest.mark.parametrize(
+    ("skips", "pcp_size", "extra", "follows"),
+    [(False, 1, False, True), (True, 1, False, False), (False, 2, False, False), (False, 1, True, False)],
+)
+def test_a_drafter_follows_its_step_unless_it_needs_other_rows(
+    monkeypatch: pytest.MonkeyPatch, skips: bool, pcp_size: int, extra: bool, follows: bool
+) -> None:
+    monkeypatch.setattr(module, "should_skip_allreduce_across_dp_group", lambda _: skips)
+    monkeypatch.setattr(upstream, "row_group_sizes", dict)
+    rank = Rank(Deployment(), 0, 2)
+    rank.pcp_size, rank.drafter = pcp_size, SimpleNamespace(needs_extra_input_slots=extra)
+    assert rank.drafter_follows_step is follows
