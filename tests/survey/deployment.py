@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import adapters
+from job import ADDITIONAL_CONFIG, IN_PROCESS
 
 from survey import asks, space
 
@@ -71,13 +72,16 @@ class Deployment:
 
     def _llm(self, checkpoint: str, storage: str) -> dict[str, Any]:
         chosen = self.settings
-        extra: dict[str, Any] = {}
-        if chosen["scheduler"] == "ascend":
-            extra["ascend_scheduler_config"] = {"enabled": True}
+        split: dict[str, int] = {}
+        extra: dict[str, Any] = {**ADDITIONAL_CONFIG, "finegrained_tp_config": split}
+        if chosen["scheduler"] != "ascend":
+            del extra["ascend_scheduler_config"]
         if chosen["mode"] == "torchair":
             extra["torchair_graph_config"] = {"enabled": True, "graph_batch_sizes": [int(chosen["max_num_seqs"])]}
         if chosen["lmhead_parallel"] == "on":
-            extra["lmhead_tensor_parallel_size"] = self.dp_size
+            extra["lmhead_tensor_parallel_size"] = split["lmhead_tensor_parallel_size"] = self.dp_size
+        if chosen["mlp_parallel"] == "on":  # as later releases read it; others have the variable
+            split["mlp_tensor_parallel_size"] = self.dp_size
         if chosen["shared_expert_dp"] == "on":
             extra["enable_shared_expert_dp"] = True
         arguments: dict[str, Any] = {
@@ -94,6 +98,7 @@ class Deployment:
             "enforce_eager": chosen["mode"] == "eager",
             "enable_expert_parallel": chosen["expert_parallel"] == "on",
             "additional_config": extra,
+            **IN_PROCESS,
         }
         if chosen["mode"] in ("acl_graph", "full_decode"):
             sizes = [size for size in _SIZES if size <= int(chosen["max_num_seqs"])]

@@ -35,7 +35,7 @@ DIMENSIONS: Mapping[str, tuple[str, ...]] = {
 DEFAULT: Settings = {name: values[0] for name, values in DIMENSIONS.items()}
 
 
-EVERY_SET = ("v0.10.0", "v0.10.1.1", "v0.10.2", "v0.11.0")
+EVERY_SET = ("v0.10.0", "v0.10.1.1", "v0.10.2", "v0.11.0", "v0.18.0")
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,10 @@ EXCLUSIONS = (
         "v0.10.2",
         "v0.11.0",
     ),
+    _without("mode", "torchair", "no such graphs", "v0.18.0"),
+    _only_with("model", "qwen3", "dp", ("1",), "vLLM 0.18 refuses DP of a dense model in one engine", "v0.18.0"),
+    _without("kv", "kv_both", "vLLM 0.18 has not the connector", "v0.18.0"),
+    _without("kv", "kv_consumer", "vLLM 0.18 has not the connector", "v0.18.0"),
     _without("mode", "full_decode", "no such graphs", "v0.10.0", "v0.10.1.1", "v0.10.2"),
     _only_with(
         "model",

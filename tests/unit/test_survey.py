@@ -19,7 +19,7 @@ WRITES = Answer("done", written=1)
 DIFFER = Answer("done", agrees=False)
 
 
-@pytest.mark.parametrize(("set_name", "seed"), list(zip(space.EVERY_SET, range(4), strict=True)))
+@pytest.mark.parametrize(("set_name", "seed"), list(zip(space.EVERY_SET, range(5), strict=True)))
 def test_every_admissible_pair_is_drawn(set_name: str, seed: int) -> None:
     of = space.of_set(set_name)
     rows = draw.covering(of, seed)
