@@ -70,7 +70,8 @@ class DraftedLife(Life):
         if self.chunked_prefill:
             arguments |= {"dtype": "float16", "additional_config": {}}
         if self.lmhead_parallel:
-            arguments["additional_config"] |= {"lmhead_tensor_parallel_size": self.dp_size}
+            split = {"lmhead_tensor_parallel_size": self.dp_size}
+            arguments["additional_config"] |= split | {"finegrained_tp_config": split}  # as later releases read it
         return arguments
 
 

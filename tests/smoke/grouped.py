@@ -41,8 +41,12 @@ class GroupedLife(Life):
         if self.chunked_prefill:
             arguments |= {"dtype": "float16", "additional_config": {}, "max_num_batched_tokens": _CHUNK}
             arguments |= {"enable_chunked_prefill": True}
+        if self.mlp_parallel:  # as later releases read it; others have the variable
+            split = {"mlp_tensor_parallel_size": self.dp_size}
+            arguments["additional_config"] |= {"finegrained_tp_config": split}
         if self.lmhead_parallel:
-            arguments["additional_config"] |= {"lmhead_tensor_parallel_size": self.dp_size}
+            split = {"lmhead_tensor_parallel_size": self.dp_size}
+            arguments["additional_config"] |= split | {"finegrained_tp_config": split}  # as later releases read it
         if self.o_proj_parallel:
             arguments["additional_config"] |= {"oproj_tensor_parallel_size": self.dp_size}
             arguments["kv_transfer_config"] = {

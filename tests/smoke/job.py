@@ -26,6 +26,9 @@ ADDITIONAL_CONFIG: Mapping[str, object] = {
     "ascend_compilation_config": _NO_FUSION,
     "enable_cpu_binding": False,
 }
+# vLLM 0.18 would run a worker in a process of its own, and the probes are where the model is; and it would schedule the
+# next step while one is under way, which makes no forward of its own and is left so by vLLM's in-process engine.
+IN_PROCESS: Mapping[str, object] = {"distributed_executor_backend": "uni", "async_scheduling": False}
 SOC_310P = 202
 SOC_A3 = 253
 
@@ -167,10 +170,7 @@ class Life:
             "enforce_eager": self.mode is Mode.EAGER,
             "enable_expert_parallel": self.expert_parallel,
             "additional_config": extra,
-            # vLLM 0.18 would run a worker in a process of its own; the probes are where the model is.
-            "distributed_executor_backend": "uni",
-            # A step whose batch is still on its way makes no forward, and vLLM's in-process engine leaves it so.
-            "async_scheduling": False,
+            **IN_PROCESS,
         }
         if self.mode in (Mode.ACL_GRAPH, Mode.FULL_DECODE):
             sizes = [size for size in GRAPH_SIZES if size <= self.max_seqs]

@@ -10,6 +10,7 @@ from typing import Any
 import adapters
 import drafters
 from checkpoints import Model
+from job import ADDITIONAL_CONFIG, IN_PROCESS
 
 from survey import asks, space
 
@@ -127,6 +128,8 @@ class Deployment:
         if self.workers > 1:
             arguments |= {"tensor_parallel_size": int(chosen["tp"]), "pipeline_parallel_size": int(chosen["pp"])}
             arguments["distributed_executor_backend"] = "mp"
+        elif not self.online:
+            arguments |= IN_PROCESS
         if chosen["async_scheduling"] == "on":
             arguments["async_scheduling"] = True
         if chosen["mode"] in ("acl_graph", "full_decode"):
@@ -156,13 +159,16 @@ class Deployment:
     def _additional(self) -> dict[str, Any]:
         """Upstream's own settings."""
         chosen = self.settings
-        found: dict[str, Any] = {}
-        if chosen["scheduler"] == "ascend":
-            found["ascend_scheduler_config"] = {"enabled": True}
+        split: dict[str, int] = {}  # as later releases read it; others have settings of their own, or a variable
+        found: dict[str, Any] = {**ADDITIONAL_CONFIG, "finegrained_tp_config": split}
+        if chosen["scheduler"] != "ascend":
+            del found["ascend_scheduler_config"]
         if chosen["mode"] == "torchair":
             found["torchair_graph_config"] = {"enabled": True, "graph_batch_sizes": [int(chosen["max_num_seqs"])]}
         if chosen["lmhead_parallel"] == "on":
-            found["lmhead_tensor_parallel_size"] = self.dp_size
+            found["lmhead_tensor_parallel_size"] = split["lmhead_tensor_parallel_size"] = self.dp_size
+        if chosen["mlp_parallel"] == "on":
+            split["mlp_tensor_parallel_size"] = self.dp_size
         if chosen["shared_expert_dp"] == "on":
             found["enable_shared_expert_dp"] = True
         return found
