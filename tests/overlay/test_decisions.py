@@ -148,6 +148,15 @@ def test_where_mc2_alone_exchanges_rows_each_has_its_own(schedule: list[Work]) -
         assert one.rows == own and set(one.all_rows) == {own}
 
 
+@given(schedules)
+def test_where_nothing_must_agree_each_replays_its_own_graph(schedule: list[Work]) -> None:
+    found, reduced = run_step(Deployment(skips=True, experts=False), schedule)
+    assert not reduced
+    for one, work in zip(found, schedule):
+        own = work.tokens if work.mode is NONE else next(size for size in SIZES if size >= work.tokens)
+        assert one.mode is work.mode and one.rows == own
+
+
 @pytest.mark.parametrize(
     ("deployment", "reduces"),
     [

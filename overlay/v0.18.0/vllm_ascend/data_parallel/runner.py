@@ -62,18 +62,7 @@ class DataParallelStep:
         Returns the graph that all replay, its key with the rows that this rank computes, and each rank's rows: a CPU
         int32 tensor of shape ``[dp_size]``.
         """
-        if self._alone and not self._may_replay:
-            self.step = StepPlan(self._of_each_alike(num_tokens, GraphMode.NONE), self.dp_rank)
-        else:
-            self._agree(num_tokens, GraphMode(graph.value), dispatch)
-        key_graph, key = dispatch(self.step.num_input_tokens, self._modes(self.step.metadata))
-        assert key.num_tokens == self.step.num_input_tokens, f"a graph of {key.num_tokens} rows for {self.step}"
-        rows = self.step.num_tokens_across_dp
-        assert rows is not None
-        return key_graph, key, rows
-
-    def _agree(self, num_tokens: int, mode: GraphMode, dispatch: Dispatch) -> None:
-        """Decide the step from what all ranks bring."""
+        mode = GraphMode(graph.value)
         batch = LocalBatch(
             num_tokens,
             with_prefill=False,
@@ -81,13 +70,21 @@ class DataParallelStep:
             whole_graph=mode is GraphMode.FULL,
         )
         self.flight.issued(batch)
+        metadata = self._agree(batch) if self._must_agree else batch.alone(self.dp_size)
+        self.step = StepPlan(metadata, self.dp_rank, self._uniform_size(metadata, dispatch))
+        self.flight.decided(self.step, alone=not self._must_agree)
+        key_graph, key = dispatch(self.step.num_input_tokens, self._modes(self.step.metadata))
+        assert key.num_tokens == self.step.num_input_tokens, f"a graph of {key.num_tokens} rows for {self.step}"
+        rows = self.step.num_tokens_across_dp
+        assert rows is not None
+        return key_graph, key, rows
+
+    def _agree(self, batch: LocalBatch) -> StepMetadata:
+        """What the ranks decide the step from."""
         pending = self._synchronizer.issue(batch)
         self.flight.awaiting()
         metadata = pending.result(self._given_up)
-        if self._alone:
-            metadata = self._of_each_alike(num_tokens, metadata.graph_mode)
-        self.step = StepPlan(metadata, self.dp_rank, self._uniform_size(metadata, dispatch))
-        self.flight.decided(self.step)
+        return self._of_each_alike(batch.num_tokens, metadata.graph_mode) if self._alone else metadata
 
     @cached_property
     def drafter_follows_step(self) -> bool:
@@ -121,6 +118,11 @@ class DataParallelStep:
         """
         skips: bool = should_skip_allreduce_across_dp_group(self.vllm_config)
         return skips and not self._gathers
+
+    @cached_property
+    def _must_agree(self) -> bool:
+        """Whether a rank's forward depends on the other ranks' batches: on their counts, or on the graph alone."""
+        return not self._alone or self._may_replay
 
     @cached_property
     def _may_replay(self) -> bool:
