@@ -30,7 +30,9 @@ def call(engine: Any, seconds: float) -> None:
 
 def profile(engine: Any, seconds: float) -> None:
     """Stop a profiler that has much to write."""
-    _worker(engine).profiler = SimpleNamespace(start=lambda: None, stop=lambda: time.sleep(seconds))
+    worker = _worker(engine)
+    worker.profiler_config = SimpleNamespace(profiler="torch")  # of later releases, which ask for it
+    worker.profiler = SimpleNamespace(start=lambda: None, stop=lambda: time.sleep(seconds))
     engine.start_profile()
     engine.stop_profile()
 

@@ -39,7 +39,8 @@ class TensorParallelLife(FaultyLife):
     """Each rank has two workers, in processes of their own."""
 
     def engine_arguments(self, checkpoint: str, storage: str) -> dict[str, Any]:
-        return super().engine_arguments(checkpoint, storage) | {"tensor_parallel_size": 2}
+        backend = {"distributed_executor_backend": "mp"}
+        return super().engine_arguments(checkpoint, storage) | backend | {"tensor_parallel_size": 2}
 
 
 @dataclass(frozen=True)
