@@ -200,7 +200,7 @@ def test_environment(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     assert made.environment(Path("/tree"))["PYTHONPATH"] == os.pathsep.join(["/tree", str(made.vllm)])
     # vllm-ascend compares vLLM's version for equality; the platform plugin alone hides its models.
     assert env["VLLM_VERSION"] == "1"
-    assert env["VLLM_PLUGINS"] == "ascend,ascend_enhanced_model"
+    assert env["VLLM_PLUGINS"] == "ascend,ascend_enhanced_model,ascend_kv_connector"
 
 
 def test_pip_settings_reach_uv() -> None:

@@ -129,8 +129,8 @@ def _environment(root: Path, vllm_version: str) -> dict[str, str]:
     return {key: value for key, value in own_environment().items() if not key.startswith("VLLM_")} | {
         # vllm-ascend compares for equality, and vLLM without kernels calls itself <version>+empty.
         "VLLM_VERSION": vllm_version,
-        # Both plugins of vllm-ascend: with the platform alone, vLLM's own model classes run.
-        "VLLM_PLUGINS": "ascend,ascend_enhanced_model",
+        # The platform, and the general plugin that each release loads first: its model classes, or its connectors.
+        "VLLM_PLUGINS": "ascend,ascend_enhanced_model,ascend_kv_connector",
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "VLLM_DISABLE_COMPILE_CACHE": "1",
         "VLLM_NO_USAGE_STATS": "1",
