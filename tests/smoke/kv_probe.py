@@ -10,7 +10,8 @@ cache::
 after the step in any block but block 0. vLLM's block pool keeps block 0 for itself and gives it to no request; upstream
 lets rows that only pad a graph write there. A slot of -1 is none: the kernels skip such a row.
 
-And one for each time that such a step makes metadata of attention, where the release has one place for that::
+And one for each time that such a step makes metadata of attention, where the release has one place for that, and keeps
+its block tables on the host and on the device::
 
     {"metadata": round, "blocks": n, "slots": m}
 
@@ -53,9 +54,9 @@ class KvProbe:
 
         @functools.wraps(build)
         def call(runner: Any, *args: Any, **kwargs: Any) -> Any:
-            if self._for_nobody:
+            tables = runner.input_batch.block_table.block_tables
+            if self._for_nobody and all(hasattr(one.block_table, "gpu") for one in tables):
                 with torch._C.DisableTorchFunction():
-                    tables = runner.input_batch.block_table.block_tables
                     blocks = sum(int((one.block_table.gpu[: kwargs["num_reqs"], 0] != 0).sum()) for one in tables)
                     slots = sum(int((one.slot_mapping.gpu[: kwargs["num_tokens"]] >= 0).sum()) for one in tables)
                 self._report(metadata=self._round, blocks=blocks, slots=slots)
