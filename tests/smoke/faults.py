@@ -150,17 +150,30 @@ def workers(rank: Rank) -> list[psutil.Process]:
 
 
 def alive(processes: Sequence[psutil.Process]) -> list[psutil.Process]:
-    return [one for one in processes if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+    return [one for one in processes if _runs(one)]
+
+
+def left(processes: Sequence[psutil.Process], limit: float) -> list[psutil.Process]:
+    """Those that still run after ``limit`` seconds."""
+    _within(limit, lambda: not alive(processes))
+    return alive(processes)
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # it ended between the two questions
+        return False
 
 
 def over(ranks: Sequence[Rank], workers: Sequence[Sequence[psutil.Process]], limit: float) -> None:
     """Waits up to ``limit`` seconds until each rank or all of its workers have ended. Raises TimeoutError."""
 
-    def left() -> list[Sequence[psutil.Process]]:
+    def running() -> list[Sequence[psutil.Process]]:
         return [of for rank, of in zip(ranks, workers, strict=True) if rank.poll() is None and alive(of)]
 
-    if not _within(limit, lambda: not left()):
-        raise TimeoutError(f"after {limit:g} s these still run: {left()}")
+    if not _within(limit, lambda: not running()):
+        raise TimeoutError(f"after {limit:g} s these still run: {running()}")
 
 
 def trace(folder: Path) -> list[dict[str, Any]]:

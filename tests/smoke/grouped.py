@@ -77,5 +77,5 @@ PROMPTED_CHUNKED = replace(PROMPTED, chunked_prefill=True)
 PROMPTED_MTP = replace(drafted.LMHEAD, prompt_logprobs=True, rounds=_turns("one prompt", "prefill beside a decode"))
 PRISTINE_PROMPTED = replace(PROMPTED, tree=Tree.PRISTINE, rounds=ONE_REQUEST)
 
-SOC_310P_CPU = GroupedLife(Tree.PATCHED, Model.QWEN3, soc=SOC_310P, cpu_metadata=True, rounds=_PROMPTED)
+SOC_310P_CPU = GroupedLife(Tree.PATCHED, soc=SOC_310P, cpu_metadata=True, rounds=_PROMPTED)
 SOC_310P_DEVICE = replace(SOC_310P_CPU, cpu_metadata=False)

@@ -18,7 +18,8 @@ with how many of its rows the block tables on the device point at a block but bl
 """
 
 import functools
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Sequence
 from typing import Any
 
 Report = Callable[..., None]
@@ -44,24 +45,27 @@ class KvProbe:
             NPUModelRunner.execute_model, lambda scheduled, *_, **__: scheduled.total_num_scheduled_tokens == 0
         )
 
-        if hasattr(NPUModelRunner, "_build_attention_metadata"):
-            build = NPUModelRunner._build_attention_metadata
+        # Releases whose function takes others make no metadata for such a step.
+        build = getattr(NPUModelRunner, "_build_attention_metadata", None)
+        if build is not None and "num_tokens" in inspect.signature(build).parameters:
             NPUModelRunner._build_attention_metadata = self._with_rows_told(build)
 
     def _with_rows_told(self, build: Callable[..., Any]) -> Callable[..., Any]:
-        import torch
-
         @functools.wraps(build)
         def call(runner: Any, *args: Any, **kwargs: Any) -> Any:
             if self._for_nobody:
-                with torch._C.DisableTorchFunction():
-                    tables = runner.input_batch.block_table.block_tables
-                    blocks = sum(int((one.block_table.gpu[: kwargs["num_reqs"], 0] != 0).sum()) for one in tables)
-                    slots = sum(int((one.slot_mapping.gpu[: kwargs["num_tokens"]] >= 0).sum()) for one in tables)
-                self._report(metadata=self._round, blocks=blocks, slots=slots)
+                self._tell_rows(runner.input_batch.block_table.block_tables, **kwargs)
             return build(runner, *args, **kwargs)
 
         return call
+
+    def _tell_rows(self, tables: Sequence[Any], num_reqs: int, num_tokens: int, **_: Any) -> None:
+        import torch
+
+        with torch._C.DisableTorchFunction():
+            blocks = sum(int((one.block_table.gpu[:num_reqs, 0] != 0).sum()) for one in tables)
+            slots = sum(int((one.slot_mapping.gpu[:num_tokens] >= 0).sum()) for one in tables)
+        self._report(metadata=self._round, blocks=blocks, slots=slots)
 
     def _watched(self, step: Callable[..., Any], stands_for_nobody: Callable[..., bool]) -> Callable[..., Any]:
         import torch

@@ -36,10 +36,12 @@ def test_tokens_are_those_without_drafts(live: Live, asked: Asked, life: Drafted
 @pytest.mark.standin
 @pytest.mark.parametrize("life", PATCHED)
 def test_step_and_drafts_share_one_collective(live: Live, life: DraftedLife, release: Mapping[str, Any]) -> None:
-    """Busy and idle: the step's own, on the group that is the release's default; none of vLLM's."""
+    """Busy and idle: the step's own, on the group that is the release's default; none of vLLM's. None at all where
+    target and drafter are dense."""
+    wanted = () if life.drafter is Drafter.EAGLE3 else (release["metadata"],)
     for number, rank in enumerate(finished(live(life)).ranks):
         found = Counter(tuple(one.device for one in step.metadata_collectives) for step in rank.serving_steps())
-        assert set(found) == {(release["metadata"],)}, f"rank {number}: {dict(found)}"
+        assert set(found) == {wanted}, f"rank {number}: {dict(found)}"
 
 
 @pytest.mark.standin

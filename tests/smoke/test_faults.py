@@ -73,7 +73,7 @@ def _survivors_end(ranks: Sequence[Rank], fault: signal.Signals, victim: int = S
     children = faults.offspring(list(survivors.values()))
     faults.signalled(ranks[victim], fault)
     ends = faults.ends(list(survivors.values()), LATEST + 5.0)
-    assert not faults.alive(children)
+    assert not faults.left(children, SHUTDOWN)
     reports = {}
     for (number, rank), end in zip(survivors.items(), ends, strict=True):
         told = _told(rank, number)
@@ -181,7 +181,7 @@ def test_a_server_with_a_stopped_engine_ends_with_all_of_its_processes(
             time.sleep(0.1)
         log = server.log.read_text()
         assert starter.poll(server.pid) is not None, log[-5000:]
-        assert not faults.alive(family), log[-5000:]
+        assert not faults.left(family, SHUTDOWN), log[-5000:]
         assert all(isinstance(answer.exception(), serving.NoAnswerError) for answer in answers)
         assert f"of {DP_SIZE} on host {socket.gethostname()}" in log
         assert "(VLLM_ASCEND_DP_END_TIMEOUT); ending this process" in log
