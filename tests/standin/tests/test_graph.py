@@ -31,6 +31,21 @@ def test_replay_repeats_writes_in_place() -> None:
     assert total.tolist() == [3, 3]
 
 
+def test_what_a_replay_leaves_unwritten_keeps_what_was_there() -> None:
+    """As the rows of padding of an attention's output: memory of a graph is given once."""
+    rows = torch.tensor([1.0, 2.0])
+    graph = torch.npu.NPUGraph()
+    with torch.npu.graph(graph):
+        output = torch.empty(4)
+        output[:2].copy_(rows)
+        doubled = output * 2
+    output[2:] = 7.0
+    rows.fill_(3.0)
+    graph.replay()
+    assert output.tolist() == [3.0, 3.0, 7.0, 7.0]
+    assert doubled.tolist() == [6.0, 6.0, 14.0, 14.0]
+
+
 def test_an_operator_reads_its_group_list_at_each_replay() -> None:
     x, weight, counts = torch.ones(4, 2), torch.stack((torch.eye(2), 5 * torch.eye(2))), torch.tensor([4, 0])
 

@@ -2,7 +2,8 @@
 """``torch.npu.NPUGraph``: what ran during a capture is recorded and can run again on the same tensors.
 
 A replay repeats each recorded call on the very tensors it got and copies each result into the tensor it gave then, so
-addresses stay fixed as they do on a device. Views need no replay: their memory is refreshed by whatever writes it.
+addresses stay fixed as they do on a device. Views need no replay: their memory is refreshed by whatever writes it. Nor
+do allocations: what a layer leaves unwritten, such as attention its rows of padding, keeps what was there.
 
 What is one node:
 - an aten operation, or an operation of torch_npu (``npu::*``, ``atb::*``): its inside is not looked at, so an
@@ -37,6 +38,16 @@ _HOST_READS = frozenset(
         torch.ops.aten.equal.default,
         torch.ops.aten.is_nonzero.default,
         torch.ops.aten.item.default,
+    }
+)
+# No kernel: the memory is given at capture, and has at a replay what was last written there.
+_ALLOCATIONS = frozenset(
+    {
+        torch.ops.aten.empty.memory_format,
+        torch.ops.aten.empty_like.default,
+        torch.ops.aten.empty_strided.default,
+        torch.ops.aten.new_empty.default,
+        torch.ops.aten.new_empty_strided.default,
     }
 )
 _OPENED = "vllm"
@@ -146,7 +157,9 @@ class _Recorder(TorchDispatchMode):
                 return PYTHON_KERNELS[func.name()](*args, **kwargs)
         result = func(*args, **kwargs)
         made = _make_node(func, args, kwargs, result)
-        if made.results or _writes(func):  # else a view
+        if func in _ALLOCATIONS:
+            self._note(made)
+        elif made.results or _writes(func):  # else a view
             self._append(made)
             if self.group is not None and func.namespace in _KERNELS:
                 self.group.nodes.append(made)
@@ -154,6 +167,10 @@ class _Recorder(TorchDispatchMode):
 
     def _append(self, made: Node) -> None:
         self._nodes.append(made)
+        self._note(made)
+
+    def _note(self, made: Node) -> None:
+        """Its results are of the device."""
         self._made.update(_storage(tensor) for _, tensor in made.results)
 
     def _is_on_host(self, tensor: torch.Tensor) -> bool:
