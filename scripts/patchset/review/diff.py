@@ -197,9 +197,9 @@ def _shown(raw: _Raw, line: Line, row: int) -> DiffLine:
 def rows_of(removed: int, added: int, pairs: Iterable[Pair]) -> tuple[list[int], list[int]]:
     """Rows of the removed and of the added lines of a change, from 1: a pair shares one, and nothing changes order.
 
-        >>> from patchset.review.words import Pair
-        >>> rows_of(3, 1, [Pair(2, 0, (), ())])
-        ([1, 2, 3], [3])
+    >>> from patchset.review.words import Pair
+    >>> rows_of(3, 1, [Pair(2, 0, (), ())])
+    ([1, 2, 3], [3])
     """
     rows: tuple[list[int], list[int]] = ([], [])
     row = 1
