@@ -26,11 +26,18 @@ def _soc() -> str:
 
 
 def moe_comm_config(vllm_config: Any, capacity: Optional[int] = None) -> MoECommConfig:
-    """The deployment's static facts.
+    """The deployment's static facts, made once for each capacity: every forward pass asks for them.
 
     ``capacity`` is MC2's in tokens per DP rank, 0 where it has no mask to run with; None for what its kernel takes. A
     switch that a release does not have is off there.
     """
+    made: dict[Optional[int], MoECommConfig] = vars(vllm_config).setdefault("_moe_comm_configs", {})
+    if capacity not in made:
+        made[capacity] = _made(vllm_config, capacity)
+    return made[capacity]
+
+
+def _made(vllm_config: Any, capacity: Optional[int]) -> MoECommConfig:
     ascend_config = get_ascend_config()
     routed_experts = getattr(vllm_config.model_config.hf_config, "n_routed_experts", None)
     soc = _soc()
