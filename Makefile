@@ -36,6 +36,7 @@ LOCAL ?= dp.1
 SIGN ?=
 KEY ?=
 CASES ?= 10000
+FAST ?=
 TRACES ?=
 EVENTS ?=
 
@@ -77,7 +78,7 @@ help: ## list the targets
 #: OFFLINE=1          use the caches alone (any)
 #: SMOKE=0            leave the smoke tests out; a tree that has not passed them is said, with exit 1 (apply)
 #: DRY_RUN=1          say what would change, and change nothing (apply, revert, fmt, export, port)
-#: DEVICE=cpu|npu     where the smoke tests run (apply, smoke)
+#: DEVICE=cpu|npu     where the smoke tests run; for bench cpu or cuda (apply, smoke, bench)
 #: INSTALLED=dir      a virtual environment or site-packages folder with the patched wheel (smoke)
 #: LOCAL=dp.1         the wheels' local version label (wheels)
 #: SIGN=key           sign SHA256SUMS with this minisign secret key; minisign has to be installed (wheels)
@@ -96,6 +97,7 @@ help: ## list the targets
 #: FOUND=1            those instead on which a patched tree was once worse (survey)
 #: SEED=0             what they are drawn from (prove, survey)
 #: CASES=10000        how many cases (fuzz)
+#: FAST=1             three minutes instead of fifteen (bench)
 #: TRACES='a b c'     the trace files of the ranks (trace)
 #: EVENTS=file        where the timeline goes, as trace-event JSON for ui.perfetto.dev (trace)
 #: JSON=1             print one JSON document (any but lint, test, test-set, test-unit, test-browser, test-overlay, test-cluster, test-wheels, format, fuzz, crash, mutate, coverage, screenshot, clean)
@@ -214,7 +216,7 @@ screenshot: $(DEV) review ## photograph the review page for the README
 	$(BIN)/python tests/browser/screenshot.py build/$(set)/review/index.html docs
 
 ##@ Tests and checks
-.PHONY: test test-set lint format test-unit test-browser test-overlay test-cluster test-wheels coverage fuzz crash mutate bench bench-review clean clean-all
+.PHONY: test test-set lint format test-unit test-browser test-overlay test-cluster test-wheels coverage fuzz crash mutate bench clean clean-all
 test: lint ## all checks and tests, of every set, and how much of the tool they run
 	@$(emptied)
 	@$(measured); $(MAKE) --no-print-directory test-unit test-browser; \
@@ -284,11 +286,8 @@ mutate: $(DEV) ## change the wheel writer in small ways with mutmut; lists what 
 test-wheels: $(DEV) ## the wheels: two builds alike, install, verify, a few smoke tests, uninstall; from source
 	$(BIN)/pytest tests/wheels --set $(set)
 
-bench: $(DEV) ## measure the patched tree against the pristine one, in the same run
-	@$(SELFTEST) bench $(VERSION) $(offline) $(json)
-
-bench-review: $(DEV) ## measure the review page with a diff of 2,000 lines in Chromium
-	@$(BIN)/python tests/benchmarks/review_page.py
+bench: $(DEV) ## measure the patched tree against the pristine one, in turns; about 15 minutes
+	@$(SELFTEST) bench $(VERSION) $(if $(call on,$(FAST)),--fast) --device $(DEVICE) $(offline) $(json)
 
 clean: ## remove build/, dist/ and .venv, unless there is work in them that is nowhere else
 	@if [ -e build ] || [ -e dist ]; then $(MAKE) --no-print-directory $(READY) && $(PATCHSET) unsaved; fi

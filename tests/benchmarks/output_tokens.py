@@ -1,22 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whole engines of the two trees, DP=2: time per output token, memory, and what a decode computes beside a prefill.
+"""Whole engines of the two trees, DP=2: time per output token, start, memory, and rows beside a prefill.
 
-On two CPU cores the model's own arithmetic is nearly all of a step, so time per output token shows that
-the patches cost nothing, not what they gain on an NPU. Every life starts a new engine; lives of the
-trees alternate, and each pair of decode steps in the same place of their rounds gives one ratio. "wall"
-is elapsed time, "cpu" the CPU time of the rank, which what else the machine does blurs less.
-
-"untraced" is the patched tree with the ring of last steps and the watchdog off.
+``python output_tokens.py --pristine DIR --patched DIR --vllm DIR --work DIR --least 30 --out FILE``. The engines of
+both trees are up at the same time and take turns; each turn of both gives a pair. On CPUs the model's own arithmetic is
+nearly all of a step, so that the ratio says what the patches cost, and nothing of what they gain on an NPU. CPU time is
+that of a rank's process, which what else the machine does blurs less than elapsed time.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import statistics
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from selftest.bench.pairs import Pair, Row, compared, counted, drawn
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "tests" / "smoke"))
@@ -28,92 +32,128 @@ from job import LATE_ROUND, Life, Mode, Round, Tree  # noqa: E402
 from nursery import Nursery  # noqa: E402
 from reference import PROMPTS  # noqa: E402
 
-EVERYTHING = tuple(range(len(PROMPTS)))
-# Equal loads: on the pristine tree an idle rank would hang the eager engine.
-ROUNDS = tuple(Round(f"all on both, {turn}", (EVERYTHING, EVERYTHING)) for turn in range(8))
-MODES = tuple((mode, parallel) for mode in (Mode.EAGER, Mode.ACL_GRAPH) for parallel in (False, True))
-TRACED_MODE = (Mode.ACL_GRAPH, False)
-UNTRACED = {"VLLM_ASCEND_DP_TRACE_STEPS": "off", "VLLM_ASCEND_DP_TIMEOUT": "off"}
-PRISTINE, PATCHED, UNTRACED_SIDE = "pristine", "patched", "untraced"
-TREE_OF = {PRISTINE: Tree.PRISTINE, PATCHED: Tree.PATCHED, UNTRACED_SIDE: Tree.PATCHED}
-CLOCKS = {"wall": "at", "cpu": "cpu"}
+# Equal loads: on the pristine tree an idle rank would hang an eager engine with experts.
+TURN = Round("turn", (tuple(range(len(PROMPTS))),) * 2)
+NEW_TOKENS, WARM_TURNS, POLL = 33, 2, 0.01
+WHY = "As it starts, a rank holds its files' digests and its settings against the other ranks', and keeps 256 steps."
+RESOLUTION = 0.06  # three of a hundred to either side
+LIVES = (
+    (Model.QWEN3, Mode.ACL_GRAPH, False),
+    (Model.QWEN3_MOE, Mode.ACL_GRAPH, False),
+    (Model.QWEN3, Mode.EAGER, False),
+    (Model.QWEN3_MOE, Mode.EAGER, False),
+    (Model.QWEN3_MOE, Mode.EAGER, True),
+    (Model.QWEN3_MOE, Mode.ACL_GRAPH, True),
+)
 DECODING, PREFILLING = "DecodeOnly", "PrefillNoCache"
+TOKENS, LIFE = "Time per output token, on whole engines", "Start and memory of an engine"
 
-Times = dict[str, list[float]]
-"""Seconds of each decode step, by clock."""
+
+@dataclass(frozen=True)
+class TurnLife(Life):
+    """A life that serves one round whenever it is told to."""
+
+    @property
+    def script(self) -> str:
+        return "engine_turns"
+
+
+class Engine:
+    """The ranks of one tree's engine, which is up."""
+
+    def __init__(self, ranks: Sequence[engine.Rank], stack: contextlib.ExitStack) -> None:
+        self.ranks = ranks
+        self.ready = [self._line(rank, "ready") for rank in ranks]
+        self._pipes = [stack.enter_context((rank.folder / "go").open("w", buffering=1)) for rank in ranks]
+        self._turns = 0
+
+    def turn(self) -> dict[str, float]:
+        """Mean seconds of a decode step over the ranks, by clock."""
+        for pipe in self._pipes:
+            pipe.write("\n")
+        lines = [self._line(rank, "turn", self._turns) for rank in self.ranks]
+        self._turns += 1
+        return {clock: statistics.mean(line[clock] for line in lines) for clock in ("cpu", "wall")}
+
+    def end(self) -> list[float]:
+        """Ends the ranks; MiB that each needed at most."""
+        for pipe in self._pipes:
+            pipe.close()
+        return [self._line(rank, "done")["peak_rss_kib"] / 1024 for rank in self.ranks]
+
+    def _line(self, rank: engine.Rank, key: str, value: object = None) -> dict[str, Any]:
+        """Waits for the line with this key, and value."""
+        while True:
+            ended = rank.poll()
+            for line in reversed(rank.lines()):
+                if key in line and value in (None, line[key]):
+                    return line
+            if ended is not None:
+                raise SystemExit(f"a rank ended with {ended}:\n{rank.log()[-3000:]}")
+            time.sleep(POLL)
 
 
 class Bench:
-    """One import of vLLM for each side, from which its ranks are forked."""
+    """One import of vLLM for each tree, from which its ranks are forked."""
 
     def __init__(self, given: argparse.Namespace) -> None:
         self.work: Path = given.work
-        standin = REPOSITORY / "tests" / "standin"
+        self.least: int = given.least
         self.nurseries = {}
-        for side, tree in TREE_OF.items():
-            path = os.pathsep.join(map(str, (standin, getattr(given, tree.value), given.vllm)))
+        for tree in Tree:
+            folders = (REPOSITORY / "tests/standin", getattr(given, tree.value), given.vllm)
+            path = os.pathsep.join(map(str, (*folders, REPOSITORY / "tests/benchmarks")))
             environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-            environment |= UNTRACED if side == UNTRACED_SIDE else {}
-            log = self.work / f"nursery-{side}.log"
-            self.nurseries[side] = Nursery([Model.QWEN3_MOE.architecture], environment, log)
-
-    def live(self, side: str, life: Life) -> engine.Report:
-        """One life of a side's engine; ends the benchmark where it does not serve all rounds."""
-        report = engine.run(life, checkpoints.make(life.model, self.work), self.work / "life", self.nurseries[side])
-        if report.outcome is not engine.Outcome.DONE:
-            raise SystemExit(str(report))
-        return report
+            models = sorted({model.architecture for model, _, _ in LIVES})
+            self.nurseries[tree] = Nursery(models, environment, self.work / f"nursery-{tree.value}.log")
 
     def close(self) -> None:
         for nursery in self.nurseries.values():
             nursery.close()
 
+    def checkpoint(self, model: Model) -> Path:
+        return checkpoints.make(model, self.work)
 
-def decode_times(report: engine.Report) -> Times:
-    """Decode steps of rank 0, without the first rounds, which warm up."""
-    times: Times = {clock: [] for clock in CLOCKS}
-    last: dict[str, float] = {}
-    for line in report.ranks[0].lines:
-        if "step" in line:
-            if line["step"] > 2:  # the first is the prefill
-                for clock, name in CLOCKS.items():
-                    times[clock].append(line[name] - last[name])
-            last = dict(line)
-    return {clock: found[len(found) // 4 :] for clock, found in times.items()}
-
-
-def peak_rss_mib(report: engine.Report) -> float:
-    """Of the rank that needed most."""
-    return max(line["peak_rss_kib"] / 1024 for rank in report.ranks for line in rank.lines if "peak_rss_kib" in line)
+    @contextlib.contextmanager
+    def up(self, life: TurnLife) -> Iterator[Engine]:
+        berths = [engine.Berth(self.nurseries[life.tree])] * life.dp_size
+        folder = self.work / f"life-{life.tree.value}"
+        with (
+            engine.crew(life, self.checkpoint(life.model), folder, berths) as ranks,
+            contextlib.ExitStack() as stack,
+        ):
+            yield Engine(ranks, stack)
 
 
-def compare(bench: Bench, mode: Mode, parallel: bool, order: Sequence[str]) -> dict[str, Any]:
-    """Lives of the sides in this order; medians of each, and ratios of paired steps to the first side's."""
-    sides, baseline = dict.fromkeys(order), order[0]
-    times: dict[str, Times] = {side: {clock: [] for clock in CLOCKS} for side in sides}
-    memory: dict[str, float] = {}
-    for side in order:
-        life = Life(TREE_OF[side], mode=mode, expert_parallel=parallel, rounds=ROUNDS)
-        report = bench.live(side, life)
-        for clock, found in decode_times(report).items():
-            times[side][clock] += found
-        memory[side] = max(memory.get(side, 0.0), peak_rss_mib(report))
-    result: dict[str, Any] = {"peak_rss_mib": memory}
-    for clock in CLOCKS:
-        result[clock] = {side: 1e3 * statistics.median(times[side][clock]) for side in sides}
-        result[f"{clock} ratios"] = {
-            side: statistics.quantiles(
-                (ours / theirs for ours, theirs in zip(times[side][clock], times[baseline][clock], strict=True)), n=4
-            )
-            for side in sides
-            if side != baseline
+def of_mode(bench: Bench, model: Model, mode: Mode, parallel: bool) -> tuple[Row, dict[str, list[Pair]]]:
+    """Time per output token, and a pair of each rank of start and memory."""
+    life = partial(TurnLife, model=model, mode=mode, expert_parallel=parallel, new_tokens=NEW_TOKENS, rounds=(TURN,))
+    name = f"{model.value}, {mode.value}{', expert parallel' * parallel}, CPU time (ms)"
+    with bench.up(life(Tree.PRISTINE)) as pristine, bench.up(life(Tree.PATCHED)) as patched:
+        for _ in range(WARM_TURNS):
+            pristine.turn(), patched.turn()
+
+        def pair() -> Pair:
+            return 1e3 * pristine.turn()["cpu"], 1e3 * patched.turn()["cpu"]
+
+        def found(pairs: Sequence[Pair]) -> Row:
+            return compared(TOKENS, name, "pristine", pairs, 1.0, resolution=RESOLUTION)
+
+        row = drawn(pair, found, bench.least, 4 * bench.least)
+        both = pristine, patched
+        once = {
+            "CPU time of a rank's start (s)": [[line["cpu"] for line in one.ready] for one in both],
+            "peak memory of a rank (MiB)": [one.end() for one in both],
         }
-    return result
+    return row, {what: list(zip(*sides, strict=True)) for what, sides in once.items()}
 
 
-def rows_beside_a_prefill(bench: Bench, side: str) -> int:
+def rows_beside_a_prefill(bench: Bench, tree: Tree) -> int:
     """Rows that rank 0, which decodes one request, computes while rank 1 prefills."""
-    report = bench.live(side, Life(TREE_OF[side], mode=Mode.ACL_GRAPH, rounds=(LATE_ROUND,)))
+    life = Life(tree, mode=Mode.ACL_GRAPH, rounds=(LATE_ROUND,))
+    report = engine.run(life, bench.checkpoint(life.model), bench.work / "life", bench.nurseries[tree])
+    if report.outcome is not engine.Outcome.DONE:
+        raise SystemExit(str(report))
     together = zip(*(rank.forwards(LATE_ROUND.name) for rank in report.ranks), strict=False)
     (rows,) = (
         decoding["rows"]
@@ -127,17 +167,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("pristine", "patched", "vllm", "work", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--least", type=int, required=True)
+    parser.add_argument("--lives", type=int, default=len(LIVES))
     given = parser.parse_args()
     bench = Bench(given)
-    modes = {}
-    for mode, parallel in MODES:
-        name = f"{mode.value}, {'expert parallel' if parallel else 'no expert parallel'}"
-        modes[name] = compare(bench, mode, parallel, (PRISTINE, PATCHED, PATCHED, PRISTINE))
-    tracing = compare(bench, *TRACED_MODE, (UNTRACED_SIDE, PATCHED, PATCHED, UNTRACED_SIDE))
-    rows = {side: rows_beside_a_prefill(bench, side) for side in (PRISTINE, PATCHED)}
+    rows, once = [], []
+    for life in LIVES[: given.lives]:
+        row, pairs = of_mode(bench, *life)
+        rows.append(row)
+        once.append(pairs)
+    for what in once[0]:
+        rows.append(compared(LIFE, what, "pristine", [pair for pairs in once for pair in pairs[what]], 1.0, WHY))
+    beside = [rows_beside_a_prefill(bench, tree) for tree in (Tree.PRISTINE, Tree.PATCHED)]
+    rows.append(counted(LIFE, "rows of a decode of 1 beside a prefill of 150", "pristine", *beside, 1.0))
     bench.close()
-    document = {"modes": modes, "tracing": tracing, "rows beside a prefill": rows}
-    given.out.write_text(json.dumps(document, indent=2) + "\n")
+    given.out.write_text(json.dumps({"rows": [asdict(row) for row in rows]}, indent=1))
 
 
 if __name__ == "__main__":

@@ -1,27 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """The review page with a diff of 2,000 lines, in Chromium: how long a reader waits.
 
-``python tests/benchmarks/review_page.py [--lines N] [--rounds N]``. Two baselines, measured in turns in the same run: a
-diff of 20 lines, and the same large page with every line laid out at once. Each figure is a median in milliseconds, to
-the second frame after it is done.
+``python review_page.py --out FILE`` with the tool's Python. Two baselines, in turns: the same page with every line laid
+out at once, and a diff of 20 lines. Each figure is in milliseconds, to the second frame after it is done.
 """
 
 import argparse
+import json
 import os
-import statistics
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 from playwright.sync_api import Page, sync_playwright
-from rich.console import Console
-from rich.table import Table
+
+from selftest.bench.pairs import compared
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "browser"))
 from conftest import chromium, load_tiny
 
+QUESTION = "The review page in Chromium"
+SMALL_LINES, SMALL, LARGE, WHOLE = 20, "20 lines", "large", "all laid out at once"
 LAZY = ".piece { content-visibility: auto;"
 
 FRAMES = "await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));"
@@ -82,19 +84,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--lines", type=int, default=2_000)
     parser.add_argument("--rounds", type=int, default=7)
-    arguments = parser.parse_args()
+    parser.add_argument("--out", type=Path, required=True)
+    given = parser.parse_args()
     tiny = load_tiny()
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         pages = {}
-        for name, lines in (("20 lines", 20), (f"{arguments.lines} lines", arguments.lines)):
+        for name, lines in ((SMALL, SMALL_LINES), (LARGE, given.lines)):
             (Path(folder) / name).mkdir()
             pages[name] = make(tiny, Path(folder) / name, lines)
-        large = pages[f"{arguments.lines} lines"]
-        pages[f"{arguments.lines} lines, all laid out"] = at_once(large)
+        pages[WHOLE] = at_once(pages[LARGE])
         found: dict[str, dict[str, list[float]]] = {name: {} for name in pages}
         sandbox = [] if os.geteuid() else ["--no-sandbox"]
         browser = playwright.chromium.launch(executable_path=chromium(), args=sandbox)
-        for _ in range(arguments.rounds):
+        for _ in range(given.rounds):
             for name, html in pages.items():
                 file = Path(folder) / "index.html"
                 file.write_text(html)
@@ -102,17 +104,18 @@ def main() -> None:
                 measure(page, file, found[name])
                 page.close()
         browser.close()
-    show(found)
-
-
-def show(found: dict[str, dict[str, list[float]]]) -> None:
-    (small, few), (_, ours), (whole, eager) = found.items()
-    table = Table("ms", small, "large", f"/ {small}", whole, "ours / that")
-    for name, times in ours.items():
-        base, mine, all_of_it = (statistics.median(side) for side in (few[name], times, eager[name]))
-        ratios = (f"{mine / base:.1f}", f"{all_of_it:.0f}", f"{mine / all_of_it:.2f}")
-        table.add_row(name, f"{base:.0f}", f"{mine:.0f}", *ratios)
-    Console().print(table)
+    rows = [
+        compared(
+            QUESTION,
+            f"{step}, {given.lines:,} lines (ms)",
+            against,
+            [*zip(found[against][step], times, strict=True)],
+            target,
+        )
+        for step, times in found[LARGE].items()
+        for against, target in ((WHOLE, 1.0), (SMALL, None))
+    ]
+    given.out.write_text(json.dumps({"rows": [asdict(row) for row in rows]}, indent=1))
 
 
 if __name__ == "__main__":

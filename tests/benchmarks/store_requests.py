@@ -4,10 +4,7 @@
 ``python store_requests.py --ranks 1024 --out FILE`` with the patched tree, vLLM and the NPU's stand-in on PYTHONPATH.
 Each rank is a thread with a connection of its own, in a few processes; the store has a process to itself.
 
-"agreement" is elapsed seconds until every rank has the verdict, against `AGREEMENT_S`. "beats" and "looking" are
-seconds of the store's CPU time in which every rank tells its beat, and reads those of all, against `BEATS_S` and
-`LOOKING_S`: on a cluster each rank has a core of its own, and only the store is shared. "by itself" is the elapsed
-time of reading a quarter of the ranks' values one by one, against reading them at once.
+Of beats the store's CPU time counts: on a cluster each rank has a core of its own, and only the store is shared.
 """
 
 import argparse
@@ -16,25 +13,23 @@ import multiprocessing
 import multiprocessing.synchronize
 import os
 import resource
-import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from torch.distributed import TCPStore
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-from pairs import compared
-
+from selftest.bench.pairs import Pair, Row, compared
 from vllm_ascend.data_parallel.agreement import Members, agree, key, read_all
 from vllm_ascend.data_parallel.beats import Beat, Collective, State
 from vllm_ascend.data_parallel.fingerprint import Fingerprint
 
 AGREEMENT_S, BEATS_S, LOOKING_S = 5.0, 0.2, 5.0
-TURNS, PROCESSES = 3, 8
+TURNS, PROCESSES = 6, 8
 PATIENCE = timedelta(seconds=300)
 # As many as a real rank has.
 FACTS, FILES = 60, 350
@@ -135,14 +130,22 @@ def main() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     turns = [turn(arguments.ranks) for _ in range(TURNS)]
-    document = {
-        "ranks": arguments.ranks,
-        "agreement": compared([(AGREEMENT_S, one["agreement"][0]) for one in turns]),
-        "beats": compared([(BEATS_S, one["beats"][1]) for one in turns]),
-        "looking": compared([(LOOKING_S, one["looking"][1]) for one in turns]),
-        "by itself": compared([(one["by itself"][0], one["at once"][0]) for one in turns]),
-    }
-    arguments.out.write_text(json.dumps(document, indent=2) + "\n")
+    size = arguments.ranks
+
+    def row(name: str, pairs: list[Pair], against: str = "what it may take") -> Row:
+        return compared("Many ranks on one store", f"{size} ranks {name} (s)", against, pairs, 1.0)
+
+    rows = [
+        row("have the verdict at start, elapsed", [(AGREEMENT_S, one["agreement"][0]) for one in turns]),
+        row("tell a beat, CPU time of the store", [(BEATS_S, one["beats"][1]) for one in turns]),
+        row("read all beats, CPU time of the store", [(LOOKING_S, one["looking"][1]) for one in turns]),
+        row(
+            "read a quarter of the beats, elapsed",
+            [(one["by itself"][0], one["at once"][0]) for one in turns],
+            "one by one",
+        ),
+    ]
+    arguments.out.write_text(json.dumps({"rows": [asdict(one) for one in rows]}, indent=1))
 
 
 if __name__ == "__main__":

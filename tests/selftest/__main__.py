@@ -21,11 +21,11 @@ MODELS = ("patched", "pristine", "mutants")
 def build_menu() -> Menu:
     """The commands."""
     menu = Menu.top(__doc__, "selftest")
-    for name, summary, handler in (
-        ("upstream-tests", "run upstream's unit tests on the pristine and the patched tree", upstream_tests),
-        ("bench", "measure the patched tree against the pristine one", bench),
-    ):
-        menu.command(name, summary, handler, OFFLINE)
+    summary = "run upstream's unit tests on the pristine and the patched tree"
+    menu.command("upstream-tests", summary, upstream_tests, OFFLINE)
+    one = menu.command("bench", "measure the patched tree against the pristine one", bench, OFFLINE)
+    one.add_argument("--fast", action="store_true", help="three minutes instead of fifteen; the document stays")
+    one.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="also what a read of it costs")
     one = menu.command(
         "overlay-tests", "run the tests of overlay, stand-in, simulator and cluster", overlay_tests, OFFLINE
     )
@@ -116,7 +116,13 @@ def bench(arguments: argparse.Namespace, terminal: Terminal) -> int:
     from selftest.bench import report
     from selftest.bench.run import run
 
-    found = run(applied(arguments.set, terminal, offline=arguments.offline), terminal, offline=arguments.offline)
+    found = run(
+        applied(arguments.set, terminal, offline=arguments.offline),
+        terminal,
+        fast=arguments.fast,
+        device=arguments.device,
+        offline=arguments.offline,
+    )
     report.show(found, terminal)
     terminal.document(found.as_dict())
     return 0

@@ -1,125 +1,106 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the benchmarks measured: tables of ratios, and which targets are missed."""
+"""What the benchmarks measured: one table a question, for the terminal and for docs/performance.md."""
 
 from __future__ import annotations
 
+import json
+import os
+import platform
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from math import inf
+from pathlib import Path
 from typing import Any
 
 from patchset.system.terminal import Terminal
-from selftest.bench.scaling import Cost, Prediction
+from selftest.bench.pairs import Row
 
-
-@dataclass(frozen=True)
-class Measure:
-    """One quantity of both sides.
-
-    Attributes:
-        name: what was measured, with its unit.
-        baseline, ours: medians.
-        ratio: ours / baseline: of times the median over pairs of blocks; None where the baseline is 0.
-        spread: first and third quartile of the pairs' ratios; None for counts.
-        limit: the ratio that it should not exceed; None where there is no target.
-    """
-
-    name: str
-    baseline: float
-    ours: float
-    ratio: float | None
-    spread: tuple[float, float] | None = None
-    limit: float | None = None
-
-    @property
-    def missed(self) -> bool:
-        """Whether the target is missed beyond noise: with three quarters of the pairs, where there are pairs."""
-        if self.limit is None or self.ratio is None:
-            return False
-        return (self.ratio if self.spread is None else self.spread[0]) > self.limit
-
-    @property
-    def verdict(self) -> str:
-        """How the ratio stands to its target."""
-        if self.limit is None or self.ratio is None:
-            return ""
-        if self.missed:
-            return f"misses {self.limit:g}"
-        return f"meets {self.limit:g}" if self.ratio <= self.limit else f"{self.limit:g} within noise"
-
-
-@dataclass(frozen=True)
-class Table:
-    """What was measured against one baseline.
-
-    Attributes:
-        baseline, ours: what the two sides are.
-        rows: the quantities.
-    """
-
-    baseline: str
-    ours: str
-    rows: tuple[Measure, ...]
+COLUMNS = ("measured", "against", "baseline", "ours", "ratio", "95 % interval", "pairs", "target", "verdict")
+RIGHT = "baseline ours ratio pairs target"
 
 
 @dataclass(frozen=True)
 class BenchReport:
-    """What `make bench` measured; also in build/<set>/bench/bench.json.
+    """What one run of `make bench` measured.
 
     Attributes:
         set_name: the set.
-        tables: ratios.
-        cost: gloo's cost model, fitted to the measured steps.
-        predictions: what it says of more ranks.
+        machine: what it ran on, without a name.
+        fast: whether it was cut short.
+        rows: what was measured.
+        notes: what was not, and what a reader must know of the rows.
+        seconds: how long the run took.
     """
 
     set_name: str
-    tables: tuple[Table, ...]
-    cost: Cost
-    predictions: tuple[Prediction, ...]
+    machine: str
+    fast: bool
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+    seconds: float
 
     def as_dict(self) -> dict[str, Any]:
-        return {
-            "set": self.set_name,
-            "tables": [
-                {
-                    "baseline": table.baseline,
-                    "ours": table.ours,
-                    "rows": [asdict(row) | {"verdict": row.verdict} for row in table.rows],
-                }
-                for table in self.tables
-            ],
-            "cost": asdict(self.cost),
-            "predictions": [asdict(one) for one in self.predictions],
-        }
+        return asdict(self)
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> BenchReport:
+        """From what `as_dict` made."""
+        rows = tuple(Row(**row) for row in document["rows"])
+        return cls(**{**document, "rows": rows, "notes": tuple(document["notes"])})
+
+    @classmethod
+    def load(cls, file: Path) -> BenchReport:
+        return cls.of(json.loads(file.read_text(encoding="utf-8")))
+
+    def tables(self) -> Iterator[tuple[str, list[Row]]]:
+        """Each question with its rows."""
+        for question in dict.fromkeys(row.question for row in self.rows):
+            yield question, [row for row in self.rows if row.question == question]
+
+    def open(self) -> list[Row]:
+        """Rows that miss their target, or leave it open."""
+        return [row for row in self.rows if row.verdict in ("missed", "not decided")]
+
+
+def machine() -> str:
+    """This machine in words: what may be told of it."""
+    model = "an unknown processor"
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            model = line.partition(": ")[2]
+            break
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    cores, (load, _, _) = len(os.sched_getaffinity(0)), os.getloadavg()
+    return (
+        f"{cores} cores of {model}, {memory:.0f} GiB, Linux {platform.release().partition('-')[0]}, "
+        f"Python {platform.python_version()}, load {load:.1f} as it began"
+    )
 
 
 def show(report: BenchReport, terminal: Terminal) -> None:
-    """Prints the tables, and the targets that are missed."""
-    for table in report.tables:
-        rows = [
-            (
-                row.name,
-                f"{row.baseline:.4g}",
-                f"{row.ours:.4g}",
-                "-" if row.ratio is None else f"{row.ratio:.2f}",
-                "-" if row.spread is None else f"{row.spread[0]:.2f}-{row.spread[1]:.2f}",
-                row.verdict,
-            )
-            for row in table.rows
-        ]
-        columns = ("measured", table.baseline, table.ours, "ratio", "quartiles", "target")
-        title = f"{table.ours} against {table.baseline}, {report.set_name}"
-        terminal.table(title, columns, rows, right=" ".join(columns[1:5]))
-    cost = report.cost
-    sizes = [
-        (str(one.ranks), one.group, str(one.bytes), str(one.rounds), "-" if one.ms is None else f"{one.ms:.2f}")
-        for one in report.predictions
-    ]
-    title = (
-        f"more ranks, each with a core of its own: {cost.base:.0f} us + 2(n-1) ({cost.hop:.1f} us"
-        f" + {cost.word:.2f} us x words / n), fitted to within {cost.error:.0%}"
-    )
-    terminal.table(title, ("ranks", "group", "bytes", "rounds", "ms"), sizes, right="ranks bytes rounds ms")
-    for table in report.tables:
-        for row in table.rows:
-            if row.missed:
-                terminal.note(f"target missed: {row.name}: {row.ratio:.2f} instead of {row.limit:g}")
+    """Prints the tables, and the targets that are missed or left open."""
+    for question, rows in report.tables():
+        terminal.table(f"{question}, {report.set_name}", COLUMNS, map(cells, rows), right=RIGHT)
+    for note in report.notes:
+        terminal.note(note)
+    for row in report.open():
+        terminal.note(f"{row.verdict}: {row.name}: {row.ratio:.2f} against {row.target:g}{row.why and f': {row.why}'}")
+
+
+def markdown(report: BenchReport) -> str:
+    """The same for a document."""
+    parts = [f"Set {report.set_name}, in {report.seconds / 60:.0f} minutes on {report.machine}.\n"]
+    for question, rows in report.tables():
+        lines = [COLUMNS, ["---"] * len(COLUMNS), *map(cells, rows)]
+        parts.append(f"### {question}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines))
+        reasons = dict.fromkeys(row.why for row in rows if row in report.open() and row.why)
+        parts += [f"{reason}\n" for reason in reasons]
+    return "\n".join([*parts, *(f"- {note}" for note in report.notes)])
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    """A row of a table."""
+    spread = "count" if not row.pairs else "-" if row.high == inf else f"{row.low:.3f} to {row.high:.3f}"
+    target = "" if row.target is None else f"{row.target:g}"
+    figures = (f"{row.baseline:.4g}", f"{row.ours:.4g}", f"{row.ratio:.3f}", spread, str(row.pairs or ""))
+    return row.name, row.against, *figures, target, row.verdict

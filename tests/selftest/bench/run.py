@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the scripts of tests/benchmarks, and puts what they measured into one report."""
+"""Runs the scripts of tests/benchmarks, and puts the rows that they measured into one report."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +20,70 @@ from patchset.proof import runtime, trees
 from patchset.sets.setfile import PatchSet
 from patchset.system import paths
 from patchset.system.terminal import Terminal
-from selftest.bench import scaling, tables
-from selftest.bench.report import BenchReport, Table
+from selftest.bench import scaling
+from selftest.bench.pairs import Row
+from selftest.bench.report import BenchReport, machine
 
-LIMIT_S = 2400.0
-RANKS = (2, 4, 8, 16, 32)
+LIMIT_S = 1200.0
 
 
-def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) -> BenchReport:
-    """Runs tests/benchmarks.
+def result_file(set_name: str) -> Path:
+    """Where the last whole run of a set is kept, from which docs/performance.md is made."""
+    return paths.repo_root() / "tests" / "benchmarks" / "results" / f"{set_name}.json"
+
+
+@dataclass
+class Scripts:
+    """The scripts of tests/benchmarks, and what they have said so far."""
+
+    work: Path
+    terminal: Terminal
+    rows: list[Row] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def run(
+        self, what: str, name: str, python: Path, environ: Mapping[str, str], *arguments: str | Path
+    ) -> dict[str, Any]:
+        """Runs tests/benchmarks/<name>.py with tests/ on its path; the JSON document that it wrote.
+
+        Raises:
+            Findings: it failed, or took too long.
+        """
+        self.terminal.step(what)
+        tests = paths.repo_root() / "tests"
+        path = os.pathsep.join(filter(None, (str(tests), environ.get("PYTHONPATH", ""))))
+        out, log = self.work / f"{name}.json", self.work / f"{name}.log"
+        out.unlink(missing_ok=True)
+        with log.open("wb") as stream:
+            process = subprocess.Popen(
+                [python, tests / "benchmarks" / f"{name}.py", *arguments, "--out", out],
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                cwd=self.work,
+                env={**environ, "PYTHONPATH": path},
+                start_new_session=True,
+            )
+            try:
+                code = process.wait(LIMIT_S)
+            except subprocess.TimeoutExpired:
+                raise Findings(f"{name} took more than {LIMIT_S:.0f} s", hint=f"read {log}") from None
+            finally:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
+        if code or not out.is_file():
+            raise Findings(f"{name} ended with {code}", hint=f"read {log}")
+        document: dict[str, Any] = json.loads(out.read_text())
+        self.rows += [Row(**row) for row in document["rows"]]
+        self.notes += document.get("notes", ())
+        return document
+
+
+def run(
+    patch_set: PatchSet, terminal: Terminal, *, fast: bool = False, device: str = "cpu", offline: bool = False
+) -> BenchReport:
+    """Runs tests/benchmarks; a whole run is kept for the document.
 
     Raises:
         UsageError: the set has not been applied.
@@ -35,73 +92,44 @@ def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) -> Be
     """
     if shutil.which("quilt") is None:
         raise Unavailable("quilt, which apply is measured against, is not on PATH", hint="apt-get install quilt")
+    began, on = time.monotonic(), machine()
     both = trees.both(patch_set, terminal, offline=offline)
-    made = both.runtime
+    made, standin = both.runtime, runtime.standin_dir()
     work = paths.build_dir(patch_set.name) / "bench"
     work.mkdir(parents=True, exist_ok=True)
+    scripts = Scripts(work, terminal)
+    least = ("--least", "10" if fast else "30")
+    sizes = ("2", "8") if fast else ("2", "4", "8", "16", "32")
+    pristine, patched = f"--pristine={both.pristine}", f"--patched={both.patched}"
+    one_thread = {"OMP_NUM_THREADS": "1"}
 
-    terminal.step(f"metadata of a step, DP {', '.join(map(str, RANKS))}: ranks over gloo on this machine")
-    ranks = [str(size) for size in RANKS]
-    overlay = ["--overlay", str(both.patched), "--ranks", *ranks]
-    environ = made.environment(both.pristine, runtime.standin_dir()) | {"OMP_NUM_THREADS": "1"}
-    sync = _script(made.python, environ, work, "metadata_sync", overlay)
-    terminal.step("time per output token, DP 2: engines of each tree in turn")
-    folders = [f"--pristine={both.pristine}", f"--patched={both.patched}", f"--vllm={made.vllm}", f"--work={work}"]
-    tokens = _script(made.python, made.env, work, "output_tokens", folders)
-    terminal.step("1,024 ranks on one store: agreement, beats, and reading them")
-    store = _script(made.python, made.environment(both.patched, runtime.standin_dir()), work, "store_requests", [])
-    terminal.step("six wheels: patchset, and wheel unpack, patch, wheel pack, in turn")
-    wheels = _script(Path(sys.executable), os.environ, work, "wheels", ["--set", patch_set.name, "--work", str(work)])
-    terminal.step("the tool: apply and status, quilt push -a, git am, in turn")
-    applying = _script(
-        Path(sys.executable), os.environ, work, "applying", ["--set", patch_set.name, "--work", str(work)]
-    )
-    step, engines = tuple(tables.sync_rows(sync)), tuple(tables.token_rows(tokens))
-    blocked, tracing = tuple(tables.blocked_rows(sync)), tuple(tables.tracing_rows(tokens))
-    cost = scaling.fit(tables.samples(sync), len(os.sched_getaffinity(0)))
+    environ = made.environment(both.pristine, standin) | one_thread
+    arguments = ("--overlay", both.patched, "--ranks", *sizes, *least, "--most", "20" if fast else "60")
+    sync = scripts.run(f"metadata of a step, DP {', '.join(sizes)}", "collective", made.python, environ, *arguments)
+    scripts.rows += scaling.rows(scaling.fit(scaling.samples(sync["least"]), len(os.sched_getaffinity(0))))
+    path = ("--path", os.pathsep.join(map(str, (paths.repo_root() / "tests", standin, made.vllm))))
+    arguments = (pristine, patched, *path, *least, *(() if fast else ("--instructions",)))
+    scripts.run("host time of a step, in turns", "host_time", made.python, made.env, *arguments)
+    arguments = (pristine, patched, f"--vllm={made.vllm}", f"--work={work}", *least, "--lives", "1" if fast else "4")
+    scripts.run("time per output token, engines in turns", "output_tokens", made.python, made.env, *arguments)
+    # torch asks for the name of each client's address; a name server that does not answer is not what is measured.
+    environ = made.environment(both.patched, standin) | {"RES_OPTIONS": "timeout:1 attempts:1"}
+    ranks = ("--ranks", "128" if fast else "1024")
+    scripts.run(f"{ranks[1]} ranks on one store", "store_requests", made.python, environ, *ranks)
+    tool = Path(sys.executable)
+    arguments = ("--set", patch_set.name, "--work", work, *(("--fast",) if fast else ()))
+    scripts.run("apply and status, quilt push -a, git am, in turns", "applying", tool, os.environ, *arguments)
+    if fast:
+        scripts.notes.append("FAST=1: fewer ranks, pairs and modes; no instructions, wheels and review page.")
+    else:
+        scripts.run("six wheels, and wheel unpack, patch, wheel pack", "wheels", tool, os.environ, *arguments)
+        scripts.run("the review page in Chromium", "review_page", tool, os.environ)
+    if device != "cpu":
+        scripts.notes.append(f"DEVICE={device}: skipped, what a device read costs is not measured without one.")
     report = BenchReport(
-        patch_set.name,
-        (
-            Table("pristine", "patched", (*step, *engines)),
-            Table("at-once", "after-preparation", blocked),
-            Table("untraced", "traced", tracing),
-            Table("what it may take; one by one", "patched", tuple(tables.store_rows(store))),
-            Table("by-hand", "patchset", tuple(tables.wheel_rows(wheels))),
-            Table("git, quilt, cp", "patchset", tuple(tables.applying_rows(applying))),
-        ),
-        cost,
-        scaling.predictions(cost),
-    )
-    (work / "bench.json").write_text(json.dumps(report.as_dict(), indent=2) + "\n")
+        patch_set.name, on, fast, tuple(scripts.rows), tuple(scripts.notes), time.monotonic() - began
+    )  # fmt: skip
+    file = work / "bench.json" if fast else result_file(patch_set.name)
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps(report.as_dict(), indent=1) + "\n")
     return report
-
-
-def _script(
-    python: Path, environ: Mapping[str, str], work: Path, name: str, arguments: Sequence[str]
-) -> dict[str, Any]:
-    """Runs tests/benchmarks/<name>.py; the JSON document that it wrote."""
-    script = paths.repo_root() / "tests" / "benchmarks" / f"{name}.py"
-    out, log = work / f"{name}.json", work / f"{name}.log"
-    out.unlink(missing_ok=True)
-    with log.open("wb") as stream:
-        process = subprocess.Popen(
-            [str(python), str(script), *arguments, "--out", str(out)],
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            cwd=work,
-            env=dict(environ),
-            start_new_session=True,
-        )
-        try:
-            code = process.wait(LIMIT_S)
-        except subprocess.TimeoutExpired:
-            raise Findings(f"{name} took more than {LIMIT_S:.0f} s", hint=f"read {log}") from None
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-    if code or not out.is_file():
-        raise Findings(f"{name} ended with {code}", hint=f"read {log}")
-    document: dict[str, Any] = json.loads(out.read_text())
-    return document

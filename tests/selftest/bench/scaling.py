@@ -14,10 +14,12 @@ that a tree or halving-doubling takes log2(n) rounds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from math import ceil, log2
+from math import ceil
+
+from selftest.bench.pairs import Row, counted
 
 RANKS = (32, 256, 1024)
 PRISTINE, DEVICE, CPU = "pristine, gloo", "patched, device group", "patched, CPU group"
@@ -53,17 +55,6 @@ class Cost:
         return self.base + 2 * (ranks - 1) * (self.hop + words * self.word / ranks)
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """One group at one size. ``ms`` is None where nothing was measured that could say it."""
-
-    ranks: int
-    group: str
-    bytes: int
-    rounds: int
-    ms: float | None
-
-
 def fit(samples: Sequence[Sample], cores: int) -> Cost:
     """Least squares of the relative errors, with no part below zero.
 
@@ -97,13 +88,24 @@ def words_of(group: str, ranks: int) -> int:
     return ceil(ranks * FIELD_BITS / (64 if group == CPU else 32))
 
 
-def predictions(cost: Cost, sizes: Sequence[int] = RANKS) -> tuple[Prediction, ...]:
-    """Every group at every size."""
+def samples(least: Mapping[str, Mapping[str, float]]) -> list[Sample]:
+    """Of the least microseconds of a step by ranks and side, as collective.py has them."""
+    sides = {"pristine": PRISTINE, "device": DEVICE, "cpu": CPU}
+    return [
+        Sample(int(ranks), words_of(sides[side], int(ranks)) if side in sides else 1, one[side])
+        for ranks, one in least.items()
+        for side in (*sides, "word")
+    ]
+
+
+def rows(cost: Cost) -> list[Row]:
+    """What more ranks cost, each with a core of its own; the fit's error is in the question."""
+    question = f"Growth by ranks over gloo, from a model that fits the steps above to within {cost.error:.0%}"
     found = []
-    for ranks in sizes:
-        for group in (PRISTINE, CPU):
-            words = words_of(group, ranks)
-            size = words * (8 if group == CPU else 4)
-            found.append(Prediction(ranks, group, size, 2 * (ranks - 1), cost.cluster(ranks, words) / 1000))
-        found.append(Prediction(ranks, DEVICE, 4 * words_of(DEVICE, ranks), ceil(log2(ranks)), None))
-    return tuple(found)
+    for ranks in RANKS:
+        upstream, ours = (words_of(group, ranks) for group in (PRISTINE, CPU))
+        before, now = (cost.cluster(ranks, words) / 1000 for words in (upstream, ours))
+        name = f"DP {ranks}, CPU group, {2 * (ranks - 1)} rounds (ms)"
+        found.append(counted(question, name, PRISTINE, before, now, 1.0))
+        found.append(counted(question, f"DP {ranks}, bytes of a step", PRISTINE, 4 * upstream, 8 * ours, 1.0))
+    return found
