@@ -25,14 +25,14 @@ from typing import Any
 
 import adapters
 import serving
-from engine import Outcome
+from engine import Outcome, _json_lines
 from nursery import Launcher
 from vigil import POLL, STILL_LOOKS_AT_START, Vigil
 
 from survey import asks
 from survey.cost import Meter
 from survey.deployment import Deployment
-from survey.seen import Seen, json_lines
+from survey.seen import Seen
 
 NAME = "tiny"
 _STEP = 0.05
@@ -60,7 +60,7 @@ def run(deployment: Deployment, checkpoint: Path, work: Path, launcher: Launcher
     lines: list[dict[str, Any]] = []
 
     def seen(outcome: Outcome, why: str) -> Seen:
-        return Seen(outcome, why, time.monotonic() - started, (*lines, *json_lines(server.folder / "progress")))
+        return Seen(outcome, why, time.monotonic() - started, (*lines, *_json_lines(server.folder / "progress")))
 
     with _running(deployment, checkpoint, work, launcher) as server:
         try:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -77,7 +76,7 @@ def agree(traces: Path, begin: float) -> bool:
     joined: dict[int, list[list[object]]] = defaultdict(list)
     # Workers of one rank start in the order of their places.
     for file in sorted(traces.glob("*.jsonl"), key=lambda one: int(one.stem)):
-        events = json_lines(file)
+        events = engine._json_lines(file)
         rank = next((event["dp_rank"] for event in reversed(events) if event["dp_rank"] is not None), None)
         if rank is not None and any(event["kind"] == "step" for event in events):
             joined[rank].append(_collectives(steptrace.steps(events, since=begin)))
@@ -86,16 +85,3 @@ def agree(traces: Path, begin: float) -> bool:
 
 def _collectives(steps: Iterable[steptrace.Step]) -> list[object]:
     return [one.agreed for step in steps for one in step.collectives if one.group == "dp"]
-
-
-def json_lines(file: Path) -> list[dict[str, Any]]:
-    """The lines of a file that is written a line at a time; none where it is missing."""
-    found: list[dict[str, Any]] = []
-    if not file.exists():
-        return found
-    for line in file.read_text(errors="replace").splitlines():
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            break  # cut off by the kill
-    return found

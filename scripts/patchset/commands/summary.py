@@ -109,8 +109,8 @@ def assessed(
         [f"{row.path}: {row.found.value} (differs from {row.differs_from})" for row in report.rows], _SHOWN
     ):
         terminal.note(f"  {line}")
+    seal = fingerprint.of(report.found, patch_set.package)
     if report.state is State.APPLIED:
-        seal = fingerprint.of(report.found, patch_set.package)
         terminal.note(
             f"  {plural(len(report.files), 'file')} patched or added\n  tree {report.digest}\n  fingerprint {seal}"
         )
@@ -134,7 +134,7 @@ def assessed(
             "looks_like": list(looks),
             "untracked": list(report.untracked),
             "digest": report.digest,
-            "fingerprint": fingerprint.of(report.found, patch_set.package),
+            "fingerprint": seal,
             "tested": {device: tier.value for device, tier in tested.items()},
             "authored": report.authored.what if report.authored else None,
         }
