@@ -435,7 +435,8 @@ def test_modified_files_are_rescued(world: World, kind: str, request: pytest.Fix
     mine = {f"{PACKAGE}/{name}": f"{name} = 'mine'\n" for name in ("runner.py", "comm.py", "new.py")}
     write_tree(folder, mine)
     assert world.run("revert", SET, *target) == 4
-    assert "RESCUE=dir" in capsys.readouterr().err
+    there = f" TARGET={folder}" if kind in fixtures else ""
+    assert f"make revert VERSION={SET}{there} RESCUE=dir" in capsys.readouterr().err
     rescue = world.root.parent / "rescued" / "here"
     assert world.run("revert", SET, *target, "--rescue", str(rescue), "--dry-run") == 0
     assert not rescue.exists() and "would be copied: tiny_ascend/comm.py" in capsys.readouterr().out

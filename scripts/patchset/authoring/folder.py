@@ -112,4 +112,4 @@ def recover(patch_set: PatchSet, command: str, terminal: Terminal) -> None:
 
 def _place(patch_set: PatchSet) -> tuple[Target, Store]:
     state = paths.patches_state(patch_set.name)
-    return Target(Kind.CHECKOUT, paths.repo_root(), state), Store(state)
+    return Target(Kind.CHECKOUT, paths.repo_root(), patch_set.name, state), Store(state)

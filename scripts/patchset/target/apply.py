@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from patchset.node import fingerprint, manifest
@@ -256,7 +256,7 @@ def _build(target: Target, store: Store, recipe: Recipe, source: Source, termina
     for path, row in recipe.patch_set.touched.items():
         if row.patched:
             disk.sync(staging / path)
-    verify(Target(target.kind, staging, target.state), recipe.patch_set)
+    verify(replace(target, root=staging), recipe.patch_set)
     installed = _installed(target, store, recipe, source)
     disk.step("rename the tree")
     staging.rename(target.root)

@@ -28,6 +28,7 @@ class Target:
     Attributes:
         kind: what sort of folder.
         root: the folder itself; a build tree may not be there yet.
+        set_name: the set that is applied to it.
         state: the folder, beside it or in its .git, that holds the lock, the journal and the original bytes.
         prefix: paths that begin with it are the target's; the rest of upstream is not expected there.
         record: path of the installation's RECORD below root; None where there is none.
@@ -35,14 +36,15 @@ class Target:
 
     kind: Kind
     root: Path
+    set_name: str
     state: Path
     prefix: str = ""
     record: str | None = None
 
     @property
     def named(self) -> str:
-        """What a make command needs to mean this target: nothing for a build tree."""
-        return "" if self.kind is Kind.BUILD else f" TARGET={self.root}"
+        """What a make command needs to mean this target."""
+        return f" VERSION={self.set_name}" + ("" if self.kind is Kind.BUILD else f" TARGET={self.root}")
 
     def covers(self, path: str) -> bool:
         """Whether a path of the tree is expected in this target."""
@@ -52,7 +54,7 @@ class Target:
 def build_tree(patch_set: PatchSet) -> Target:
     """build/<set>/vllm-ascend."""
     root = paths.tree_dir(patch_set.name)
-    return Target(Kind.BUILD, root, root.with_name(f".{root.name}.patchset"))
+    return Target(Kind.BUILD, root, patch_set.name, root.with_name(f".{root.name}.patchset"))
 
 
 def locate(patch_set: PatchSet, folder: Path | None) -> Target:
@@ -80,7 +82,7 @@ def locate(patch_set: PatchSet, folder: Path | None) -> Target:
     if infos:
         return _site_packages(patch_set, root, infos)
     whole = (root / "pyproject.toml").is_file() or (root / "setup.py").is_file()
-    return Target(Kind.CHECKOUT, root, _state_of_checkout(root), prefix="" if whole else f"{package}/")
+    return Target(Kind.CHECKOUT, root, patch_set.name, _state_of_checkout(root), prefix="" if whole else f"{package}/")
 
 
 def _state_of_checkout(root: Path) -> Path:
@@ -115,7 +117,7 @@ def _site_packages(patch_set: PatchSet, root: Path, infos: list[Path]) -> Target
     if not record.is_file():
         raise UsageError(f"{info} has no RECORD", hint="reinstall the package with pip or uv")
     state = root / f".{patch_set.package}.patchset"
-    return Target(Kind.SITE_PACKAGES, root, state, f"{patch_set.package}/", f"{info.name}/RECORD")
+    return Target(Kind.SITE_PACKAGES, root, patch_set.name, state, f"{patch_set.package}/", f"{info.name}/RECORD")
 
 
 def _editable_hint(infos: list[Path]) -> str:
