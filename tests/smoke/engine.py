@@ -3,10 +3,8 @@
 
 import contextlib
 import json
-import os
 import random
 import shutil
-import signal
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +16,7 @@ from typing import Any
 import pytest
 import steptrace
 from job import LATE_STEPS, Life
-from nursery import Launcher
+from nursery import Launcher, end
 from reference import PROMPTS
 from vigil import POLL, STILL_LOOKS, STILL_LOOKS_AT_START, Vigil
 
@@ -122,7 +120,7 @@ def crew(life: Life, checkpoint: Path, work: Path, berths: Sequence[Berth]) -> I
     meeting = {
         "VLLM_DP_SIZE": str(life.dp_size),
         "VLLM_DP_MASTER_IP": "127.0.0.1",
-        "VLLM_DP_MASTER_PORT": str(_free_ports()),
+        "VLLM_DP_MASTER_PORT": str(first_free_port(_PORTS)),
     }
     meeting |= life.environment
     ranks: list[Rank] = []
@@ -166,7 +164,7 @@ class Rank:
         return self.exit_code
 
     def lines(self) -> list[dict[str, Any]]:
-        return _json_lines(self.folder / "progress")
+        return json_lines(self.folder / "progress")
 
     def signs_of_life(self) -> int:
         """Bytes reported so far: grows with every step."""
@@ -175,19 +173,14 @@ class Rank:
 
     def kill(self) -> None:
         """Ends the whole process group and waits until its leader is gone."""
-        while True:
-            running = self.poll() is None
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.pid, signal.SIGKILL)
-            if not running:
-                return
-            time.sleep(0.02)
+        end(self._launcher, self.pid)
+        self.poll()
 
     def log(self) -> str:
         return (self.folder / "log").read_text(errors="replace")
 
     def report(self, traces: Path | None) -> RankReport:
-        trace = _json_lines(traces / f"{self.pid}.jsonl") if traces else []
+        trace = json_lines(traces / f"{self.pid}.jsonl") if traces else []
         tail = "\n".join(self.log().splitlines()[-_TAIL_LINES:])
         return RankReport(tuple(self.lines()), tuple(trace), tail, self.exit_code)
 
@@ -248,23 +241,24 @@ def _job(life: Life, rank: int, checkpoint: Path, folder: Path) -> dict[str, Any
     } | life.more(rank, checkpoint)
 
 
-def _free_ports() -> int:
-    """The first of a run of free ports: vLLM counts up from the master port, one for each group.
+def first_free_port(count: int) -> int:
+    """The first of ``count`` free ports in a row: vLLM counts up from the master port, one for each group.
 
     Below those that a system hands out by itself, or a connection made meanwhile could take one.
     """
     while True:
-        port = random.randrange(*_PORT_RANGE, _PORTS)
+        port = random.randrange(*_PORT_RANGE, count)
         with contextlib.ExitStack() as held:
             try:
-                for one in range(port, port + _PORTS):
+                for one in range(port, port + count):
                     held.enter_context(socket.socket()).bind(("127.0.0.1", one))
             except (OSError, OverflowError):
                 continue
             return port
 
 
-def _json_lines(file: Path) -> list[dict[str, Any]]:
+def json_lines(file: Path) -> list[dict[str, Any]]:
+    """The objects of ``file``, one a line, to the first line that a kill has cut off."""
     if not file.exists():
         return []
     lines = []

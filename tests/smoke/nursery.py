@@ -9,6 +9,7 @@ on one tree share it this way. On real NPUs every rank is a process of its own i
 ``{"code": null or exit code}``. It ends, and every rank with it, when its standard input does.
 """
 
+import contextlib
 import ctypes
 import importlib
 import json
@@ -17,11 +18,13 @@ import pickle
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 _PR_SET_PDEATHSIG = 1
+_POLL = 0.02
 
 
 class Launcher(Protocol):
@@ -35,6 +38,18 @@ class Launcher(Protocol):
 
     def poll(self, pid: int) -> int | None:
         """The exit code, negative for a signal, or None while it runs."""
+
+
+def end(launcher: Launcher, pid: int) -> None:
+    """Ends ``pid``'s whole process group and waits until its leader is gone."""
+    while True:
+        # Read before the signal: a member of the group that the leader began last is ended too.
+        running = launcher.poll(pid) is None
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
+        if not running:
+            return
+        time.sleep(_POLL)
 
 
 class Spawner:

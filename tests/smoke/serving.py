@@ -4,11 +4,8 @@
 import contextlib
 import http.client
 import json
-import os
 import re
 import shutil
-import signal
-import socket
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine import first_free_port
 from job import ADDITIONAL_CONFIG, GRAPH_SIZES, MAX_SEQS, MAX_TOKENS, Mode
-from nursery import Launcher
+from nursery import Launcher, end
 from reference import PROMPTS, TOKENS
 from vigil import POLL, STILL_LOOKS_AT_START, Vigil
 
@@ -70,11 +68,11 @@ class Server:
 
     def engines(self) -> dict[int, int]:
         """Process ids of the engines by DP rank."""
-        return {int(rank): int(pid) for rank, pid in _ENGINE.findall(self.log.read_text(errors="replace"))}
+        return engines(self.log)
 
     def generated(self) -> dict[int, float]:
         """Tokens generated so far by each rank's engine."""
-        with _request(self.port, "GET", "/metrics", None, ANSWER_LIMIT) as response:
+        with request(self.port, "GET", "/metrics", None, ANSWER_LIMIT) as response:
             return {int(rank): float(count) for rank, count in _GENERATED.findall(response.read().decode())}
 
     def _until_logged(self, request: str, word: str) -> None:
@@ -90,11 +88,16 @@ class Server:
     ) -> contextlib.AbstractContextManager[http.client.HTTPResponse]:
         body = {"prompt": list(PROMPTS[index]), "max_tokens": limit, "temperature": 0.0, "ignore_eos": True}
         headers = {"X-Request-Id": f"{index}-aborted"} if stream else {}
-        return _request(self.port, "POST", "/v1/completions", body | {"stream": stream}, timeout, headers)
+        return request(self.port, "POST", "/v1/completions", body | {"stream": stream}, timeout, headers)
+
+
+def engines(log: Path) -> dict[int, int]:
+    """Process ids of a server's engines by DP rank, as its log names them."""
+    return {int(rank): int(pid) for rank, pid in _ENGINE.findall(log.read_text(errors="replace"))}
 
 
 @contextlib.contextmanager
-def _request(
+def request(
     port: int,
     method: str,
     path: str,
@@ -102,6 +105,7 @@ def _request(
     timeout: float,
     headers: dict[str, str] | None = None,
 ) -> Iterator[http.client.HTTPResponse]:
+    """The answer of a server on the loopback; ``timeout`` is in seconds, for each read."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
     try:
         sent = None if body is None else json.dumps(body)
@@ -129,9 +133,7 @@ def serving(
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = first_free_port(1)
     words = _tokenizer(folder / "tokenizer")
     arguments = _arguments(checkpoint, words, mode, dp_size, port)
     (folder / "job.json").write_text(json.dumps({"script": "server", "arguments": arguments}, indent=1))
@@ -140,25 +142,27 @@ def serving(
         environment["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"
     pid = launcher.start(folder, environment)
     try:
-        _until_healthy(port, pid, launcher, folder / "log")
+        until_healthy(port, pid, launcher, folder / "log")
         yield Server(port, pid, folder / "log")
     finally:
-        while launcher.poll(pid) is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(pid, signal.SIGKILL)
-            time.sleep(_POLL)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(pid, signal.SIGKILL)
+        end(launcher, pid)
 
 
-def _until_healthy(port: int, pid: int, launcher: Launcher, log: Path) -> None:
+def until_healthy(port: int, pid: int, launcher: Launcher, log: Path) -> None:
+    """Waits for a server that has been started. Raises RuntimeError with its log where it does not start."""
     vigil = Vigil([pid], STILL_LOOKS_AT_START)
-    while launcher.poll(pid) is None and not vigil.look(log.stat().st_size if log.exists() else 0):
-        with contextlib.suppress(OSError), _request(port, "GET", "/health", None, ANSWER_LIMIT) as response:
+    while not (why := vigil.look(log.stat().st_size if log.exists() else 0)):
+        if (code := launcher.poll(pid)) is not None:
+            why = f"it exited with {code}"
+            break
+        with (
+            contextlib.suppress(OSError, http.client.HTTPException),
+            request(port, "GET", "/health", None, ANSWER_LIMIT) as response,
+        ):
             if response.status == http.client.OK:
                 return
         time.sleep(POLL)
-    raise RuntimeError(f"the server did not start\n{log.read_text(errors='replace')[-4000:]}")
+    raise RuntimeError(f"the server did not start: {why}\n{log.read_text(errors='replace')[-4000:]}")
 
 
 def _arguments(checkpoint: Path, tokenizer: Path, mode: Mode, dp_size: int, port: int) -> list[str]:

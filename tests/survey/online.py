@@ -10,12 +10,8 @@ import contextlib
 import http.client
 import itertools
 import json
-import os
-import random
 import re
 import shutil
-import signal
-import socket
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,9 +21,9 @@ from typing import Any
 
 import adapters
 import serving
-from engine import Outcome, _json_lines
-from nursery import Launcher
-from vigil import POLL, STILL_LOOKS_AT_START, Vigil
+from engine import Outcome, first_free_port, json_lines
+from nursery import Launcher, end
+from vigil import POLL, Vigil
 
 from survey import asks
 from survey.cost import Meter
@@ -38,7 +34,7 @@ NAME = "tiny"
 _STEP = 0.05
 _LIMIT = 600.0
 _WORD = re.compile(r"t(\d+)")
-_PORTS = (12000, 32000)
+_PORTS = 20
 
 
 class _RefusedError(Exception):
@@ -60,13 +56,13 @@ def run(deployment: Deployment, checkpoint: Path, work: Path, launcher: Launcher
     lines: list[dict[str, Any]] = []
 
     def seen(outcome: Outcome, why: str) -> Seen:
-        return Seen(outcome, why, time.monotonic() - started, (*lines, *_json_lines(server.folder / "progress")))
+        return Seen(outcome, why, time.monotonic() - started, (*lines, *json_lines(server.folder / "progress")))
 
     with _running(deployment, checkpoint, work, launcher) as server:
         try:
-            _until_ready(server, launcher)
+            serving.until_healthy(server.port, server.pid, launcher, server.folder / "log")
         except RuntimeError as error:
-            return seen(Outcome.ERROR, f"not started: {error}")
+            return seen(Outcome.ERROR, str(error).partition("\n")[0])
         lines += [{"ready": time.monotonic() - started, "cpu": server.meter.cpu_seconds()}, {"begin": time.time()}]
         customer = _Customer(deployment, checkpoint, server)
         outcome, why = customer.ask_all(launcher)
@@ -79,7 +75,8 @@ def run(deployment: Deployment, checkpoint: Path, work: Path, launcher: Launcher
 @contextlib.contextmanager
 def _running(deployment: Deployment, checkpoint: Path, work: Path, launcher: Launcher) -> Iterator[_Server]:
     """A server, started; none of its processes runs after the block."""
-    port, for_ranks, for_rpc = _free_ports(3)
+    port = first_free_port(_PORTS)
+    for_rpc, for_ranks = port + 1, port + 2  # vLLM counts up from the last
     folder = work / "server"
     folder.mkdir(parents=True)
     arguments = _arguments(deployment, checkpoint, str(folder / "kv"), port)
@@ -96,7 +93,7 @@ def _running(deployment: Deployment, checkpoint: Path, work: Path, launcher: Lau
     try:
         yield _Server(port, pid, folder, Meter.of(pid))
     finally:
-        _kill(pid, launcher)
+        end(launcher, pid)
 
 
 def _arguments(deployment: Deployment, checkpoint: Path, storage: str, port: int) -> list[str]:
@@ -113,23 +110,6 @@ def _arguments(deployment: Deployment, checkpoint: Path, storage: str, port: int
         folders = adapters.make(checkpoint / "plain")
         found += ["--lora-modules", *(f"adapter{number}={folder}" for number, folder in enumerate(folders))]
     return found
-
-
-def _until_ready(server: _Server, launcher: Launcher) -> None:
-    """Raises RuntimeError where it does not start."""
-    vigil = Vigil([server.pid], STILL_LOOKS_AT_START)
-    while True:
-        time.sleep(POLL)
-        if (code := launcher.poll(server.pid)) is not None:
-            raise RuntimeError(f"the server exited with {code}")
-        if why := vigil.look((server.folder / "log").stat().st_size):
-            raise RuntimeError(why)
-        with (
-            contextlib.suppress(OSError, http.client.HTTPException),
-            serving._request(server.port, "GET", "/health", None, _LIMIT) as response,
-        ):
-            if response.status == http.client.OK:
-                return
 
 
 @dataclass
@@ -150,13 +130,13 @@ class _Customer:
         loaded = range(adapters.ADAPTERS if self.deployment.settings["adapters"] == "on" else 0)
         # In turn, and one without.
         models = itertools.cycle([*(f"adapter{number}" for number in loaded), NAME])
-        vigil = Vigil([self.server.pid, *_engines(self.server)])
+        vigil = Vigil([self.server.pid, *serving.engines(self.server.folder / "log").values()])
         with ThreadPoolExecutor(16) as threads:
             futures: dict[str, Future[None]] = {}
             for name, one in self._asked.items():
                 futures[name] = threads.submit(self._ask, one, next(models), futures)
             if trouble := _wait([*futures.values()], self.server, launcher, vigil):
-                _kill(self.server.pid, launcher)  # so that no thread waits for an answer any more
+                end(launcher, self.server.pid)  # so that no thread waits for an answer any more
                 return trouble
         return Outcome.DONE, "every request is answered"
 
@@ -177,7 +157,7 @@ class _Customer:
             self.answers[one.id] = _answer(self._post(body), prompt)
 
     def _post(self, body: dict[str, Any]) -> Any:
-        with serving._request(self.server.port, "POST", "/v1/completions", body, _LIMIT) as response:
+        with serving.request(self.server.port, "POST", "/v1/completions", body, _LIMIT) as response:
             text = response.read()
         if response.status != http.client.OK:
             raise _RefusedError(f"{response.status}: {text.decode(errors='replace')[:300]}")
@@ -186,7 +166,7 @@ class _Customer:
     def _hang_up(self, body: dict[str, Any], after: int) -> None:
         """Asks for a stream, and goes after some of its events."""
         streamed = body | {"stream": True}
-        with serving._request(self.server.port, "POST", "/v1/completions", streamed, _LIMIT) as response:
+        with serving.request(self.server.port, "POST", "/v1/completions", streamed, _LIMIT) as response:
             for _ in range(2 * after):
                 response.readline()
 
@@ -220,31 +200,3 @@ def _wait(
             return Outcome.ERROR, f"the server exited with {code}"
         if why := vigil.look(float(len(done))):
             return Outcome.HANG, why
-
-
-def _engines(server: _Server) -> list[int]:
-    """Process ids of the engines, as the log names them."""
-    log = (server.folder / "log").read_text(errors="replace")
-    return sorted({int(pid) for _, pid in serving._ENGINE.findall(log)})
-
-
-def _kill(pid: int, launcher: Launcher) -> None:
-    while True:
-        running = launcher.poll(pid) is None
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(pid, signal.SIGKILL)
-        if not running:
-            return
-        time.sleep(POLL)
-
-
-def _free_ports(count: int) -> list[int]:
-    """Below those that a system hands out by itself."""
-    found: list[int] = []
-    while len(found) < count:
-        # vLLM counts up from some of them.
-        port = random.randrange(*_PORTS, 10)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            found += [port] if port not in found else []
-    return found

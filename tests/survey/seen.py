@@ -76,7 +76,7 @@ def agree(traces: Path, begin: float) -> bool:
     joined: dict[int, list[list[object]]] = defaultdict(list)
     # Workers of one rank start in the order of their places.
     for file in sorted(traces.glob("*.jsonl"), key=lambda one: int(one.stem)):
-        events = engine._json_lines(file)
+        events = engine.json_lines(file)
         rank = next((event["dp_rank"] for event in reversed(events) if event["dp_rank"] is not None), None)
         if rank is not None and any(event["kind"] == "step" for event in events):
             joined[rank].append(_collectives(steptrace.steps(events, since=begin)))
