@@ -54,7 +54,7 @@ def settle(
         offline: use the caches alone.
         terminal: where progress goes.
     """
-    again = f"make apply VERSION={patch_set.name}{target.named}"
+    again = f"make apply{target.named}"
     if tier := gate.passed(patch_set.name, gate.subject(patch_set.name, tree, device)):
         return Tested(True, None, f"smoke tests: this tree has passed the {_named(tier, patch_set)}")
     if not wanted:
