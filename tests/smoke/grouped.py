@@ -76,6 +76,9 @@ PROMPTED_GRAPH = replace(PROMPTED, mode=Mode.ACL_GRAPH)
 PROMPTED_CHUNKED = replace(PROMPTED, chunked_prefill=True)
 PROMPTED_MTP = replace(drafted.LMHEAD, prompt_logprobs=True, rounds=_turns("one prompt", "prefill beside a decode"))
 PRISTINE_PROMPTED = replace(PROMPTED, tree=Tree.PRISTINE, rounds=ONE_REQUEST)
+# Of experts, for a release that serves no dense model on ranks of one engine.
+PROMPTED_EXPERTS = replace(PROMPTED, model=Model.QWEN3_MOE)
+PRISTINE_PROMPTED_EXPERTS = replace(PROMPTED_EXPERTS, tree=Tree.PRISTINE, rounds=ONE_REQUEST)
 
 SOC_310P_CPU = GroupedLife(Tree.PATCHED, soc=SOC_310P, cpu_metadata=True, rounds=_PROMPTED)
 SOC_310P_DEVICE = replace(SOC_310P_CPU, cpu_metadata=False)

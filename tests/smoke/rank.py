@@ -17,6 +17,7 @@ Answers with JSON lines in the job's ``progress`` file:
 - ``{"done": true, "peak_rss_kib": n}``.
 """
 
+import functools
 import json
 import os
 import resource
@@ -143,11 +144,21 @@ def ask(engine: Any, name: str, prompts: dict[Any, list[int]], limit: int, **mor
         engine.add_request(f"{name}/{index}", {"prompt_token_ids": ids}, sampling)
 
 
+def _ask_with_logprobs(engine: Any, name: str, prompts: dict[Any, list[int]], limit: int, report: Reporter) -> None:
+    """Asks for the logprobs of the prompts too, and without them where that is refused."""
+    try:
+        ask(engine, name, prompts, limit, prompt_logprobs=0)
+    except ValueError as error:
+        report(refused=str(error))
+        ask(engine, name, prompts, limit)
+
+
 def run_round(engine: Any, turn: dict[str, Any], job: dict[str, Any], report: Reporter) -> None:
-    asked = {"prompt_logprobs": 0} if job["prompt_logprobs"] else {}
+    asked = job["prompt_logprobs"]
+    asking: Any = functools.partial(_ask_with_logprobs, report=report) if asked else ask
     name = turn["name"]
     report(round=name, begin=time.time(), begin_monotonic=time.monotonic())
-    ask(engine, name, turn["prompts"], job["new_tokens"], **asked)
+    asking(engine, name, turn["prompts"], job["new_tokens"])
     tokens: dict[int, list[int]] = {}
     logprobs: dict[int, list[float]] = {}
     steps = 0
@@ -157,11 +168,11 @@ def run_round(engine: Any, turn: dict[str, Any], job: dict[str, Any], report: Re
             if output.finished:
                 index = int(output.request_id.rpartition("/")[2])
                 tokens[index] = list(output.outputs[0].token_ids)
-                if asked:
+                if output.prompt_logprobs is not None:
                     logprobs[index] = _prompt_logprobs(output)
         steps += 1
         if steps == job["late_steps"]:
-            ask(engine, name, turn["late"], job["new_tokens"], **asked)
+            asking(engine, name, turn["late"], job["new_tokens"])
         report(step=steps, at=time.monotonic(), cpu=time.process_time())
     of_prompts = {"prompt_logprobs": logprobs} if asked else {}
     report(round=name, end=time.time(), end_monotonic=time.monotonic(), steps=steps, tokens=tokens, **of_prompts)

@@ -72,9 +72,32 @@ def logprobs(checkpoint: Callable[[Model], Path]) -> Callable[[Model], dict[int,
     return logprobs
 
 
+@pytest.mark.defect("D39")
+@pytest.mark.parametrize("life", [grouped.PRISTINE_PROMPTED, grouped.PRISTINE_PROMPTED_EXPERTS], ids=str)
+def test_pristine_logprobs_of_a_prompt_wait_for_good(live: Live, life: Life, seen: Callable[[str], None]) -> None:
+    report = live(life)
+    assert report.ready and report.outcome in (Outcome.HANG, Outcome.ABORT), str(report)
+    seen(f"logprobs of a prompt on one rank: {report.outcome.value}")
+
+
+@pytest.mark.defect("D39")
+@pytest.mark.parametrize("life", [grouped.PROMPTED_EXPERTS], ids=str)
+def test_logprobs_of_prompts_are_refused_where_no_rank_would_join(
+    live: Live, asked: Asked, life: Life, seen: Callable[[str], None]
+) -> None:
+    """Each request of one is refused in one sentence, and whatever is asked without them is served meanwhile."""
+    report = finished(live(life))
+    for rank in report.ranks:
+        refusals = [line["refused"] for line in rank.lines if "refused" in line]
+        assert refusals and all("prompt_logprobs" in words and "lmhead" in words for words in refusals)
+    _holds_its_tokens(report, asked)
+    seen("logprobs of a prompt: refused")
+
+
+@pytest.mark.defect("D39")
 @pytest.mark.parametrize("life", PROMPTED, ids=str)
 def test_logprobs_of_prompts_are_those_of_a_whole_head(
-    live: Live, logprobs: Callable[[Model], dict[int, list[float]]], life: Life
+    live: Live, logprobs: Callable[[Model], dict[int, list[float]]], life: Life, seen: Callable[[str], None]
 ) -> None:
     report, want = finished(live(life)), logprobs(life.model)
     for turn in life.rounds:
@@ -83,6 +106,7 @@ def test_logprobs_of_prompts_are_those_of_a_whole_head(
         assert found.keys() == asked
         for index in asked:
             assert found[index] == pytest.approx(want[index], abs=_TOLERANCE), (turn.name, index)
+    seen("logprobs of a prompt on one rank: right")
 
 
 @pytest.mark.defect("D1")
