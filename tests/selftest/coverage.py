@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from patchset.node.errors import Findings
-from patchset.proof import runtime
+from patchset.proof import uv
 
 LIMIT = 90.0
 """Percent of lines and branches together that the tests must run."""
@@ -60,7 +60,7 @@ def end(python: Path, folder: Path) -> Covered:
         settings = f"--rcfile={_settings(folder)}"
         done = subprocess.run(
             [str(python), "-m", "coverage", *command, settings],
-            env=runtime.own_environment(),
+            env=uv.own_environment(),
             capture_output=True,
             text=True,
             check=False,

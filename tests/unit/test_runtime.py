@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from patchset.node.errors import Unavailable
-from patchset.proof import runtime
+from patchset.proof import runtime, uv
 from patchset.sets.setfile import Artifact, PatchSet, Release
 from patchset.system.terminal import Terminal
 
@@ -63,14 +63,14 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
         (root / folder).mkdir(parents=True)
     (root / "requirements" / "runtime.txt").write_text(LOCK)
     (root / "requirements" / "torch-cpu.txt").write_text(TORCH_CPU)
-    uv = root / "bin" / "uv"
-    uv.write_text(FAKE_UV)
-    uv.chmod(uv.stat().st_mode | stat.S_IXUSR)
+    program = root / "bin" / "uv"
+    program.write_text(FAKE_UV)
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
     sdist = root / "vllm-1.tar.gz"
     sdist.write_bytes(b"an sdist")
-    monkeypatch.setattr(runtime, "_uv", lambda: uv)
+    monkeypatch.setattr(uv, "find", lambda: program)
     monkeypatch.setattr(runtime, "fetch_sdist", lambda *_args, **_kwargs: sdist)
-    monkeypatch.setattr(runtime.index, "settings", dict)
+    monkeypatch.setattr(uv.index, "settings", dict)
     monkeypatch.setenv("PATCHSET_ROOT", str(root))
     monkeypatch.setenv("FAKE_UV_CALLS", str(root / "calls"))
     monkeypatch.setenv("FAKE_UV_FAILS", "")
@@ -204,12 +204,12 @@ def test_environment(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_pip_settings_reach_uv() -> None:
-    found = runtime.uv_settings({"index-url": ["u"], "extra-index-url": ["a", "b"], "find-links": ["w"]}, {})
+    found = uv.settings({"index-url": ["u"], "extra-index-url": ["a", "b"], "find-links": ["w"]}, {})
     assert found["UV_DEFAULT_INDEX"] == "u"
     assert found["UV_INDEX"] == "u a b"
     assert found["UV_FIND_LINKS"] == "w"
-    assert runtime.uv_settings({"index-url": ["u"]}, {"UV_INDEX": "mine"}) == {}
+    assert uv.settings({"index-url": ["u"]}, {"UV_INDEX": "mine"}) == {}
 
 
 def test_an_extra_index_does_not_outrank_uv_s_default() -> None:
-    assert "UV_INDEX" not in runtime.uv_settings({"extra-index-url": ["a"]}, {})
+    assert "UV_INDEX" not in uv.settings({"extra-index-url": ["a"]}, {})

@@ -21,26 +21,22 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from patchset.node.errors import Unavailable
 from patchset.node.manifest import sha256, sha256_file
+from patchset.proof import uv
 from patchset.sets.setfile import PatchSet
 from patchset.system import lock, paths
 from patchset.system.terminal import Terminal
-from patchset.upstream import index
 from patchset.upstream.pristine import fetch_sdist
 
 # What the locks' torch has wheels for, and vLLM runs on.
 PYTHON = ">=3.11,<3.13"
 
 _STAMP = ".made-from"
-_LOG_TAIL = 12
-
-# Variables of the caller that would lead another Python, or vLLM, astray.
-_DROPPED = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
 
 
 @dataclass(frozen=True)
@@ -113,20 +109,15 @@ def ensure(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) ->
     """
     root = paths.repo_root() / "build" / "runtime"
     root.mkdir(parents=True, exist_ok=True)
-    installer = _Installer(root, _uv(), offline)
+    installer = uv.Installer(root, uv.find(), offline)
     with lock.wait(root / ".lock"):
         python = _venv(installer, Packages.of(patch_set.torch), terminal)
         vllm = _vllm(installer, python, patch_set, terminal)
     return Runtime(python, vllm, _environment(root, patch_set.vllm.version), (vllm / _STAMP).read_text())
 
 
-def own_environment() -> dict[str, str]:
-    """This process's, without what is meant for this Python alone."""
-    return {key: value for key, value in os.environ.items() if key not in _DROPPED and not key.startswith("COVERAGE_")}
-
-
 def _environment(root: Path, vllm_version: str) -> dict[str, str]:
-    return {key: value for key, value in own_environment().items() if not key.startswith("VLLM_")} | {
+    return {key: value for key, value in uv.own_environment().items() if not key.startswith("VLLM_")} | {
         # vllm-ascend compares for equality, and vLLM without kernels calls itself <version>+empty.
         "VLLM_VERSION": vllm_version,
         # The platform, and the general plugin that each release loads first: its model classes, or its connectors.
@@ -144,7 +135,7 @@ def _environment(root: Path, vllm_version: str) -> dict[str, str]:
     }
 
 
-def _venv(installer: _Installer, packages: Packages, terminal: Terminal) -> Path:
+def _venv(installer: uv.Installer, packages: Packages, terminal: Terminal) -> Path:
     """Makes the venv from the lock; its interpreter."""
     venv = installer.root / packages.venv
     python = venv / "bin" / "python"
@@ -191,7 +182,7 @@ def without_cuda(requirements: str, torch: str = "") -> str:
     return "".join([block for block in blocks if not re.match(rf"({unwanted})==", block)] + [torch])
 
 
-def _vllm(installer: _Installer, python: Path, patch_set: PatchSet, terminal: Terminal) -> Path:
+def _vllm(installer: uv.Installer, python: Path, patch_set: PatchSet, terminal: Terminal) -> Path:
     """Builds and installs vLLM from its pinned sdist, for no device; the folder for PYTHONPATH."""
     pin = patch_set.vllm.sdist
     folder = installer.root / f"vllm-{patch_set.vllm.version}"
@@ -230,7 +221,7 @@ def base_python() -> str:
     Raises:
         Unavailable: there is none.
     """
-    command = [str(_uv()), "python", "find", "--system", "--no-python-downloads", PYTHON]
+    command = [str(uv.find()), "python", "find", "--system", "--no-python-downloads", PYTHON]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     if found.returncode:
         running = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -239,89 +230,6 @@ def base_python() -> str:
             hint="install python3.12, or run `uv python install 3.12`; SMOKE=0 applies without smoke tests",
         )
     return found.stdout.strip()
-
-
-@dataclass(frozen=True)
-class _Installer:
-    """uv, and the log of what it said."""
-
-    root: Path
-    uv: Path
-    offline: bool
-
-    @property
-    def log(self) -> Path:
-        return self.root / "install.log"
-
-    def can(self, arguments: Sequence[str]) -> bool:
-        """Whether uv ends well; what it says goes to the log."""
-        return self._call(arguments, {})[0] == 0
-
-    def run(self, what: str, arguments: Sequence[str], extra: Mapping[str, str] | None = None) -> None:
-        """Runs uv; its output goes to the log.
-
-        Raises:
-            Unavailable: uv failed; the message has the end of its output.
-        """
-        code, start = self._call(arguments, extra or {})
-        if code:
-            said = self.log.read_bytes()[start:].decode(errors="replace").strip().splitlines()
-            tail = "\n  ".join(said[-_LOG_TAIL:])
-            hint = "check the network and pip's index settings, then run the same command again"
-            raise Unavailable(
-                f"could not {what}\n  {tail}\n  log: {self.log}",
-                hint="run once without OFFLINE=1" if self.offline else hint,
-            )
-
-    def _call(self, arguments: Sequence[str], extra: Mapping[str, str]) -> tuple[int, int]:
-        """uv's exit code, and where in the log its output begins."""
-        first, *rest = arguments
-        command = [str(self.uv), first, *(["--offline"] if self.offline else []), *rest]
-        environ = own_environment()
-        environ |= uv_settings(index.settings(), environ) | dict(extra)
-        with self.log.open("ab") as log:
-            start = log.tell()
-            log.write(f"\n$ {' '.join(command)}\n".encode())
-            log.flush()
-            return subprocess.run(command, stdout=log, stderr=log, env=environ, check=False).returncode, start
-
-
-def uv_settings(pip: Mapping[str, Sequence[str]], environ: Mapping[str, str]) -> dict[str, str]:
-    """pip's settings of where packages come from, as the variables that uv reads.
-
-    Where uv has an index of its own, that stands. Every package is locked by hash, so it is safe to
-    take it from whichever index has it. uv prefers the index named first, and would prefer any to its
-    own default: an extra index may hold another file of the same version (a wheel without its
-    libraries, say), so it counts only after an index that pip names.
-
-    >>> uv_settings({"index-url": ["https://a.example/simple"]}, {})["UV_DEFAULT_INDEX"]
-    'https://a.example/simple'
-    >>> uv_settings({"index-url": ["https://a.example/simple"]}, {"UV_DEFAULT_INDEX": "https://b.example"})
-    {}
-    """
-    if any(environ.get(name) for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX")):
-        return {}
-    main = pip.get("index-url", [])[:1]
-    variables = {
-        "UV_DEFAULT_INDEX": main,
-        "UV_INDEX": [*main, *pip.get("extra-index-url", [])] if main else [],
-        "UV_FIND_LINKS": pip.get("find-links", []),
-        "SSL_CERT_FILE": pip.get("cert", [])[:1],
-    }
-    found = {name: " ".join(values) for name, values in variables.items() if values and not environ.get(name)}
-    return found | {"UV_INDEX_STRATEGY": "unsafe-best-match"}
-
-
-def _uv() -> Path:
-    """uv beside this Python, as the Makefile installs it, or on the PATH."""
-    beside = Path(sys.executable).with_name("uv")
-    found = str(beside) if beside.is_file() else shutil.which("uv")
-    if not found:
-        raise Unavailable(
-            f"uv is not beside {sys.executable} nor on the PATH",
-            hint="run `make` once, which puts it into .venv, or `pip install uv`",
-        )
-    return Path(found)
 
 
 def _digest(made_from: Mapping[str, str]) -> str:
