@@ -150,7 +150,7 @@ def test_in_place(world: World, suite: Suite, tmp_path: Path) -> None:
         assert world.run("apply", SET, "--offline", "--target", str(target)) == 0
         folder = suite.ran[0][1]
         assert folder is not None and {entry.name for entry in folder.iterdir()} == {"tiny_ascend", metadata}
-        assert (folder / "tiny_ascend").resolve() == target / "tiny_ascend"
+        assert (folder / "tiny_ascend" / "runner.py").resolve() == target / "tiny_ascend" / "runner.py"
         assert (folder / metadata / "entry_points.txt").is_file() or metadata.endswith("dist-info")
         assert world.run("apply", SET, "--offline", "--target", str(target)) == 0
         assert len(suite.ran) == 1

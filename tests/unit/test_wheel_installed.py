@@ -41,9 +41,11 @@ def test_the_package_and_its_metadata_alone(venv: Path, tmp_path: Path) -> None:
     patch_set = load_set(SET)
     site = installed.site_packages(patch_set, venv)
     (site / "torch").mkdir()
-    for _ in range(2):
-        place = installed.alone(patch_set, site, tmp_path / "alone")
+    (site / PACKAGE / "kernels.so").touch()
+    for device in ("npu", "cpu", "npu", "cpu"):
+        place = installed.alone(patch_set, site, tmp_path / "alone", device)
         assert sorted(path.name for path in place.iterdir()) == [PACKAGE, PATCHED_INFO]
+        assert (place / PACKAGE / "kernels.so").exists() == (device == "npu")  # the stand-in has its own
     assert (place / PACKAGE / "data_parallel" / "plan.py").read_text() == "answer = 42\n"
     assert tree(site)  # links were removed, not what they point to
 

@@ -44,7 +44,7 @@ def smoke(arguments: argparse.Namespace, terminal: Terminal) -> int:
         from patchset.proof import settle
 
         patch_set = load_set(arguments.set)
-        patched = settle.of_installation(patch_set, arguments.installed)
+        patched = settle.of_installation(patch_set, arguments.installed, arguments.device)
     else:
         patch_set = applied(arguments.set, terminal, offline=arguments.offline)
     report = smoke.run(

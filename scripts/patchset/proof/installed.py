@@ -44,18 +44,25 @@ def site_packages(patch_set: PatchSet, given: Path) -> Path:
     return folder
 
 
-def alone(patch_set: PatchSet, folder: Path, place: Path) -> Path:
+def alone(patch_set: PatchSet, folder: Path, place: Path, device: str) -> Path:
     """A folder with links to the installed package and its metadata alone, for PYTHONPATH.
 
     The environment that it was installed into may have its own torch and vLLM; the smoke tests bring theirs.
     """
-    return linked(place, (folder / patch_set.package, *folder.glob(f"{patch_set.package}-*.dist-info")))
+    return linked(place, (folder / patch_set.package, *folder.glob(f"{patch_set.package}-*.dist-info")), device)
 
 
-def linked(place: Path, entries: Iterable[Path]) -> Path:
-    """``place``, made anew with a link to each entry."""
+def linked(place: Path, entries: Iterable[Path], device: str) -> Path:
+    """``place``, made anew with a link to each entry; for the stand-in (cpu), which has kernels of its own and cannot
+    load an NPU's, a package has no compiled libraries."""
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
     for entry in entries:
-        (place / entry.name).symlink_to(entry)
+        if device == "cpu" and any(entry.glob("*.so")):
+            (place / entry.name).mkdir()
+            for member in entry.iterdir():
+                if member.suffix != ".so":
+                    (place / entry.name / member.name).symlink_to(member)
+        else:
+            (place / entry.name).symlink_to(entry)
     return place

@@ -62,7 +62,7 @@ def settle(
     try:
         patched = None
         if target.kind is not Kind.BUILD:
-            patched = Patched(_package(patch_set, target, offline=offline, terminal=terminal), tree)
+            patched = Patched(_package(patch_set, target, device, offline=offline, terminal=terminal), tree)
         report = smoke.run(
             patch_set, device=device, terminal=terminal, tier=Tier.QUICK, offline=offline, patched=patched
         )
@@ -78,17 +78,19 @@ def _named(tier: Tier, patch_set: PatchSet) -> str:
     return f"quick tier; `make smoke VERSION={patch_set.name}` runs all" if tier is Tier.QUICK else "whole suite"
 
 
-def _package(patch_set: PatchSet, target: Target, *, offline: bool, terminal: Terminal) -> Path:
+def _package(patch_set: PatchSet, target: Target, device: str, *, offline: bool, terminal: Terminal) -> Path:
     """A folder with the package in place, and metadata by which vLLM finds its plugins."""
     place = paths.build_dir(patch_set.name) / "in-place"
     if target.kind is Kind.SITE_PACKAGES:
-        return installed.alone(patch_set, target.root, place)
+        return installed.alone(patch_set, target.root, place, device)
     pristine = paths.pristine_dir(patch_set.name)
     materialize(patch_set, pristine, offline=offline, terminal=terminal)
-    return installed.linked(place, (target.root / patch_set.package, pristine / f"{patch_set.package}.egg-info"))
+    return installed.linked(
+        place, (target.root / patch_set.package, pristine / f"{patch_set.package}.egg-info"), device
+    )
 
 
-def of_installation(patch_set: PatchSet, given: Path) -> Patched:
+def of_installation(patch_set: PatchSet, given: Path, device: str) -> Patched:
     """The patched wheel that an installer left in a virtual environment or site-packages folder.
 
     Raises:
@@ -96,4 +98,4 @@ def of_installation(patch_set: PatchSet, given: Path) -> Patched:
     """
     folder = installed.site_packages(patch_set, given)
     tree = fingerprint.of(plan.patched_manifest(patch_set.sources(), patch_set.touched), patch_set.package)
-    return Patched(installed.alone(patch_set, folder, paths.build_dir(patch_set.name) / "installed"), tree)
+    return Patched(installed.alone(patch_set, folder, paths.build_dir(patch_set.name) / "installed", device), tree)

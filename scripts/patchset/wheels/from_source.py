@@ -34,6 +34,7 @@ from patchset.wheels.wheel import Wheel
 
 _CANN = Path("/usr/local/Ascend/ascend-toolkit/latest")  # upstream's setup.py has the same default
 _HOOK = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"  # PEP 517
+_SOC = "ascend910b1"  # an Atlas A2, as upstream's Dockerfile has it; later releases ask for one even without kernels
 _TAIL = 12
 _LIMIT_S = 3600
 
@@ -76,6 +77,8 @@ def drafts(patch_set: PatchSet, version: str, options: Options, terminal: Termin
         file = _build(patch_set, python, tree, out, folder / "wheel-from-source.log")
         built = wheel.parse(file.name, file.read_bytes(), package=patch_set.package, version=patch_set.ascend.version)
     sources = plan.patched_manifest(patch_set.sources(), worked_out.touched)
+    if not kernels:  # a folder that only compiled kernels go to is in no such wheel
+        sources = {path: sha for path, sha in sources.items() if not path.endswith("/.gitkeep")}
     build.check_package(built, sources, f"the patched tree of {patch_set.name}")
     entries = list(_normal(built, patch_set, source.tree()))
     made, data = build.finish(built, entries, worked_out, patch_set.ascend.sdist, version)
@@ -123,6 +126,7 @@ def _lay_out(pristine: Path, worked_out: Plan, tree: Path) -> None:
 def _build(patch_set: PatchSet, python: Path, tree: Path, out: Path, log: Path) -> Path:
     """Runs the build backend of the tree; the wheel that it made."""
     environ = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+    environ.setdefault("SOC_VERSION", _SOC)
     environ |= {
         "SETUPTOOLS_SCM_PRETEND_VERSION": patch_set.ascend.version,
         "PATH": f"{python.parent}{os.pathsep}{os.environ.get('PATH', '')}",
