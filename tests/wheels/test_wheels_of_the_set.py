@@ -139,7 +139,7 @@ def test_the_index(patch_set: PatchSet, dist: Path, venv: Venv, tmp_path: Path, 
 def test_a_build_from_source_has_the_same_python_files(
     patch_set: PatchSet, dist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without kernels: a pure wheel. Only what records the build settings may differ, and what kernels bring is absent."""
+    """Without kernels: a pure wheel of the same Python, but for build settings and what comes with kernels."""
     monkeypatch.setenv("COMPILE_CUSTOM_KERNELS", "0")
     version = f"{patch_set.ascend.version}+{LOCAL}"
     options = from_source.Options(upstream=None, python=None, offline=False)
