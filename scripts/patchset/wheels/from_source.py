@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from patchset.node import manifest
+from patchset.node import fingerprint, manifest
 from patchset.node.errors import Unavailable, UsageError
 from patchset.node.verify import entry
 from patchset.node.verify.entry import Entry
@@ -77,8 +77,9 @@ def drafts(patch_set: PatchSet, version: str, options: Options, terminal: Termin
         file = _build(patch_set, python, tree, out, folder / "wheel-from-source.log")
         built = wheel.parse(file.name, file.read_bytes(), package=patch_set.package, version=patch_set.ascend.version)
     sources = plan.patched_manifest(patch_set.sources(), worked_out.touched)
-    if not kernels:  # a folder that only compiled kernels go to is in no such wheel
-        sources = {path: sha for path, sha in sources.items() if not path.endswith("/.gitkeep")}
+    if not kernels:  # the folder that they go to is in no such wheel
+        into = f"{patch_set.package}/{fingerprint.KERNELS}"
+        sources = {path: sha for path, sha in sources.items() if not path.startswith(into)}
     build.check_package(built, sources, f"the patched tree of {patch_set.name}")
     entries = list(_normal(built, patch_set, source.tree()))
     made, data = build.finish(built, entries, worked_out, patch_set.ascend.sdist, version)
