@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The parts of the documents that are made: of the evidence of all sets, and of the tool's own lists."""
+"""The parts of the documents that are made: of evidence, of the last benchmarks, and of the tool's own lists."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from patchset.proof.defects import Defect, DefectReport
 from patchset.sets import facts, series
 from patchset.sets.setfile import PatchSet, load_set
 from patchset.system import paths
+from selftest.bench import report, run
 
 _BLOCK = re.compile(r"(?P<head><!-- made: (?P<name>[a-z]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 
@@ -83,6 +84,12 @@ def seen() -> str:
     return "\n".join(parts)
 
 
+def performance() -> str:
+    """What the last whole run of the benchmarks measured, of each set that has one."""
+    files = [run.result_file(patch_set.name) for patch_set in _sets()]
+    return "\n".join(report.markdown(report.BenchReport.load(file)) for file in files if file.is_file())
+
+
 def _word(row: Defect | None) -> str:
     if row is None:
         return "no test"
@@ -106,4 +113,10 @@ def _table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
 
 
-_MAKERS: Mapping[str, Callable[[], str]] = {"codes": codes, "resolved": resolved, "matrix": matrix, "seen": seen}
+_MAKERS: Mapping[str, Callable[[], str]] = {
+    "codes": codes,
+    "resolved": resolved,
+    "matrix": matrix,
+    "seen": seen,
+    "performance": performance,
+}
