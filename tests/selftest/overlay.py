@@ -51,6 +51,8 @@ def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False, slow:
     suites = {"overlay": ["overlay", *([] if patch_set.name == SHARED_ON else ["-m", "not shared"])]}
     if patch_set.name in schedules.SETS:
         suites["prove"] = ["prove"]
+    if (tests / "standin" / patch_set.name / "tests").is_dir():  # what its stand-in has beside the shared one
+        suites["standin"] = [f"standin/{patch_set.name}/tests"]
     if patch_set.name == SHARED_ON:  # of what all sets share, one release is enough
         suites["standin"] = ["standin/tests"]
         disk.write(build / kit.NAME, kit.build(kit.expect(patch_set)), mode=0o644)

@@ -15,6 +15,6 @@ __path__.append(str(_shared / "torch_npu"))
 _source = _shared / "torch_npu" / "__init__.py"
 exec(compile(_source.read_bytes(), str(_source), "exec"))  # noqa: S102 - the shared stand-in, in this package's name
 
-from torch_npu import circle  # noqa: E402 - of this folder, once the shared ones are there
+from torch_npu import after_import  # of this folder, once the shared ones are there
 
-circle.install()
+after_import.install()
