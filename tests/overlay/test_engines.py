@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from vllm.sampling_params import SamplingParams
+from vllm.v1.core.sched import interface
 from vllm.v1.engine import EngineCoreRequest, EngineCoreRequestType, core
 from vllm.v1.engine.core import DPEngineCoreProc, EngineCore
 
@@ -44,6 +45,7 @@ class Scheduler:
     """As far as vLLM's loop asks: a request that was aborted has finished, and is told to the runner once."""
 
     def __init__(self) -> None:
+        self.pause_state = interface.PauseState.UNPAUSED if hasattr(interface, "PauseState") else None
         self.unfinished: list[str] = []
         self.finished: list[str] = []
 
