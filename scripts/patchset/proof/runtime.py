@@ -172,12 +172,12 @@ def without_cuda(requirements: str, torch: str = "") -> str:
         requirements: with hashes, one package a line, its hashes on the lines after.
         torch: requirement and hashes of another build of torch; empty to keep theirs.
 
-    >>> without_cuda("nvidia-nccl==2\\ntorch==2\\ntriton==3\\nvllm==1\\n", "torch==2+cpu\\n")
+    >>> without_cuda("cuda-bindings==2\\nnvidia-nccl==2\\ntorch==2\\ntriton==3\\nvllm==1\\n", "torch==2+cpu\\n")
     'vllm==1\\ntorch==2+cpu\\n'
     >>> without_cuda("torch==2\\ntriton==3\\n")
     'torch==2\\n'
     """
-    unwanted = r"triton|torch|nvidia-.*" if torch else "triton"
+    unwanted = r"triton|torch|(nvidia|cuda)-.*" if torch else "triton"
     blocks = re.split(r"^(?=\S)", requirements, flags=re.MULTILINE)
     return "".join([block for block in blocks if not re.match(rf"({unwanted})==", block)] + [torch])
 
