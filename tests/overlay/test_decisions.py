@@ -59,7 +59,7 @@ class Decided:
     all_rows: tuple[int, ...]
 
 
-class _Wire:
+class Wire:
     """A synchroniser whose sum is the sum of what all ranks have brought."""
 
     def __init__(self, summed: int | None, fields: BitFields, rank: int) -> None:
@@ -79,7 +79,7 @@ class Rank(DataParallelStep):
         self.compilation_config = SimpleNamespace(cudagraph_mode=FULL if deployment.graphs else NONE)
 
 
-def _decide(rank: Rank, work: Work, wire: _Wire) -> Decided:
+def decide(rank: Rank, work: Work, wire: Wire) -> Decided:
     rank.__dict__["_synchronizer"] = wire
     mode, key, rows = rank.decide_step(work.tokens, work.mode, work.dispatch)
     assert rows.dtype == torch.int32 and rows.device.type == "cpu"
@@ -98,12 +98,12 @@ def run_step(deployment: Deployment, schedule: list[Work]) -> tuple[list[Decided
         patch.setattr(upstream, "row_group_sizes", lambda *_: sizes)
         summed, reduced = 0, False
         for rank, work in enumerate(schedule):
-            told = _Wire(None, fields, rank)
+            told = Wire(None, fields, rank)
             alone = Work(work.tokens, work.mode)
-            _decide(Rank(deployment, rank, len(schedule)), alone, told)
+            decide(Rank(deployment, rank, len(schedule)), alone, told)
             summed, reduced = summed + told.packed, reduced or bool(told.packed)
         found = [
-            _decide(Rank(deployment, rank, len(schedule)), work, _Wire(summed, fields, rank))
+            decide(Rank(deployment, rank, len(schedule)), work, Wire(summed, fields, rank))
             for rank, work in enumerate(schedule)
         ]
     return found, reduced

@@ -136,7 +136,11 @@ def added(name: str = "a") -> tuple[EngineCoreRequestType, Any]:
     """As the engine's input thread puts it into the queue; before 0.10.1 it was decoded, and no more."""
     if hasattr(EngineCore, "preprocess_add_request"):
         request = SimpleNamespace(
-            request_id=name, pooling_params=None, kv_transfer_params=None, use_structured_output=False
+            request_id=name,
+            pooling_params=None,
+            kv_transfer_params=None,
+            use_structured_output=False,
+            abort_immediately=False,
         )
         return EngineCoreRequestType.ADD, (request, WAVE)
     absent: dict[str, Any] = dict.fromkeys(ABSENT)
