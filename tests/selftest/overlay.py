@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from patchset.proof import runtime, testrun, trees
+from patchset.proof import testrun, trees
 from patchset.proof.smoke import SHARED_ON
 from patchset.proof.testrun import Case
 from patchset.sets.setfile import PatchSet
@@ -62,7 +62,7 @@ def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False, slow:
     for suite, (folder, *options) in suites.items():
         log = build / f"{suite}-tests.log"
         terminal.step(f"{suite} tests; log: {log}")
-        environ = both.runtime.environment(both.patched, runtime.standin_dir())
+        environ = both.runtime.environment(both.patched, both.standin)
         cases += testrun.run(
             [str(both.runtime.python), "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tests / folder), *options],
             environ=environ | (measuring if suite in ("overlay", "prove") else {}),
