@@ -52,7 +52,7 @@ def test_loads_of_experts_that_count_by_rows_need_the_counts_of_all(
     rank = Rank(Deployment(graphs=False), 1, 2)
     rank.dynamic_eplb, rank.eplb_heat_collection_stage = True, stage
     fields = BitFields(2, 9000, whole_graphs=True)
-    others = Wire(fields.pack(LocalBatch(200, False), 0) | fields.pack(LocalBatch(1, False), 1), fields, 1)
-    found = decide(rank, Work(1, CUDAGraphMode.NONE), others)
+    others = Wire(fields.pack(LocalBatch(200, False), 0) | fields.pack(LocalBatch(2, False), 1), fields, 1)
+    found = decide(rank, Work(2, CUDAGraphMode.NONE), others)
     assert bool(others.packed) is reduces
-    assert found.rows == 1 and rank.most_rows(found.rows) == (200 if reduces else 1)
+    assert found.rows == 2 and rank.most_rows(found.rows) == (200 if reduces else 2)
