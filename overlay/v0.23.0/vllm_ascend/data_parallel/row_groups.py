@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which layers exchange rows between DP ranks, and so need the same number of rows on each of them.
 
-The lm head is none of them: this release gives it one constant number of rows in every step.
+The lm head and the embedding are none of them: this release gives each one constant number of rows in every step.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import Mapping
 class RowGroup(Enum):
     """A family of layers that upstream can split over a group of its own, across DP ranks."""
 
-    EMBEDDING = "embedding"
     MLP = "MLP"
     O_PROJ = "o_proj"
 

@@ -7,14 +7,23 @@ how many rows to compute and which graph to replay. Between the two lies the one
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
 from typing import Any, Callable, Optional
 
 import torch
 from vllm.config import CUDAGraphMode
 from vllm.forward_context import BatchDescriptor
+from vllm_ascend.ascend_config import get_ascend_config
 from vllm_ascend.data_parallel.idle_rows import forget_requests
-from vllm_ascend.utils import enable_sp, enable_sp_by_pass, is_310p, is_moe_model, should_skip_allreduce_across_dp_group
+from vllm_ascend.utils import (
+    enable_sp,
+    enable_sp_by_pass,
+    is_310p,
+    is_drafter_moe_model,
+    is_moe_model,
+    should_skip_allreduce_across_dp_group,
+)
 
 from vllm_ascend.data_parallel import upstream
 from vllm_ascend.data_parallel.flight import NO_FLIGHT, Flight
@@ -23,7 +32,7 @@ from vllm_ascend.data_parallel.metadata_group import metadata_group, settings_of
 from vllm_ascend.data_parallel.moe_comm import moe_comm_config
 from vllm_ascend.data_parallel.plan import StepPlan
 from vllm_ascend.data_parallel.row_groups import spans_dp_ranks
-from vllm_ascend.data_parallel.settings import MetadataGroup
+from vllm_ascend.data_parallel.settings import GROUP, MetadataGroup
 from vllm_ascend.data_parallel.synchronizer import MetadataSynchronizer
 from vllm_ascend.data_parallel.watching import join
 
@@ -46,12 +55,20 @@ class DataParallelStep:
     max_num_tokens: int
     pcp_size: int
     drafter: Any
+    dynamic_eplb: bool
+    eplb_heat_collection_stage: str
 
     step: StepPlan
     flight: Flight = NO_FLIGHT
 
     def _join_data_parallel(self) -> None:
-        """Check the settings and the other ranks before weights are loaded; an error must not cost that time."""
+        """Check the settings and the other ranks before weights are loaded; an error must not cost that time.
+
+        Where upstream is told to keep the counts off the hosts, for what they return there is not reliable, the device
+        is this set's default too.
+        """
+        if get_ascend_config().dp_allreduce_on_npu:
+            os.environ.setdefault(GROUP.name, MetadataGroup.DEVICE.value)
         self.flight = join(self.vllm_config, moe_comm_config(self.vllm_config))
 
     def decide_step(
@@ -88,11 +105,14 @@ class DataParallelStep:
 
     @cached_property
     def drafter_follows_step(self) -> bool:
-        """Whether a drafter needs no more rows than its step has, and so no counts of its own."""
-        return not self._alone and self.pcp_size == 1 and not getattr(self.drafter, "needs_extra_input_slots", False)
+        """Whether a drafter takes the rows of its step: it exchanges them, and needs no others than its step has."""
+        if self._alone or not self._drafter_exchanges or self.pcp_size > 1:
+            return False
+        drafter = self.drafter
+        return not (getattr(drafter, "needs_extra_input_slots", False) or getattr(drafter, "parallel_drafting", False))
 
     def drafter_rows(self) -> tuple[int, torch.Tensor]:
-        """Rows that a drafter with experts computes after the step, and each rank's.
+        """Rows that a drafter computes after the step which exchanges them, and each rank's.
 
         As many as the step: what is rejected is known to one rank alone, and the others size their collectives by the
         step.
@@ -102,9 +122,13 @@ class DataParallelStep:
         return self.step.num_input_tokens, rows
 
     @property
-    def step_replays(self) -> bool:
-        """Whether the step in hand replays a graph on every rank, as far as this one has to ask."""
-        return self.dp_size == 1 or self.step.use_graph
+    def drafter_may_replay(self) -> bool:
+        """Whether a drafter may replay a graph after the step in hand: where others join it, if they do too."""
+        return self.dp_size == 1 or not self._drafter_exchanges or self.step.use_graph
+
+    def most_rows(self, num_tokens: int) -> int:
+        """Rows of the largest rank in the step in hand, in which this one computes ``num_tokens``."""
+        return num_tokens if self.dp_size == 1 else max(self.step.padded_tokens_per_rank)
 
     def forget_requests(self) -> None:
         """Before the metadata of a step that stands for no request: none of its rows belongs to one."""
@@ -114,10 +138,11 @@ class DataParallelStep:
     def _alone(self) -> bool:
         """Whether ranks may compute different numbers of rows in one step, and need not know the others' counts.
 
-        MC2 alone takes that. Layers that gather over DP ranks do not.
+        MC2 alone takes that. Layers that gather over DP ranks do not, nor does a load of experts that is collected in
+        steps of some sizes alone.
         """
         skips: bool = should_skip_allreduce_across_dp_group(self.vllm_config)
-        return skips and not self._gathers
+        return skips and not self._gathers and not self._collects_by_rows
 
     @cached_property
     def _must_agree(self) -> bool:
@@ -133,7 +158,18 @@ class DataParallelStep:
     @cached_property
     def _gathers(self) -> bool:
         """Whether layers outside of MoE exchange rows between DP ranks."""
-        return spans_dp_ranks(upstream.row_group_sizes())
+        return spans_dp_ranks(upstream.row_group_sizes(self.vllm_config))
+
+    @cached_property
+    def _collects_by_rows(self) -> bool:
+        """Whether a step counts for the load of experts by how many rows it has."""
+        return self.dynamic_eplb and self.eplb_heat_collection_stage != "all"
+
+    @cached_property
+    def _drafter_exchanges(self) -> bool:
+        """Whether the drafter's layers exchange rows between DP ranks: a drafter that only keeps states has none."""
+        only_keeps = self.vllm_config.speculative_config.method == "extract_hidden_states"
+        return is_drafter_moe_model(self.vllm_config) or (self._gathers and not only_keeps)
 
     def _of_each_alike(self, num_tokens: int, mode: GraphMode) -> StepMetadata:
         """The step as this rank alone sees it: what upstream tells its layers where no counts are exchanged."""

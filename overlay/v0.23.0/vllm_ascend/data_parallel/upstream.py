@@ -13,13 +13,16 @@ from vllm_ascend.data_parallel.row_groups import RowGroup
 METADATA_ON_HOSTS = True
 
 
-def row_group_sizes() -> dict[RowGroup, int]:
-    """Ranks of each group that exchanges rows between consecutive ranks, 0 or 1 for none."""
+def row_group_sizes(vllm_config: Any) -> dict[RowGroup, int]:
+    """Ranks of each group, 0 or 1 for none.
+
+    The output projection of DeepSeek-V4 exchanges a constant number of rows too, and is left out.
+    """
     config = get_ascend_config().finegrained_tp_config
+    constant = hasattr(vllm_config.model_config.hf_config, "compress_ratios")
     return {
-        RowGroup.EMBEDDING: config.embedding_tensor_parallel_size,
         RowGroup.MLP: config.mlp_tensor_parallel_size,
-        RowGroup.O_PROJ: config.oproj_tensor_parallel_size,
+        RowGroup.O_PROJ: 0 if constant else config.oproj_tensor_parallel_size,
     }
 
 
