@@ -108,13 +108,24 @@ def test_titles(tmp_path: Path) -> None:
         facts.load_titles(tmp_path / "absent")
 
 
+def test_a_set_may_have_titles_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATCHSET_ROOT", str(tmp_path))
+    (tmp_path / "patches").mkdir()
+    assert facts.titles("v1") == {}
+    folder = tmp_path / "tests" / "smoke"
+    (folder / "v1").mkdir(parents=True)
+    (folder / "defects.toml").write_text('[titles]\nD1 = "it hangs"\n')
+    (folder / "v1" / "defects.toml").write_text('[titles]\nD2 = "it ends"\n')
+    assert facts.titles("v1") == {"D1": "it hangs", "D2": "it ends"}
+    assert facts.titles("v2") == {"D1": "it hangs"}
+
+
 def test_every_defect_of_the_real_sets_has_a_title() -> None:
-    from patchset.proof import smoke
     from patchset.sets import series
     from patchset.system import paths
 
-    titles = facts.load_titles(smoke.tests_dir() / "defects.toml")
     for folder in (paths.repo_root() / "patches").iterdir():
+        titles = facts.titles(folder.name)
         for patch in series.load(folder):
             for name in patch.header.resolves:
                 assert any(title.rstrip("abc") == name for title in titles), f"{patch.name}: {name}"

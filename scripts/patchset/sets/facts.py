@@ -18,9 +18,16 @@ def file() -> Path:
     return paths.repo_root() / "tests" / "smoke" / "defects.toml"
 
 
-def titles() -> dict[str, str]:
-    """Titles by name; none where the repository holds no table of them."""
-    return load_titles(file()) if file().is_file() else {}
+def titles(set_name: str) -> dict[str, str]:
+    """Titles by name, for a set: those of all sets, and those of its own table, tests/smoke/<set>/defects.toml.
+
+    None where the repository holds no table of them.
+
+    Raises:
+        UsageError: a table is no table of strings.
+    """
+    tables = (file(), file().parent / set_name / file().name)
+    return {name: title for table in tables if table.is_file() for name, title in load_titles(table).items()}
 
 
 def load_titles(file: Path) -> dict[str, str]:
