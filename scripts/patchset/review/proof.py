@@ -48,7 +48,7 @@ def load(plan: Plan) -> Proof:
     if not file.is_file():
         resolved = {defect for step in plan.steps for defect in step.patch.header.resolves}
         return Proof(
-            tuple(defects.table((), facts.titles(name), resolved)), f"Not run: `{command}` has left no report here."
+            tuple(defects.table((), facts.titles(), resolved)), f"Not run: `{command}` has left no report here."
         )
     try:
         report = json.loads(file.read_bytes())

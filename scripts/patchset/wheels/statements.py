@@ -19,8 +19,7 @@ def members(build: Build) -> dict[str, bytes]:
 
     patchset.json lists every other file of the wheel but RECORD: it is what an installation is held to.
     """
-    titles = facts.titles(build.plan.patch_set.name)
-    stated = {sbom.NAME: sbom.render(build, titles), attestation.NAME: attestation.inside(build)}
+    stated = {sbom.NAME: sbom.render(build, facts.titles()), attestation.NAME: attestation.inside(build)}
     listed = {f"{build.dist_info}/{path}": manifest.sha256(data) for path, data in stated.items()}
     patch_set = build.plan.patch_set
     document = {
