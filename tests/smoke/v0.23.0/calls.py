@@ -4,6 +4,7 @@
 import json
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,19 +14,45 @@ import upstream_calls
 
 def mc2_rows(largest_graph: int) -> int:
     """The most rows of one rank for which a runner whose graphs hold up to ``largest_graph`` takes MC2."""
-    from vllm_ascend import ascend_config
+    from vllm_ascend import ascend_forward_context
 
-    ascend_config._ASCEND_CONFIG = SimpleNamespace(enable_prefill_mc2=False)
+    ascend_forward_context.get_ascend_config = lambda: SimpleNamespace(enable_prefill_mc2=False)
     return upstream_calls.mc2_rows(largest_graph, expert_parallel=1)
 
 
 def drafter_counts(rows: int) -> dict[str, Any]:
-    """What a drafter with experts is told: see upstream_calls.py."""
-    from vllm_ascend.worker.model_runner_v1 import NPUModelRunner
+    """What a drafter with experts is told on rank 0 of 2 after a step of ``rows`` rows on each: its rows, those of all,
+    and how many all-reduces that took."""
+    import torch.distributed as dist
+    from vllm.distributed import parallel_state
+    from vllm_ascend.worker import model_runner_v1
 
-    NPUModelRunner.ascend_config = SimpleNamespace(dp_allreduce_on_npu=False)
-    NPUModelRunner._drafter_exchanges = True
-    return upstream_calls.drafter_counts(rows)
+    reduced = []
+
+    def all_reduce(tensor: Any, **_: Any) -> None:
+        reduced.append(tensor)
+        tensor[0][1] = rows  # rank 1's; the second line is of graphs
+
+    dist.all_reduce = all_reduce
+    parallel_state._DP = SimpleNamespace(cpu_group=None)
+    model_runner_v1.should_skip_allreduce_across_dp_group = lambda *_: False
+    runner = model_runner_v1.NPUModelRunner.__new__(model_runner_v1.NPUModelRunner)
+    runner.dp_size, runner.dp_rank, runner.pcp_size = 2, 0, 1
+    runner.vllm_config = SimpleNamespace(speculative_config=SimpleNamespace(method="mtp"))
+    runner.ascend_config = SimpleNamespace(dp_allreduce_on_npu=False)
+    runner.drafter = SimpleNamespace(needs_extra_input_slots=False)
+    with suppress(ModuleNotFoundError):
+        from vllm_ascend.data_parallel import runner as ours
+        from vllm_ascend.data_parallel import upstream
+        from vllm_ascend.data_parallel.metadata import StepMetadata
+        from vllm_ascend.data_parallel.plan import StepPlan
+
+        upstream.row_group_sizes = lambda *_: {}
+        ours.should_skip_allreduce_across_dp_group = lambda *_: False
+        ours.is_drafter_moe_model = lambda *_: True
+        runner.step = StepPlan(StepMetadata((rows, rows), False, False, False), 0)
+    own, of_all, _ = runner._sync_metadata_across_dp(rows, is_draft_model=True)
+    return {"rows": int(own), "of_all": of_all.tolist(), "reductions": len(reduced)}
 
 
 def loads_counted(stage: str, rows: list[int], threshold: int) -> list[bool]:
