@@ -16,6 +16,7 @@ _source = _shared / "torch_npu" / "__init__.py"
 exec(compile(_source.read_bytes(), str(_source), "exec"))  # noqa: S102 - the shared stand-in, in this package's name
 
 from torch_npu import after_import, dense_attention  # of this folder, once the shared ones are there
+from torch_npu.combine import npu_moe_distribute_combine
 from torch_npu.dense_attention import npu_attention_update
 from torch_npu.ops import fused_attention
 
