@@ -101,7 +101,7 @@ class Bench:
         self.least: int = given.least
         self.nurseries = {}
         for tree in Tree:
-            folders = (REPOSITORY / "tests/standin", getattr(given, tree.value), given.vllm)
+            folders = (given.standin, getattr(given, tree.value), given.vllm)
             path = os.pathsep.join(map(str, (*folders, REPOSITORY / "tests/benchmarks")))
             environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
             models = sorted({model.architecture for model, _, _ in LIVES})
@@ -165,7 +165,7 @@ def rows_beside_a_prefill(bench: Bench, tree: Tree) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("pristine", "patched", "vllm", "work", "out"):
+    for name in ("pristine", "patched", "vllm", "standin", "work", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--least", type=int, required=True)
     parser.add_argument("--lives", type=int, default=len(LIVES))

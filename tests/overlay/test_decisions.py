@@ -32,7 +32,7 @@ class Deployment:
     graphs: bool = True
     skips: bool = False
     experts: bool = True
-    embedding_parallel: bool = False
+    mlp_parallel: bool = False
     sequence_parallel: bool = False
 
 
@@ -59,7 +59,7 @@ class Decided:
     all_rows: tuple[int, ...]
 
 
-class _Wire:
+class Wire:
     """A synchroniser whose sum is the sum of what all ranks have brought."""
 
     def __init__(self, summed: int | None, fields: BitFields, rank: int) -> None:
@@ -74,11 +74,12 @@ class _Wire:
 class Rank(DataParallelStep):
     def __init__(self, deployment: Deployment, rank: int, ranks: int) -> None:
         self.dp_rank, self.dp_size = rank, ranks
-        self.vllm_config = SimpleNamespace()
+        self.vllm_config = SimpleNamespace(speculative_config=SimpleNamespace(method="mtp"))
+        self.dynamic_eplb = False
         self.compilation_config = SimpleNamespace(cudagraph_mode=FULL if deployment.graphs else NONE)
 
 
-def _decide(rank: Rank, work: Work, wire: _Wire) -> Decided:
+def decide(rank: Rank, work: Work, wire: Wire) -> Decided:
     rank.__dict__["_synchronizer"] = wire
     mode, key, rows = rank.decide_step(work.tokens, work.mode, work.dispatch)
     assert rows.dtype == torch.int32 and rows.device.type == "cpu"
@@ -93,16 +94,16 @@ def run_step(deployment: Deployment, schedule: list[Work]) -> tuple[list[Decided
         patch.setattr(module, "is_moe_model", lambda _: deployment.experts)
         patch.setattr(module, "enable_sp", lambda _: deployment.sequence_parallel)
         patch.setattr(module, "enable_sp_by_pass", lambda: False)
-        sizes = {RowGroup.EMBEDDING: len(schedule) * deployment.embedding_parallel}
-        patch.setattr(upstream, "row_group_sizes", lambda: sizes)
+        sizes = {RowGroup.MLP: len(schedule) * deployment.mlp_parallel}
+        patch.setattr(upstream, "row_group_sizes", lambda *_: sizes)
         summed, reduced = 0, False
         for rank, work in enumerate(schedule):
-            told = _Wire(None, fields, rank)
+            told = Wire(None, fields, rank)
             alone = Work(work.tokens, work.mode)
-            _decide(Rank(deployment, rank, len(schedule)), alone, told)
+            decide(Rank(deployment, rank, len(schedule)), alone, told)
             summed, reduced = summed + told.packed, reduced or bool(told.packed)
         found = [
-            _decide(Rank(deployment, rank, len(schedule)), work, _Wire(summed, fields, rank))
+            decide(Rank(deployment, rank, len(schedule)), work, Wire(summed, fields, rank))
             for rank, work in enumerate(schedule)
         ]
     return found, reduced
@@ -118,7 +119,7 @@ deployments = st.builds(Deployment, st.just(True), *[st.booleans()] * 4)
 
 @given(deployments, schedules)
 def test_all_ranks_replay_the_least_that_any_could(deployment: Deployment, schedule: list[Work]) -> None:
-    if deployment.skips and not deployment.experts and not deployment.embedding_parallel:
+    if deployment.skips and not deployment.experts and not deployment.mlp_parallel:
         return  # ranks of a dense model exchange nothing
     found, _ = run_step(deployment, schedule)
     assert {one.mode for one in found} == {min((work.mode for work in schedule), key=lambda mode: mode.value)}
@@ -126,7 +127,7 @@ def test_all_ranks_replay_the_least_that_any_could(deployment: Deployment, sched
 
 @given(deployments, schedules)
 def test_ranks_that_exchange_rows_know_each_others(deployment: Deployment, schedule: list[Work]) -> None:
-    if deployment.skips and not deployment.embedding_parallel:
+    if deployment.skips and not deployment.mlp_parallel:
         return
     found, _ = run_step(deployment, schedule)
     assert len({one.all_rows for one in found}) == 1
@@ -134,7 +135,7 @@ def test_ranks_that_exchange_rows_know_each_others(deployment: Deployment, sched
     largest = max(work.tokens for work in schedule)
     if found[0].mode is not NONE:
         assert {one.rows for one in found} == {next(size for size in SIZES if size >= largest)}
-    elif deployment.embedding_parallel or deployment.sequence_parallel:
+    elif deployment.mlp_parallel or deployment.sequence_parallel:
         assert {one.rows for one in found} == {largest}
     else:
         assert [one.rows for one in found] == [work.tokens for work in schedule]
@@ -164,7 +165,7 @@ def test_where_nothing_must_agree_each_replays_its_own_graph(schedule: list[Work
         (Deployment(skips=True), True),
         (Deployment(skips=True, graphs=False), False),
         (Deployment(skips=True, experts=False), False),
-        (Deployment(skips=True, graphs=False, embedding_parallel=True), True),
+        (Deployment(skips=True, graphs=False, mlp_parallel=True), True),
     ],
 )
 def test_where_nothing_must_agree_nothing_is_reduced(deployment: Deployment, reduces: bool) -> None:
@@ -180,7 +181,8 @@ def test_a_drafter_follows_its_step_unless_it_needs_other_rows(
     monkeypatch: pytest.MonkeyPatch, skips: bool, pcp_size: int, extra: bool, follows: bool
 ) -> None:
     monkeypatch.setattr(module, "should_skip_allreduce_across_dp_group", lambda _: skips)
-    monkeypatch.setattr(upstream, "row_group_sizes", dict)
+    monkeypatch.setattr(upstream, "row_group_sizes", lambda *_: {})
+    monkeypatch.setattr(module, "is_drafter_moe_model", lambda _: True, raising=False)
     rank = Rank(Deployment(), 0, 2)
     rank.pcp_size, rank.drafter = pcp_size, SimpleNamespace(needs_extra_input_slots=extra)
     assert rank.drafter_follows_step is follows

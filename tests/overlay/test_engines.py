@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from vllm.sampling_params import SamplingParams
+from vllm.v1.core.sched import interface
 from vllm.v1.engine import EngineCoreRequest, EngineCoreRequestType, core
 from vllm.v1.engine.core import DPEngineCoreProc, EngineCore
 
@@ -44,6 +45,7 @@ class Scheduler:
     """As far as vLLM's loop asks: a request that was aborted has finished, and is told to the runner once."""
 
     def __init__(self) -> None:
+        self.pause_state = interface.PauseState.UNPAUSED if hasattr(interface, "PauseState") else None
         self.unfinished: list[str] = []
         self.finished: list[str] = []
 
@@ -134,7 +136,11 @@ def added(name: str = "a") -> tuple[EngineCoreRequestType, Any]:
     """As the engine's input thread puts it into the queue; before 0.10.1 it was decoded, and no more."""
     if hasattr(EngineCore, "preprocess_add_request"):
         request = SimpleNamespace(
-            request_id=name, pooling_params=None, kv_transfer_params=None, use_structured_output=False
+            request_id=name,
+            pooling_params=None,
+            kv_transfer_params=None,
+            use_structured_output=False,
+            abort_immediately=False,
         )
         return EngineCoreRequestType.ADD, (request, WAVE)
     absent: dict[str, Any] = dict.fromkeys(ABSENT)

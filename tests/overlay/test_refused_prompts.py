@@ -19,7 +19,9 @@ _ASKED = SamplingParams(prompt_logprobs=0)
 @pytest.fixture
 def lm_head(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """The configuration of a process whose lm head is split over so many ranks; None: it has made none."""
-    config = SimpleNamespace(finegrained_tp_config=SimpleNamespace(lmhead_tensor_parallel_size=request.param))
+    split = SimpleNamespace(lmhead_tensor_parallel_size=request.param)
+    # By the other two, later releases see that it is finished.
+    config = SimpleNamespace(finegrained_tp_config=split, ascend_compilation_config=None, eplb_config=None)
     monkeypatch.setattr(ascend_config, "_ASCEND_CONFIG", None if request.param is None else config)
 
 

@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 import torch.multiprocessing as mp
 from vllm.config import ParallelConfig
 from vllm.distributed.parallel_state import init_distributed_environment
 
-from vllm_ascend.data_parallel import engines, upstream, watching
+import vllm_ascend.data_parallel.engines  # noqa: F401
+from vllm_ascend.data_parallel import upstream, watching
 from vllm_ascend.data_parallel.agreement import DisagreementError
 from vllm_ascend.data_parallel.flight import NO_FLIGHT, Flight, Phase
 from vllm_ascend.data_parallel.metadata import LocalBatch, StepMetadata
@@ -99,24 +101,30 @@ def test_one_rank_reads_its_settings_and_asks_nobody(monkeypatch: pytest.MonkeyP
         join(alone, MoECommConfig("A2", 1, 256))
 
 
-def test_what_engines_agree_on_between_steps_is_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+_AGREEMENTS: dict[str, tuple[bool, ...]] = {"has_unfinished_dp": (True,), "sync_dp_state": (True, False)}
+
+
+@pytest.mark.parametrize("agreement", [name for name in _AGREEMENTS if hasattr(ParallelConfig, name)])
+def test_what_engines_agree_on_between_steps_is_watched(monkeypatch: pytest.MonkeyPatch, agreement: str) -> None:
     flight = Flight(4)
     seen: list[Phase] = []
     said: list[str] = []
 
-    def asked(group: object, unfinished: bool) -> bool:
+    def reduced(_: torch.Tensor, op: object, group: dist.ProcessGroup | None) -> None:
+        del op
         assert flight.entered is not None
         seen.append(flight.entered.phase)
         if group is None:
             raise RuntimeError("Connection reset by peer")
-        return unfinished
 
     monkeypatch.setattr(watching, "_flight", flight)
-    monkeypatch.setattr(engines, "_agree_on_requests", asked)
+    monkeypatch.setattr(dist, "all_reduce", reduced)
     flight.on_failure = lambda why, _: said.append(why)
-    assert ParallelConfig.has_unfinished_dp("group", True) is True
+    agree, mine = getattr(ParallelConfig, agreement), _AGREEMENTS[agreement]
+    of_two = SimpleNamespace(size=lambda: 2)
+    assert agree(of_two, *mine) in (True, (True, False))
     with pytest.raises(RuntimeError, match="Connection reset"):
-        ParallelConfig.has_unfinished_dp(None, True)
+        agree(None, *mine)
     assert seen == [Phase.ENGINES] * 2 and flight.entered is None
     assert said == ["lost the other engines: RuntimeError('Connection reset by peer')"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from patchset.proof import runtime, testrun, trees
+from patchset.proof import testrun, trees
 from patchset.proof.smoke import SHARED_ON
 from patchset.proof.testrun import Case
 from patchset.sets.setfile import PatchSet
@@ -51,6 +51,8 @@ def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False, slow:
     suites = {"overlay": ["overlay", *([] if patch_set.name == SHARED_ON else ["-m", "not shared"])]}
     if patch_set.name in schedules.SETS:
         suites["prove"] = ["prove"]
+    if (tests / "standin" / patch_set.name / "tests").is_dir():  # what its stand-in has beside the shared one
+        suites["standin"] = [f"standin/{patch_set.name}/tests"]
     if patch_set.name == SHARED_ON:  # of what all sets share, one release is enough
         suites["standin"] = ["standin/tests"]
         disk.write(build / kit.NAME, kit.build(kit.expect(patch_set)), mode=0o644)
@@ -62,7 +64,7 @@ def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False, slow:
     for suite, (folder, *options) in suites.items():
         log = build / f"{suite}-tests.log"
         terminal.step(f"{suite} tests; log: {log}")
-        environ = both.runtime.environment(both.patched, runtime.standin_dir())
+        environ = both.runtime.environment(both.patched, both.standin)
         cases += testrun.run(
             [str(both.runtime.python), "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tests / folder), *options],
             environ=environ | (measuring if suite in ("overlay", "prove") else {}),

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from patchset.node import manifest
 from patchset.node.errors import Findings, UsageError
 from patchset.node.manifest import sha256
-from patchset.proof import runtime, smoke, trees
+from patchset.proof import smoke, trees
 from patchset.proof.trees import Trees
 from patchset.sets.setfile import PatchSet
 from patchset.system import paths
@@ -157,10 +157,11 @@ def _rows(
     own = manifest.digest(manifest.measure(_folder(), _DECIDE))
     command = [str(made.python), "-m", "survey.run", f"--set={patch_set.name}", *(["--reduce"] if reduce else [])]
     command += [f"--pristine={both.pristine}", f"--patched={both.patched}", f"--vllm={made.vllm}", f"--work={work}"]
+    command += [f"--standin={both.standin}"]
     command += [f"--kept={smoke.kept(patch_set, made, own)}", f"--checkpoints={paths.cache_dir() / 'survey'}"]
     environ = {
         **made.env,
-        "PYTHONPATH": os.pathsep.join(map(str, (tests / "smoke", runtime.standin_dir(), made.vllm, tests))),
+        "PYTHONPATH": os.pathsep.join(map(str, (tests / "smoke", both.standin, made.vllm, tests))),
     }
     rows = []
     log = work / "survey.log"

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from patchset.proof import runtime, testrun, trees
-from patchset.proof.runtime import Runtime
+from patchset.proof import testrun, trees
 from patchset.proof.testrun import Result
+from patchset.proof.trees import Trees
 from patchset.sets.setfile import PatchSet
 from patchset.system import paths
 from patchset.system.terminal import Terminal
@@ -75,21 +75,20 @@ def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) -> Co
         Findings: the tests did not come to an end.
     """
     both = trees.both(patch_set, terminal, offline=offline)
-    made = both.runtime
     work = paths.build_dir(patch_set.name) / "upstream-tests"
     shutil.rmtree(work, ignore_errors=True)
     # The pristine tree's tests for both, and away from either tree, which would shadow the other.
     shutil.copytree(both.pristine / "tests", work / "tests")
 
     terminal.step("upstream's unit tests on the pristine tree")
-    pristine = _results(made, both.pristine, work, "pristine", [_TESTS, "-n", "2", "--dist", "loadfile"])
+    pristine = _results(both, both.pristine, work, "pristine", [_TESTS, "-n", "2", "--dist", "loadfile"])
     terminal.step("upstream's unit tests on the patched tree")
-    patched = _results(made, both.patched, work, "patched", [_TESTS, "-n", "2", "--dist", "loadfile"])
+    patched = _results(both, both.patched, work, "patched", [_TESTS, "-n", "2", "--dist", "loadfile"])
     files = sorted({test.partition("::")[0] for test in compare("", pristine, patched).regressions})
     for number, file in enumerate(files):
         terminal.step(f"again on its own: {file}")
-        pristine |= _results(made, both.pristine, work, f"pristine-{number}", [file])
-        patched |= _results(made, both.patched, work, f"patched-{number}", [file])
+        pristine |= _results(both, both.pristine, work, f"pristine-{number}", [file])
+        patched |= _results(both, both.patched, work, f"patched-{number}", [file])
     comparison = compare(patch_set.name, pristine, patched)
     report = paths.build_dir(patch_set.name) / "upstream-tests.json"
     report.write_text(json.dumps(comparison.as_dict(), indent=2) + "\n")
@@ -109,11 +108,11 @@ def show(comparison: Comparison, terminal: Terminal) -> None:
         terminal.note(f"regression: {test}")
 
 
-def _results(made: Runtime, tree: Path, work: Path, label: str, arguments: list[str]) -> dict[str, Result]:
+def _results(both: Trees, tree: Path, work: Path, label: str, arguments: list[str]) -> dict[str, Result]:
     """Result by test id of one pytest run in `work` with `tree` on the import path."""
     cases = testrun.run(
-        [str(made.python), "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(work), *arguments],
-        environ=made.environment(tree, runtime.standin_dir()) | {"OMP_NUM_THREADS": "1"},
+        [str(both.runtime.python), "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(work), *arguments],
+        environ=both.runtime.environment(tree, both.standin) | {"OMP_NUM_THREADS": "1"},
         folder=work,
         log=work / f"{label}.log",
         limit=LIMIT_S,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-EVERY_SET = ("v0.10.0", "v0.10.1.1", "v0.10.2", "v0.11.0", "v0.18.0")
+EVERY_SET = ("v0.10.0", "v0.10.1.1", "v0.10.2", "v0.11.0", "v0.18.0", "v0.23.0")
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ def _not_both(name: str, value: str, other: str, values: tuple[str, ...], why: s
 
 _SPLITS_NOTHING = "a group of one rank splits nothing"
 _SEVERAL = ("2", "3")
+_LATER = ("v0.18.0", "v0.23.0")
 
 EXCLUSIONS = (
     _only_with("dtype", "float32", "scheduler", ("ascend",), "upstream's mask for chunked prefill has no float32"),
@@ -81,11 +82,11 @@ EXCLUSIONS = (
         "v0.10.2",
         "v0.11.0",
     ),
-    _without("mode", "torchair", "no such graphs", "v0.18.0"),
-    _only_with("model", "qwen3", "dp", ("1",), "vLLM 0.18 refuses DP of a dense model in one engine", "v0.18.0"),
-    _without("soc", "310p", "the stand-in has not a 310P's kernels of this release", "v0.18.0"),
-    _without("kv", "kv_both", "vLLM 0.18 has not the connector", "v0.18.0"),
-    _without("kv", "kv_consumer", "vLLM 0.18 has not the connector", "v0.18.0"),
+    _without("mode", "torchair", "no such graphs", *_LATER),
+    _only_with("model", "qwen3", "dp", ("1",), "vLLM refuses DP of a dense model in one engine", *_LATER),
+    _without("soc", "310p", "the stand-in has not a 310P's kernels of this release", *_LATER),
+    _without("kv", "kv_both", "vLLM has not the connector", *_LATER),
+    _without("kv", "kv_consumer", "vLLM has not the connector", *_LATER),
     _without("mode", "full_decode", "no such graphs", "v0.10.0", "v0.10.1.1", "v0.10.2"),
     _only_with(
         "model",

@@ -24,8 +24,7 @@ from survey.deployment import Deployment
 from survey.judge import Answer, Verdict, dearer, judge
 from survey.seen import Seen
 
-STANDIN = Path(__file__).resolve().parent.parent / "standin"
-SMOKE = STANDIN.with_name("smoke")
+SMOKE = Path(__file__).resolve().parent.parent / "smoke"
 TREES = ("pristine", "patched")
 _AGAIN = 2
 
@@ -105,7 +104,7 @@ class Ground:
 
     def _nursery(self, tree: str) -> Nursery:
         if tree not in self._nurseries:
-            entries = (STANDIN, getattr(self._given, tree), self._given.vllm, SMOKE, SMOKE.parent)
+            entries = (self._given.standin, getattr(self._given, tree), self._given.vllm, SMOKE, SMOKE.parent)
             environment = os.environ | {
                 "PYTHONPATH": os.pathsep.join(map(str, entries)),
                 "STANDIN_TRACE": str(self._traces(tree)),
@@ -119,7 +118,7 @@ class Ground:
 
 def _paths() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("pristine", "patched", "vllm", "work", "kept", "checkpoints"):
+    for name in ("pristine", "patched", "vllm", "standin", "work", "kept", "checkpoints"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--set", required=True)
     parser.add_argument("--reduce", action="store_true")

@@ -108,12 +108,24 @@ def test_titles(tmp_path: Path) -> None:
         facts.load_titles(tmp_path / "absent")
 
 
+def test_a_defect_of_one_set_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATCHSET_ROOT", str(tmp_path))
+    (tmp_path / "patches").mkdir()
+    assert facts.titles() == {}
+    folder = tmp_path / "tests" / "smoke"
+    (folder / "v1").mkdir(parents=True)
+    (folder / "defects.toml").write_text('[titles]\nD1 = "it hangs"\n[absent.v2]\nD1 = "fixed by #7"\n')
+    (folder / "v1" / "defects.toml").write_text('[titles]\nD2 = "it ends"\n[elsewhere]\nD2 = "not there yet"\n')
+    assert facts.titles() == {"D1": "it hangs", "D2": "it ends"}
+    assert facts.absent("v1") == {}
+    assert facts.absent("v2") == {"D1": "fixed by #7", "D2": "not there yet"}
+
+
 def test_every_defect_of_the_real_sets_has_a_title() -> None:
-    from patchset.proof import smoke
     from patchset.sets import series
     from patchset.system import paths
 
-    titles = facts.load_titles(smoke.tests_dir() / "defects.toml")
+    titles = facts.titles()
     for folder in (paths.repo_root() / "patches").iterdir():
         for patch in series.load(folder):
             for name in patch.header.resolves:

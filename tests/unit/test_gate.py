@@ -127,6 +127,18 @@ def test_facts_of_another_set_change_nothing(world: World, suite: Suite, about: 
     assert world.run("apply", SET, "--no-smoke") == (1 if due else 0)
 
 
+@pytest.mark.parametrize("part", ["smoke", "standin"])
+@pytest.mark.parametrize(("folder", "due"), [("v8.8.8", False), (SET, True), ("more", True), ("v8.8.8-more", True)])
+def test_a_folder_with_a_set_s_name_is_that_set_s(
+    world: World, suite: Suite, part: str, folder: str, due: bool
+) -> None:
+    own = world.root / "tests" / part / folder
+    own.mkdir(parents=True)
+    assert world.run("apply", SET) == 0
+    (own / "job.py").write_text("assert True\n")
+    assert world.run("apply", SET, "--no-smoke") == (1 if due else 0)
+
+
 def test_a_whole_run_counts(world: World, suite: Suite, capsys: Capture) -> None:
     assert world.run("apply", SET, "--no-smoke") == 1
     assert world.run("smoke", SET) == 0

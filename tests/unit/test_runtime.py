@@ -200,7 +200,13 @@ def test_environment(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     assert made.environment(Path("/tree"))["PYTHONPATH"] == os.pathsep.join(["/tree", str(made.vllm)])
     # vllm-ascend compares vLLM's version for equality; the platform plugin alone hides its models.
     assert env["VLLM_VERSION"] == "1"
-    assert env["VLLM_PLUGINS"] == "ascend,ascend_enhanced_model,ascend_kv_connector"
+    assert env["VLLM_PLUGINS"] == "ascend,ascend_enhanced_model,ascend_kv_connector,ascend_model"
+
+
+def test_a_set_may_have_a_stand_in_of_its_own(bench: Bench) -> None:
+    shared = bench.root / "tests" / "standin"
+    (shared / "v2").mkdir(parents=True)
+    assert [runtime.standin_dir(name) for name in ("v1", "v2")] == [shared, shared / "v2"]
 
 
 def test_pip_settings_reach_uv() -> None:

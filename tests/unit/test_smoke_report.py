@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """smoke: the report that the table and --json are made from."""
 
-from patchset.proof.smoke import SmokeReport
+from pathlib import Path
+
+from patchset.proof.smoke import SmokeReport, _of_sets
 from patchset.proof.testrun import Case, Result
 
 
@@ -34,3 +36,12 @@ def test_the_document_has_every_row() -> None:
     assert document["ok"] is False
     assert document["seconds"] == 3.0
     assert [row["result"] for row in document["rows"]] == ["passed", "failed"]
+
+
+def test_a_set_s_own_folder_is_no_other_set_s(tmp_path: Path) -> None:
+    for name in ("v8", "v0.1.0", "v0.2.0"):
+        (tmp_path / name).mkdir()
+    assert _of_sets(tmp_path, "v0.3.0") == ([f"--ignore={tmp_path / n}" for n in ("v0.1.0", "v0.2.0")], {})
+    arguments, variables = _of_sets(tmp_path, "v0.1.0")
+    assert arguments == [f"--ignore={tmp_path / 'v0.2.0'}", "-p", "for_this_set"]
+    assert variables == {"PYTHONPATH": str(tmp_path / "v0.1.0")}

@@ -158,10 +158,9 @@ def of_cases(patch_set: PatchSet, cases: Sequence[Case], log: str) -> DefectRepo
     Raises:
         UsageError: the titles cannot be read.
     """
-    file = facts.file()
-    titles, absent = facts.load_titles(file), facts.load_absent(file, patch_set.name)
+    absent = facts.absent(patch_set.name)
     resolved = {name for patch in series.load(patch_set.folder) for name in patch.header.resolves}
-    rows = table(cases, titles, resolved, absent)
+    rows = table(cases, facts.titles(), resolved, absent)
     return DefectReport(patch_set.name, tuple(rows), sum(case.seconds for case in cases), log, patch_set.tree)
 
 

@@ -90,9 +90,11 @@ class Runtime:
         return {**self.env, "PYTHONPATH": os.pathsep.join(map(str, entries))}
 
 
-def standin_dir() -> Path:
-    """tests/standin: the NPU's stand-in for PYTHONPATH."""
-    return paths.repo_root() / "tests" / "standin"
+def standin_dir(set_name: str) -> Path:
+    """The NPU's stand-in for PYTHONPATH: tests/standin, or its folder for a set whose torch_npu needs more."""
+    shared = paths.repo_root() / "tests" / "standin"
+    own = shared / set_name
+    return own if own.is_dir() else shared
 
 
 def ensure(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) -> Runtime:
@@ -120,8 +122,8 @@ def _environment(root: Path, vllm_version: str) -> dict[str, str]:
     return {key: value for key, value in uv.own_environment().items() if not key.startswith("VLLM_")} | {
         # vllm-ascend compares for equality, and vLLM without kernels calls itself <version>+empty.
         "VLLM_VERSION": vllm_version,
-        # The platform, and the general plugin that each release loads first: its model classes, or its connectors.
-        "VLLM_PLUGINS": "ascend,ascend_enhanced_model,ascend_kv_connector",
+        # The platform, and the general plugins that each release needs: its model classes, or its connectors.
+        "VLLM_PLUGINS": "ascend,ascend_enhanced_model,ascend_kv_connector,ascend_model",
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "VLLM_DISABLE_COMPILE_CACHE": "1",
         "VLLM_NO_USAGE_STATS": "1",
@@ -172,12 +174,12 @@ def without_cuda(requirements: str, torch: str = "") -> str:
         requirements: with hashes, one package a line, its hashes on the lines after.
         torch: requirement and hashes of another build of torch; empty to keep theirs.
 
-    >>> without_cuda("nvidia-nccl==2\\ntorch==2\\ntriton==3\\nvllm==1\\n", "torch==2+cpu\\n")
+    >>> without_cuda("cuda-bindings==2\\nnvidia-nccl==2\\ntorch==2\\ntriton==3\\nvllm==1\\n", "torch==2+cpu\\n")
     'vllm==1\\ntorch==2+cpu\\n'
     >>> without_cuda("torch==2\\ntriton==3\\n")
     'torch==2\\n'
     """
-    unwanted = r"triton|torch|nvidia-.*" if torch else "triton"
+    unwanted = r"triton|torch|(nvidia|cuda)-.*" if torch else "triton"
     blocks = re.split(r"^(?=\S)", requirements, flags=re.MULTILINE)
     return "".join([block for block in blocks if not re.match(rf"({unwanted})==", block)] + [torch])
 

@@ -26,6 +26,9 @@ SHARED_ON = "v0.10.1.1"
 # Many times what the suite takes on two cores: a loaded machine is slow, and not wrong.
 LIMIT_S = 7200.0
 
+# What a folder of one set's smoke tests has for all of that set's.
+_PLUGIN = "for_this_set"
+
 _OUTCOME = re.compile(r"(?P<test>\S+::.+?) (?P<outcome>PASSED|FAILED|ERROR|SKIPPED)\b")
 
 
@@ -181,10 +184,22 @@ def run_tests(
     terminal.step(
         "smoke tests: real vLLM, data parallel, " + ("on NPUs" if device == "npu" else "on the NPU's stand-in")
     )
+    arguments, more = _of_sets(folder, patch_set.name)
+    command, environ = [*command, *arguments], {**made.env, **more}
     cases = testrun.run(
-        command, environ=made.env, folder=folder, log=log, limit=LIMIT_S, each_line=lambda line: _tell(line, terminal)
+        command, environ=environ, folder=folder, log=log, limit=LIMIT_S, each_line=lambda line: _tell(line, terminal)
     )
     return cases, log
+
+
+def _of_sets(folder: Path, set_name: str) -> tuple[list[str], dict[str, str]]:
+    """What the folders of single sets in tests/smoke ask for: pytest's arguments, and variables.
+
+    A set's own folder has a plugin for all of its tests; another set's is not looked at.
+    """
+    others = [entry for entry in sorted(folder.iterdir()) if gate.is_of_another_set(entry.name, set_name)]
+    arguments, own = [f"--ignore={entry}" for entry in others], folder / set_name
+    return (arguments, {}) if not own.is_dir() else ([*arguments, "-p", _PLUGIN], {"PYTHONPATH": str(own)})
 
 
 def kept(patch_set: PatchSet, made: Runtime, *more: str) -> Path:

@@ -17,11 +17,15 @@ from patchset.upstream.pristine import materialize
 
 @dataclass(frozen=True)
 class Trees:
-    """Folders that hold vllm_ascend as upstream released it and with the set applied, and what runs them."""
+    """Folders that hold vllm_ascend as upstream released it and with the set applied, and what runs them.
+
+    Without NPUs that is the runtime with the stand-in's folder on its path.
+    """
 
     pristine: Path
     patched: Path
     runtime: Runtime
+    standin: Path
 
 
 def both(patch_set: PatchSet, terminal: Terminal, *, offline: bool, patched: Path | None = None) -> Trees:
@@ -42,4 +46,5 @@ def both(patch_set: PatchSet, terminal: Terminal, *, offline: bool, patched: Pat
         raise UsageError(f"{patched} is not there", hint=f"make apply VERSION={patch_set.name} SMOKE=0")
     pristine = paths.pristine_dir(patch_set.name)
     materialize(patch_set, pristine, offline=offline, terminal=terminal)
-    return Trees(pristine, patched, runtime.ensure(patch_set, terminal, offline=offline))
+    made = runtime.ensure(patch_set, terminal, offline=offline)
+    return Trees(pristine, patched, made, runtime.standin_dir(patch_set.name))

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The defects that sets know by name: their titles, and why a release does not have one."""
+"""The defects that sets know by name: their titles, and why a release does not have one.
+
+They are in tests/smoke/defects.toml, and those that one set's release alone has in tests/smoke/<set>/defects.toml: so a
+new one makes no other set's tests others.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +23,28 @@ def file() -> Path:
 
 
 def titles() -> dict[str, str]:
-    """Titles by name; none where the repository holds no table of them."""
-    return load_titles(file()) if file().is_file() else {}
+    """Titles by name; none where the repository holds no table of them.
+
+    Raises:
+        UsageError: a table is no table of strings.
+    """
+    tables = [*([file()] if file().is_file() else []), *_of_single_sets()]
+    return {name: title for table in tables for name, title in load_titles(table).items()}
+
+
+def absent(set_name: str) -> dict[str, str]:
+    """Why a set's release does not have a defect, by the name of the defect.
+
+    Raises:
+        UsageError: the file is not there, or a table is no table of strings.
+    """
+    found = load_absent(file(), set_name)
+    others = [table for table in _of_single_sets() if table.parent.name != set_name]
+    return found | {name: why for table in others for name, why in _strings(table, "elsewhere").items()}
+
+
+def _of_single_sets() -> list[Path]:
+    return sorted(file().parent.glob(f"v*/{file().name}"))
 
 
 def load_titles(file: Path) -> dict[str, str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from patchset.node.errors import Findings, Unavailable
-from patchset.proof import runtime, trees
+from patchset.proof import trees
 from patchset.sets.setfile import PatchSet
 from patchset.system import paths
 from patchset.system.terminal import Terminal
@@ -94,7 +94,7 @@ def run(
         raise Unavailable("quilt, which apply is measured against, is not on PATH", hint="apt-get install quilt")
     began, on = time.monotonic(), machine()
     both = trees.both(patch_set, terminal, offline=offline)
-    made, standin = both.runtime, runtime.standin_dir()
+    made, standin = both.runtime, both.standin
     work = paths.build_dir(patch_set.name) / "bench"
     work.mkdir(parents=True, exist_ok=True)
     scripts = Scripts(work, terminal)
@@ -110,7 +110,8 @@ def run(
     path = ("--path", os.pathsep.join(map(str, (paths.repo_root() / "tests", standin, made.vllm))))
     arguments = (pristine, patched, *path, *least, *(() if fast else ("--instructions",)))
     scripts.run("host time of a step, in turns", "host_time", made.python, made.env, *arguments)
-    arguments = (pristine, patched, f"--vllm={made.vllm}", f"--work={work}", *least, "--lives", "1" if fast else "4")
+    where = (f"--vllm={made.vllm}", f"--standin={standin}", f"--work={work}")
+    arguments = (pristine, patched, *where, *least, "--lives", "1" if fast else "4")
     scripts.run("time per output token, engines in turns", "output_tokens", made.python, made.env, *arguments)
     # torch asks for the name of each client's address; a name server that does not answer is not what is measured.
     environ = made.environment(both.patched, standin) | {"RES_OPTIONS": "timeout:1 attempts:1"}

@@ -17,7 +17,7 @@ from threading import Timer
 from typing import Any
 
 from patchset.node.errors import Findings, UsageError
-from patchset.proof import runtime, trees
+from patchset.proof import trees
 from patchset.proof.trees import Trees
 from patchset.sets.setfile import PatchSet
 from patchset.system import paths
@@ -59,7 +59,7 @@ class Simulator:
         out.unlink(missing_ok=True)
         arguments = {"--schedules": schedules, "--seed": self.seed, "--workers": workers, "--out": out}
         options = [str(one) for pair in arguments.items() for one in pair]
-        environ = self.both.runtime.environment(tree, runtime.standin_dir()) | {"OMP_NUM_THREADS": "1"}
+        environ = self.both.runtime.environment(tree, self.both.standin) | {"OMP_NUM_THREADS": "1"}
         with log.open("wb") as errors:
             process = subprocess.Popen(
                 [str(self.both.runtime.python), str(script), model.value, *options],

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The data-parallel half of upstream's model runner: what its hooks call.
+
+Every step, real, idle, profiling or capturing, comes to one place upstream, which asks for a graph by size and is told
+how many rows to compute and which graph to replay. Between the two lies the one decision of the ranks.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from typing import Any, Callable, Optional
+
+import torch
+from vllm.config import CUDAGraphMode
+from vllm.forward_context import BatchDescriptor
+from vllm_ascend.ascend_config import get_ascend_config
+from vllm_ascend.data_parallel.idle_rows import forget_requests
+from vllm_ascend.utils import (
+    enable_sp,
+    enable_sp_by_pass,
+    is_310p,
+    is_drafter_moe_model,
+    is_moe_model,
+    should_skip_allreduce_across_dp_group,
+)
+
+from vllm_ascend.data_parallel import upstream
+from vllm_ascend.data_parallel.flight import NO_FLIGHT, Flight
+from vllm_ascend.data_parallel.metadata import GraphMode, LocalBatch, StepMetadata
+from vllm_ascend.data_parallel.metadata_group import metadata_group, settings_of
+from vllm_ascend.data_parallel.moe_comm import moe_comm_config
+from vllm_ascend.data_parallel.plan import StepPlan
+from vllm_ascend.data_parallel.row_groups import spans_dp_ranks
+from vllm_ascend.data_parallel.settings import GROUP, MetadataGroup
+from vllm_ascend.data_parallel.synchronizer import MetadataSynchronizer
+from vllm_ascend.data_parallel.watching import join
+
+# Upstream's choice of a graph for so many rows, of these kinds alone: the kind, and the graph's key with its rows.
+Dispatch = Callable[[int, set[CUDAGraphMode]], tuple[CUDAGraphMode, BatchDescriptor]]
+
+
+class DataParallelStep:
+    """Mixin of ``NPUModelRunner``: one synchronisation and one plan for every step.
+
+    ``step`` is the plan of the step in hand; a drafter reads it instead of synchronising again.
+    """
+
+    vllm_config: Any
+    input_batch: Any
+    compilation_config: Any
+    dp_rank: int
+    dp_size: int
+    device: torch.device
+    max_num_tokens: int
+    pcp_size: int
+    drafter: Any
+    dynamic_eplb: bool
+    eplb_heat_collection_stage: str
+
+    step: StepPlan
+    flight: Flight = NO_FLIGHT
+
+    def _join_data_parallel(self) -> None:
+        """Check the settings and the other ranks before weights are loaded; an error must not cost that time.
+
+        Where upstream is told to keep the counts off the hosts, for what they return there is not reliable, the device
+        is this set's default too.
+        """
+        if get_ascend_config().dp_allreduce_on_npu:
+            os.environ.setdefault(GROUP.name, MetadataGroup.DEVICE.value)
+        self.flight = join(self.vllm_config, moe_comm_config(self.vllm_config))
+
+    def decide_step(
+        self, num_tokens: int, graph: CUDAGraphMode, dispatch: Dispatch
+    ) -> tuple[CUDAGraphMode, BatchDescriptor, torch.Tensor]:
+        """Decide a step of this rank's ``num_tokens``, which could replay ``graph``, with the other ranks.
+
+        Returns the graph that all replay, its key with the rows that this rank computes, and each rank's rows: a CPU
+        int32 tensor of shape ``[dp_size]``.
+        """
+        mode = GraphMode(graph.value)
+        batch = LocalBatch(
+            num_tokens,
+            with_prefill=False,
+            graph_usable=mode is not GraphMode.NONE,
+            whole_graph=mode is GraphMode.FULL,
+        )
+        self.flight.issued(batch)
+        metadata = self._agree(batch) if self._must_agree else batch.alone(self.dp_size)
+        self.step = StepPlan(metadata, self.dp_rank, self._uniform_size(metadata, dispatch))
+        self.flight.decided(self.step, alone=not self._must_agree)
+        key_graph, key = dispatch(self.step.num_input_tokens, self._modes(self.step.metadata))
+        assert key.num_tokens == self.step.num_input_tokens, f"a graph of {key.num_tokens} rows for {self.step}"
+        rows = self.step.num_tokens_across_dp
+        assert rows is not None
+        return key_graph, key, rows
+
+    def _agree(self, batch: LocalBatch) -> StepMetadata:
+        """What the ranks decide the step from."""
+        pending = self._synchronizer.issue(batch)
+        self.flight.awaiting()
+        metadata = pending.result(self._given_up)
+        return self._of_each_alike(batch.num_tokens, metadata.graph_mode) if self._alone else metadata
+
+    @cached_property
+    def drafter_follows_step(self) -> bool:
+        """Whether a drafter takes the rows of its step: it exchanges them, and needs no others than its step has."""
+        if self._alone or not self._drafter_exchanges or self.pcp_size > 1:
+            return False
+        drafter = self.drafter
+        return not (getattr(drafter, "needs_extra_input_slots", False) or getattr(drafter, "parallel_drafting", False))
+
+    def drafter_rows(self) -> tuple[int, torch.Tensor]:
+        """Rows that a drafter computes after the step which exchanges them, and each rank's.
+
+        As many as the step: what is rejected is known to one rank alone, and the others size their collectives by the
+        step.
+        """
+        rows = self.step.num_tokens_across_dp
+        assert rows is not None
+        return self.step.num_input_tokens, rows
+
+    @property
+    def drafter_may_replay(self) -> bool:
+        """Whether a drafter may replay a graph after the step in hand: where others join it, if they do too."""
+        return self.dp_size == 1 or not self._drafter_exchanges or self.step.use_graph
+
+    def most_rows(self, num_tokens: int) -> int:
+        """Rows of the largest rank in the step in hand, in which this one computes ``num_tokens``."""
+        return num_tokens if self.dp_size == 1 else max(self.step.padded_tokens_per_rank)
+
+    def forget_requests(self) -> None:
+        """Before the metadata of a step that stands for no request: none of its rows belongs to one."""
+        forget_requests(self.input_batch.block_table.block_tables)
+
+    @cached_property
+    def _alone(self) -> bool:
+        """Whether ranks may compute different numbers of rows in one step, and need not know the others' counts.
+
+        MC2 alone takes that. Layers that gather over DP ranks do not, nor does a load of experts that is collected in
+        steps of some sizes alone.
+        """
+        skips: bool = should_skip_allreduce_across_dp_group(self.vllm_config)
+        return skips and not self._gathers and not self._collects_by_rows
+
+    @cached_property
+    def _must_agree(self) -> bool:
+        """Whether a rank's forward depends on the other ranks' batches: on their counts, or on the graph alone."""
+        return not self._alone or self._may_replay
+
+    @cached_property
+    def _may_replay(self) -> bool:
+        """Whether some step may replay a graph: then ranks that replay it must not meet ranks that run eager."""
+        mode: CUDAGraphMode = self.compilation_config.cudagraph_mode
+        return bool(is_moe_model(self.vllm_config)) and mode != CUDAGraphMode.NONE
+
+    @cached_property
+    def _gathers(self) -> bool:
+        """Whether layers outside of MoE exchange rows between DP ranks."""
+        return spans_dp_ranks(upstream.row_group_sizes(self.vllm_config))
+
+    @cached_property
+    def _collects_by_rows(self) -> bool:
+        """Whether a step counts for the load of experts by how many rows it has."""
+        return self.dynamic_eplb and self.eplb_heat_collection_stage != "all"
+
+    @cached_property
+    def _drafter_exchanges(self) -> bool:
+        """Whether the drafter's layers exchange rows between DP ranks: a drafter that only keeps states has none."""
+        only_keeps = self.vllm_config.speculative_config.method == "extract_hidden_states"
+        return is_drafter_moe_model(self.vllm_config) or (self._gathers and not only_keeps)
+
+    def _of_each_alike(self, num_tokens: int, mode: GraphMode) -> StepMetadata:
+        """The step as this rank alone sees it: what upstream tells its layers where no counts are exchanged."""
+        tokens = (num_tokens,) * self.dp_size
+        return StepMetadata(tokens, False, False, mode is not GraphMode.NONE, whole_graph=mode is GraphMode.FULL)
+
+    def _uniform_size(self, metadata: StepMetadata, dispatch: Dispatch) -> Optional[int]:
+        """Rows that every rank must compute in this step; None where each may keep its own count."""
+        largest = metadata.max_num_tokens
+        if metadata.graph_usable:
+            return int(dispatch(largest, self._modes(metadata))[1].num_tokens)
+        return largest if self._gathers or enable_sp(self.vllm_config) or enable_sp_by_pass() else None
+
+    @staticmethod
+    def _modes(metadata: StepMetadata) -> set[CUDAGraphMode]:
+        """The one kind of graph that all ranks replay, as upstream's dispatcher takes it."""
+        return {CUDAGraphMode(metadata.graph_mode.value)}
+
+    @cached_property
+    def _given_up(self) -> Optional[Callable[[], Optional[str]]]:
+        """Why this rank's wait in the CPU group is to end; None where no one watches, or the group is the device's."""
+        if self.flight is NO_FLIGHT or settings_of(self.vllm_config).metadata_group is not MetadataGroup.CPU:
+            return None
+        return lambda: self.flight.given_up
+
+    @cached_property
+    def _synchronizer(self) -> MetadataSynchronizer:
+        settings = settings_of(self.vllm_config)
+        most = max(self.max_num_tokens, self.compilation_config.max_cudagraph_capture_size or 0)
+        return MetadataSynchronizer(
+            self.dp_rank,
+            self.dp_size,
+            most + self.vllm_config.parallel_config.tensor_parallel_size,  # sequence parallelism rounds up to it
+            metadata_group(self.vllm_config, settings),
+            None if settings.metadata_group is MetadataGroup.CPU else self.device,
+            is_310p=is_310p(),
+            whole_graphs=True,
+        )

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""As upstream_calls.py, for what lies elsewhere or asks for more in this release: ``main(job.json)``."""
+
+import json
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import upstream_calls
+
+
+def mc2_rows(largest_graph: int) -> int:
+    """The most rows of one rank for which a runner whose graphs hold up to ``largest_graph`` takes MC2."""
+    from vllm_ascend import ascend_forward_context
+
+    ascend_forward_context.get_ascend_config = lambda: SimpleNamespace(enable_prefill_mc2=False)
+    return upstream_calls.mc2_rows(largest_graph, expert_parallel=1)
+
+
+def drafter_counts(rows: int) -> dict[str, Any]:
+    """What a drafter with experts is told on rank 0 of 2 after a step of ``rows`` rows on each: its rows, those of all,
+    and how many all-reduces that took."""
+    import torch.distributed as dist
+    from vllm.distributed import parallel_state
+    from vllm_ascend.worker import model_runner_v1
+
+    reduced = []
+
+    def all_reduce(tensor: Any, **_: Any) -> None:
+        reduced.append(tensor)
+        tensor[0][1] = rows  # rank 1's; the second line is of graphs
+
+    dist.all_reduce = all_reduce
+    parallel_state._DP = SimpleNamespace(cpu_group=None)
+    model_runner_v1.should_skip_allreduce_across_dp_group = lambda *_: False
+    runner = model_runner_v1.NPUModelRunner.__new__(model_runner_v1.NPUModelRunner)
+    runner.dp_size, runner.dp_rank, runner.pcp_size = 2, 0, 1
+    runner.vllm_config = SimpleNamespace(speculative_config=SimpleNamespace(method="mtp"))
+    runner.ascend_config = SimpleNamespace(dp_allreduce_on_npu=False)
+    runner.drafter = SimpleNamespace(needs_extra_input_slots=False)
+    with suppress(ModuleNotFoundError):
+        from vllm_ascend.data_parallel import runner as ours
+        from vllm_ascend.data_parallel import upstream
+        from vllm_ascend.data_parallel.metadata import StepMetadata
+        from vllm_ascend.data_parallel.plan import StepPlan
+
+        upstream.row_group_sizes = lambda *_: {}
+        ours.should_skip_allreduce_across_dp_group = lambda *_: False
+        ours.is_drafter_moe_model = lambda *_: True
+        runner.step = StepPlan(StepMetadata((rows, rows), False, False, False), 0)
+    own, of_all, _ = runner._sync_metadata_across_dp(rows, is_draft_model=True)
+    return {"rows": int(own), "of_all": of_all.tolist(), "reductions": len(reduced)}
+
+
+def loads_counted(stage: str, rows: list[int], threshold: int) -> list[bool]:
+    """By rank: whether it counts a step's loads of experts in which ranks compute ``rows``."""
+    from vllm_ascend.worker.model_runner_v1 import NPUModelRunner
+
+    counted = []
+    for rank, own in enumerate(rows):
+        runner = NPUModelRunner.__new__(NPUModelRunner)
+        runner.dp_size, runner.eplb_heat_collection_stage, runner.eplb_pd_thresholds = len(rows), stage, threshold
+        if hasattr(NPUModelRunner, "most_rows"):
+            from vllm_ascend.data_parallel.metadata import StepMetadata
+            from vllm_ascend.data_parallel.plan import StepPlan
+
+            runner.step = StepPlan(StepMetadata(tuple(rows), False, False, False), rank)
+        runner.update_eplb_heat_collection_status(own)
+        counted.append(runner.eplb_heat_collection_status)
+    return counted
+
+
+def draft_after_a_step(prefill: bool, context_parallel: int, dp_size: int) -> dict[str, Any]:
+    """Three drafts of two requests by the MTP drafter, whose model is one that answers with the forward's number.
+
+    ``{"forwards": n, "attending": how many of them have metadata, "drafts": [[ids] of each request]}``. The context is
+    that of prefills (PCP).
+    """
+    import torch
+    from vllm_ascend.spec_decode import llm_base_proposer
+
+    rows, requests, drafts, width, vocabulary = 6, 2, 3, 4, 16
+    context = SimpleNamespace(moe_layer_index=0, attn_metadata="of the first forward")
+    llm_base_proposer.get_forward_context = lambda: context
+    llm_base_proposer._EXTRA_CTX = SimpleNamespace()
+    llm_base_proposer.lmhead_tp_enable = lambda: False
+    llm_base_proposer.get_ascend_config = lambda: SimpleNamespace(enable_reduce_sample=False)
+    attending: list[bool] = []
+
+    class Model:
+        def __call__(self, **inputs: Any) -> Any:
+            attending.append(context.attn_metadata is not None)
+            return torch.full((inputs["input_ids"].shape[0], width), float(len(attending)))
+
+        def compute_logits(self, hidden_states: Any) -> Any:
+            return torch.nn.functional.one_hot(hidden_states[:, 0].long(), vocabulary).float()
+
+    switches = ("parallel_drafting", "uses_mrope", "use_cuda_graph", "supports_mm_inputs", "_share_mtp_indices")
+    drafter = SimpleNamespace(
+        model=Model(),
+        method="mtp",
+        num_speculative_tokens=drafts,
+        pcp_size=context_parallel,
+        dcp_size=1,
+        runner=SimpleNamespace(dp_size=dp_size),
+        vllm_config=SimpleNamespace(model_config=SimpleNamespace(max_model_len=64)),
+        input_ids=torch.zeros(rows, dtype=torch.int64),
+        positions=torch.arange(rows),
+        hidden_states=torch.zeros(rows, width),
+        arange=torch.arange(rows),
+        device="cpu",
+        **dict.fromkeys(switches, False),
+        pass_hidden_states_to_model=True,
+        model_returns_tuple=lambda: False,
+        _get_positions=lambda count: drafter.positions[:count],
+        _set_positions=lambda count, values: None,
+        maybe_pad_and_reduce=lambda states, positions: (states, positions),
+        maybe_all_gather_and_unpad=lambda last, positions, states: (last, positions, states),
+    )
+    found = llm_base_proposer.AscendSpecDecodeBaseProposer._run_merged_draft(
+        drafter,
+        num_input_tokens=rows,
+        batch_size=requests,
+        token_indices_to_sample=torch.tensor([2, 5]),
+        target_positions=None,
+        inputs_embeds=None,
+        multi_steps_attn_metadata=["metadata"] * (1 if prefill and context_parallel > 1 else drafts),
+        num_tokens=rows,
+        is_prefill=prefill,
+    )
+    return {"forwards": len(attending), "attending": sum(attending), "drafts": found.tolist()}
+
+
+def main(job_file: str) -> None:
+    job = json.loads(Path(job_file).read_text())
+    answer = globals()[job["function"]](**job["arguments"])
+    Path("answer.json").write_text(json.dumps(answer))
+    sys.stdout.flush()
+    os._exit(0)

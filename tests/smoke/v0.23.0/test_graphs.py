@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Graphs of this release: by default full ones for decodes, piecewise ones for prefills; and piecewise ones alone."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import conversations
+import pytest
+from engine import Report, finished
+from job import SOC_A3, Life, Mode, Round, Tree
+
+Live = Callable[[Life], Report]
+Asked = Callable[[Life, Round], dict[int, list[int]]]
+Seen = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class PiecewiseLife(Life):
+    """A life whose graphs are piecewise, for decodes too."""
+
+    def __str__(self) -> str:
+        life, _, tree = super().__str__().rpartition(" on ")
+        return f"{life}{', A3' * (self.soc == SOC_A3)}, piecewise on {tree}"
+
+    def engine_arguments(self, checkpoint: str, storage: str) -> dict[str, Any]:
+        arguments = super().engine_arguments(checkpoint, storage)
+        arguments["compilation_config"] |= {"cudagraph_mode": "PIECEWISE"}
+        return arguments
+
+
+PIECEWISE = PiecewiseLife(Tree.PATCHED, mode=Mode.ACL_GRAPH)
+PIECEWISE_MC2 = replace(PIECEWISE, expert_parallel=True, soc=SOC_A3)
+PRISTINE_PIECEWISE = replace(PIECEWISE, tree=Tree.PRISTINE)
+
+
+@pytest.mark.parametrize("life", [PIECEWISE, PIECEWISE_MC2, PRISTINE_PIECEWISE], ids=str)
+def test_tokens_of_piecewise_graphs(live: Live, asked: Asked, life: Life) -> None:
+    report = finished(live(life))
+    for turn in life.rounds:
+        assert report.tokens(turn.name) == asked(life, turn), turn.name
+    found = {line["graph"] for turn in life.rounds for rank in report.ranks for line in rank.forwards(turn.name)}
+    assert found == {"PIECEWISE", "NONE"}
+
+
+def _slots_of_requests(report: Report) -> list[int]:
+    """By idle step that makes metadata, from the first round on: its rows with a slot."""
+    lines = [line for rank in report.ranks for line in rank.lines if line.get("metadata", "start") != "start"]
+    assert lines, "no such step was looked at"
+    return [line["slots"] for line in lines]
+
+
+@pytest.mark.defect("D22")
+@pytest.mark.parametrize("life", [conversations.PRISTINE_FULL_DECODE], ids=str)
+def test_pristine_idle_metadata_is_made_of_slots_of_requests(live: Live, life: Life, seen: Seen) -> None:
+    """An attention that copies them, as DeepSeek-V4's does, writes there; this one reads them later, when none is
+    left."""
+    slots = _slots_of_requests(finished(live(life)))
+    assert any(slots)
+    seen(f"slots of the last requests in {len([*filter(None, slots)])} of {len(slots)} steps")
+
+
+@pytest.mark.defect("D22")
+@pytest.mark.parametrize("life", [conversations.FULL_DECODE, conversations.FULL_DECODE_EP], ids=str)
+def test_no_idle_metadata_has_a_slot(live: Live, life: Life, seen: Seen) -> None:
+    assert not any(_slots_of_requests(finished(live(life))))
+    seen("none")
