@@ -54,6 +54,8 @@ def build_menu() -> Menu:
         "--turn", metavar="TEXT", help="of those found, one: another one for another text, as a commit's id"
     )
     one.add_argument("--as-drawn", action="store_true", help="do not reduce those that are worse")
+    one = menu.bare("overlay-types", "hold the overlay of each set to its types", overlay_types)
+    one.add_argument("sets", metavar="SET", nargs="*", help="folders of patches/ (default: all)")
     menu.bare("documents", "write the tables of the documents that are made", documents)
     return menu
 
@@ -164,6 +166,20 @@ def survey(arguments: argparse.Namespace, terminal: Terminal) -> int:
     survey.show(report, terminal)
     terminal.document(report.as_dict())
     return 0 if report.ok else 1
+
+
+def overlay_types(arguments: argparse.Namespace, terminal: Terminal) -> int:
+    """`selftest overlay-types`."""
+    from patchset.sets.setfile import load_set
+    from patchset.system import paths
+    from selftest import overlay_types
+
+    well = {}
+    for name in arguments.sets or paths.sets():
+        terminal.step(f"types of the overlay of {name}")
+        well[name] = overlay_types.check(load_set(name))
+    terminal.document({"well": well})
+    return 0 if all(well.values()) else 1
 
 
 def documents(_: argparse.Namespace, terminal: Terminal) -> int:
