@@ -226,7 +226,8 @@ def base_python() -> str:
     if found.returncode:
         running = f"{sys.version_info.major}.{sys.version_info.minor}"
         raise Unavailable(
-            f"no Python {PYTHON} for the smoke tests: torch and vLLM need one, and this is Python {running}",
+            f"no Python {PYTHON} for the smoke tests: torch and vLLM need one, and this is Python {running}; "
+            f"uv says: {' '.join(found.stderr.split())}",
             hint="install python3.12, or run `uv python install 3.12`; SMOKE=0 applies without smoke tests",
         )
     return found.stdout.strip()
