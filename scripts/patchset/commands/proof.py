@@ -126,7 +126,7 @@ def evidence(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def applied(name: str, terminal: Terminal, *, offline: bool = False) -> PatchSet:
-    """The set, whose build tree is applied where it is not there or upstream's.
+    """The set; its build tree is applied first if it is absent or pristine.
 
     Raises:
         Findings: the build tree is partly applied or modified.

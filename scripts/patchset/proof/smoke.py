@@ -188,7 +188,7 @@ def run_tests(
 
 
 def kept(patch_set: PatchSet, made: Runtime, *more: str) -> Path:
-    """Where the cache keeps what upstream's release does under these tests, on this runtime and kind of machine.
+    """The cached results of these tests on upstream's release, for this runtime and kind of machine.
 
     ``more`` is what else the answers hang on.
     """

@@ -17,7 +17,7 @@ from patchset.upstream.pristine import materialize
 
 @dataclass(frozen=True)
 class Trees:
-    """Folders that hold vllm_ascend as upstream released it and with the set applied, and what runs them."""
+    """The pristine tree, the patched tree, and the runtime for both."""
 
     pristine: Path
     patched: Path
