@@ -233,12 +233,7 @@ lint: $(DEV) ## ruff, mypy --strict, import-linter, codespell; patches, series, 
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo --no-cache
-	@set -e; for set in $(SETS); do \
-	  merged=build/lint/$$set; rm -rf $$merged; mkdir -p $$merged; cp -R overlay/shared/. overlay/$$set/. $$merged; \
-	  for module in $$(sed -n '/^omits/,/^]/s/^ *"\(.*\)",$$/\1/p' overlay/$$set/overlay.toml); do rm $$merged/$$module; done; \
-	  echo "$(BIN)/mypy $$merged"; \
-	  MYPYPATH=$$merged $(BIN)/mypy --explicit-package-bases --ignore-missing-imports --python-version 3.10 $$merged/vllm_ascend; \
-	done
+	@$(SELFTEST) overlay-types
 	$(BIN)/codespell
 	$(PATCHSET) lint $(offline)
 

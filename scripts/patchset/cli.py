@@ -103,7 +103,8 @@ def _fail(error: PatchsetError, terminal: Terminal) -> int:
     if os.environ.get("PATCHSET_DEBUG"):
         traceback.print_exception(error)
     terminal.error(error)
-    terminal.document({"error": {"kind": type(error).__name__, "exit_code": error.exit_code, **_data(error)}})
+    failure = {"kind": type(error).__name__, "exit_code": error.exit_code, **_data(error)}
+    terminal.document({**terminal.known, "error": failure})
     return error.exit_code
 
 

@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 import pytest
 from conftest import Open
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Locator, Page, expect
 
 PACKAGE = "tiny_ascend"
 RUNNER = f"0002-steps/{PACKAGE}/runner.py"
@@ -16,6 +16,11 @@ BIG_FILE = f"0004-big-edit/{PACKAGE}/big.py"
 
 def file(page: Page, anchor: str) -> Locator:
     return page.locator(f"[id='{anchor}']")
+
+
+def head(where: Locator) -> Locator:
+    """The line of a file that folds it."""
+    return where.locator("> details > summary")
 
 
 def fragment(page: Page) -> str:
@@ -48,7 +53,7 @@ def test_split_and_unified(opened: Open) -> None:
     removed, added = block.locator(".l.d").first, block.locator(".l.a").first
     assert page.locator("html").get_attribute("data-view") == "split"
     assert top(removed) == top(added)
-    context = file(page, RUNNER).locator(".l:not(.a, .d)").first
+    context = file(page, RUNNER).locator(".l:not(.a, .d):visible").first
     assert context.locator("code:visible").count() == 2
     page.keyboard.press("s")
     assert top(removed) < top(added)
@@ -157,7 +162,7 @@ def test_j_and_k_go_from_file_to_file(opened: Open) -> None:
         assert "current" in (files.nth(number).get_attribute("class") or "")
         assert 40 <= top(files.nth(number)) < 90
         assert fragment(page) == files.nth(number).get_attribute("id")
-        assert files.nth(number).locator("summary").evaluate("(e) => e === document.activeElement")
+        assert head(files.nth(number)).evaluate("(e) => e === document.activeElement")
     page.keyboard.press("k")
     assert "current" in (files.nth(1).get_attribute("class") or "")
     for _ in range(files.count() + 3):
@@ -219,7 +224,7 @@ def test_collapse(opened: Open) -> None:
     assert not body.is_visible()
     page.keyboard.press("x")
     assert body.is_visible()
-    file(page, RUNNER).locator("summary").click()
+    head(file(page, RUNNER)).click()
     assert not body.is_visible()
     page.keyboard.press("c")
     assert page.locator(".file > details[open]").count() == 0
@@ -233,15 +238,16 @@ def test_search(opened: Open) -> None:
     query, found = page.locator("#query"), page.locator("#found")
     assert query.evaluate("(e) => e === document.activeElement")
     query.press_sequentially("STEP_25")
-    page.locator("#found", has_text="2 matches").wait_for()  # the patch, and the net diff
+    page.locator("#found", has_text="1 of 2").wait_for()  # the patch, and the net diff
     assert page.evaluate("CSS.highlights.get('found').size") == 2
     assert page.evaluate("[...CSS.highlights.get('found')].every((range) => range.toString() === 'step_25')")
-    query.press("Enter")
-    assert found.text_content() == "1 of 2"
     assert in_window(file(page, RUNNER).locator(".l.d[data-l='25']"))
     query.press("Enter")
     assert found.text_content() == "2 of 2"
     assert in_window(file(page, f"net/{PACKAGE}/runner.py").locator(".l.d[data-l='25']"))
+    query.press("Enter")
+    assert found.text_content() == "1 of 2"
+    query.press("Enter")
     query.press("Shift+Enter")
     assert found.text_content() == "1 of 2"
     page.locator("#next").click()
@@ -260,7 +266,7 @@ def test_search_finds_what_is_collapsed_and_text_that_spans_colours(opened: Open
     page.keyboard.press("c")
     page.keyboard.press("/")
     page.keyboard.type("def answer(")
-    page.locator("#found", has_text="1 match").wait_for()
+    page.locator("#found", has_text="1 of 1").wait_for()
     page.keyboard.press("Enter")
     assert page.evaluate("[...CSS.highlights.get('now')][0].toString()") == "def answer("
     assert file(page, f"overlay/{PACKAGE}/data_parallel/plan.py").locator(".new .l").first.is_visible()
@@ -272,9 +278,119 @@ def test_search_for_nothing_and_for_everything(opened: Open) -> None:
     page.locator("#found", has_text="no match").wait_for()
     assert not page.locator("#next").is_visible()
     page.locator("#query").fill("value_")
-    page.locator("#found", has_text="2000+ matches").wait_for()
+    page.locator("#found", has_text="1 of 2000+").wait_for()
     page.locator("#query").press("Shift+Enter")
     assert page.locator("#found").text_content() == "2000 of 2000+"
+
+
+def test_search_moves_while_typing_and_back_again(opened: Open) -> None:
+    page = opened("0003-big")
+    page.keyboard.press("c")
+    heading = file(page, "0003-big").locator("h3")
+    before = top(heading)
+    page.keyboard.press("/")
+    page.keyboard.type("value_7 ")
+    page.locator("#found", has_text="1 of").wait_for()
+    first = file(page, f"0003-big/{PACKAGE}/big.py").locator(".l.a[data-r='8']")
+    assert in_window(first)  # of several, the first from where the reader was; its file is opened for it
+    page.keyboard.type("not there")
+    page.locator("#found", has_text="no match").wait_for()
+    assert abs(top(heading) - before) <= 2 and not first.is_visible()
+    page.locator("#query").fill("value_7 ")
+    page.locator("#found", has_text="1 of").wait_for()
+    page.keyboard.press("Escape")
+    assert in_window(first)
+
+
+def test_search_ends_where_it_began_when_its_word_is_taken_back(opened: Open) -> None:
+    page = opened(BIG_FILE)
+    summary = head(file(page, BIG_FILE))
+    before = top(summary)
+    page.locator("#query").fill("step_25")
+    page.locator("#found", has_text="2 of 2").wait_for()  # the first was passed
+    assert not in_window(summary)
+    page.locator("#query").fill("")
+    expect(page.locator("#found")).to_have_text("")
+    assert abs(top(summary) - before) <= 2
+
+
+def test_shift_j_and_k_go_from_patch_to_patch(opened: Open) -> None:
+    page = opened()
+    for anchor in ("0001-comm", "0002-steps", "0003-big"):
+        page.keyboard.press("J")
+        assert fragment(page) == anchor and 40 <= top(file(page, anchor)) < 90
+    page.keyboard.press("K")
+    assert fragment(page) == "0002-steps"
+    page.keyboard.press("j")
+    assert fragment(page) == RUNNER
+
+
+def test_context_unfolds_above_and_below_a_hunk(opened: Open) -> None:
+    page = opened(RUNNER)
+    lines = file(page, RUNNER)
+    assert not lines.locator("[data-r='9']").is_visible()
+    more = lines.locator(".unfold", has=page.locator("[data-r='9']"))
+    more.locator("summary").click()
+    line = lines.locator("[data-r='9']")
+    assert line.is_visible() and line.get_attribute("data-l") == "9" and "step_9 = 9" in line.inner_text()
+    assert "a" not in (line.get_attribute("class") or "").split()
+    numbers = lines.locator("[data-r]").evaluate_all("(all) => all.map((one) => Number(one.dataset.r))")
+    assert numbers == sorted({*numbers})  # none stands there twice
+
+
+def test_an_address_opens_the_context_that_it_lies_in(opened: Open) -> None:
+    page = opened(f"{RUNNER}:R9")
+    line = page.locator(".l.on")
+    assert line.get_attribute("data-r") == "9" and in_window(line)
+
+
+def test_the_net_diff_is_folded_until_it_is_asked_for(opened: Open) -> None:
+    page = opened()
+    net = page.locator("#net .file > details")
+    assert net.count() > 3 and page.locator("#net .file > details[open]").count() == 0
+    page.locator(f"#tree [data-for='net/{PACKAGE}/runner.py']").click()
+    page.locator("#net .file > details[open]").wait_for()
+    assert file(page, f"net/{PACKAGE}/runner.py").locator(".l.a").first.is_visible()
+
+
+def test_viewed_files_stay_folded_wherever_their_lines_stand(opened: Open) -> None:
+    page = opened(RUNNER)
+    total = page.locator(".viewed").count()
+    progress = page.locator("#progress")
+    assert progress.text_content() == f"0 of {total} files viewed"
+    box = file(page, RUNNER).locator(".viewed input")
+    box.check()
+    assert not file(page, RUNNER).locator(".diff").is_visible()
+    page.reload()
+    assert box.is_checked() and not file(page, f"net/{PACKAGE}/runner.py").locator(".diff").is_visible()
+    assert file(page, f"net/{PACKAGE}/runner.py").locator(".viewed input").is_checked()  # no other patch touches it
+    assert progress.text_content() == f"2 of {total} files viewed"
+    assert page.locator("#tree .done").count() == 2
+    edited = file(page, f"0003-big/{PACKAGE}/big.py").locator(".viewed input")
+    edited.check()
+    assert not file(page, BIG_FILE).locator(".viewed input").is_checked()  # other lines of the same file
+    box.uncheck()
+    assert file(page, RUNNER).locator(".diff").is_visible()
+
+
+def test_v_marks_the_file_that_the_reader_is_at(opened: Open) -> None:
+    page = opened()
+    page.keyboard.press("j")
+    first = page.locator(".file").first
+    page.keyboard.press("v")
+    assert first.locator(".viewed input").is_checked() and not first.locator(".diff").is_visible()
+    page.keyboard.press("v")
+    assert not first.locator(".viewed input").is_checked() and first.locator(".diff").is_visible()
+
+
+def test_the_older_series_marks_the_overview_and_the_patches(opened: Open) -> None:
+    page = opened()
+    marks = page.locator("#overview .list td [class*='fate-']")
+    assert marks.all_text_contents() == ["changed", "same", "same", "same"]
+    assert page.locator(".patch .facts [class*='fate-']").all_text_contents() == marks.all_text_contents()
+    marks.first.click()
+    page.wait_for_url("**#range-1")
+    assert in_window(file(page, "range-1").locator("summary"))
 
 
 def test_keys_are_left_alone_while_typing(opened: Open) -> None:
@@ -289,7 +405,7 @@ def test_help(opened: Open) -> None:
     page = opened()
     page.keyboard.press("?")
     assert page.locator("#help").is_visible()
-    for key in ("j", "k", "n", "p", "/", "?", "x", "c", "s", "t"):
+    for key in ("j", "k", "J", "K", "n", "p", "/", "?", "x", "v", "c", "s", "t"):
         assert page.locator("#help kbd", has_text=key).count() >= 1
     page.keyboard.press("j")
     assert fragment(page) == ""

@@ -131,7 +131,7 @@ def test_contrast(opened: Open, theme: str, view: str) -> None:
     page.locator(f".views [data-view={view}]").dispatch_event("click")
     page.evaluate("for (const d of document.querySelectorAll('main details, #tree details')) d.open = true")
     page.locator("#query").evaluate("(e) => { e.value = 'step'; e.dispatchEvent(new Event('input')); }")
-    page.locator("#found", has_text="match").wait_for()
+    page.locator("#found", has_text="1 of").wait_for()
     page.evaluate("document.querySelector('.l.a').classList.add('on')")
     pairs = page.evaluate(CONTRAST)
     assert len(pairs) > 30
@@ -187,11 +187,12 @@ def test_paper(opened: Open, tmp_path: Path) -> None:
     assert page.locator(".file > details[open]").count() == 0
     page.evaluate(
         """addEventListener('beforeprint', () => {
-          window.closed = document.querySelectorAll('main details:not([open])').length;
+          window.folded = document.querySelectorAll('main details:not([open])').length;
         })"""
     )
     pdf = page.pdf(path=str(tmp_path / "review.pdf"), format="A4")
-    assert page.evaluate("window.closed") == 0  # all is open on paper ...
+    # All is open on paper, but for context that is folded and the net diff, which is the patches' lines once more ...
+    assert page.evaluate("window.folded") == page.locator(".unfold, #net .file > details").count()
     assert page.locator(".file > details[open]").count() == 0  # ... and as it was afterwards
     assert pdf.count(b"/Type /Page\n") + pdf.count(b"/Type /Page ") + pdf.count(b"/Type /Page/") > BIG / 120
     page.emulate_media(media="print")
@@ -205,9 +206,29 @@ def test_without_scripts_everything_can_be_read(opened: Open) -> None:
     page = opened(f"net/{PACKAGE}/runner.py", scripts=False)
     section = page.locator(f"[id='net/{PACKAGE}/runner.py']")
     assert section.is_visible() and -2 <= section.bounding_box()["y"] < 120  # type: ignore[index]
+    assert not section.locator(".l.a").first.is_visible() and not section.locator(".viewed").is_visible()
+    section.locator("> details > summary").click()
     assert section.locator(".l.a").first.is_visible()
-    section.locator("summary").click()
-    assert not section.locator(".l.a").first.is_visible()
+    patch = page.locator(f"[id='0002-steps/{PACKAGE}/runner.py']")
+    assert patch.locator(".l.a").first.is_visible()
+    patch.locator(".unfold summary").first.click()
+    assert patch.locator(".unfold .l").first.is_visible()
+
+
+def test_paper_has_room_for_the_numbers_of_lines(opened: Open) -> None:
+    page = opened(f"0004-big-edit/{PACKAGE}/big.py", width=700)
+    page.emulate_media(media="print")
+    number = page.locator(f"[id='0004-big-edit/{PACKAGE}/big.py'] .l.a[data-r='1801']")
+    room, wide = number.evaluate(
+        """(line) => {
+          const style = getComputedStyle(line, '::after');
+          const canvas = document.createElement('canvas').getContext('2d');
+          canvas.font = `${style.fontSize} ${style.fontFamily}`;
+          const column = parseFloat(getComputedStyle(line).gridTemplateColumns.split(' ')[1]);
+          return [column - parseFloat(style.paddingRight), canvas.measureText('1801').width];
+        }"""
+    )
+    assert wide > 0 and room >= wide - 0.1
 
 
 def test_a_large_diff_is_laid_out_only_where_it_is_looked_at(opened: Open) -> None:

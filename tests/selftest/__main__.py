@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from patchset import cli
 from patchset.commands.menu import OFFLINE, Menu, at_least
-from patchset.commands.proof import applied
+from patchset.commands.proof import applied, asked
 from patchset.system.terminal import Terminal
 
 MODELS = ("patched", "pristine", "mutants")
@@ -54,6 +54,8 @@ def build_menu() -> Menu:
         "--turn", metavar="TEXT", help="of those found, one: another one for another text, as a commit's id"
     )
     one.add_argument("--as-drawn", action="store_true", help="do not reduce those that are worse")
+    one = menu.bare("overlay-types", "hold the overlay of each set to its types", overlay_types)
+    one.add_argument("sets", metavar="SET", nargs="*", help="folders of patches/ (default: all)")
     menu.bare("documents", "write the tables of the documents that are made", documents)
     return menu
 
@@ -62,9 +64,7 @@ def upstream_tests(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """`selftest upstream-tests`."""
     from selftest import upstream
 
-    report = upstream.run(
-        applied(arguments.set, terminal, offline=arguments.offline), terminal, offline=arguments.offline
-    )
+    report = upstream.run(asked(arguments, terminal), terminal, offline=arguments.offline)
     upstream.show(report, terminal)
     terminal.document(report.as_dict())
     return 0 if report.ok else 1
@@ -75,12 +75,7 @@ def overlay_tests(arguments: argparse.Namespace, terminal: Terminal) -> int:
     from patchset.proof.testrun import Result
     from selftest import overlay
 
-    outcome = overlay.run(
-        applied(arguments.set, terminal, offline=arguments.offline),
-        terminal,
-        offline=arguments.offline,
-        slow=arguments.slow,
-    )
+    outcome = overlay.run(asked(arguments, terminal), terminal, offline=arguments.offline, slow=arguments.slow)
     by_result = {result.value: [case for case in outcome.cases if case.result is result] for result in Result}
     for case in by_result["failed"]:
         terminal.note(f"failed: {case.id}: {case.why}")
@@ -117,7 +112,7 @@ def bench(arguments: argparse.Namespace, terminal: Terminal) -> int:
     from selftest.bench.run import run
 
     found = run(
-        applied(arguments.set, terminal, offline=arguments.offline),
+        asked(arguments, terminal),
         terminal,
         fast=arguments.fast,
         device=arguments.device,
@@ -134,7 +129,7 @@ def prove(arguments: argparse.Namespace, terminal: Terminal) -> int:
     from selftest.schedules.run import Model, run
 
     found = run(
-        applied(arguments.set, terminal, offline=arguments.offline),
+        asked(arguments, terminal),
         terminal,
         schedules=arguments.schedules,
         seed=arguments.seed,
@@ -151,7 +146,7 @@ def survey(arguments: argparse.Namespace, terminal: Terminal) -> int:
     from selftest import survey
 
     report = survey.run(
-        applied(arguments.set, terminal, offline=arguments.offline),
+        asked(arguments, terminal),
         terminal,
         count=arguments.count,
         seed=arguments.seed,
@@ -164,6 +159,20 @@ def survey(arguments: argparse.Namespace, terminal: Terminal) -> int:
     survey.show(report, terminal)
     terminal.document(report.as_dict())
     return 0 if report.ok else 1
+
+
+def overlay_types(arguments: argparse.Namespace, terminal: Terminal) -> int:
+    """`selftest overlay-types`."""
+    from patchset.sets.setfile import load_set
+    from patchset.system import paths
+    from selftest import overlay_types
+
+    well = {}
+    for name in arguments.sets or paths.sets():
+        terminal.step(f"types of the overlay of {name}")
+        well[name] = overlay_types.check(load_set(name))
+    terminal.document({"well": well})
+    return 0 if all(well.values()) else 1
 
 
 def documents(_: argparse.Namespace, terminal: Terminal) -> int:

@@ -125,6 +125,15 @@ def test_a_clean_port_is_a_whole_set(releases: Releases, capsys: pytest.CaptureF
     assert not (releases.world.root / "build" / "port" / NEW / "tree").exists()
 
 
+def test_a_conflict_has_its_table_in_json_too(releases: Releases, capsys: pytest.CaptureFixture[str]) -> None:
+    releases.offer({RUNNER: OVERLAPPING})
+    assert releases.port("--json") == 3
+    found = json.loads(capsys.readouterr().out)
+    assert (found["command"], found["set"], found["result"]) == ("port", NEW, "stopped")
+    assert [row["outcome"] for row in found["patches"]].count("in conflict") == 2
+    assert found["error"]["exit_code"] == 3
+
+
 def test_the_page_is_well_formed_and_says_the_same(releases: Releases) -> None:
     releases.offer({RUNNER: OVERLAPPING})
     assert releases.port() == 3

@@ -55,6 +55,24 @@ def test_lines_and_numbers_are_those_of_the_files(old: list[str], new: list[str]
 
 
 @settings(deadline=None)
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=5, unique=True), st.integers(1, 30))
+def test_what_unfolds_is_what_lies_between_the_hunks(changed: list[int], between: int) -> None:
+    old = [f"{number} = {number}" for number in range(11 * between)]
+    new = [*old]
+    for at in sorted(changed, reverse=True):
+        new[at * between : at * between + 1] = ["new", "newer"] if at % 2 else []
+    file = shown(old, new)
+    unfolded = [line for hunk in file.hunks for line in (*hunk.above, *hunk.below)]
+    assert all(text(line.line) == old[line.old - 1] == new[line.new - 1] for line in unfolded)
+    there = [line.new for hunk in file.hunks for block in hunk.blocks for line in block.lines if line.new]
+    numbers = [line.new for line in unfolded] + there
+    assert len(numbers) == len({*numbers})  # none is there twice
+    for hunk, after in pairwise(file.hunks):  # and where two hunks are near, nothing between them is missing
+        first, last = (hunk.blocks[-1].lines[-1].new, after.blocks[0].lines[0].new)
+        assert len(hunk.below) + len(after.above) == min(last - first - 1, 40)
+
+
+@settings(deadline=None)
 @given(LINES, LINES)
 def test_a_pair_stands_in_one_row_and_rows_go_down(removed: list[str], added: list[str]) -> None:
     pairs = words.pair(removed, added)

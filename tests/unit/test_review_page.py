@@ -197,9 +197,10 @@ def tree(world: World) -> str:
 
 
 def test_defects_that_were_not_run_are_said_to_be_so(world: World) -> None:
-    for text in (" ".join(Elements(made(world)).text["body"].split()), twin(world).replace("\\`", "")):
+    for text in (" ".join(Elements(made(world)).text["body"].split()), twin(world).replace("`", "")):
         assert "Not run: make defects VERSION=v9.9.9 has left no report here." in text
         assert "D1" in text and "D3" in text
+    assert "Not run: `make defects VERSION=v9.9.9` has left" in twin(world)
 
 
 def test_defects_of_this_tree_are_shown_with_what_was_seen(world: World) -> None:
@@ -254,6 +255,19 @@ def test_hostile_text_is_no_markup_in_markdown(hostile: World) -> None:
 )
 def test_markdown_is_escaped(text: str, shown: str) -> None:
     assert markdown.escape(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("run `a *b*` of a/b#1", "run `a *b*` of [a/b#1](https://github.com/a/b/pull/1)"),
+        ("one ` alone", "one \\` alone"),
+        ("``two`` <b>", "\\`\\`two\\`\\` &lt;b&gt;"),
+        ("`<img src=x>`, @me", "`<img src=x>`, @&#8203;me"),
+    ],
+)
+def test_a_sentence_keeps_its_code_and_nothing_else(text: str, shown: str) -> None:
+    assert markdown.told(text) == shown
 
 
 def test_a_pull_request_takes_the_markdown_and_it_says_what_is_left_out(empty: World) -> None:

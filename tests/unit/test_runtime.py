@@ -20,7 +20,7 @@ TORCH_CPU = "torch==2+cpu \\\n    --hash=sha256:44\n"
 FAKE_UV = r"""#!/bin/sh
 echo "$*" >> "$FAKE_UV_CALLS"
 case "$1" in
-  python) [ -n "$FAKE_UV_NO_PYTHON" ] && exit 2; echo /usr/bin/python3.12 ;;
+  python) [ -n "$FAKE_UV_NO_PYTHON" ] && { echo "error: $FAKE_UV_NO_PYTHON" >&2; exit 2; }; echo /usr/bin/python3.12 ;;
   venv) for last; do :; done; mkdir -p "$last/bin" && ln -s /bin/sh "$last/bin/python" ;;
   pip)
     case "$*" in
@@ -180,8 +180,10 @@ def test_a_failure_says_what_why_where_and_next(bench: Bench, monkeypatch: pytes
 
 
 def test_no_fitting_python_is_said(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FAKE_UV_NO_PYTHON", "1")
-    with pytest.raises(Unavailable, match=r"no Python >=3.11,<3.13") as caught:
+    monkeypatch.setenv("FAKE_UV_NO_PYTHON", "the cache cannot be read")
+    with pytest.raises(
+        Unavailable, match=r"no Python >=3.11,<3.13.*; uv says: error: the cache cannot be read"
+    ) as caught:
         bench.ensure()
     assert "python3.12" in caught.value.hint
 

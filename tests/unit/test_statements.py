@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,8 @@ def test_no_clock_and_no_chance(made: World) -> None:
     shutil.rmtree(dist(made))
     assert made.run("wheels", SET, "--offline") == 0
     assert tree(dist(made)) == before
+    dates = [patch.header.date for patch in series.load(made.folder)]
+    assert stated(made, SBOM)["metadata"]["timestamp"] == max(dates).astimezone(UTC).isoformat()
     serials = {stated(made, SBOM, name(tag, PATCHED))["serialNumber"] for tag in TAGS}
     assert len(serials) == len(TAGS), "one for each wheel"
     assert made.run("wheels", SET, "--offline", "--local", "dp.2") == 0

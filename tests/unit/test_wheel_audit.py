@@ -16,6 +16,7 @@ from wheel_world import (
     Raw,
     dist,
     edited,
+    house,
     members,
     name,
     pack,
@@ -86,11 +87,7 @@ def test_a_pinned_wheel_is_audited(
 
 @pytest.fixture
 def wheelhouse(world: World, tmp_path: Path) -> Path:
-    folder = tmp_path / "wheelhouse"
-    folder.mkdir()
-    for file, data in publish(world).items():
-        (folder / file).write_bytes(data)
-    return folder
+    return house(world, tmp_path / "wheelhouse")
 
 
 def test_a_given_wheel_of_another_digest(world: World, capsys: pytest.CaptureFixture[str], wheelhouse: Path) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from functools import partial
 from http.server import ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from conftest import PACKAGE, SET, World, _Quiet
@@ -30,7 +31,23 @@ def made(world: World) -> World:
 @pytest.fixture
 def served(made: World) -> Iterator[str]:
     """The URL of dist/<set>/ behind `python -m http.server` or its like."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(dist(made)))) as server:
+    yield from serving(made, _Quiet)
+
+
+class _Proxy(_Quiet):
+    """Serves the folder whatever host is asked for, as a proxy would: no name has to be known here."""
+
+    def translate_path(self, path: str) -> str:
+        return super().translate_path(urlsplit(path).path)
+
+
+@pytest.fixture
+def proxy(made: World) -> Iterator[str]:
+    yield from serving(made, _Proxy)
+
+
+def serving(made: World, handler: type[_Quiet]) -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(dist(made)))) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{server.server_address[1]}"
@@ -67,6 +84,16 @@ def test_a_requirement_of_upstreams_version_takes_the_patched_wheel(made: World,
     """PEP 440: a local version satisfies `==` of its public one."""
     pip("download", "--index-url", f"{served}/simple", "--dest", str(tmp_path / "d"), "tiny-ascend==9.9rc1")
     assert [path.name for path in (tmp_path / "d").iterdir()] == [name(TAGS[0], PATCHED)]
+
+
+def test_plain_http_from_another_host_wants_trusted_host(made: World, proxy: str, tmp_path: Path) -> None:
+    """As docs/operator.md says."""
+    words = ["--proxy", proxy, "--index-url", "http://wheels.invalid:8000/simple", f"tiny-ascend=={PATCHED}"]
+    target = ["--target", str(tmp_path / "site-packages")]
+    with pytest.raises(AssertionError, match="not a trusted or secure host"):
+        pip("install", *words, *target)
+    pip("install", "--trusted-host", "wheels.invalid", *words, *target)
+    assert f"{PATCHED_INFO}/patchset.json" in tree(tmp_path / "site-packages")
 
 
 def test_a_changed_wheel_is_refused_by_pip(made: World, served: str, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import PACKAGE, SET, World
-from wheel_world import PATCHED, TAGS, dist, name, publish, tree
+from wheel_world import PATCHED, TAGS, dist, house, name, publish, tree
 
 
 def made_names(world: World) -> list[str]:
@@ -18,10 +18,7 @@ def made_names(world: World) -> list[str]:
 @pytest.fixture
 def wheelhouse(world: World, tmp_path: Path) -> Path:
     """The published wheels, and what else lies in a wheelhouse."""
-    folder = tmp_path / "wheelhouse"
-    folder.mkdir()
-    for file, data in publish(world).items():
-        (folder / file).write_bytes(data)
+    folder = house(world, tmp_path / "wheelhouse")
     (folder / "torch-2.7.1-cp311-cp311-linux_x86_64.whl").write_bytes(b"not looked at")
     (folder / f"{PACKAGE}-9.8-cp311-cp311-linux_x86_64.whl").write_bytes(b"not looked at")
     return folder

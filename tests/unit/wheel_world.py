@@ -113,6 +113,14 @@ def publish(world: World) -> dict[str, bytes]:
     return wheels
 
 
+def house(world: World, folder: Path) -> Path:
+    """A new folder with the published wheels."""
+    folder.mkdir()
+    for file, data in publish(world).items():
+        (folder / file).write_bytes(data)
+    return folder
+
+
 def dist(world: World) -> Path:
     return world.root / "dist" / SET
 

@@ -112,7 +112,7 @@ def run(
 
 
 def proven(recipe: Recipe, read: Callable[[str], bytes]) -> Plan:
-    """The plan of files that nobody has written yet, checked as `record` checks those that are there.
+    """The plan of patch files that are not on the disk yet, with the checks of `record`.
 
     Raises:
         PatchDoesNotApply: git makes something else of a patch than it says, or the result does not compile.
@@ -185,7 +185,7 @@ def _stale(patch_set: PatchSet) -> TargetModified:
 def as_patches(
     bench: Repository, base: str, written: Sequence[Told], overlaid: Iterable[str], there: Mapping[str, bytes]
 ) -> tuple[list[Patch], list[str]]:
-    """The commits as patches, what each does to the overlay left out, and notes on what was added to them.
+    """The commits as patches without their overlay files, and notes on the trailers that were added.
 
     A commit keeps the name of the patch that has its subject, or its very change; another one gets the next number.
 

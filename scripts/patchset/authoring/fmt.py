@@ -27,7 +27,7 @@ _APPLY = ("apply", "--cached", "--whitespace=nowarn")
 
 @dataclass(frozen=True)
 class FmtResult:
-    """What fmt found and did: the files that were not so, and whether they were written."""
+    """The result of fmt: the files that git would write otherwise, and whether they were written."""
 
     changed: tuple[str, ...]
     notes: tuple[str, ...]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The build tree as an author's work tree: what is committed, what is not, and what git is in the middle of."""
+"""The build tree as an author's work tree: its commits, its uncommitted changes, and an unfinished git operation."""
 
 from __future__ import annotations
 

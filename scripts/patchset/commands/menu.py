@@ -74,14 +74,14 @@ class Menu:
 
     @classmethod
     def top(cls, description: str, prog: str = "patchset") -> Menu:
-        """That of a whole command line."""
+        """The menu of a whole command line."""
         parser = Parser(prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
         parser.add_argument("--version", action="version", version=f"patchset {__version__}")
         return cls(parser, "command")
 
     @classmethod
     def for_readers(cls, description: str, epilog: str, readers: Mapping[str, Sequence[str]]) -> Menu:
-        """That of `patchset`, whose help groups the commands by who uses them."""
+        """The menu of `patchset`; its help groups the commands by reader."""
         usage = "patchset COMMAND [SET] [options]    patchset COMMAND --help    patchset --version"
         parser = Overview(prog="patchset", usage=usage, description=description, epilog=epilog)
         parser.add_argument("--version", action="version", version=f"patchset {__version__}")

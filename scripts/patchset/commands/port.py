@@ -80,6 +80,7 @@ def port(arguments: argparse.Namespace, terminal: Terminal) -> int:
             work.abort(arguments.new)
             terminal.document({"set": arguments.new, "result": "dry run"} | found.as_dict())
             return 0
+        terminal.known = {"set": arguments.new, "result": "stopped"} | found.as_dict()
         terminal.step(f"report: {work.folder(arguments.new) / 'report.html'}")
         work.carry(arguments.new)
         return _finish(arguments.new, arguments, terminal)

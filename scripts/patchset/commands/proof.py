@@ -46,7 +46,7 @@ def smoke(arguments: argparse.Namespace, terminal: Terminal) -> int:
         patch_set = load_set(arguments.set)
         patched = settle.of_installation(patch_set, arguments.installed, arguments.device)
     else:
-        patch_set = applied(arguments.set, terminal, offline=arguments.offline)
+        patch_set = asked(arguments, terminal)
     report = smoke.run(
         patch_set,
         device=arguments.device,
@@ -66,9 +66,7 @@ def defects(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """`patchset defects`."""
     from patchset.proof import defects
 
-    report = defects.run(
-        applied(arguments.set, terminal, offline=arguments.offline), terminal, offline=arguments.offline
-    )
+    report = defects.run(asked(arguments, terminal), terminal, offline=arguments.offline)
     defects.show(report, terminal)
     terminal.document(report.as_dict())
     return 0 if report.ok else 1
@@ -100,7 +98,7 @@ def evidence(arguments: argparse.Namespace, terminal: Terminal) -> int:
     from patchset.system import paths
     from patchset.system.git import Repository
 
-    patch_set = applied(arguments.set, terminal, offline=arguments.offline)
+    patch_set = asked(arguments, terminal)
     if not arguments.check:
         report = evidence.make(patch_set, terminal, offline=arguments.offline)
         defects.keep(patch_set, report)
@@ -125,8 +123,13 @@ def evidence(arguments: argparse.Namespace, terminal: Terminal) -> int:
     return 0 if found.ok else 1
 
 
+def asked(arguments: argparse.Namespace, terminal: Terminal) -> PatchSet:
+    """The set that a command was given, applied to its build tree; raises as `applied`."""
+    return applied(arguments.set, terminal, offline=arguments.offline)
+
+
 def applied(name: str, terminal: Terminal, *, offline: bool = False) -> PatchSet:
-    """The set, whose build tree is applied where it is not there or upstream's.
+    """The set; its build tree is applied first if it is absent or pristine.
 
     Raises:
         Findings: the build tree is partly applied or modified.

@@ -18,7 +18,7 @@ from patchset.target.locate import Target
 
 _SHOWN = 20
 _WORDS = {
-    State.ABSENT: "is not there; `make apply` makes it",
+    State.ABSENT: "is not there; `make apply{named}` makes it",
     State.PRISTINE: "is upstream's, byte for byte",
     State.APPLIED: "is upstream's with the whole set applied",
     State.PARTIAL: "is partly patched; apply finishes it, revert takes it back",
@@ -97,7 +97,7 @@ def assessed(
     report: Assessment, target: Target, patch_set: PatchSet, tested: Mapping[str, Tier], terminal: Terminal
 ) -> None:
     """What `status` found; `tested` are the smoke tests that the tree has passed, by device."""
-    terminal.note(f"{report.state.value}: {target.root} {_WORDS[report.state]}")
+    terminal.note(f"{report.state.value}: {target.root} {_WORDS[report.state].format(named=target.named)}")
     if report.journal:
         terminal.note(f"  a run of {report.journal.command} was cut off here; run apply or revert to end it")
     if report.authored:
@@ -115,7 +115,8 @@ def assessed(
             f"  {plural(len(report.files), 'file')} patched or added\n  tree {report.digest}\n  fingerprint {seal}"
         )
         tiers = [f"{tier.value} on {device}" for device, tier in tested.items()]
-        terminal.note(f"  smoke tests passed: {', '.join(tiers)}" if tiers else "  not smoke-tested (next: make apply)")
+        untested = f"not smoke-tested (next: make apply{target.named})"
+        terminal.note(f"  smoke tests passed: {', '.join(tiers)}" if tiers else f"  {untested}")
     for path in first_of(report.untracked, _SHOWN):
         terminal.note(f"  untracked: {path}")
     terminal.document(

@@ -16,7 +16,7 @@ from patchset.target.locate import build_tree
 
 
 def refuse() -> None:
-    """Raises TargetModified where there is such work; the message names each piece, and what keeps it."""
+    """Raises TargetModified if unsaved work exists; the message names each piece, and the command that saves it."""
     found = list(_look())
     if not found:
         return

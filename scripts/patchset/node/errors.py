@@ -60,7 +60,7 @@ class Findings(PatchsetError):
 
 
 class UsageError(PatchsetError):
-    """A wrong argument, or a file of the set that cannot be read as what it should be."""
+    """A wrong argument, or a malformed file of the set."""
 
     exit_code = 2
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a build is held to besides what it says of itself: from set.toml, or from what patchset-node.pyz carries."""
+"""The values that a build must have besides its own manifest: from set.toml, or from patchset-node.pyz."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Expected:
 
 
 def parse(data: bytes) -> Expected:
-    """Reads what `render` made; it comes from the same archive as this code, so nothing is checked."""
+    """Reads the output of `render`; it lies in the same archive as this code, so it is not checked again."""
     value = json.loads(data)
     del value["format"]
     return Expected(**value)

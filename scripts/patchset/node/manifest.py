@@ -98,7 +98,7 @@ def digest(manifest: Mapping[str, str]) -> str:
 
 
 def measure(root: Path, paths: Iterable[str]) -> Manifest:
-    """Hashes the given files of a tree: nothing for one that is not there, NO_FILE for a link or a folder."""
+    """Hashes the given files of a tree: a missing file is left out, a link or folder is NO_FILE."""
     found: Manifest = {}
     for path in paths:
         try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A set as git commits: pristine upstream, one for the overlay, one a patch. Git makes them, and tells what they did.
+"""A set as git commits: pristine upstream, one commit for the overlay, one per patch. Git makes and reads all of them.
 
 A patch file is good if `git am` applies it to its pinned base and `git format-patch` of the result gives the same
 bytes. That rule sees a hunk that is miscounted, moved or torn, a lost line, a path or a mode that lies, and text that
@@ -83,7 +83,7 @@ class File:
 
 @dataclass(frozen=True)
 class Commit:
-    """One commit: its id, those of its parents, and what it does to each file."""
+    """One commit: its id, its parents' ids, and its change of each file."""
 
     id: str
     parents: tuple[str, ...]
@@ -92,7 +92,7 @@ class Commit:
 
 @contextmanager
 def scratch(objects: Path | None = None) -> Iterator[Repository]:
-    """A repository that lives for one block, with an empty work tree: git fetches from the index what it patches.
+    """A repository for one `with` block; its work tree is empty, and git takes the files to patch from the index.
 
     Args:
         objects: the object folder of another repository, to make the commits in.
@@ -189,7 +189,7 @@ def _misfit(repository: Repository, commit: str, patch: Patch) -> PatchDoesNotAp
 
 
 def refuse_lies(repository: Repository, base: str, patches: Sequence[Patch], made: Sequence[Commit]) -> None:
-    """Raises PatchDoesNotApply unless each patch is, byte for byte, what git writes of the commit that it made."""
+    """Raises PatchDoesNotApply unless git format-patch of each commit gives the patch file's exact bytes."""
     before = base
     for patch, wanted, commit in zip(patches, format_patches(repository, base), made, strict=True):
         refuse_odd(patch.name, commit)
@@ -212,7 +212,7 @@ def refuse_odd(name: str, commit: Commit) -> None:
 
 
 def difference(name: str, wanted: bytes, found: bytes) -> PatchDoesNotApply:
-    """The error for a file that is not what git writes of it: at the first line that differs."""
+    """The error for a patch file that git would write otherwise, at the first line that differs."""
     rows = zip_longest(wanted.split(b"\n"), found.split(b"\n"))
     line, (git, ours) = next((number, row) for number, row in enumerate(rows, start=1) if row[0] != row[1])
     git_says, file_says = (repr(row.decode(errors="replace")[:120]) if row else "no more" for row in (git, ours))

@@ -48,13 +48,13 @@ class Recipe:
 
     @property
     def pinned(self) -> bool:
-        """Whether these are the very files whose result set.toml records: git's reading of them was checked then."""
+        """Whether set.toml records the result of exactly these files; git's reading of them was checked then."""
         return self.series == self.patch_set.series
 
 
 @dataclass(frozen=True)
 class Step:
-    """One patch, and the content that each of its files has after it; None where it is gone."""
+    """One patch, and the content of each of its files after the patch; None for a deleted file."""
 
     patch: Patch
     after: Mapping[str, bytes | None]
@@ -62,7 +62,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Change:
-    """One file before and after the whole set; None where it is not there."""
+    """One file before and after the whole set; None where the file does not exist."""
 
     before: bytes | None
     after: bytes | None
@@ -198,7 +198,7 @@ def follow(
 
 
 def outcome(recipe: Recipe, read: Callable[[str], bytes]) -> dict[str, tuple[bytes | None, bool]]:
-    """What a pinned recipe makes of each file that it changes: content, None where it goes, and whether it may be run.
+    """The result of a pinned recipe by changed file: its content (None: deleted), and whether it is executable.
 
     Nothing of it is checked but that git applies the patches: whoever writes these files holds them to set.toml.
     """

@@ -89,13 +89,13 @@ def _facts_digest(file: Path, set_name: str) -> str:
 
 
 def passed(set_name: str, asked: Subject) -> Tier | None:
-    """The larger tier that a subject has passed; None where it has passed none since it last failed one."""
+    """The larger tier that a subject has passed since its last failure; None if it has passed none."""
     tiers = {tier for about, tier in _load(set_name) if about == asked}
     return Tier.WHOLE if Tier.WHOLE in tiers else Tier.QUICK if tiers else None
 
 
 def note(set_name: str, about: Subject, tier: Tier, *, ok: bool) -> None:
-    """Writes down that a subject has passed a tier; one that fails has passed none any more."""
+    """Records that a subject has passed a tier, or that it failed: a failure erases earlier passes."""
     known = [row for row in _load(set_name) if row[0] != about or (ok and row[1] is not tier)]
     rows = [*known, *([(about, tier)] if ok else [])]
     file = _file(set_name)

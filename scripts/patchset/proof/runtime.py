@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the smoke tests run on: torch and vLLM's requirements in one venv, and vLLM itself beside it.
+"""The runtime of the smoke tests: torch and vLLM's requirements in one venv, and vLLM beside it.
 
     build/runtime/venv             Python with requirements/runtime.txt, the same for every set with that torch, which
                                    has no CUDA where a configured index has such a build (requirements/torch-cpu.txt)
@@ -41,7 +41,7 @@ _STAMP = ".made-from"
 
 @dataclass(frozen=True)
 class Packages:
-    """The packages of one torch, and the venv that has them.
+    """The packages for one version of torch, and their venv.
 
     Attributes:
         venv: its name in build/runtime.
@@ -55,7 +55,7 @@ class Packages:
 
     @classmethod
     def of(cls, torch: str) -> Packages:
-        """Those of a torch version: its own where there is such a lock, else those that most sets share."""
+        """The packages for a torch version: from a lock of its own, or from the lock that most sets share."""
         folder = paths.repo_root() / "requirements"
         own = folder / f"runtime-torch-{torch}.txt"
         if own.is_file():
@@ -218,7 +218,7 @@ def _vllm(installer: uv.Installer, python: Path, patch_set: PatchSet, terminal: 
 
 
 def base_python() -> str:
-    """An installed interpreter that `PYTHON` admits; this one where it does.
+    """An installed interpreter within the range `PYTHON`; the running interpreter if it fits.
 
     Raises:
         Unavailable: there is none.
@@ -228,7 +228,8 @@ def base_python() -> str:
     if found.returncode:
         running = f"{sys.version_info.major}.{sys.version_info.minor}"
         raise Unavailable(
-            f"no Python {PYTHON} for the smoke tests: torch and vLLM need one, and this is Python {running}",
+            f"no Python {PYTHON} for the smoke tests: torch and vLLM need one, and this is Python {running}; "
+            f"uv says: {' '.join(found.stderr.split())}",
             hint="install python3.12, or run `uv python install 3.12`; SMOKE=0 applies without smoke tests",
         )
     return found.stdout.strip()

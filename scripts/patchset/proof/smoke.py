@@ -203,7 +203,7 @@ def _of_sets(folder: Path, set_name: str) -> tuple[list[str], dict[str, str]]:
 
 
 def kept(patch_set: PatchSet, made: Runtime, *more: str) -> Path:
-    """Where the cache keeps what upstream's release does under these tests, on this runtime and kind of machine.
+    """The cached results of these tests on upstream's release, for this runtime and kind of machine.
 
     ``more`` is what else the answers hang on.
     """

@@ -54,7 +54,7 @@ class Case:
 
     @property
     def mode(self) -> str:
-        """The model, engine mode and tree that it ran on; empty where it needs none."""
+        """The model, engine mode and tree of the test; empty for a test without an engine."""
         return self.properties.get("mode", "")
 
     @property

@@ -17,10 +17,7 @@ from patchset.upstream.pristine import materialize
 
 @dataclass(frozen=True)
 class Trees:
-    """Folders that hold vllm_ascend as upstream released it and with the set applied, and what runs them.
-
-    Without NPUs that is the runtime with the stand-in's folder on its path.
-    """
+    """The pristine tree, the patched tree, the runtime for both, and the folder of the NPU's stand-in for its path."""
 
     pristine: Path
     patched: Path

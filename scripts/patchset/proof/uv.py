@@ -66,7 +66,7 @@ class Installer:
 
 
 def own_environment() -> dict[str, str]:
-    """This process's, without what is meant for this Python alone."""
+    """The environment of this process, without the variables that are for its own Python."""
     return {key: value for key, value in os.environ.items() if key not in _DROPPED and not key.startswith("COVERAGE_")}
 
 

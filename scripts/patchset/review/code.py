@@ -129,7 +129,7 @@ def _visible(text: str) -> Markup:
 
 
 def hides(character: str) -> bool:
-    r"""Whether a character is not seen, or moves others, so that code reads as what it is not (CVE-2021-42574).
+    r"""Whether a character is invisible or reorders its neighbours, so that code is misread (CVE-2021-42574).
 
     >>> [hides(character) for character in "a\t\u202e\u200b"]
     [False, False, True, True]

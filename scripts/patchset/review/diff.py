@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from itertools import groupby
+from itertools import groupby, pairwise
 
 from unidiff.patch import Hunk as ParsedHunk
 from unidiff.patch import PatchedFile
@@ -16,6 +16,8 @@ from patchset.review import code, words
 from patchset.review.code import Line
 from patchset.review.words import Pair
 from patchset.sets import symbols
+
+_MORE = 20  # unchanged lines that a reader can unfold above and below a hunk
 
 
 class Kind(Enum):
@@ -56,11 +58,20 @@ class Block:
 
 @dataclass(frozen=True)
 class ShownHunk:
-    """One hunk: `@@ -old +new @@`, and the class or function that it is in."""
+    """One hunk.
+
+    Attributes:
+        title: `@@ -old +new @@`.
+        symbol: the class or function that it is in.
+        blocks: its lines.
+        above, below: unchanged lines of the file around it, which no other hunk of the file has.
+    """
 
     title: str
     symbol: str
     blocks: tuple[Block, ...]
+    above: tuple[DiffLine, ...]
+    below: tuple[DiffLine, ...]
 
     @property
     def changed(self) -> tuple[DiffLine, ...]:
@@ -109,17 +120,53 @@ def read(
 
 def _file(file: PatchedFile, anchor: str, before: bytes | None, after: bytes | None) -> FileDiff:
     hunks = []
-    for hunk in file:
+    places = [_place(hunk) for hunk in file]
+    for hunk, place, (above, below) in zip(file, places, around(places, _count(after)), strict=True):
         old = _lines(file.path, before, hunk.source_start, hunk.source_length)
-        new = _lines(file.path, after, hunk.target_start, hunk.target_length)
+        new = _lines(file.path, after, above.start, below.stop - above.start)
         blocks = tuple(_blocks(hunk, old, new))
         first = next(line for block in blocks if block.changed for line in block.lines)
         side, number = (after, first.new) if first.new else (before, first.old)
         where = symbols.at(side, file.path, number)
-        hunks.append(ShownHunk(_title(hunk), where, blocks))
+        shift = hunk.source_start + (hunk.source_length == 0) - place.start
+        more = _unchanged(above, shift, new), _unchanged(below, shift + hunk.source_length - hunk.target_length, new)
+        hunks.append(ShownHunk(_title(hunk), where, blocks, *more))
     status = "added" if file.is_added_file else "deleted" if file.is_removed_file else "modified"
     source = "".join(str(hunk) for hunk in file)
     return FileDiff(f"{anchor}/{file.path}", file.path, status, file.added, file.removed, tuple(hunks), source)
+
+
+def _place(hunk: ParsedHunk) -> range:
+    """The numbers of a hunk's lines in the file after it; of none, git names the line before."""
+    first = hunk.target_start + (hunk.target_length == 0)
+    return range(first, first + hunk.target_length)
+
+
+def around(places: Sequence[range], count: int) -> list[tuple[range, range]]:
+    """The numbers of the lines that unfold above and below each hunk, of a file of `count` lines; none is there twice.
+
+    >>> around([range(4, 11), range(30, 37)], 40)
+    [(range(1, 4), range(11, 11)), (range(11, 30), range(37, 41))]
+    """
+    edges = [1, *(edge for place in places for edge in (place.start, place.stop)), count + 1]
+    gaps = [range(first, max(first, end)) for first, end in zip(edges[::2], edges[1::2], strict=True)]
+    found = []
+    for number, (before, after) in enumerate(pairwise(gaps), start=1):
+        above = before if number > 1 and len(before) <= 2 * _MORE else before[-_MORE:]
+        below = after[:_MORE] if number == len(places) or len(after) > 2 * _MORE else after[:0]
+        found.append((above, below))
+    return found
+
+
+def _count(data: bytes | None) -> int:
+    """How many lines a file has."""
+    return 0 if data is None else data.count(b"\n") + (not data.endswith(b"\n") and data != b"")
+
+
+def _unchanged(numbers: range, shift: int, lines: Mapping[int, Line]) -> tuple[DiffLine, ...]:
+    """Lines outside of a hunk; `shift` is how much higher their numbers were before."""
+    rows = enumerate(numbers, start=1)
+    return tuple(DiffLine(Kind.CONTEXT, new + shift, new, lines.get(new, ()), row) for row, new in rows)
 
 
 def _title(hunk: ParsedHunk) -> str:

@@ -33,7 +33,7 @@ def render(review: Review) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"references": references, "lines": lines_of, "fenced": fenced, "code": span}
+    environment.filters |= {"told": told, "lines": lines_of, "fenced": fenced, "code": span}
     template = environment.get_template("review.md")
     diffs: dict[int, Text] = {}
 
@@ -59,20 +59,34 @@ def escape(value: object) -> str:
     >>> escape("<b> *x* @me #12")
     '&lt;b&gt; \\\\*x\\\\* @&#8203;me #&#8203;12'
     """
-    if isinstance(value, Text):
-        return value
-    text = code.reveal(" ".join(str(value).split()))
+    return value if isinstance(value, Text) else _plain(_flat(str(value)))
+
+
+def told(text: str) -> Text:
+    """A sentence, escaped: `owner/project#number` becomes a link, and what stands between backticks is code.
+
+    >>> told("see a/b#1, `x*y`")
+    'see [a/b#1](https://github.com/a/b/pull/1), `x*y`'
+    """
+    flat = _flat(text)
+    pieces = flat.split("`")
+    if len(pieces) % 2 == 0 or not all(pieces[1::2]):  # one is left over, or they are no pairs of single ones
+        pieces = [flat]
+    return Text("".join(span(piece) if number % 2 else _linked(piece) for number, piece in enumerate(pieces)))
+
+
+def _linked(text: str) -> str:
+    return _REFERENCE_ESCAPED.sub(r"[\1#\2](https://github.com/\1/pull/\2)", _plain(text))
+
+
+def _flat(text: str) -> str:
+    """The text in one line, with what hides made visible."""
+    return code.reveal(" ".join(text.split()))
+
+
+def _plain(text: str) -> str:
     text = _SPECIAL.sub(r"\\\g<0>", text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
     return re.sub(r"([@#])(?=\w)", r"\1&#8203;", text)
-
-
-def references(text: str) -> Text:
-    """The text, escaped, with `owner/project#number` as links.
-
-    >>> references("see a/b#1")
-    'see [a/b#1](https://github.com/a/b/pull/1)'
-    """
-    return Text(_REFERENCE_ESCAPED.sub(r"[\1#\2](https://github.com/\1/pull/\2)", escape(text)))
 
 
 def span(text: str) -> Text:
@@ -81,7 +95,7 @@ def span(text: str) -> Text:
     >>> span("a`b")
     '`` a`b ``'
     """
-    text = code.reveal(" ".join(str(text).split())).replace("|", "\\|")
+    text = _flat(str(text)).replace("|", "\\|")
     ticks = "`" * (_longest(text) + 1)
     edge = " " if "`" in text else ""
     return Text(f"{ticks}{edge}{text}{edge}{ticks}")

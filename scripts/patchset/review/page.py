@@ -19,6 +19,7 @@ from typing import Protocol, TypeVar
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from patchset.node.errors import plural
 from patchset.proof.defects import Defect
 from patchset.review import code
 from patchset.review.diff import Block, Kind, ShownHunk
@@ -26,6 +27,7 @@ from patchset.review.review import Review, lines_of, whole
 
 _Item = TypeVar("_Item")
 
+_SCRIPTS = ("page.js", "search.js", "viewed.js", "start.js")  # in this order, as one
 _CHUNK = 60  # lines that the browser lays out at once, when they come near the window
 _LINK = re.compile(r"https://[^\s<>\"'`\]]+[^\s<>\"'`\].,;)]|\b([\w.-]+/[\w.-]+)#(\d+)")
 
@@ -63,8 +65,11 @@ def render(review: Review) -> str:
         "sentence": sentence,
         "ticks": ticks,
         "number": lambda value: f"{value:,}",
+        "digest": lambda text: hashlib.sha256(text.encode()).hexdigest()[:16],
+        "counted": plural,
     }
-    style, script = (_asset(name) for name in ("page.css", "page.js"))
+    style, scripts = _asset("page.css"), "".join(_asset(name) for name in _SCRIPTS)
+    script = f'"use strict";\n{{\n{scripts}}}\n'
     template = environment.get_template("page.html")
     return template.render(
         review=review,

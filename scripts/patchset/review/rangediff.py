@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What became of each patch between two series: git's own range-diff, and for a changed patch, what of it changed."""
+"""The fate of each patch between two series: git's range-diff, with the changes of each changed patch."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class Excerpt:
 
 @dataclass(frozen=True)
 class Module:
-    """An overlay module, and the upstream code that it replaces, which may be none."""
+    """An overlay module, and the upstream code that it replaces, if any."""
 
     shown: Excerpt
     replaces: tuple[Excerpt, ...]

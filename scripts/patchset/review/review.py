@@ -13,7 +13,7 @@ from patchset.review import diff, overlap, proof, replaced
 from patchset.review.diff import FileDiff
 from patchset.review.overlap import Content, TouchedFile
 from patchset.review.proof import Proof
-from patchset.review.rangediff import RangeDiff
+from patchset.review.rangediff import RangeDiff, Row
 from patchset.review.replaced import Module
 from patchset.review.scratch import Commits
 from patchset.sets.patchfile import Patch
@@ -94,6 +94,11 @@ class Review:
             row.name: [one.number for one in self.patches if {row.name, whole(row.name)} & {*one.patch.header.resolves}]
             for row in self.proof.rows
         }
+
+    @property
+    def fates(self) -> dict[int, Row]:
+        """What became of each patch since the older series, by number; empty where none was named."""
+        return {row.after: row for row in self.ranges.rows if row.after} if self.ranges else {}
 
     @property
     def removed(self) -> int:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which removed line became which added line, and which of its words changed."""
+"""Pairs of removed and added lines, and the words that differ in each pair."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ class Problem:
 
 
 def read(text: str) -> tuple[Header | None, tuple[Problem, ...]]:
-    """Reads the text before the diff of a patch: the header, or all that keeps it from being one."""
+    """Reads the text before a patch's diff: the header, or the list of its faults."""
     message = email.message_from_string(text.removeprefix(MBOX), policy=email.policy.default)
     if message.defects:
         why = f"the mail header is malformed ({type(message.defects[0]).__name__})"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A patch file, as git format-patch writes one: what it says, and its diff for whoever looks at lines.
+"""A patch file of git format-patch: its header, and its diff parsed into lines.
 
 Whether git makes of it what it says is for git to tell: `commits.refuse_lies`.
 """
@@ -83,7 +83,7 @@ class Patch:
 
     @cached_property
     def scripts(self) -> frozenset[str]:
-        """Those of them that it takes for executable files."""
+        """The added or changed files that the diff marks as executable."""
         return frozenset(path.decode() for path in _SCRIPT.findall(self.data))
 
     @cached_property

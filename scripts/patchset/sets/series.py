@@ -43,7 +43,7 @@ def rewrite(text: str, wanted: Sequence[str]) -> str:
 
 
 def refuse_half_written(folder: Path) -> None:
-    """Raises UsageError where a run that writes patches/ and overlay/ was cut off; that command finishes it."""
+    """Raises UsageError if a run that writes patches/ and overlay/ was interrupted; its command finishes it."""
     if folder != paths.set_dir(folder.name):
         return
     for name in paths.sets():

@@ -25,7 +25,7 @@ _SET_NAME = re.compile(r"v[0-9][A-Za-z0-9.]*")
 
 @dataclass(frozen=True)
 class Artifact:
-    """A file that an index serves: `file` is its name there, `sha256` decides whether it is the right one."""
+    """A file on a package index: its name, and the sha256 that the download must have."""
 
     project: str
     file: str

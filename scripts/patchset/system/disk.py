@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The few ways in which this tool changes a disk; each one is atomic or can be repeated.
+"""The few operations that change a disk; each is atomic or can be repeated.
 
 `before_step` is called with a name before each change, so that a test can stop the process at every one of them.
 """
@@ -21,7 +21,7 @@ def step(name: str) -> None:
 
 
 def temporary(path: Path) -> Path:
-    """Where a file's new content lies until it is renamed into place: a fixed name, so that leftovers are found."""
+    """The temporary file beside a file, renamed into place when complete; a fixed name, so that leftovers are found."""
     return path.with_name(f".{path.name}.patchset-new")
 
 
@@ -63,7 +63,7 @@ def remove(path: Path) -> None:
 
 
 def make_folder(path: Path, owner: os.stat_result | None = None) -> None:
-    """Makes a folder, and those above it, that may be there already.
+    """Makes a folder and its parents; folders that exist are left as they are.
 
     Args:
         path: the folder.

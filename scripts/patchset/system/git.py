@@ -73,7 +73,7 @@ class Identity:
     committer_alone: bool = False
 
     def environment(self) -> dict[str, str]:
-        """The variables that git reads them from. Git drops < and > from a name, and so does this."""
+        """The environment variables of name, address and date for git. < and > are dropped from a name, as git does."""
         name, _, address = self.person.removesuffix(">").rpartition(" <")
         name, address = (part.translate({ord("<"): None, ord(">"): None}) for part in (name, address))
         return {
@@ -150,7 +150,7 @@ class Repository:
         return tuple(int(word) for word in words[:2])
 
     def unlock(self) -> None:
-        """Removes the lock files of a git that was killed with the run that had started it; for its next run alone."""
+        """Removes the lock files of a git that was killed with an interrupted run; called by the next run only."""
         for file in self.folder.rglob("*.lock"):
             file.unlink()
 

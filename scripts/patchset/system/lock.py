@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A lock beside a target: one run at a time, and the others are told whose it is.
+"""A lock beside a target: one run at a time; another run is told which process holds the lock.
 
 Our own few lines over flock(2): the file holds the holder's process id, which a lock library would truncate, and it
 goes with the state folder, so a taker must check that the file it locked is still the one that the path names.
@@ -51,7 +51,7 @@ def hold(path: Path) -> Iterator[bool]:
 
 @contextmanager
 def wait(path: Path) -> Iterator[None]:
-    """Holds a lock as soon as no other process does; for what is made once and is ready for all of them then."""
+    """Waits for a lock and holds it; for things that one process makes and the others then use."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="ascii") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

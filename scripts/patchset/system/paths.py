@@ -58,7 +58,7 @@ def tree_dir(set_name: str) -> Path:
 
 
 def patches_state(set_name: str) -> Path:
-    """Beside the trees of a set: what a run that writes patches/<set> keeps until it is done."""
+    """The state folder of a run that writes patches/<set>, beside the set's trees; removed at the end of the run."""
     return build_dir(set_name) / ".patches.patchset"
 
 

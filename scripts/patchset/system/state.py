@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is kept beside a target: which files were changed, from what to what, and their original bytes.
+"""The state beside a target: the changed files, their digests before and after, and their original bytes.
 
 lock            held while a run works on the target
 state.json      what is installed; not there on a pristine target

@@ -26,11 +26,13 @@ class Terminal:
 
     Attributes:
         command: what runs; the document names it.
+        known: what the document of an error has, too: what had been found before the error.
     """
 
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
         self.command = ""
+        self.known: dict[str, Any] = {}
 
     def step(self, message: str) -> None:
         """Says on stderr what is done now."""

@@ -54,7 +54,7 @@ class Found(Enum):
 
 @dataclass(frozen=True)
 class Row:
-    """One file that is not what it should be.
+    """One file that differs from the expected state.
 
     Attributes:
         path: in the target.

@@ -147,7 +147,7 @@ def complete(target: Target, store: Store, journal: Journal) -> None:
 
 
 def recover(target: Target, store: Store, command: str) -> str:
-    """Ends what a run that was cut off began: the same command finishes it, another one takes it back.
+    """Ends an interrupted run: the same command finishes the change, another command takes the change back.
 
     Returns:
         what was done, one line; empty where nothing was to do.

@@ -110,7 +110,7 @@ class Wait:
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """The rank that a file is of, the run that it was in, and why and when it wrote."""
+    """The first line of a trace file: the rank, its run, and why and when the rank wrote the file."""
 
     format: int
     rank: int
@@ -134,7 +134,7 @@ class RankTrace(Head):
 
     @property
     def last(self) -> int:
-        """Number of the last step that it began; 0 where it began none."""
+        """Number of the last step that the rank began; 0 if it began none."""
         return max(self.steps, default=0)
 
     @property

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The package index: the one that pip is configured with, asked for a file by name, or what a
-project has.
+"""The package index of pip's settings: gives a file by name, and lists a project's files.
 
 `pip download` will not do: for an sdist it prepares metadata, which needs the build requirements of the package.
 """

@@ -41,7 +41,7 @@ def inside(build: Build) -> bytes:
 
 
 def beside(made: Sequence[Made]) -> bytes:
-    """The statement beside the wheels, which are of one set and one version; at least one."""
+    """The statement beside the wheels: one or more, all of one set and one version."""
     subjects = [{"name": one.build.file, "digest": {"sha256": one.sha256}} for one in made]
     first = made[0].build
     return _statement(subjects, first.plan, first.version, [one.build.upstream for one in made])

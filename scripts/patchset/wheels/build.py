@@ -161,7 +161,7 @@ def _must_hold(source: Wheel, worked_out: Plan, version: str) -> dict[str, Entry
 
 
 def read_back(draft: Draft, data: bytes) -> None:
-    """Audits a wheel as it was written, and holds it to what it must be.
+    """Reads a written wheel again, and compares it with the entries that were to be written.
 
     Args:
         draft: the wheel.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""patchset-node.pyz: all checks of a node, and what they expect, as one file that any Python from 3.9 on runs."""
+"""patchset-node.pyz: all checks of a node and the expected values, in one file for Python 3.9 and later."""
 
 from __future__ import annotations
 

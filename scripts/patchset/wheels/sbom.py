@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping
+from datetime import UTC
 from typing import Any
 
 from cyclonedx.model import (
@@ -66,7 +67,11 @@ def render(build: Build, titles: Mapping[str, str]) -> bytes:
         bom.components.add(module)
     bom.register_dependency(wheel, modules)
     document: dict[str, Any] = json.loads(JsonV1Dot6(bom).output_as_string())
-    del document["metadata"]["timestamp"]  # the library's clock; the field is optional
+    # Not the library's clock: that of the newest patch, which is the same wherever the wheel is made.
+    if dates := [step.patch.header.date for step in build.plan.steps]:
+        document["metadata"]["timestamp"] = max(dates).astimezone(UTC).isoformat()
+    else:
+        del document["metadata"]["timestamp"]
     return canonical.render(document)
 
 

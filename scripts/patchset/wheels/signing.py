@@ -61,7 +61,7 @@ class Signer:
 
 
 def load(key: Path) -> Signer:
-    """A key that has signed something already; its password is asked for, where it has one.
+    """A secret key, tested by a signature; the password is asked for if the key has one.
 
     Raises:
         UsageError: there is no minisign, no such file or no password, or minisign cannot use the key.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What patched wheels say of themselves: in each one's .dist-info folder, and beside them in dist/<set>."""
+"""The statements about patched wheels: in each wheel's .dist-info folder, and beside the wheels in dist/<set>."""
 
 from __future__ import annotations
 

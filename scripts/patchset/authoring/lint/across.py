@@ -50,7 +50,7 @@ def _difference(reference: Read, row: Read) -> str:
 
 
 def changed_lines(row: Read) -> dict[str, tuple[str, ...]]:
-    """The lines that a patch adds and removes, with + or -, by path: what is left of it without its context."""
+    """The lines that a patch adds and removes, with + or -, by path, without context."""
     return {
         patched.path: tuple(
             f"{line.line_type}{line.value}" for hunk in patched for line in hunk if line.is_added or line.is_removed

@@ -18,7 +18,7 @@ from patchset.sets.overlay import Overlay
 
 @dataclass(frozen=True)
 class Break:
-    """One way in which a module's public API is not what it was.
+    """One change of a module's public API.
 
     Attributes:
         symbol: dotted name in the module; empty for the module itself.
@@ -68,7 +68,7 @@ def _explained(one: griffe.Breakage) -> str:
 
 
 def check(set_name: str, modules: Overlay, changes: Mapping[str, Change]) -> Iterator[Finding]:
-    """Breaks of the files that a set changes, and explanations of breaks that there are not."""
+    """Breaks in the files that a set changes, and explanations in overlay.toml without a break."""
     file = overlay.overlay_toml(set_name)
     text = file.read_text(encoding="utf-8") if file.is_file() else ""
     explained = {(row.path, row.symbol) for row in modules.breaks}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a check finds, and the codes that say which kind it is."""
+"""The findings of checks, and the code of each kind of finding."""
 
 from __future__ import annotations
 
@@ -67,13 +67,13 @@ class Code(Enum):
 
     @property
     def summary(self) -> str:
-        """What it means, one line."""
+        """The meaning of the code, in one line."""
         return self.value[2]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is not as it should be.
+    """One finding, at a file and line.
 
     Attributes:
         file: below the repository, with slashes.

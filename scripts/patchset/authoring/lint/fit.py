@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Each patch against the pinned release: git makes of it what it says, at its very lines, and its lines are clean."""
+"""Each patch against the pinned release: git applies it at its exact lines, and writes it back unchanged."""
 
 from __future__ import annotations
 

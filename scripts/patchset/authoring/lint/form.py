@@ -24,7 +24,7 @@ _FIELD_FAULTS = {
 
 @dataclass(frozen=True)
 class Read:
-    """A patch file that could be read: where it lies, and what it says."""
+    """A patch file that could be read: its place and its contents."""
 
     file: Path
     patch: Patch
@@ -54,7 +54,7 @@ def names(folder: Path) -> tuple[list[str], list[Finding]]:
 
 
 def read(file: Path) -> tuple[Read | None, list[Finding]]:
-    """A patch file, or what keeps it from being one."""
+    """A patch file, or the findings that say why the file is none."""
     try:
         data = patchfile.read(file)
         patch = patchfile.parse(file.name, data)

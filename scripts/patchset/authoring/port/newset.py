@@ -22,7 +22,7 @@ _BUILT = ("PKG-INFO", "setup.cfg")
 
 
 def generated(old: PatchSet, files: Sequence[str]) -> list[str]:
-    """Files of an sdist that its build wrote: those that were in the old release, and all of its egg-info."""
+    """Files that an sdist's build wrote: the known ones of the old release, and all of the egg-info."""
     return sorted(
         path for path in files if path in old.generated or path in _BUILT or path.split("/")[0].endswith(".egg-info")
     )
@@ -168,6 +168,6 @@ def take_back(name: str, staging: Path) -> None:
 
 
 def installed(name: str, staging: Path) -> bool:
-    """Whether both folders have been moved into the repository; for a run that follows one that was cut off."""
+    """Whether both folders have been moved into the repository; asked by the run after an interrupted one."""
     patches = staging / "patches"
     return patches.is_dir() and not (patches / name).exists() and paths.set_dir(name).is_dir()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A set against releases that it was not made for: the next port, seen before it is begun."""
+"""A set against later releases: a forecast of the next port."""
 
 from __future__ import annotations
 

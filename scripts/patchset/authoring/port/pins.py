@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a release says of itself: the vLLM, torch, torch_npu, CANN and Python it was made for, and where it says so.
+"""The vLLM, torch, torch_npu, CANN and Python versions that a release names, each with the file and line that names it.
 
 A release's documents disagree now and then (its docs may still name the version before); the Dockerfile builds the
 images that people run, so it decides, and requirements.txt has what pip installs into them.
@@ -26,7 +26,7 @@ _CANN = re.compile(r"FROM \S*cann:(\d+(?:\.\d+)*(?:\.\w+)?)-")
 
 @dataclass(frozen=True)
 class Pin:
-    """One value, and the file and line of the release that has it."""
+    """One value, and the release's file and line that names it."""
 
     value: str
     where: str

@@ -137,7 +137,7 @@ class Tree:
         return bool(self.repository.git("for-each-ref", _CARRIED))
 
     def carry(self) -> Stop | None:
-        """Rebases the patches and notes so; where git stopped, or None. What a run that was cut off left is undone."""
+        """Rebases the patches and notes it; where git stopped, or None. Undoes an interrupted rebase first."""
         self.back()
         stop = self._start()
         self.repository.git("update-ref", _CARRIED, UPSTREAM)
@@ -173,7 +173,7 @@ class Tree:
         return Stop("the rebase was cut off and", files)  # git itself was killed, so that none is named
 
     def take_upstreams_side(self, stop: Stop) -> None:
-        """Settles each conflict for the new release, so that what comes later is still told."""
+        """Resolves each conflict in favour of the new release, so that the rebase reaches the later patches."""
         for path, stages in stop.files.items():
             if {1, 2, 3} <= stages.keys():
                 (self.root / path).write_bytes(self._merged(stages))

@@ -136,7 +136,7 @@ def _place(one: SymbolFate) -> str:
 
 
 def page(report: PortReport) -> str:
-    """The report as one HTML file that needs no other."""
+    """The report as one self-contained HTML file."""
     from jinja2 import Environment
 
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a release makes of a set: everything that carrying it there starts from."""
+"""The study of a release for a port: the facts that the port starts from."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def choose(name: str | None) -> str:
 
 
 def check(old_name: str, name: str) -> PatchSet:
-    """The set that is carried; raises UsageError, before anything is fetched, where the new one is there already."""
+    """The set to carry; raises UsageError before anything is fetched if the new set exists already."""
     old = load_set(old_name)
     if name in running():
         raise UsageError(f"a port to {name} is under way", hint="make port STEP=finish, or STEP=abort")

@@ -119,7 +119,7 @@ def _own_npu() -> int:
 
 
 def npu_index(given: Sequence[str], visible: str | None) -> int:
-    """The index, among the devices that a process sees, of the first one that Ray gave to it.
+    """The index of the first device that Ray gave to this process, among the devices that the process sees.
 
     Ray shows a process its own devices alone. Where RAY_EXPERIMENTAL_NOSET_ASCEND_RT_VISIBLE_DEVICES forbids it that,
     the process sees all that its node shows to Ray.

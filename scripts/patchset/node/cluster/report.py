@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the driver's events say of nodes and ranks against what is expected: rows, and one exit code."""
+"""The driver's events about nodes and ranks against the expected values: rows, and one exit code."""
 
 from __future__ import annotations
 

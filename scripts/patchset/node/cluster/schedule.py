@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The random batches of a smoke run, which every process can compute for every rank, and what must come of them."""
+"""The random batches of a smoke run, which every process can compute for every rank, and their expected results."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One task for the driver in a process of its own, which is ended when its time is up, whatever Ray waits for."""
+"""Runs one task of the driver in a process of its own, and ends that process when its time is up."""
 
 from __future__ import annotations
 

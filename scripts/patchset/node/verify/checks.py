@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The checks: each says what differs, as findings; none means that the build is what it should be."""
+"""The checks of a build: each yields findings, and a build without findings is as expected."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is not as it should be.
+    """One difference from the expected build.
 
     Attributes:
         path: the file.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""patchset.json: what a build says it is made of, and RECORD: what an installer is told to install."""
+"""patchset.json, a build's list of its own files, and RECORD, the installer's list."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ _TIMEOUT_S = 60
 
 
 def search_path(python: str | None) -> list[Path]:
-    """The folders in which an interpreter looks for packages: of `python`, or of the one that runs this.
+    """The folders in which `python`, or the running interpreter, looks for packages.
 
     Raises:
         UsageError: `python` is no interpreter.
