@@ -6,7 +6,8 @@ A picture is drawn here; in a prompt it is the three tokens of `MARKS`, and Hugg
 them: an answer holds no mark.
 
 The runtime has no torchvision, which Hugging Face's processor of videos needs, so `relax_processor` takes it away. The
-stand-in has what this model's vision tower calls: npu_rotary_mul and _npu_flash_attention_unpad.
+stand-in has what this model's vision tower calls, but its npu_rotary_mul gives float32 where the cosines are float32:
+`install` makes it give the type that it is given, as the layers after it need.
 """
 
 from __future__ import annotations
@@ -85,6 +86,19 @@ def relax_processor() -> None:
 
     Qwen2VLProcessor.attributes = ["image_processor", "tokenizer"]
     Qwen2VLProcessor.tokenizer_class = "AutoTokenizer"
+
+
+def install() -> None:
+    """Lets an engine of this process serve the model on the stand-in."""
+    import torch_npu
+
+    relax_processor()
+    rotated = torch_npu.npu_rotary_mul
+
+    def npu_rotary_mul(x: Any, *more: Any, **named: Any) -> Any:
+        return rotated(x, *more, **named).to(x.dtype)
+
+    torch_npu.npu_rotary_mul = npu_rotary_mul
 
 
 def processor(tokenizer: Any) -> Any:

@@ -152,7 +152,7 @@ def main(job_file: str) -> None:
         enable_custom_op()
         if given["sleeps"]:
             pool.install()
-        pictures.relax_processor()
+        pictures.install()
         KvProbe(report).install()
         profiler = profiled.arguments("profile") if given["profiled"] else {}
         engine = LLM(**given["llm"], **profiler).llm_engine

@@ -22,7 +22,7 @@ def main(job_file: str) -> None:
     enable_custom_op()  # as in survey.rank
     if job["sleeps"]:
         pool.install()
-    pictures.relax_processor()
+    pictures.install()
     KvProbe(report).install()
     if job["profiled"]:
         for name, value in profiled.arguments("profile").items():
