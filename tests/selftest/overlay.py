@@ -55,6 +55,7 @@ def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False, slow:
         suites["standin"] = [f"standin/{patch_set.name}/tests"]
     if patch_set.name == SHARED_ON:  # of what all sets share, one release is enough
         suites["standin"] = ["standin/tests"]
+        suites["survey"] = ["survey/tests"]
         disk.write(build / kit.NAME, kit.build(kit.expect(patch_set)), mode=0o644)
         suites["cluster"] = ["cluster", f"--kit={build / kit.NAME}", f"--pristine={both.pristine}"]
         suites["cluster"] += [] if slow else ["-m", "not slow"]

@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
+
+from survey import pictures
 
 JUDGED = 8
 """Tokens of each request that are held against Hugging Face's."""
@@ -15,6 +18,8 @@ SECOND_TURN = 16
 """The step at which second turns come: a few idle ones after the last answer of the first."""
 
 VOCABULARY = 384
+MARKS = pictures.marks(VOCABULARY)
+"""A picture in a prompt."""
 PROMPTS: tuple[tuple[int, ...], ...] = (
     (11, 3, 250, 377, 5),
     (5,),
@@ -32,6 +37,11 @@ FIRST_TURNS = tuple(
 FOLLOW_UP = 7
 LOGPROBS = 2
 """How many of each step are asked for."""
+BETWEEN: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    "profiled": (("start_profile",), ("stop_profile",)),
+    "slept": (("sleep", "wake_up"),),
+}
+"""What is called on every engine before the second phase, before the third, and so on: by `ask`."""
 COLD = 0.02
 """Temperature at which the first token, which leads by 1 logit at the least, has all but 1e-8 of the probability.
 
@@ -45,22 +55,26 @@ class Request:
     Attributes:
         id: its name, alike for the same prompt.
         prompt: token ids; of a second turn, those that the conversation adds.
-        at: the step before which it is added.
+        phase: the one that it belongs to; the next one begins when every rank has all answers of this.
+        at: the step of its phase before which it is added.
         tokens: how many it asks for.
         follows: the request whose prompt and answers come before its own prompt.
         abort_at: the step before which it is aborted, or None.
         sampling: what else SamplingParams gets.
         grammar: whether its tokens are those of the grammar that the checkpoint has for this request.
+        picture: the picture that its prompt, or that of the conversation, begins with, or None.
     """
 
     id: str
     prompt: tuple[int, ...]
+    phase: int = 0
     at: int = 0
     tokens: int = JUDGED
     follows: str | None = None
     abort_at: int | None = None
     sampling: tuple[tuple[str, Any], ...] = ()
     grammar: bool = False
+    picture: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self) | {"sampling": dict(self.sampling)}
@@ -108,4 +122,35 @@ def of(ask: str, ranks: int, seqs: int) -> tuple[tuple[Request, ...], ...]:
             asked[first] = list(_turns(seqs))
             # Decodes beside the silence, and after the second turns' last answer.
             asked[last] += [_one(2, tokens=4 * SECOND_TURN)] if ranks > 1 else []
+        case "profiled":
+            asked[first] = [_one(0), _one(4, phase=1), _one(2, phase=2)]
+            asked[last] += [_one(5, phase=1, at=2), _one(6, phase=2)]
+        case "slept":
+            asked[first] = [_one(0), _one(4, phase=1)]
+            asked[last] += [_one(2), _one(3, phase=1, at=2)]
     return tuple(map(tuple, asked))
+
+
+def first_requests(sees: bool) -> tuple[Request, ...]:
+    """Each prompt, and each first turn, once; with pictures where the model ``sees``."""
+    every = tuple(_one(index) for index in range(len(PROMPTS))) + _turns(CONVERSATIONS)[:CONVERSATIONS]
+    return with_pictures((every,))[0] if sees else every
+
+
+def with_pictures(asked: tuple[tuple[Request, ...], ...]) -> tuple[tuple[Request, ...], ...]:
+    """The same, of which every other one begins with a picture."""
+    return tuple(tuple(map(_pictured, of)) for of in asked)
+
+
+def _pictured(one: Request) -> Request:
+    number = int(one.id[1:])
+    if number % 2:
+        return one
+    index = number // 2 % pictures.PICTURES
+    return replace(one, prompt=one.prompt if one.follows else with_marks(one.prompt), picture=index)
+
+
+def with_marks(prompt: tuple[int, ...]) -> tuple[int, ...]:
+    """A prompt that a picture begins; of a longer one it takes the place of as many tokens."""
+    size = len(pictures.expanded(MARKS, MARKS[1]))
+    return MARKS + (prompt[size:] if len(prompt) > size else prompt)

@@ -9,14 +9,15 @@ from typing import Any
 
 import adapters
 import drafters
-from checkpoints import Model
 from job import ADDITIONAL_CONFIG, IN_PROCESS
 
-from survey import asks, space
+from survey import asks, profiled, space
+from survey.models import KINDS, Kind
 
 LENGTH = 256
 _SOC = {"a2": None, "a3": 253, "310p": 202}
 _SIZES = [1, 2, 4, 8]
+_DRAFTERS = dict(zip(("mtp", "eagle3"), drafters.ARCHITECTURES, strict=True))
 # Seconds after which vLLM gives a step up that a worker process does not answer; its own 300 are many times what any
 # step takes here.
 _STEP_LIMIT = 120
@@ -41,10 +42,14 @@ class Deployment:
         return self.settings["model"]
 
     @property
+    def kind(self) -> Kind:
+        return KINDS[self.checkpoint]
+
+    @property
     def architectures(self) -> list[str]:
         """The classes of its models, by vLLM's names."""
-        drafter = [drafters.ARCHITECTURES[0]] if self.settings["drafter"] == "mtp" else []
-        return [Model(self.checkpoint).architecture, *drafter]
+        drafter = _DRAFTERS.get(self.settings["drafter"])
+        return [self.kind.architecture, *([drafter] if drafter else [])]
 
     @property
     def dp_size(self) -> int:
@@ -58,6 +63,14 @@ class Deployment:
     @property
     def online(self) -> bool:
         return self.settings["client"] != "in_process"
+
+    @property
+    def sleeps(self) -> bool:
+        return self.settings["ask"] == "slept"
+
+    @property
+    def profiled(self) -> bool:
+        return self.settings["ask"] == "profiled"
 
     @property
     def soc(self) -> int | None:
@@ -78,6 +91,11 @@ class Deployment:
             found["VLLM_ASCEND_ENABLE_MLP_OPTIMIZE"] = "1"
         if self.soc is not None:
             found["STANDIN_SOC"] = str(self.soc)
+        if self.profiled:
+            found |= profiled.environment("profile")
+        if self.sleeps:
+            # A server takes it then; and upstream wakes up with plain weights alone.
+            found |= {"VLLM_SERVER_DEV_MODE": "1", "VLLM_ASCEND_ENABLE_NZ": "0"}
         return found
 
     def more(self, rank: int, checkpoint: Path) -> dict[str, Any]:
@@ -90,7 +108,13 @@ class Deployment:
     @property
     def asked(self) -> tuple[tuple[asks.Request, ...], ...]:
         """The requests of each rank."""
-        return asks.of(self.settings["ask"], self.dp_size, int(self.settings["max_num_seqs"]))
+        found = asks.of(self.settings["ask"], self.dp_size, int(self.settings["max_num_seqs"]))
+        return asks.with_pictures(found) if self.kind.sees else found
+
+    @property
+    def between(self) -> tuple[tuple[str, ...], ...]:
+        """What is called on every engine before the second phase, and so on."""
+        return asks.BETWEEN.get(self.settings["ask"], ())
 
     def __str__(self) -> str:
         return f"{space.line(self.settings)} on {self.tree}"
@@ -101,6 +125,10 @@ class Deployment:
             "llm": self.arguments(checkpoint, storage),
             "environment": self.environment,
             "asked": [[one.as_dict() for one in of] for of in self.asked],
+            "between": self.between,
+            "embeds": self.kind.embeds,
+            "sleeps": self.sleeps,
+            "profiled": self.profiled,
             "expected": str(Path(checkpoint) / "expected.json"),
         }
 
@@ -121,8 +149,8 @@ class Deployment:
             "enable_expert_parallel": chosen["expert_parallel"] == "on",
             "additional_config": self._additional(),
         }
-        # A grammar and a server need words.
-        words = chosen["ask"] == "structured" or self.online
+        # A grammar, a server and a picture need words.
+        words = chosen["ask"] == "structured" or self.online or self.kind.sees
         tokenizer = str(Path(checkpoint) / "tokenizer")
         arguments |= {"tokenizer": tokenizer} if words else {"skip_tokenizer_init": True}
         if self.workers > 1:
@@ -130,6 +158,12 @@ class Deployment:
             arguments["distributed_executor_backend"] = "mp"
         elif not self.online:
             arguments |= IN_PROCESS
+        if self.kind.embeds:
+            arguments |= {"runner": "pooling", "convert": "embed"}
+        if self.kind.sees:
+            arguments["limit_mm_per_prompt"] = {"image": 1, "video": 0}
+        if self.sleeps:
+            arguments["enable_sleep_mode"] = True
         if chosen["async_scheduling"] == "on":
             arguments["async_scheduling"] = True
         if chosen["mode"] in ("acl_graph", "full_decode"):
@@ -147,6 +181,9 @@ class Deployment:
             arguments |= {"enable_lora": True, "max_loras": adapters.ADAPTERS, "max_lora_rank": adapters.RANK}
         if chosen["drafter"] == "mtp":
             arguments["speculative_config"] = {"method": "deepseek_mtp", "num_speculative_tokens": 1}
+        if chosen["drafter"] == "eagle3":
+            head = str(Path(checkpoint) / "eagle3")
+            arguments["speculative_config"] = {"method": "eagle3", "model": head, "num_speculative_tokens": 2}
         if chosen["drafter"] == "ngram":
             arguments["speculative_config"] = {
                 "method": "ngram",

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from survey.models import DENSE, EMBEDDING, EXPERTS
+
 EVERY_SET = ("v0.10.0", "v0.10.1.1", "v0.10.2", "v0.11.0", "v0.18.0", "v0.23.0")
 
 
@@ -49,18 +51,31 @@ def _not_both(name: str, value: str, other: str, values: tuple[str, ...], why: s
     return Exclusion((name, other), lambda a, b: a != value or b not in values, why, sets or EVERY_SET)
 
 
+_NO_TOKENS = "a model that gives vectors has no lm head"
 _SPLITS_NOTHING = "a group of one rank splits nothing"
 _SEVERAL = ("2", "3")
 _LATER = ("v0.18.0", "v0.23.0")
+_ASKED_OF_VECTORS = ("uneven", "one", "late", "profiled", "slept")
 
 EXCLUSIONS = (
     _only_with("dtype", "float32", "scheduler", ("ascend",), "upstream's mask for chunked prefill has no float32"),
     _only_with("soc", "310p", "dtype", ("float16",), "a 310P's activation gives float16 whatever it gets"),
-    _only_with("soc", "310p", "model", ("qwen3", "qwen3_moe"), "upstream's latent attention needs another chip"),
+    _not_both("soc", "310p", "model", ("deepseek_v3",), "upstream's latent attention needs another chip"),
     _only_with(
         "drafter", "mtp", "model", ("deepseek_v3",), "only this checkpoint has a layer that predicts more tokens"
     ),
-    _only_with("expert_parallel", "on", "model", ("qwen3_moe", "deepseek_v3"), "a dense model has no experts"),
+    _only_with("drafter", "eagle3", "model", ("llama",), "only this checkpoint has a head that drafts"),
+    _only_with("drafter", "eagle3", "dtype", ("float16", "bfloat16"), "upstream's mask for drafts has no float32"),
+    _only_with("expert_parallel", "on", "model", EXPERTS, "a dense model has no experts"),
+    Exclusion(
+        ("model", "ask"),
+        lambda model, ask: model not in EMBEDDING or ask in _ASKED_OF_VECTORS,
+        "a vector has no tokens to be judged, continued or cut off",
+    ),
+    Exclusion(("model", "drafter"), lambda model, drafter: model not in EMBEDDING or drafter == "none", _NO_TOKENS),
+    Exclusion(("model", "lmhead_parallel"), lambda model, split: model not in EMBEDDING or split == "off", _NO_TOKENS),
+    _not_both("model", "qwen2_vl", "client", ("serve_two_apis",), "a process of its own has no `pictures.py`"),
+    _not_both("client", "serve_external", "dp", ("1",), "there is nothing to share out"),
     _only_with(
         "max_num_batched_tokens", "small", "scheduler", ("vllm",), "without chunks a step holds a whole sequence"
     ),
@@ -83,7 +98,12 @@ EXCLUSIONS = (
         "v0.11.0",
     ),
     _without("mode", "torchair", "no such graphs", *_LATER),
-    _only_with("model", "qwen3", "dp", ("1",), "vLLM refuses DP of a dense model in one engine", *_LATER),
+    Exclusion(
+        ("model", "dp"),
+        lambda model, dp: model not in DENSE or dp == "1",
+        "vLLM refuses DP of a dense model in one engine",
+        _LATER,
+    ),
     _without("soc", "310p", "the stand-in has not a 310P's kernels of this release", *_LATER),
     _without("kv", "kv_both", "vLLM has not the connector", *_LATER),
     _without("kv", "kv_consumer", "vLLM has not the connector", *_LATER),
@@ -128,7 +148,7 @@ EXCLUSIONS = (
     ),
     Exclusion(
         ("model", "soc", "mode"),
-        lambda model, soc, mode: mode == "eager" or (model, soc) != ("qwen3_moe", "310p"),
+        lambda model, soc, mode: mode == "eager" or model not in EXPERTS or soc != "310p",
         "on a 310P upstream's graphs route experts as Pangu alone does",
         ("v0.10.0", "v0.10.1.1", "v0.10.2"),
     ),

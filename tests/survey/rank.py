@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from survey import pictures, pool, profiled
+
 Say = Callable[..., None]
 
 
@@ -20,15 +22,28 @@ class Turn:
         from vllm.lora.request import LoRARequest
 
         self.answers: dict[str, dict[str, Any]] = {}
-        self._engine, self._report = engine, report
+        self._engine, self._given, self._report = engine, given, report
         self._expected = json.loads(Path(given["expected"]).read_text())
         self._prompts: dict[str, list[int]] = {}
         loaded = [LoRARequest(path, number + 1, path) for number, path in enumerate(adapters)]
         # In turn, and one without.
         self._adapted = itertools.cycle([*loaded, None])
 
-    def serve(self, asked: list[dict[str, Any]], until: int) -> None:
-        """``until``: the step before which the last rank is told its last; all of them go on until then."""
+    def serve_all(self, asked: list[dict[str, Any]], every: list[list[dict[str, Any]]]) -> None:
+        """Phase after phase, each with what is called before it; ``every``: the requests of all ranks."""
+        for phase, calls in enumerate(((), *self._given["between"])):
+            for call in calls:
+                self._call(call)
+            # The step before which the last rank is told its last; all of them go on until then.
+            until = max(one["at"] for of in every for one in of if one["phase"] == phase)
+            self._serve([one for one in asked if one["phase"] == phase], until)
+
+    def _call(self, name: str) -> None:
+        if name == "sleep":  # as vllm.LLM does
+            self._engine.reset_prefix_cache()
+        getattr(self._engine, name)()
+
+    def _serve(self, asked: list[dict[str, Any]], until: int) -> None:
         waiting, steps = list(asked), 0
 
         def act() -> None:
@@ -48,20 +63,27 @@ class Turn:
             self._report(step=steps)
 
     def _add(self, one: dict[str, Any]) -> None:
-        from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind
+        from vllm import PoolingParams
 
         before: list[int] = []
         if one["follows"] is not None:
             before = self._prompts[one["follows"]] + self.answers[one["follows"]]["choices"][0]["tokens"]
         prompt = self._prompts[one["id"]] = [*before, *one["prompt"]]
-        given = {"prompt_token_ids": prompt}
+        given: dict[str, Any] = {"prompt_token_ids": prompt}
+        if one["picture"] is not None:
+            given["multi_modal_data"] = {"image": pictures.picture(one["picture"])}
+        wanted = PoolingParams(task="embed") if self._given["embeds"] else self._tokens(one)
+        self._engine.add_request(one["id"], given, wanted, lora_request=next(self._adapted))
+
+    def _tokens(self, one: dict[str, Any]) -> Any:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
         # Of several answers only a request that asks for its end alone is given all at once.
         chosen = {"temperature": 0.0, "output_kind": RequestOutputKind.FINAL_ONLY} | one["sampling"]
         if one["grammar"]:
             chosen |= _grammar(self._expected[one["id"]]["grammar"])
-        sampling = SamplingParams(max_tokens=one["tokens"], ignore_eos=True, detokenize=False, **chosen)
-        self._engine.add_request(one["id"], given, sampling, lora_request=next(self._adapted))
+        return SamplingParams(max_tokens=one["tokens"], ignore_eos=True, detokenize=False, **chosen)
 
 
 def _grammar(regex: str) -> dict[str, Any]:
@@ -75,6 +97,8 @@ def _grammar(regex: str) -> dict[str, Any]:
 
 def _answer(output: Any) -> dict[str, Any]:
     """As `reading` takes it."""
+    if hasattr(output.outputs, "data"):
+        return {"vector": output.outputs.data.float().tolist()}
     choices = [
         {"tokens": list(one.token_ids), "top": [_largest(found) for found in one.logprobs or ()]}
         for one in output.outputs
@@ -126,8 +150,12 @@ def main(job_file: str) -> None:
         # A compiler cannot trace an import that fails, and with float16 the model asks for the kernels, which the
         # stand-in has not: so they are asked for before.
         enable_custom_op()
+        if given["sleeps"]:
+            pool.install()
+        pictures.install()
         KvProbe(report).install()
-        engine = LLM(**given["llm"]).llm_engine
+        profiler = profiled.arguments("profile") if given["profiled"] else {}
+        engine = LLM(**given["llm"], **profiler).llm_engine
         tokenless.accept(engine)
         core = engine.engine_core.engine_core
         _step_as_a_process_of_its_own_does(core, several_ranks=len(given["asked"]) > 1)
@@ -136,7 +164,7 @@ def main(job_file: str) -> None:
         report(begin=time.time())
         asked = given["asked"][int(os.environ["VLLM_DP_RANK"])]
         turn = Turn(engine, given, job["adapters"], report)
-        turn.serve(asked, until=max(one["at"] for of in given["asked"] for one in of))
+        turn.serve_all(asked, given["asked"])
         report(answers=turn.answers)
         report(done=True, grown_kib=meter.grown_kib())
         _wait_for_everyone(job["everyone"])

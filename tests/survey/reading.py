@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -12,6 +13,10 @@ from survey.asks import Request
 NEAR = 0.5
 """By how much a logprob may differ: `net` refuses a checkpoint where rounding changes a logit by half of that, and a
 logprob changes by twice what logits do at the most. Logits of another row differ by a few units."""
+CLOSE = 0.98
+"""The least cosine of a vector and Hugging Face's: `net` refuses a checkpoint where rounding takes a quarter of what is
+missing to one. Vectors of other prompts have less than that: tests/unit holds it."""
+_WORD = re.compile(r"t(\d+)")
 # Worker processes put their name before it, in colour, and a logger its own words.
 _ERROR = re.compile(
     r"^(?:\x1b\[[\d;]*m|\([^)\n]*pid=\d+\)|ERROR [^\]\n]*\]|\s)*"
@@ -28,11 +33,14 @@ def is_right(request: Request, answer: Mapping[str, Any] | None, expected: Mappi
     Args:
         request: what was asked.
         answer: ``choices``, each with ``tokens`` and, of a request that asks for them, ``top``, the largest logprobs of
-            each step; ``prompt``, the logprobs of the prompt's tokens but the first.
+            each step; ``prompt``, the logprobs of the prompt's tokens but the first. Or ``vector``, of an embedding
+            model.
         expected: the same of one choice.
     """
     if answer is None:
         return request.abort_at is not None
+    if "vector" in expected:
+        return _cosine(answer["vector"], expected["vector"]) >= CLOSE
     sampling, choices = dict(request.sampling), answer["choices"]
     tokens = expected["tokens"]
     right = len(choices) == sampling.get("n", 1) and all(one["tokens"][: len(tokens)] == tokens for one in choices)
@@ -46,6 +54,33 @@ def is_right(request: Request, answer: Mapping[str, Any] | None, expected: Mappi
 
 def _near(found: Sequence[float], expected: Sequence[float]) -> bool:
     return len(found) == len(expected) and all(abs(a - b) < NEAR for a, b in zip(found, expected, strict=True))
+
+
+def _cosine(one: Sequence[float], other: Sequence[float]) -> float:
+    """Of two vectors of one size; NaN, which is near nothing, where one of them is zero."""
+    lengths = math.sqrt(sum(a * a for a in one) * sum(b * b for b in other))
+    if len(one) != len(other) or not lengths:
+        return math.nan
+    return sum(a * b for a, b in zip(one, other, strict=True)) / lengths
+
+
+def of_completion(found: Mapping[str, Any], prompt: Sequence[int]) -> dict[str, Any]:
+    """The ``answer`` of `is_right` that a server's completion, or its turn of a chat, is."""
+    of_prompt = found.get("prompt_logprobs") or found["choices"][0].get("prompt_logprobs")
+    if of_prompt is not None:
+        of_prompt = [step[str(token)]["logprob"] for token, step in zip(prompt[1:], of_prompt[1:], strict=True)]
+    return {"choices": [_choice(one) for one in found["choices"]], "prompt": of_prompt}
+
+
+def _choice(one: Mapping[str, Any]) -> dict[str, Any]:
+    logprobs = one["logprobs"] or {}
+    if "message" in one:
+        text = one["message"]["content"]
+        steps = [[found["logprob"] for found in step["top_logprobs"]] for step in logprobs.get("content") or ()]
+    else:
+        text, steps = one["text"], [[*step.values()] for step in logprobs.get("top_logprobs") or ()]
+    tokens = [int(word) for word in _WORD.findall(text)]
+    return {"tokens": tokens, "top": [sorted(step, reverse=True) for step in steps]}
 
 
 def alike(joined: Mapping[int, Sequence[Sequence[object]]]) -> bool:

@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from survey import pictures, pool, profiled
+
 
 def main(job_file: str) -> None:
     job = json.loads(Path(job_file).read_text())
@@ -18,5 +20,12 @@ def main(job_file: str) -> None:
         progress.write(json.dumps(line) + "\n")
 
     enable_custom_op()  # as in survey.rank
+    if job["sleeps"]:
+        pool.install()
+    pictures.install()
     KvProbe(report).install()
+    if job["profiled"]:
+        for name, value in profiled.arguments("profile").items():
+            job["arguments"].append(f"--{name.replace('_', '-')}={json.dumps(value)}")
+        Path(job_file).write_text(json.dumps(job))
     server.main(job_file)

@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from survey.exclusions import EXCLUSIONS, Exclusion
+from survey.models import KINDS
 
 Settings = dict[str, str]
 """A value for each dimension."""
 
 DIMENSIONS: Mapping[str, tuple[str, ...]] = {
-    "model": ("qwen3_moe", "qwen3", "deepseek_v3"),
+    "model": tuple(KINDS),
     "dtype": ("float32", "float16", "bfloat16"),
     "dp": ("2", "1", "3"),
     "tp": ("1", "2"),
@@ -27,7 +28,7 @@ DIMENSIONS: Mapping[str, tuple[str, ...]] = {
     "scheduler": ("ascend", "vllm"),
     "prefix_caching": ("off", "on"),
     "async_scheduling": ("off", "on"),
-    "drafter": ("none", "mtp", "ngram"),
+    "drafter": ("none", "mtp", "ngram", "eagle3"),
     "lmhead_parallel": ("off", "on"),
     "mlp_parallel": ("off", "on"),
     "shared_expert_dp": ("off", "on"),
@@ -35,7 +36,7 @@ DIMENSIONS: Mapping[str, tuple[str, ...]] = {
     "soc": ("a2", "a3", "310p"),
     "kv": ("none", "kv_both", "kv_consumer"),
     "metadata_group": ("device", "cpu"),
-    "client": ("in_process", "serve"),
+    "client": ("in_process", "serve", "serve_external", "serve_two_apis"),
     "ask": (
         "uneven",
         "one",
@@ -46,6 +47,8 @@ DIMENSIONS: Mapping[str, tuple[str, ...]] = {
         "structured",
         "n2",
         "turns",
+        "profiled",
+        "slept",
     ),
 }
 DEFAULT: Settings = {name: values[0] for name, values in DIMENSIONS.items()}

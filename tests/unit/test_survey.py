@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from survey import asks, draw, exclusions, judge, reading, reduce, space
+from survey import asks, draw, exclusions, judge, models, pictures, reading, reduce, space
 from survey.judge import Answer, Verdict
 
 from patchset.system import paths
@@ -69,6 +69,53 @@ def test_what_is_asked_has_names_of_its_own(ask: str, ranks: int) -> None:
     assert names
     assert len(set(names)) == len(names)
     assert all(one.follows is None or one.follows in names for of in asked for one in of)
+
+
+@pytest.mark.parametrize("ask", space.DIMENSIONS["ask"])
+def test_every_phase_of_a_deployment_is_asked_something(ask: str) -> None:
+    phases = {one.phase for of in asks.of(ask, 2, 8) for one in of}
+    assert phases == set(range(1 + len(asks.BETWEEN.get(ask, ()))))
+
+
+def test_what_is_called_between_phases_is_of_an_ask() -> None:
+    assert set(asks.BETWEEN) < set(space.DIMENSIONS["ask"])
+
+
+@pytest.mark.parametrize("ask", space.DIMENSIONS["ask"])
+def test_every_other_request_of_a_model_that_sees_begins_with_a_picture(ask: str) -> None:
+    without = [one for of in asks.of(ask, 2, 8) for one in of]
+    seen = [one for of in asks.with_pictures((tuple(without),)) for one in of]
+    assert [one.id for one in seen] == [one.id for one in without]
+    for one, before in zip(seen, without, strict=True):
+        begins = one.prompt[:3] == asks.MARKS
+        assert begins == (one.picture is not None and one.follows is None)
+        assert begins or one.prompt == before.prompt
+        if one.follows is not None:
+            assert one.picture == next(first.picture for first in seen if first.id == one.follows)
+    assert any(one.picture is not None for one in seen)
+
+
+def test_first_turns_with_a_picture_end_on_a_block_boundary_too() -> None:
+    turns = [one for one in asks.first_requests(sees=True) if one.tokens == asks.ANSWERED]
+    sizes = {len(pictures.expanded(one.prompt, asks.MARKS[1])) + asks.ANSWERED - 1 for one in turns}
+    assert sizes == {asks.BLOCK}
+    assert {one.picture is None for one in turns} == {True, False}
+
+
+def test_no_prompt_has_the_mark_of_a_picture_by_itself() -> None:
+    given = {token for one in asks.first_requests(sees=False) for token in one.prompt}
+    assert max(given) < min(asks.MARKS)
+
+
+def test_sizes_of_the_model_that_sees_are_divided_by_two_and_three() -> None:
+    assert pictures.VOCABULARY % 6 == 0
+    assert asks.VOCABULARY + len(pictures.WORDS) <= pictures.VOCABULARY
+
+
+def test_models_are_those_of_the_space_and_some_of_each_kind() -> None:
+    assert tuple(models.KINDS) == space.DIMENSIONS["model"]
+    assert set(models.EXPERTS) | set(models.DENSE) == set(models.KINDS)
+    assert {one.embeds for one in models.KINDS.values()} == {one.sees for one in models.KINDS.values()} == {True, False}
 
 
 def test_an_array_that_lacks_a_row_is_seen() -> None:
@@ -152,6 +199,43 @@ def test_an_answer_is_held_against_what_is_expected(request_: asks.Request, give
 
 
 @pytest.mark.parametrize(
+    ("vector", "right"),
+    [
+        ([0.6, 0.8], True),
+        # Of any length, and as bfloat16 may turn it.
+        ([6.1, 7.9], True),
+        ([0.8, 0.6], False),
+        ([-0.6, -0.8], False),
+        ([0.0, 0.0], False),
+        ([0.6, 0.8, 0.0], False),
+        ([float("nan"), 0.8], False),
+    ],
+)
+def test_a_vector_is_held_against_the_one_that_is_expected(vector: list[float], right: bool) -> None:
+    assert reading.is_right(P0, {"vector": vector}, {"vector": [0.6, 0.8]}) is right
+    assert not reading.is_right(P0, None, {"vector": [0.6, 0.8]})
+
+
+def test_a_completion_is_read_as_an_engine_s_own_answer() -> None:
+    steps = [{"t7": -0.1, "t5": -3.0}, {"t3": -2.0, "t8": -0.2}]
+    of_prompt = [None, {"2": {"logprob": -4.0}, "9": {"logprob": -0.1}}]
+    choice = {"text": "t7 t8", "logprobs": {"top_logprobs": steps}, "prompt_logprobs": of_prompt}
+    given = reading.of_completion({"choices": [choice]}, P0.prompt)
+    assert given == answer([7, 8], top=EXPECTED["top"], prompt=EXPECTED["prompt"])
+    plain = {"text": "t7 t8", "logprobs": None, "prompt_logprobs": None}
+    assert reading.of_completion({"choices": [plain, plain]}, P0.prompt) == answer([7, 8], [7, 8])
+
+
+def test_a_turn_of_a_chat_is_read_as_an_engine_s_own_answer() -> None:
+    content = [{"top_logprobs": [{"logprob": a}, {"logprob": b}]} for a, b in EXPECTED["top"]]
+    choice = {"message": {"content": "t7 t8"}, "logprobs": {"content": content}}
+    given = reading.of_completion({"choices": [choice], "prompt_logprobs": [None, {"2": {"logprob": -4.0}}]}, P0.prompt)
+    assert given == answer([7, 8], top=EXPECTED["top"], prompt=EXPECTED["prompt"])
+    plain = {"message": {"content": "t7"}, "logprobs": None}
+    assert reading.of_completion({"choices": [plain], "prompt_logprobs": None}, P0.prompt) == answer([7])
+
+
+@pytest.mark.parametrize(
     ("joined", "alike"),
     [
         ({0: ["ab"], 1: ["ab"]}, True),
@@ -222,9 +306,22 @@ def test_reducing_never_tries_what_is_excluded() -> None:
     assert space.line(fewest) == "dtype=float16,soc=310p"
 
 
-@pytest.mark.parametrize("line", ["model=gpt", "colour=red", "dp", "scheduler=vllm", "model=qwen3,expert_parallel=on"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "model=gpt",
+        "colour=red",
+        "dp",
+        "scheduler=vllm",
+        "model=qwen3,expert_parallel=on",
+        "model=llama,drafter=eagle3",
+        "model=qwen3,dtype=float16,drafter=eagle3",
+        "model=qwen3_embedding,ask=n2",
+        "dp=1,client=serve_external",
+    ],
+)
 def test_a_line_that_is_no_deployment_is_refused(line: str) -> None:
-    with pytest.raises(ValueError, match=r"dimension|mask|experts"):
+    with pytest.raises(ValueError, match=r"dimension|mask|experts|head|vector|share"):
         LATEST.parse(line)
 
 
