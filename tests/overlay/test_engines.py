@@ -184,6 +184,7 @@ def test_without_a_coordinator_nobody_is_woken() -> None:
         alone.run_busy_loop()
 
 
+@pytest.mark.timeout(600)  # it imports vLLM anew
 def test_every_process_of_vllm_has_it() -> None:
     """An engine whose workers are processes of their own, too, which loads vLLM's plugins and no worker."""
     code = """

@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import gzip
 import hashlib
+import importlib
 import json
 import os
 import shutil
@@ -125,10 +126,22 @@ def _paths() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _checkpoints(given: argparse.Namespace) -> Path:
+    """Where they are; by themselves, and made as the set's own smoke tests make them, where its transformers is
+    another."""
+    folder: Path = given.checkpoints
+    if (SMOKE / given.set / "fused_experts.py").is_file():
+        sys.path.append(str(SMOKE / given.set))
+        importlib.import_module("fused_experts").install()
+        folder /= given.set
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def main() -> None:
     given = _paths()
+    given.checkpoints = _checkpoints(given)
     given.work.mkdir(parents=True, exist_ok=True)
-    given.checkpoints.mkdir(parents=True, exist_ok=True)
     deployments = json.load(sys.stdin)
     ground = Ground(given, deployments)
     # The rows go out by a descriptor of their own: what is imported prints to the other.

@@ -110,7 +110,7 @@ def run(
     path = ("--path", os.pathsep.join(map(str, (paths.repo_root() / "tests", standin, made.vllm))))
     arguments = (pristine, patched, *path, *least, *(() if fast else ("--instructions",)))
     scripts.run("host time of a step, in turns", "host_time", made.python, made.env, *arguments)
-    where = (f"--vllm={made.vllm}", f"--standin={standin}", f"--work={work}")
+    where = (f"--vllm={made.vllm}", f"--standin={standin}", f"--work={work}", f"--set={patch_set.name}")
     arguments = (pristine, patched, *where, *least, "--lives", "1" if fast else "4")
     scripts.run("time per output token, engines in turns", "output_tokens", made.python, made.env, *arguments)
     # torch asks for the name of each client's address; a name server that does not answer is not what is measured.

@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import conversations
+import lives
 import pytest
 from engine import Report, finished
 from job import SOC_A3, Life, Mode, Round, Tree
+from reference import TOKENS
 
 Live = Callable[[Life], Report]
 Asked = Callable[[Life, Round], dict[int, list[int]]]
@@ -41,6 +43,24 @@ def test_tokens_of_piecewise_graphs(live: Live, asked: Asked, life: Life) -> Non
         assert report.tokens(turn.name) == asked(life, turn), turn.name
     found = {line["graph"] for turn in life.rounds for rank in report.ranks for line in rank.forwards(turn.name)}
     assert found == {"PIECEWISE", "NONE"}
+
+
+@pytest.mark.defect("D4")
+@pytest.mark.parametrize("life", [lives.GRAPH, lives.GRAPH_EP], ids=str)
+def test_idle_rank_replays_the_same_graph(live: Live, life: Life, seen: Seen) -> None:
+    """A graph for every step but the prefills that are too long for one: piecewise for a prefill, full for decodes."""
+    report = finished(live(life))
+    modes = {
+        turn.name: [
+            (busy["graph"], idle["graph"])
+            for busy, idle in zip(*(rank.forwards(turn.name) for rank in report.ranks), strict=True)
+        ]
+        for turn in life.rounds
+    }
+    assert all(one == other for pairs in modes.values() for one, other in pairs)
+    assert modes["one prompt"] == [("PIECEWISE", "PIECEWISE"), *[("FULL", "FULL")] * (TOKENS - 1)]
+    assert ("NONE", "NONE") in modes["prefill beside a decode"]
+    seen("idle rank replays")
 
 
 def _slots_of_requests(report: Report) -> list[int]:

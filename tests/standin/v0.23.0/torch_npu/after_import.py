@@ -33,7 +33,9 @@ def _ask_for_the_chip(arguments: ModuleType) -> None:
     def call(*args: Any, **kwargs: Any) -> Any:
         if (known := sys.modules.get("vllm_ascend.utils")) is not None:
             known._ascend_device_type = None  # type: ignore[attr-defined]
-            _build_info(importlib.import_module("vllm_ascend._build_info"))
+            built = importlib.import_module("vllm_ascend._build_info")
+            if getattr(built, "__file__", None) is None:  # else of an installed wheel, made for one chip
+                _build_info(built)
         return create(*args, **kwargs)
 
     arguments.EngineArgs.create_engine_config = call
