@@ -9,7 +9,6 @@ schedules give the same document, whatever the number of workers.
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import logging
 import multiprocessing
@@ -23,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 # Before vLLM configures its own: a run makes a warning for every refused deployment.
 logging.disable(logging.WARNING)
 
+from simulation import family  # noqa: E402
 from simulation.checker import Finding  # noqa: E402
 from simulation.coverage import Coverage  # noqa: E402
 from simulation.schedule import Schedule  # noqa: E402
@@ -31,13 +31,13 @@ from simulation.search import Violation, search  # noqa: E402
 # Schedules of one search: hypothesis remembers each, to draw none twice.
 CHUNK = 1000
 # Schedules of one mutant that the watchdog's verdict is held against.
-JUDGED = 200
+JUDGED = 100
 
 
 def chunk(task: tuple[str, int, int]) -> tuple[dict[str, Any], dict[str, Any] | None, int]:
     """Checks one chunk of schedules: counts, a violation if there is one, schedules drawn."""
     model, count, seed = task
-    make = importlib.import_module(f"simulation.{model}").make
+    make = family.module(model).make
     coverage = Coverage()
     from simulation.detector import Detector  # the overlay's, which the pristine tree has not
 
@@ -78,8 +78,7 @@ def patched(schedules: int, seed: int, workers: int) -> dict[str, Any]:
 
 def pristine(schedules: int, seed: int, workers: int) -> dict[str, Any]:
     """One violation for each defect that the schedules show, and one for each cause that is no known defect."""
-    from simulation.defects import defect_of
-    from simulation.pristine import make
+    make, defect_of = family.module("pristine").make, family.module("defects").defect_of
 
     def cause(finding: Finding, schedule: Schedule) -> Any:
         return defect_of(finding, schedule.deployment) or finding.key
@@ -99,11 +98,9 @@ def pristine(schedules: int, seed: int, workers: int) -> dict[str, Any]:
 def mutant(task: tuple[int, int, int]) -> dict[str, Any]:
     """Looks for one mutant, and at what the watchdog makes of the waits to which it leads."""
     from simulation.detector import Detector, wrong_verdict
-    from simulation.mutants import MUTANTS
-    from simulation.patched import make
 
     number, schedules, seed = task
-    one = MUTANTS[number]
+    make, one = family.module("patched").make, family.module("mutants").MUTANTS[number]
     with one.installed():
         found = search(make, schedules, seed, watch=Detector)
         verdicts: Counter[str] = Counter()
@@ -125,11 +122,10 @@ def mutant(task: tuple[int, int, int]) -> dict[str, Any]:
 
 def mutants(schedules: int, seed: int, workers: int) -> dict[str, Any]:
     """Every mutant, each looked for in up to ``schedules``."""
-    from simulation.mutants import MUTANTS
-
+    tasks = [(number, schedules, seed) for number in range(len(family.module("mutants").MUTANTS))]
     results = []
     with multiprocessing.get_context("fork").Pool(workers) as pool:
-        for result in pool.imap(mutant, [(number, schedules, seed) for number in range(len(MUTANTS))]):
+        for result in pool.imap(mutant, tasks):
             results.append(result)
             progress(sum(one["drawn"] for one in results))
     return {"schedules": sum(one["drawn"] for one in results), "mutants": results}

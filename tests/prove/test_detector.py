@@ -7,19 +7,18 @@ from collections import Counter
 
 import pytest
 
-from simulation import detector
+from simulation import detector, family
 from simulation.checker import simulate
 from simulation.detector import Detector, wrong_verdict
-from simulation.mutants import MUTANTS
 from simulation.network import Call, Hang, Mismatch, Network
-from simulation.patched import make
 from simulation.search import search
 from vllm_ascend.data_parallel import verdict
 
 METADATA = Call("dp device", "all_reduce", (3,), metadata=True)
 GATHER = Call("dp device", "all_gather", (8,))
-BY_NAME = {one.name: one for one in MUTANTS}
-UNSYNCHRONISED = "enforce_eager does not synchronise (D1)"
+make = family.module("patched").make
+BY_NAME = {one.name: one for one in family.module("mutants").MUTANTS}
+UNSYNCHRONISED = "an idle rank does not synchronise"
 
 
 @pytest.mark.parametrize(

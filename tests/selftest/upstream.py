@@ -111,7 +111,19 @@ def show(comparison: Comparison, terminal: Terminal) -> None:
 def _results(both: Trees, tree: Path, work: Path, label: str, arguments: list[str]) -> dict[str, Result]:
     """Result by test id of one pytest run in `work` with `tree` on the import path."""
     cases = testrun.run(
-        [str(both.runtime.python), "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(work), *arguments],
+        # Python's own traceback: pytest's parses the source, which fails within a test that has recursed too deep.
+        [
+            str(both.runtime.python),
+            "-m",
+            "pytest",
+            "-q",
+            "--tb=native",
+            "-p",
+            "no:cacheprovider",
+            "--rootdir",
+            str(work),
+            *arguments,
+        ],
         environ=both.runtime.environment(tree, both.standin) | {"OMP_NUM_THREADS": "1"},
         folder=work,
         log=work / f"{label}.log",

@@ -5,7 +5,7 @@
                                  |
                                  +--> network: every collective, matched over the ranks
 
-``runner`` builds ranks from the tree on the import path: its real model runner, forward context and drafters
-without a model. ``patched`` and ``pristine`` hold what a real step of each tree calls. Only the collectives
-and the model's arithmetic are stood in for.
+A release belongs to a family, a folder of modules that build ranks from the tree on the import path: its real model
+runner, forward context and drafters without a model. Only the collectives and the model's arithmetic are stood in for.
+Another release of a family is an entry in its ``releases``, and one in selftest.schedules.MUST_FIND.
 """

@@ -129,6 +129,10 @@ def _findings(ranks: list[Any], trouble: tuple[Invariant, str] | None, deploymen
             for number, what in rank.record.exceeded
         ]
         found += [
+            Finding(Invariant.PADDING, number, exchanged, agreed, f"rank {rank.dp_rank}: {what}")
+            for number, what in rank.record.padded
+        ]
+        found += [
             Finding(Invariant.ROUNDS, number, exchanged, agreed, f"rank {rank.dp_rank}: {rounds} metadata collectives")
             for number, rounds in rank.record.rounds
         ]

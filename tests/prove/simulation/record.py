@@ -15,6 +15,7 @@ class Invariant(Enum):
     MOE = "ranks choose different MoE communication"
     GRAPH = "one rank replays a graph, another does not"
     SIZE = "ranks compute different rows where all must be equal"
+    PADDING = "a rank computes rows that nothing asks for"
     CAPACITY = "more rows, or others, than a buffer, graph, mask or kernel takes"
     CRASH = "a rank raises"
     ROUNDS = "more metadata collectives in a step than it needs"
@@ -46,5 +47,7 @@ class Record:
     forwards: list[Forward] = field(default_factory=list)
     exceeded: list[tuple[int, str]] = field(default_factory=list)
     """Step, and what was too small for what."""
+    padded: list[tuple[int, str]] = field(default_factory=list)
+    """Step, and how many rows were computed for how many."""
     rounds: list[tuple[int, int]] = field(default_factory=list)
     """Step, and how many metadata collectives it took, where it needs fewer."""

@@ -11,17 +11,19 @@ class Mode(Enum):
     EAGER = "eager"
     ACL_GRAPH = "ACL graph"
     FULL_DECODE = "full decode graph"
+    BOTH = "full decode graph beside ACL graph"
     TORCHAIR = "TorchAir"
 
     @property
     def acl_graphs(self) -> bool:
-        return self in (Mode.ACL_GRAPH, Mode.FULL_DECODE)
+        return self in (Mode.ACL_GRAPH, Mode.FULL_DECODE, Mode.BOTH)
 
 
 class Layers(Enum):
     """Which of upstream's MoE layers the model has: Qwen3-MoE under ACL graph generic ones, DeepSeek custom ones.
 
-    Since 0.11.0 custom ones are those of TorchAir's runner alone.
+    Since 0.11.0 custom ones are those of TorchAir's runner alone. Since 0.18.0 there is one kind of MoE layer, and
+    custom says that the attention is DeepSeek's, with its output projection within.
     """
 
     DENSE = "dense"
@@ -70,7 +72,9 @@ class Deployment:
     """What all ranks were started with.
 
     ``graph_sizes`` are ACL graph's capture sizes in tokens, or TorchAir's in requests. ``drafts`` is the number of
-    speculative tokens. All limits are per DP rank.
+    speculative tokens; with ``unpadded_drafter`` rejected ones are taken from the drafter's batch. ``sequence_pass`` is
+    sequence parallelism by vLLM's compile pass, ``recompute`` a decode node whose scheduler prefills nothing,
+    ``context_parallel`` the decodes' attention over tensor-parallel ranks. All limits are per DP rank.
     """
 
     dp: int = 2
@@ -83,7 +87,12 @@ class Deployment:
     lmhead_parallel: bool = False
     mlp_parallel: bool = False
     oproj_parallel: bool = False
+    embedding_parallel: bool = False
     sequence_parallel: bool = False
+    sequence_pass: bool = False
+    context_parallel: bool = False
+    recompute: bool = False
+    unpadded_drafter: bool = False
     dbo: bool = False
     cpu_group: bool = False
     kv_role: KVRole = KVRole.NONE
@@ -104,14 +113,19 @@ class Deployment:
         return 1 + self.drafts
 
     @property
+    def gathers(self) -> bool:
+        """Layers within the model exchange rows over the DP ranks, beside the experts."""
+        return self.embedding_parallel or self.mlp_parallel or self.oproj_parallel
+
+    @property
     def agrees_on_nothing(self) -> bool:
         """No rank's forward depends on another's batch."""
-        return self.layers is Layers.DENSE and not (self.lmhead_parallel or self.mlp_parallel or self.oproj_parallel)
+        return self.layers is Layers.DENSE and not (self.lmhead_parallel or self.gathers)
 
     @property
     def decodes_alone(self) -> bool:
         """No request is prefilled here, as upstream asks of these layers, or else no release makes their rows equal."""
-        return self.mode is Mode.TORCHAIR and (self.mlp_parallel or self.oproj_parallel)
+        return self.recompute or (self.mode is Mode.TORCHAIR and (self.mlp_parallel or self.oproj_parallel))
 
     def __str__(self) -> str:
         named = {
@@ -127,7 +141,12 @@ class Deployment:
             "lm-head parallel": self.lmhead_parallel,
             "MLP parallel": self.mlp_parallel,
             "o_proj parallel": self.oproj_parallel,
+            "embedding parallel": self.embedding_parallel,
             "sequence parallel": self.sequence_parallel,
+            "sequence parallel by the pass": self.sequence_pass,
+            "context parallel": self.context_parallel,
+            "recompute scheduler": self.recompute,
+            "unpadded drafter": self.unpadded_drafter,
             "DBO": self.dbo,
             "CPU group": self.cpu_group,
         }

@@ -10,10 +10,10 @@ from typing import Any
 
 from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
 
+from simulation import family
 from simulation.checker import Detects, Finding, MakeRank, Outcome, simulate
 from simulation.network import Network
 from simulation.schedule import Schedule
-from simulation.strategies import schedules
 
 Key = tuple[Any, ...]
 
@@ -66,7 +66,7 @@ def search(
         phases=(Phase.generate, Phase.shrink),
         verbosity=Verbosity.quiet,
     )
-    @given(schedules())
+    @given(family.module("strategies").schedules())
     def check(schedule: Schedule) -> None:
         outcome = simulate(schedule, make, watch)
         if found.violation is None:

@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 from simulation.network import Call
-from simulation.releases import THIS
+from simulation.until_0_11.releases import THIS
 
 # CANN's limits for the batch of one rank of MC2's dispatch kernel.
 MC2_ROWS = {"A2": 256, "A3": 512}

@@ -14,9 +14,9 @@ import pytest
 import torch
 from vllm.forward_context import DPMetadata
 
-from simulation import wire
 from simulation.network import Call
-from simulation.releases import THIS
+from simulation.until_0_11 import wire
+from simulation.until_0_11.releases import THIS
 
 EXCHANGE = importlib.import_module(THIS.exchange)
 CUSTOM = importlib.import_module(THIS.custom_layer[0])

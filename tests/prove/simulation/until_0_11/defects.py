@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from simulation.checker import Finding
 from simulation.record import Invariant
-from simulation.releases import THIS
 from simulation.schedule import Deployment, Mode
+from simulation.until_0_11.releases import THIS
 from simulation.world import COUNTS
 
 _APART = (Invariant.COLLECTIVES, Invariant.LIVENESS, Invariant.MOE, Invariant.SIZE, Invariant.GRAPH)

@@ -14,11 +14,12 @@ from vllm_ascend.ascend_forward_context import set_ascend_forward_context
 from vllm_ascend.attention.attention_v1 import AscendAttentionState
 from vllm_ascend.worker.worker_v1 import NPUWorker
 
-from simulation import batch, graphs, wire, world
-from simulation.model import Model, Rows
+from simulation import world
 from simulation.record import Record
-from simulation.releases import RUNNER, THIS, TORCHAIR_RUNNER
 from simulation.schedule import Deployment, Drafter, KVRole, Layers, Mode, Row, Work
+from simulation.until_0_11 import batch, graphs, wire
+from simulation.until_0_11.model import Model, Rows
+from simulation.until_0_11.releases import RUNNER, THIS, TORCHAIR_RUNNER
 
 _MAX_ROWS = 16384
 # Shared by all ranks: their contents decide nothing.

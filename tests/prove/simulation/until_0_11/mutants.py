@@ -4,22 +4,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
-from unittest.mock import patch
 
-from simulation import patched
-from simulation.releases import THIS
+from simulation.mutant import Break, Mutant
+from simulation.until_0_11 import patched
+from simulation.until_0_11.releases import THIS
 from vllm_ascend.data_parallel import moe_comm, runner, upstream
 from vllm_ascend.data_parallel.metadata import GRAPH, BitFields, LocalBatch, StepMetadata
 from vllm_ascend.data_parallel.plan import StepPlan
 from vllm_ascend.data_parallel.row_groups import RowGroup
 from vllm_ascend.data_parallel.runner import DataParallelStep, TorchairStep
 from vllm_ascend.data_parallel.synchronizer import PendingStep
-
-Break = Callable[[Any], Any]
-"""Gets the original function, returns the broken one."""
 
 
 def _without(**flags: int) -> Break:
@@ -96,27 +91,6 @@ def _drafter_synchronises(original: Any) -> Any:
         original(self, requests, kept, *rest)
 
     return broken
-
-
-@dataclasses.dataclass(frozen=True)
-class Mutant:
-    """One way to break the overlay: what replaces an attribute of an owner.
-
-    ``concerns`` says whether a release has what it breaks.
-    """
-
-    name: str
-    owner: Any
-    attribute: str
-    breaks: Break
-    concerns: bool = True
-
-    @contextmanager
-    def installed(self) -> Iterator[None]:
-        """The overlay with this defect, for the time of the block."""
-        original = getattr(self.owner, self.attribute)
-        with patch.object(self.owner, self.attribute, self.breaks(original)):
-            yield
 
 
 def _own_counts_handed_on(original: Any) -> Any:

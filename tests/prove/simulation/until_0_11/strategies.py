@@ -9,12 +9,9 @@ from itertools import product
 
 from hypothesis import strategies as st
 
-from simulation.releases import THIS
-from simulation.schedule import Deployment, Drafter, Kind, KVRole, Layers, Mode, Schedule, Work
-
-MAX_STEPS = 4
-# Ranks beyond this share a few works between them, so that a schedule of 32 ranks stays quick to draw.
-DISTINCT_WORKS = 4
+from simulation.schedule import Deployment, Drafter, KVRole, Layers, Mode, Schedule
+from simulation.until_0_11.releases import THIS
+from simulation.works import WIDE_LIMITS, schedules_of
 
 
 class Focus(Enum):
@@ -44,35 +41,9 @@ _DRAFTERS = (
     *((Drafter.MTP, drafts + 1) for drafts in range(THIS.drafts_of_mtp)),
 )
 _ROLES = tuple(product(KVRole, _DRAFTERS))
-_WIDE_LIMITS = (600, 1200)
-_LIMITS = ((16, 64), (4, 8), (1, 4), (13, 13), (64, 64), (30, 30), (24, 96), _WIDE_LIMITS, (512, 8192), (600, 8192))
+_LIMITS = ((16, 64), (4, 8), (1, 4), (13, 13), (64, 64), (30, 30), (24, 96), WIDE_LIMITS, (512, 8192), (600, 8192))
 _GRAPH_SIZES = ((1, 8), (4,), (1, 2, 4, 8, 16), (8, 64, 512), ())
 _SIZES = tuple(product(_LIMITS, _GRAPH_SIZES))
-_COUNTS = (1, 2, 3, 4, 7, 8, 9, 16, 17, 31, 64, 200, 257, 512, 513, 1024, 1100, 3000, 5000, 8192)
-_WORKS = (
-    Work(Kind.IDLE),
-    *(Work(Kind.DECODE, requests=count) for count in _COUNTS),
-    *(Work(Kind.PREFILL, tokens=count) for count in _COUNTS),
-    *(Work(Kind.CHUNKED, tokens=count) for count in _COUNTS),
-    *(Work(Kind.SPECULATIVE, requests=count, rejected=rejected) for count in _COUNTS[:15] for rejected in (0, 1)),
-    *(Work(Kind.MIXED, requests=few, tokens=count) for few in (1, 3, 17) for count in _COUNTS[::2]),
-    *(Work(kind, tokens=count, logprobs=True) for kind in (Kind.PREFILL, Kind.CHUNKED) for count in _COUNTS),
-    *(Work(Kind.MIXED, requests=3, tokens=count, logprobs=True) for count in _COUNTS[::2]),
-    *((Work(Kind.ABORTED),) * 10),
-    *((Work(Kind.WAITING),) * 10),
-    *((Work(Kind.IDLE),) * 25),
-    *((Work(Kind.DECODE),) * 10),
-)
-
-_works = st.sampled_from(_WORKS)
-_decodes = st.sampled_from([work for work in _WORKS if not work.kind.prefills])
-_at_the_limits_of_mc2 = st.sampled_from(
-    [
-        *(Work(Kind.DECODE, requests=rows) for rows in (1, 256, 257, 512, 513)),
-        Work(Kind.PREFILL, tokens=257),
-        *((Work(Kind.IDLE),) * 5),
-    ]
-)
 
 
 def normal(one: Deployment) -> Deployment:
@@ -169,7 +140,7 @@ def deployments(draw: st.DrawFn) -> Deployment:
     switches, dp = draw(st.integers(0, 2**8 - 1)), draw(st.sampled_from(_DP_SIZES))
     focus = draw(st.sampled_from(_FOCI))
     if focus is Focus.WIDE:
-        dp, tp, (max_num_seqs, max_num_batched_tokens), graph_sizes = 16, 1, _WIDE_LIMITS, (8, 64, 512)
+        dp, tp, (max_num_seqs, max_num_batched_tokens), graph_sizes = 16, 1, WIDE_LIMITS, (8, 64, 512)
         switches |= 1
         if layers is Layers.DENSE:
             mode, layers = Mode.EAGER, Layers.CUSTOM
@@ -201,23 +172,6 @@ def deployments(draw: st.DrawFn) -> Deployment:
     )
 
 
-def _works_of(one: Deployment) -> st.SearchStrategy[Work]:
-    if one.decodes_alone:
-        return _decodes
-    wide = (one.dp, one.tp, (one.max_num_seqs, one.max_num_batched_tokens)) == (16, 1, _WIDE_LIMITS)
-    return _at_the_limits_of_mc2 if wide and one.expert_parallel else _works
-
-
-@st.composite
-def schedules(draw: st.DrawFn) -> Schedule:
-    """A deployment and up to `MAX_STEPS` steps of it."""
-    deployment = draw(deployments())
-    distinct = min(deployment.dp, DISTINCT_WORKS)
-    one_step = st.tuples(*(_works_of(deployment),) * distinct)
-    others = deployment.dp - distinct
-    steps = []
-    for _ in range(draw(st.integers(1, MAX_STEPS))):
-        works = draw(one_step)
-        picks = draw(st.binary(min_size=others, max_size=others)) if others else b""
-        steps.append((*works, *(works[pick % distinct] for pick in picks)))
-    return Schedule(deployment, tuple(steps))
+def schedules() -> st.SearchStrategy[Schedule]:
+    """Schedules of such deployments."""
+    return schedules_of(deployments())

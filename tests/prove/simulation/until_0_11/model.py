@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from vllm.forward_context import get_forward_context
 
-from simulation import graphs, wire, world
+from simulation import world
 from simulation.network import Call
 from simulation.record import Forward
 from simulation.schedule import Layers, Mode
+from simulation.until_0_11 import graphs, wire
 
 if TYPE_CHECKING:
-    from simulation.runner import Rank
+    from simulation.until_0_11.runner import Rank
 
 
 class Rows:

@@ -15,19 +15,20 @@ from unittest.mock import patch
 import torch
 from hypothesis import given, settings
 
-from simulation import batch, world
+from simulation import world
 from simulation.checker import simulate
-from simulation.model import Model, Rows
-from simulation.releases import THIS
-from simulation.runner import Rank
 from simulation.schedule import Deployment, Mode, Row, Schedule, Work
-from simulation.strategies import schedules
+from simulation.until_0_11 import batch
+from simulation.until_0_11.model import Model, Rows
+from simulation.until_0_11.releases import THIS
+from simulation.until_0_11.runner import Rank
+from simulation.until_0_11.strategies import schedules
 
 PATCHED = importlib.util.find_spec("vllm_ascend.data_parallel") is not None
 if PATCHED:
-    from simulation.patched import make
+    from simulation.until_0_11.patched import make
 else:
-    from simulation.pristine import make
+    from simulation.until_0_11.pristine import make
 
 Decided = list[tuple[Any, ...]]
 

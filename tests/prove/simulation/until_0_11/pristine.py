@@ -6,11 +6,11 @@ from __future__ import annotations
 from inspect import signature
 from typing import Any
 
-from simulation import graphs, wire
-from simulation.model import Rows
-from simulation.releases import THIS
-from simulation.runner import BASES, Rank, torchair_runner
 from simulation.schedule import Drafter, Mode, Row
+from simulation.until_0_11 import graphs, wire
+from simulation.until_0_11.model import Rows
+from simulation.until_0_11.releases import THIS
+from simulation.until_0_11.runner import BASES, Rank, torchair_runner
 
 MC2_ROWS_OF_MASK = 512
 

@@ -6,10 +6,10 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from simulation.model import Rows
-from simulation.releases import THIS
-from simulation.runner import BASES, Rank, hidden_rows, torchair_runner
 from simulation.schedule import Drafter, Mode, Row
+from simulation.until_0_11.model import Rows
+from simulation.until_0_11.releases import THIS
+from simulation.until_0_11.runner import BASES, Rank, hidden_rows, torchair_runner
 from vllm_ascend.data_parallel import runner
 from vllm_ascend.data_parallel.moe_comm import mc2_capacity
 from vllm_ascend.data_parallel.prompt_logits import ROWS_PER_ROUND, prompt_rows

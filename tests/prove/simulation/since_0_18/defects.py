@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which known defect of its release a finding on the pristine tree's decisions shows, told from what the ranks did."""
+
+from __future__ import annotations
+
+from simulation.checker import Finding
+from simulation.record import Invariant
+from simulation.schedule import Deployment
+
+_GROUPS = ("[embedding]", "[mlp]", "[o_proj]")
+_APART = (Invariant.COLLECTIVES, Invariant.LIVENESS, Invariant.SIZE)
+
+
+def defect_of(finding: Finding, deployment: Deployment) -> str:
+    """Its name in the list of defects, or "" for none of them.
+
+    D23: a rank replays a graph beside one that runs eager, where nothing was exchanged; the same after an exchange is a
+    drafter that asks by itself, D34. D27: with context parallelism drafters run different numbers of forwards.
+    """
+    invariant, what = finding.invariant, finding.what
+    by_invariant = {Invariant.PADDING: "D24", Invariant.ROUNDS: "D34"}
+    if invariant is Invariant.CAPACITY:
+        return "D7" if "MC2" in what else ""
+    if invariant is Invariant.GRAPH:
+        return "D34" if finding.exchanged else "D23"
+    if invariant in _APART:
+        if "[lm head]" in what:
+            return "D39"
+        if deployment.gathers and (invariant is Invariant.SIZE or any(group in what for group in _GROUPS)):
+            return "D26"
+        if deployment.sequence_pass and invariant is not Invariant.LIVENESS:
+            return "D33"
+        return "D27" if deployment.context_parallel and deployment.drafts > 1 else ""
+    return by_invariant.get(invariant, "")

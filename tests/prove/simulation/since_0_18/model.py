@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model that issues the collectives of its layers, and computes nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from vllm.config import CUDAGraphMode
+from vllm.forward_context import get_forward_context
+
+from simulation import world
+from simulation.record import Forward
+from simulation.schedule import Layers, Mode
+from simulation.since_0_18 import wire
+
+if TYPE_CHECKING:
+    from simulation.since_0_18.rank import Rank
+
+MOST_ROWS = 16384
+# Shared by all: their contents decide nothing.
+hidden_rows = torch.zeros((MOST_ROWS, 1))
+
+_KINDS = {
+    CUDAGraphMode.NONE: "",
+    CUDAGraphMode.PIECEWISE: Mode.ACL_GRAPH.value,
+    CUDAGraphMode.FULL: Mode.FULL_DECODE.value,
+}
+
+
+class Model:
+    """The target, or with ``what`` "drafter" a drafter; one without ``experts`` is dense."""
+
+    def __init__(self, rank: Rank, what: str, experts: bool, returns_tuple: bool = False) -> None:
+        self.rank, self.what, self.experts, self._returns_tuple = rank, what, experts, returns_tuple
+
+    def modules(self) -> list[torch.nn.Module]:
+        """None: what matters of its layers its configuration says."""
+        return []
+
+    def __call__(self, **arguments: Any) -> Any:
+        rank, context = self.rank, get_forward_context()
+        deployment, network = rank.deployment, world.network()
+        rows = arguments["input_ids"].shape[0]
+        graph = context.cudagraph_runtime_mode
+        moe = context.moe_comm_type.name if self.experts else ""
+        if self.experts:
+            rank.record.forwards.append(
+                Forward(
+                    step=rank.step_number,
+                    what=self.what,
+                    graph=_KINDS[graph],
+                    moe=moe,
+                    with_prefill=False,
+                    rows=rows,
+                    uniform=self._needs_uniform(moe, graph),
+                    exchanged=any(rank.said()),
+                )
+            )
+        self._check(rows, moe, context)
+        # The attention of an idle step is no part of a forward, but of a full graph.
+        attends = graph is CUDAGraphMode.FULL or context.attn_metadata is not None
+        calls = [
+            *(wire.embedding(rows, deployment.dp) if deployment.embedding_parallel else ()),
+            *(
+                wire.o_proj(rows, deployment.dp)
+                if deployment.oproj_parallel and (attends or not self._own_o_proj)
+                else ()
+            ),
+            *(wire.mlp(rows, deployment.dp) if deployment.mlp_parallel and self.what == "target" else ()),
+        ]
+        if moe:
+            calls += wire.layer(
+                moe,
+                context,
+                rows,
+                deployment.dp,
+                replays=graph is not CUDAGraphMode.NONE,
+                any_rows=rank.skips,
+                by_pass=deployment.sequence_pass,
+            )
+        for call in calls:
+            network.issue(call)
+        hidden = hidden_rows[:rows]
+        return (hidden, hidden) if self._returns_tuple else hidden
+
+    def compute_logits(self, hidden: torch.Tensor, *_: Any) -> torch.Tensor:
+        """The lm head: gathers over its group where it is parallel."""
+        deployment = self.rank.deployment
+        if deployment.lmhead_parallel:
+            for call in wire.lm_head(hidden.shape[0], deployment.dp):
+                world.network().issue(call)
+        return hidden
+
+    @property
+    def _own_o_proj(self) -> bool:
+        """Whether the attention runs the output projection itself, as DeepSeek's does (attention/mla_v1.py)."""
+        return self.experts and self.rank.deployment.layers is Layers.CUSTOM
+
+    def _needs_uniform(self, moe: str, graph: CUDAGraphMode) -> bool:
+        """Whether some layer wants as many rows on every rank."""
+        one = self.rank.deployment
+        captured = graph is not CUDAGraphMode.NONE and (
+            moe == wire.ALL_GATHER or (moe == wire.MC2 and not self.rank.skips)
+        )
+        return one.gathers or (one.sequence_pass and moe == wire.ALL_GATHER) or captured
+
+    def _check(self, rows: int, moe: str, context: Any) -> None:
+        rank, deployment = self.rank, self.rank.deployment
+        graph = context.cudagraph_runtime_mode
+        splits = deployment.sequence_parallel or deployment.sequence_pass or deployment.shared_expert_dp
+        if rows > deployment.max_num_batched_tokens:
+            rank.exceed(f"{rows} rows for buffers of {deployment.max_num_batched_tokens}")
+        if graph is not CUDAGraphMode.NONE and context.batch_descriptor.num_tokens != rows:
+            rank.exceed(f"a graph of {context.batch_descriptor.num_tokens} for {rows} rows")
+        if self.what == "target":
+            if splits and rows % deployment.tp:
+                rank.exceed(f"{rows} rows over {deployment.tp} tensor-parallel ranks")
+            if graph is CUDAGraphMode.FULL and not rank.decodes:
+                rank.exceed("a graph of decodes for another batch")
+            if rows < rank.tokens:
+                rank.exceed(f"{rows} rows for {rank.tokens} tokens")
+            asked = splits or deployment.gathers or graph is not CUDAGraphMode.NONE
+            if rows > rank.tokens and not asked:
+                rank.record.padded.append((rank.step_number, f"{rows} rows for {rank.tokens} tokens"))
+        if moe == wire.MC2:
+            taken = wire.MC2_ROWS[deployment.soc]
+            largest = -(-context.padded_num_tokens // deployment.tp)
+            if largest > taken:
+                rank.exceed(f"MC2's kernel takes {taken} rows, not {largest}")
+            if context.mc2_mask.shape[0] != context.padded_num_tokens:
+                rank.exceed(f"a mask of {context.mc2_mask.shape[0]} for {context.padded_num_tokens} rows of MC2")

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The collectives of a model's layers, as upstream issues them for a forward context; the patches leave them be.
+
+Tensor-parallel collectives stay within a DP rank and are left out; those over the expert-parallel group pair the same
+tensor-parallel rank of every DP rank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from simulation.network import Call
+
+# CANN's limits for the batch of one rank of MC2's dispatch kernel.
+MC2_ROWS = {"A2": 256, "A3": 512}
+ALL_GATHER, ALL_TO_ALL, MC2 = "ALLGATHER", "ALLTOALL", "MC2"
+
+
+def embedding(rows: int, dp: int) -> Iterator[Call]:
+    """What an embedding that is split over the DP ranks issues for ``rows`` rows (ops/vocab_parallel_embedding.py)."""
+    yield Call("embedding", "all_gather", (rows,))
+    yield Call("embedding", "reduce_scatter", (rows * dp,))
+
+
+def mlp(rows: int, dp: int) -> Iterator[Call]:
+    """The same of an MLP (ops/linear_op.py)."""
+    yield Call("mlp", "all_gather", (rows,))
+    yield Call("mlp", "reduce_scatter", (rows * dp,))
+
+
+def o_proj(rows: int, dp: int) -> Iterator[Call]:
+    """The same of an attention's output projection."""
+    yield Call("o_proj", "all_to_all", (rows,))
+    yield Call("o_proj", "reduce_scatter", (rows * dp,))
+
+
+def lm_head(rows: int, dp: int) -> Iterator[Call]:
+    """The same of the lm head."""
+    yield Call("lm head", "all_gather", (rows,))
+    yield Call("lm head", "all_to_all", (rows * dp,))
+
+
+def layer(
+    method: str, context: Any, rows: int, dp: int, *, replays: bool, any_rows: bool, by_pass: bool
+) -> Iterator[Call]:
+    """What one MoE layer issues for ``rows`` rows (ops/fused_moe/prepare_finalize.py, token_dispatcher.py).
+
+    ``replays`` says that a graph does, with the sizes of its capture, where all ranks had ``rows``; ``any_rows`` that
+    MC2's kernel was told to expect unequal rows; ``by_pass`` that rows are split by vLLM's compile pass.
+    """
+    if method == MC2:
+        sent = None if any_rows else (rows if replays else max(rows, context.padded_num_tokens),)
+        yield Call("ep", "mc2_dispatch", sent)
+        yield Call("ep", "mc2_combine", sent)
+    elif method == ALL_TO_ALL:
+        yield Call("ep", "all_gather")
+        yield Call("ep", "all_to_all")
+        yield Call("ep", "all_to_all")
+    elif dp == 1:
+        return
+    elif method == ALL_GATHER:
+        split = by_pass or context.flash_comm_v1_enabled
+        padded = (
+            rows if by_pass or replays else context.padded_length if split else max(rows, context.max_tokens_across_dp)
+        )
+        group = "ep" if split else "dp device"
+        yield Call(group, "all_gather", (padded,))
+        yield Call(group, "all_gather", (padded,))
+        yield Call(group, "reduce_scatter", (padded * dp,))

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Deployments of releases since 0.18.0: those that are drawn, and what their ranks come to."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import find, given, settings
+
+from simulation.checker import Outcome, simulate
+from simulation.coverage import SWITCHES
+from simulation.record import Invariant
+from simulation.schedule import Deployment, Drafter, Kind, KVRole, Layers, Mode, Schedule, Work
+from simulation.since_0_18.mutants import MUTANTS
+from simulation.since_0_18.patched import make
+from simulation.since_0_18.strategies import deployments, normal, schedules
+
+BY_NAME = {one.name: one for one in MUTANTS}
+GENERIC = Deployment(layers=Layers.GENERIC)
+IDLE, PREFILL = Work(), Work(Kind.PREFILL, tokens=20)
+# MC2 alone exchanges rows here, and vllm-ascend skips the reduction of their counts.
+DECODE_NODE = dataclasses.replace(
+    GENERIC, soc="A3", expert_parallel=True, kv_role=KVRole.BOTH, max_num_batched_tokens=8
+)
+
+
+def run(deployment: Deployment, *works: Work) -> Outcome:
+    assert normal(deployment) == deployment
+    return simulate(Schedule(deployment, (works,)), make)
+
+
+@pytest.mark.parametrize("switch", [name for name in SWITCHES if name != "dbo"])
+def test_every_switch_of_the_release_is_on_in_some_deployment(switch: str) -> None:
+    assert find(deployments(), lambda one: bool(getattr(one, switch)), settings=settings(max_examples=5000))
+
+
+@settings(max_examples=300, deadline=None)
+@given(schedules())
+def test_every_deployment_has_what_goes_together(schedule: Schedule) -> None:
+    one = schedule.deployment
+    assert one.layers is not Layers.DENSE
+    assert not (one.gathers and one.tp > 1)
+    assert not (one.mode is Mode.EAGER and (one.oproj_parallel or one.sequence_pass))
+    assert sum((one.sequence_parallel, one.sequence_pass)) <= 1
+
+
+@pytest.mark.parametrize("mode", [Mode.EAGER, Mode.ACL_GRAPH, Mode.FULL_DECODE])
+def test_a_rank_beside_a_prefill_computes_its_own_rows(mode: Mode) -> None:
+    outcome = run(dataclasses.replace(GENERIC, mode=mode), IDLE, PREFILL)
+    assert outcome.findings == ()
+    assert [(forward.rows, forward.graph) for forward in outcome.forwards] == [(1, "")]
+
+
+def test_decodes_replay_one_graph_and_so_do_idle_ranks() -> None:
+    outcome = run(dataclasses.replace(GENERIC, mode=Mode.FULL_DECODE), IDLE, Work(Kind.DECODE, requests=5))
+    assert outcome.findings == ()
+    assert [(forward.rows, forward.graph) for forward in outcome.forwards] == [(8, Mode.FULL_DECODE.value)]
+
+
+def test_layers_that_gather_have_equal_rows() -> None:
+    outcome = run(dataclasses.replace(GENERIC, embedding_parallel=True), IDLE, PREFILL)
+    assert outcome.findings == ()
+    assert [(forward.rows, forward.uniform) for forward in outcome.forwards] == [(20, True)]
+
+
+def test_a_drafter_runs_the_rows_of_its_step_and_reduces_nothing() -> None:
+    drafts = dataclasses.replace(GENERIC, drafter=Drafter.MTP, drafts=2)
+    outcome = run(drafts, Work(Kind.SPECULATIVE, requests=2, rejected=1), PREFILL)
+    assert outcome.findings == ()
+    assert [(forward.what, forward.rows) for forward in outcome.forwards] == [("target", 6), *[("drafter", 6)] * 2]
+
+
+@pytest.mark.parametrize("mode", [Mode.EAGER, Mode.FULL_DECODE])
+def test_a_decode_node_agrees_on_the_graph_alone(mode: Mode) -> None:
+    deployment = dataclasses.replace(DECODE_NODE, mode=mode, drafter=Drafter.NGRAM, drafts=1, graph_sizes=(2, 8))
+    outcome = run(deployment, IDLE, Work(Kind.DECODE, requests=1))  # one token, where a graph is for two
+    assert outcome.findings == ()
+    assert [(forward.rows, forward.graph, forward.moe) for forward in outcome.forwards] == [(2, "", "MC2")]
+    assert outcome.collectives == (2 if mode is Mode.EAGER else 3), "MC2's two kernels, and what is agreed"
+
+
+def test_a_prompt_whose_logprobs_would_hang_is_refused_before_a_rank_sees_it() -> None:
+    deployment, asks = dataclasses.replace(GENERIC, lmhead_parallel=True), dataclasses.replace(PREFILL, logprobs=True)
+    assert run(deployment, IDLE, asks).findings == ()
+    with BY_NAME["logprobs of a prompt are not refused (D39)"].installed():
+        assert {finding.invariant for finding in run(deployment, IDLE, asks).findings} == {Invariant.LIVENESS}
