@@ -6,19 +6,23 @@ A line that needs more than this machine says so in a comment: `# needs: a clust
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
 import pytest
 from conftest import SET, World, git
-from wheel_world import dist, publish
+from wheel_world import PATCHED, dist, publish
 
 from patchset import cli
 from patchset.node.cluster import main as node
+from patchset.wheels import kit
 from selftest import documents
 from selftest.__main__ import build_menu
 
@@ -88,7 +92,7 @@ def _make(words: tuple[str, ...]) -> str:
 
 # What a document's reader can do here: with the tiny set, no index, no vLLM and no cluster.
 RUN = {"apply", "status", "revert", "wheels", "verify", "lint", "review", "stats", "fmt", "export", "record", "sets"}
-WALKED = ("README.md", "operator.md", "reviewer.md", "porting.md", "CONTRIBUTING.md")
+WALKED = ("README.md", "operator.md", "reviewer.md", "porting.md", "CONTRIBUTING.md", "SECURITY.md")
 
 
 @pytest.mark.parametrize("name", WALKED)
@@ -101,20 +105,74 @@ def test_what_a_document_says_works(name: str, world: World, capsys: pytest.Capt
     git(world.root, "add", "-A")
     git(world.root, "commit", "-qm", "The set")
     world.run("apply", SET, "--offline")
-    site_packages = world.site_packages(world.root.parent / "site-packages")
-    ran = []
+    reader = Reader(world, world.site_packages(world.root.parent / "site-packages"))
     for line in dict.fromkeys(commands(file)):
-        for words in _of_patchset(line):
-            given = [
-                re.sub(r"^v0[.][0-9.]+$", SET, word).replace("/path/to/site-packages", str(site_packages))
-                for word in words
-            ]
-            if given[0] in RUN and not {"--sign", "--key"} & {*given}:
-                given = [word.replace("dist/v0.10.1.1", str(dist(world))) for word in given]
+        for given in _of_patchset(line):
+            words = reader.own(given)
+            if words[0] in RUN and (MINISIGN or not {"--sign", "--key"} & {*words}):
                 # The tiny set breaks upstream's API without a word, which lint tells.
-                assert world.run(*given) == (given in (["lint"], ["lint", SET])), f"{line}: {capsys.readouterr()}"
-                ran.append(given[0])
-    assert ran, "nothing of it was run"
+                expected = words in (["lint"], ["lint", SET])
+                assert world.run(*words) == expected, f"{line}: {capsys.readouterr()}"
+                reader.ran.append(words[0])
+        reader.on_a_node(shlex.split(line))
+    assert WALKS[name] <= {*reader.ran}
+
+
+MINISIGN = shutil.which("minisign")
+KIT = ("node verify --installed", "node verify --dist")
+WALKS = {
+    "README.md": {"apply", "status", "revert", "wheels", "verify"},
+    "operator.md": {"apply", "status", "revert", "wheels", "verify", "pip", *KIT},
+    "reviewer.md": {"review", "stats", "lint"},
+    "porting.md": {"apply", "lint"},
+    "CONTRIBUTING.md": {"export", "fmt", "record", "apply", "lint"},
+    "SECURITY.md": {"wheels", "verify"} if MINISIGN else set(),
+}
+"""What of each document has to have been run, at the least."""
+
+
+class Reader:
+    """Who gives a document's commands: on the tiny set, with a key and a node of its own.
+
+    Attributes:
+        ran: what was run.
+    """
+
+    def __init__(self, world: World, site_packages: Path) -> None:
+        self.world, self.site_packages = world, site_packages
+        self.ran: list[str] = []
+        self.node = world.root.parent / "node"
+        self.key = world.root.parent / "release.key"
+        if MINISIGN:
+            make_key = [MINISIGN, "-G", "-W", "-p", f"{self.key}.pub", "-s", str(self.key)]
+            subprocess.run(make_key, check=True, capture_output=True)
+
+    def own(self, words: list[str]) -> list[str]:
+        """A command line with this reader's set, folders and keys."""
+        kept = {"dist/v0.10.1.1": str(dist(self.world)), "/path/to/site-packages": str(self.site_packages)}
+        named = [re.sub(r"^v0[.][0-9.]+$", SET, kept.get(word, word)) for word in words]
+        for option, key in (("--sign", str(self.key)), ("--key", f"{self.key}.pub")):
+            if option in named:
+                named[named.index(option) + 1] = key
+        return named
+
+    def on_a_node(self, words: list[str]) -> None:
+        """A line that a node runs: pip, from dist/, and the kit."""
+        environ = os.environ | {"PYTHONPATH": str(self.node)}
+        if words[0] == "pip" and "--find-links" in words:
+            options = ["--target", str(self.node), "--only-binary=:all:", "--python-version=310"]
+            requirement = f"tiny-ascend=={PATCHED}"
+            command = [sys.executable, "-m", *self.own(words)[:-1], requirement, *options, "--platform=linux_x86_64"]
+            self.ran.append("pip")
+        elif len(words) > 2 and words[1].endswith(kit.NAME) and words[2] == "verify" and dist(self.world).is_dir():
+            command = [sys.executable, kit.NAME, *words[2:]]
+            if "--installed" in words and not self.node.is_dir():
+                return  # its pip line needs an index
+            self.ran.append(f"node {words[2]} {words[3]}")
+        else:
+            return
+        done = subprocess.run(command, cwd=dist(self.world), env=environ, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
 
 
 def _of_patchset(line: str) -> Iterator[list[str]]:
