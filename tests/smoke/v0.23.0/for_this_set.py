@@ -18,6 +18,7 @@ _FOLDER = Path(__file__).resolve().parent
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Sets what ranks import, once the shared conftest is there."""
+    import faults
     import fused_experts
 
     conftest = sys.modules["conftest"]
@@ -30,6 +31,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         return found | {"PYTHONPATH": os.pathsep.join((found["PYTHONPATH"], str(_FOLDER)))}
 
     conftest.Bench.environment = environment
+    faults.FaultyLife.script = "faulted_here"
     fused_experts.install()
 
 
