@@ -34,7 +34,7 @@ CASES = {
 }
 COUNTED_STEPS = 40
 WHY = {
-    "graph": "The forward context asks for the deployment's static facts anew in each step, and the recorder writes.",
+    "graph": "A step chooses its MoE communication from what the ranks told, and the recorder writes.",
     "eager": "Upstream decides nothing in an eager step: vLLM alone reduces the counts, so that ranks of a model with "
     "experts hang (D1). A layer's forward also takes off what its communication put on (D12).",
 }
