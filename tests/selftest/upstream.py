@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +20,12 @@ from patchset.system.terminal import Terminal
 
 LIMIT_S = 600.0
 _TESTS = "tests/ut"
+# A pytest plugin for tests with a torch_npu of their own: what upstream's build writes for an A2.
+_BUILT = "built_for_a2"
+_BUILT_FOR_A2 = """import sys, types
+sys.modules["vllm_ascend._build_info"] = built = types.ModuleType("vllm_ascend._build_info")
+built.__device_type__ = "A2"
+"""
 
 
 @dataclass(frozen=True)
@@ -110,6 +117,7 @@ def show(comparison: Comparison, terminal: Terminal) -> None:
 
 def _results(both: Trees, tree: Path, work: Path, label: str, arguments: list[str]) -> dict[str, Result]:
     """Result by test id of one pytest run in `work` with `tree` on the import path."""
+    plugin, more = _stubbed(work)
     cases = testrun.run(
         # Python's own traceback: pytest's parses the source, which fails within a test that has recursed too deep.
         [
@@ -120,13 +128,28 @@ def _results(both: Trees, tree: Path, work: Path, label: str, arguments: list[st
             "--tb=native",
             "-p",
             "no:cacheprovider",
+            "-c",  # this repository's own settings are not for upstream's tests
+            os.devnull,
             "--rootdir",
             str(work),
+            *plugin,
             *arguments,
         ],
-        environ=both.runtime.environment(tree, both.standin) | {"OMP_NUM_THREADS": "1"},
+        environ=both.runtime.environment(tree, both.standin) | {"OMP_NUM_THREADS": "1"} | more,
         folder=work,
         log=work / f"{label}.log",
         limit=LIMIT_S,
     )
     return {case.id: case.result for case in cases}
+
+
+def _stubbed(work: Path) -> tuple[list[str], dict[str, str]]:
+    """What tests that bring a torch_npu of their own need, as pytest's arguments and variables; nothing for others.
+
+    Their torch_npu has no backend for torch to load, and stands in the place of ours, which says what was built for.
+    """
+    conftest = work / _TESTS / "conftest.py"
+    if not conftest.is_file() or 'sys.modules["torch_npu"] =' not in conftest.read_text(encoding="utf-8"):
+        return [], {}
+    (work / f"{_BUILT}.py").write_text(_BUILT_FOR_A2)
+    return ["-p", _BUILT], {"TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}
