@@ -15,6 +15,7 @@ import torch.distributed as dist
 from vllm_ascend.ops import linear_op, vocab_parallel_embedding
 from vllm_ascend.ops.fused_moe import prepare_finalize
 
+from simulation import groups
 from simulation.network import Call
 from simulation.since_0_18 import wire
 
@@ -122,7 +123,7 @@ def test_what_a_split_mlp_exchanges_is_upstream_s(rows: int) -> None:
             op = kind(layer)
             op.quant_method, op.input_is_parallel = method, True
             given, _ = op.apply_impl(given)
-    assert group.calls == list(wire.mlp(rows, 3))
+    assert group.calls == list(groups.mlp(rows, 3))
 
 
 @pytest.mark.parametrize("rows", [1, 7])
@@ -137,7 +138,7 @@ def test_what_a_split_o_proj_exchanges_is_upstream_s(rows: int) -> None:
         op.quant_method = SimpleNamespace(apply=lambda _, given, bias: torch.zeros(given.shape[0], 4))
         op.input_is_parallel, op.input_size_per_partition = True, 1
         op.apply_impl(torch.zeros(rows, 3))
-    exchanged, reduced = wire.o_proj(rows, 3)
+    exchanged, reduced = groups.o_proj(rows, 3)
     assert [call.name for call in group.calls] == [exchanged.name, reduced.name]
     assert group.calls[1] == reduced
     assert group.calls[0].shape == (3 * exchanged.shape[0],), "each rank's rows, in as many parts as there are ranks"

@@ -9,7 +9,7 @@ import torch
 from vllm.config import CUDAGraphMode
 from vllm.forward_context import get_forward_context
 
-from simulation import world
+from simulation import groups, world
 from simulation.record import Forward
 from simulation.schedule import Layers, Mode
 from simulation.since_0_18 import wire
@@ -63,11 +63,11 @@ class Model:
         calls = [
             *(wire.embedding(rows, deployment.dp) if deployment.embedding_parallel else ()),
             *(
-                wire.o_proj(rows, deployment.dp)
+                groups.o_proj(rows, deployment.dp)
                 if deployment.oproj_parallel and (attends or not self._own_o_proj)
                 else ()
             ),
-            *(wire.mlp(rows, deployment.dp) if deployment.mlp_parallel and self.what == "target" else ()),
+            *(groups.mlp(rows, deployment.dp) if deployment.mlp_parallel and self.what == "target" else ()),
         ]
         if moe:
             calls += wire.layer(
@@ -124,7 +124,7 @@ class Model:
             if rows > rank.tokens and not asked:
                 rank.record.padded.append((rank.step_number, f"{rows} rows for {rank.tokens} tokens"))
         if moe == wire.MC2:
-            taken = wire.MC2_ROWS[deployment.soc]
+            taken = groups.MC2_ROWS[deployment.soc]
             largest = -(-context.padded_num_tokens // deployment.tp)
             if largest > taken:
                 rank.exceed(f"MC2's kernel takes {taken} rows, not {largest}")

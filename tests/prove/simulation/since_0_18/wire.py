@@ -12,8 +12,6 @@ from typing import Any
 
 from simulation.network import Call
 
-# CANN's limits for the batch of one rank of MC2's dispatch kernel.
-MC2_ROWS = {"A2": 256, "A3": 512}
 ALL_GATHER, ALL_TO_ALL, MC2 = "ALLGATHER", "ALLTOALL", "MC2"
 
 
@@ -21,18 +19,6 @@ def embedding(rows: int, dp: int) -> Iterator[Call]:
     """What an embedding that is split over the DP ranks issues for ``rows`` rows (ops/vocab_parallel_embedding.py)."""
     yield Call("embedding", "all_gather", (rows,))
     yield Call("embedding", "reduce_scatter", (rows * dp,))
-
-
-def mlp(rows: int, dp: int) -> Iterator[Call]:
-    """The same of an MLP (ops/linear_op.py)."""
-    yield Call("mlp", "all_gather", (rows,))
-    yield Call("mlp", "reduce_scatter", (rows * dp,))
-
-
-def o_proj(rows: int, dp: int) -> Iterator[Call]:
-    """The same of an attention's output projection."""
-    yield Call("o_proj", "all_to_all", (rows,))
-    yield Call("o_proj", "reduce_scatter", (rows * dp,))
 
 
 def lm_head(rows: int, dp: int) -> Iterator[Call]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from vllm.forward_context import get_forward_context
 
-from simulation import world
+from simulation import groups, world
 from simulation.network import Call
 from simulation.record import Forward
 from simulation.schedule import Layers, Mode
@@ -71,10 +71,10 @@ class Model:
             )
         self._check_buffers(rows, moe, context)
         if deployment.mlp_parallel:
-            for call in wire.mlp(rows, deployment.dp):
+            for call in groups.mlp(rows, deployment.dp):
                 network.issue(call)
         if deployment.oproj_parallel:
-            for call in wire.o_proj(rows, deployment.dp):
+            for call in groups.o_proj(rows, deployment.dp):
                 network.issue(call)
         if moe:
             for call in wire.layer(moe, context, rows, deployment.dp, pads):
@@ -115,7 +115,7 @@ class Model:
             if counted != rows:
                 rank.exceed(f"the ranks count on {counted} rows of {rows}")
         if moe == wire.MC2:
-            taken = wire.MC2_ROWS.get(deployment.soc, 0)
+            taken = groups.MC2_ROWS.get(deployment.soc, 0)
             largest = -(-context.padded_num_tokens // deployment.tp)
             if largest > taken:
                 rank.exceed(f"MC2's kernel takes {taken} rows, not {largest}")

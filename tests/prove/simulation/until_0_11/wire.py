@@ -15,8 +15,6 @@ from typing import Any
 from simulation.network import Call
 from simulation.until_0_11.releases import THIS
 
-# CANN's limits for the batch of one rank of MC2's dispatch kernel.
-MC2_ROWS = {"A2": 256, "A3": 512}
 ALL_GATHER, ALL_TO_ALL, MC2, NAIVE_MULTICAST = "AllGather", "All2All", "MC2", "NaiveMulticast"
 _GENERIC = {
     "allgathercommimpl": ALL_GATHER,
@@ -37,18 +35,6 @@ def of_generic(name: str) -> str:
 def of_state(name: str, shared_expert_dp: bool) -> str:
     """The method of a custom layer whose forward context has the state ``name``."""
     return ALL_TO_ALL if name == MC2 and shared_expert_dp and THIS.shared_experts_avoid_mc2 else name
-
-
-def mlp(rows: int, dp: int) -> Iterator[Call]:
-    """What an MLP that is split over the DP ranks issues for ``rows`` rows (ops/linear.py)."""
-    yield Call("mlp", "all_gather", (rows,))
-    yield Call("mlp", "reduce_scatter", (rows * dp,))
-
-
-def o_proj(rows: int, dp: int) -> Iterator[Call]:
-    """The same of an attention's output projection."""
-    yield Call("o_proj", "all_to_all", (rows,))
-    yield Call("o_proj", "reduce_scatter", (rows * dp,))
 
 
 def tokens_per_rank(metadata: Any) -> list[int]:
