@@ -13,11 +13,11 @@ from typing import Any, Callable, Optional
 import torch
 from vllm.config import CUDAGraphMode
 from vllm.forward_context import BatchDescriptor
+from vllm_ascend.data_parallel.idle_rows import forget_requests
 from vllm_ascend.utils import enable_sp, enable_sp_by_pass, is_310p, is_moe_model, should_skip_allreduce_across_dp_group
 
 from vllm_ascend.data_parallel import upstream
 from vllm_ascend.data_parallel.flight import NO_FLIGHT, Flight
-from vllm_ascend.data_parallel.idle_rows import forget_requests
 from vllm_ascend.data_parallel.metadata import GraphMode, LocalBatch, StepMetadata
 from vllm_ascend.data_parallel.metadata_group import metadata_group, settings_of
 from vllm_ascend.data_parallel.moe_comm import moe_comm_config

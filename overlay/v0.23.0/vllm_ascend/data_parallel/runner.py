@@ -15,6 +15,7 @@ import torch
 from vllm.config import CUDAGraphMode
 from vllm.forward_context import BatchDescriptor
 from vllm_ascend.ascend_config import get_ascend_config
+from vllm_ascend.data_parallel.idle_rows import forget_requests
 from vllm_ascend.utils import (
     enable_sp,
     enable_sp_by_pass,
@@ -26,7 +27,6 @@ from vllm_ascend.utils import (
 
 from vllm_ascend.data_parallel import upstream
 from vllm_ascend.data_parallel.flight import NO_FLIGHT, Flight
-from vllm_ascend.data_parallel.idle_rows import forget_requests
 from vllm_ascend.data_parallel.metadata import GraphMode, LocalBatch, StepMetadata
 from vllm_ascend.data_parallel.metadata_group import metadata_group, settings_of
 from vllm_ascend.data_parallel.moe_comm import moe_comm_config
