@@ -6,7 +6,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -132,14 +134,15 @@ def run(rank: Rank, number: int, port: int, folder: Path) -> None:
 def fill_stdout() -> None:
     """Standard output is a pipe that nobody reads, and a thread hangs in it with its lock."""
     _, end = os.pipe()
-    os.dup2(end, 1)
+    sys.stdout = os.fdopen(end, "w")  # not descriptor 1: pytest captures in a file, which is never full
 
     def write() -> None:
         while True:
             print("x" * 4096, flush=True)
 
     threading.Thread(target=write, daemon=True).start()
-    time.sleep(0.3)
+    while select.select([], [end], [], 0)[1]:
+        time.sleep(0.01)
 
 
 @dataclass
