@@ -67,7 +67,7 @@ def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False, slow:
         terminal.step(f"{suite} tests; log: {log}")
         environ = both.runtime.environment(both.patched, both.standin)
         cases += testrun.run(
-            [str(both.runtime.python), "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tests / folder), *options],
+            [str(both.runtime.python), "-m", "pytest", "-v", "-p", "no:cacheprovider", str(tests / folder), *options],
             environ=environ | (measuring if suite in ("overlay", "prove") else {}),
             folder=tests.parent,
             log=log,

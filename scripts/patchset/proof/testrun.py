@@ -83,7 +83,7 @@ def run(
         each_line: is told every line of output.
 
     Raises:
-        Findings: it wrote no report, or ran past the limit.
+        Findings: it wrote no report, or ran past the limit: the last line is told, which under `-v` is the test.
     """
     report = log.with_suffix(".xml")
     report.unlink(missing_ok=True)
@@ -106,17 +106,19 @@ def run(
 
     timer = threading.Timer(limit, end)
     timer.start()
+    last = ""
     try:
         with process, log.open("w") as file:
             assert process.stdout is not None
             for line in process.stdout:
                 file.write(line)
+                last = line.strip() or last
                 each_line(line.rstrip("\n"))
     finally:
         timer.cancel()
         _kill(process)
     if out_of_time.is_set():
-        raise Findings(f"the tests took more than {limit:.0f} s and were stopped", hint=f"read {log}")
+        raise Findings(f"the tests took more than {limit:.0f} s and were stopped at: {last}", hint=f"read {log}")
     if not report.is_file():
         raise Findings(f"pytest ended with {process.returncode} and no report", hint=f"read {log}")
     return read(report.read_bytes())
