@@ -108,17 +108,26 @@ def test_titles(tmp_path: Path) -> None:
         facts.load_titles(tmp_path / "absent")
 
 
-def test_a_defect_of_one_set_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_defect_of_few_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATCHSET_ROOT", str(tmp_path))
     (tmp_path / "patches").mkdir()
     assert facts.titles() == {}
     folder = tmp_path / "tests" / "smoke"
-    (folder / "v1").mkdir(parents=True)
-    (folder / "defects.toml").write_text('[titles]\nD1 = "it hangs"\n[absent.v2]\nD1 = "fixed by #7"\n')
-    (folder / "v1" / "defects.toml").write_text('[titles]\nD2 = "it ends"\n[elsewhere]\nD2 = "not there yet"\n')
+    of_two = folder / "v0.1+v0.2"
+    of_two.mkdir(parents=True)
+    (folder / "defects.toml").write_text('[titles]\nD1 = "it hangs"\n[absent."v0.3"]\nD1 = "fixed by #7"\n')
+    own = '[titles]\nD2 = "it ends"\n[elsewhere]\nD2 = "not there yet"\n[open."v0.4"]\nD2 = "in other lines"\n'
+    (of_two / "defects.toml").write_text(own)
     assert facts.titles() == {"D1": "it hangs", "D2": "it ends"}
-    assert facts.absent("v1") == {}
-    assert facts.absent("v2") == {"D1": "fixed by #7", "D2": "not there yet"}
+    assert facts.absent("v0.1") == facts.absent("v0.2") == facts.left_open("v0.2") == {}
+    assert facts.absent("v0.3") == {"D1": "fixed by #7", "D2": "not there yet"}
+    assert facts.absent("v0.4") == {} and facts.left_open("v0.4") == {"D2": "in other lines"}
+
+
+def test_what_a_set_leaves_open() -> None:
+    """A row of its own, which proves nothing and is said."""
+    (row,) = table([], {"D2": "it ends"}, (), {}, {"D2": "in other lines"})
+    assert (row.shown, row.fixed, row.as_dict()["absent"], row.proven) == ("open", "-", "in other lines", True)
 
 
 def test_every_defect_of_the_real_sets_has_a_title() -> None:

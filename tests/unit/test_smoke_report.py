@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """smoke: the report that the table and --json are made from."""
 
+import os
 from pathlib import Path
 
 from patchset.proof.smoke import SmokeReport, _of_sets
@@ -38,10 +39,15 @@ def test_the_document_has_every_row() -> None:
     assert [row["result"] for row in document["rows"]] == ["passed", "failed"]
 
 
-def test_a_set_s_own_folder_is_no_other_set_s(tmp_path: Path) -> None:
-    for name in ("v8", "v0.1.0", "v0.2.0"):
+def test_a_folder_of_few_sets_is_no_other_set_s(tmp_path: Path) -> None:
+    for name in ("v8", "v0.1.0", "v0.2.0", "v0.1.0+v0.2.0"):
         (tmp_path / name).mkdir()
-    assert _of_sets(tmp_path, "v0.3.0") == ([f"--ignore={tmp_path / n}" for n in ("v0.1.0", "v0.2.0")], {})
+    (tmp_path / "v0.1.0" / "for_this_set.py").touch()
+    of_both = tmp_path / "v0.1.0+v0.2.0"
+    (of_both / "for_these_sets.py").touch()
+    ignored = [f"--ignore={tmp_path / name}" for name in ("v0.1.0", of_both.name, "v0.2.0")]
+    assert _of_sets(tmp_path, "v0.3.0") == (ignored, {})
     arguments, variables = _of_sets(tmp_path, "v0.1.0")
-    assert arguments == [f"--ignore={tmp_path / 'v0.2.0'}", "-p", "for_this_set"]
-    assert variables == {"PYTHONPATH": str(tmp_path / "v0.1.0")}
+    assert arguments == [f"--ignore={tmp_path / 'v0.2.0'}", "-p", "for_this_set", "-p", "for_these_sets"]
+    assert variables == {"PYTHONPATH": os.pathsep.join((str(tmp_path / "v0.1.0"), str(of_both)))}
+    assert _of_sets(tmp_path, "v0.2.0")[0] == [f"--ignore={tmp_path / 'v0.1.0'}", "-p", "for_these_sets"]

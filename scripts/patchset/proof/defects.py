@@ -47,6 +47,7 @@ class Defect:
         refuted: the tests of the pristine tree show that the claim is wrong.
         absent: why the set's release does not have it; empty where it does. Where it has nothing of what the defect is
             about, no test of the patched tree is left either.
+        open: why the set leaves it, where other sets mend it; empty where the set mends it or does not have it.
     """
 
     name: str
@@ -55,16 +56,19 @@ class Defect:
     patched: Evidence
     refuted: bool = False
     absent: str = ""
+    open: str = ""
 
     @property
     def proven(self) -> bool:
-        """Shown and fixed, shown to be no defect, or not in the release and not brought in."""
-        if self.absent:
+        """Shown and fixed, shown to be no defect, not in the release and not brought in, or said to be open."""
+        if self.absent or self.open:
             return self.patched.passed or not self.patched.tests
         return self.pristine.passed and (self.refuted or self.patched.passed)
 
     @property
     def shown(self) -> str:
+        if self.open:
+            return "open"
         if self.absent:
             return "not in this release"
         if self.refuted and self.pristine.passed:
@@ -73,7 +77,7 @@ class Defect:
 
     @property
     def fixed(self) -> str:
-        if (self.refuted and self.pristine.passed) or (self.absent and not self.patched.tests):
+        if (self.refuted and self.pristine.passed) or ((self.absent or self.open) and not self.patched.tests):
             return "-"
         if self.absent:
             return "right" if self.patched.passed else "not"
@@ -85,7 +89,7 @@ class Defect:
             "title": self.title,
             "shown": self.shown,
             "fixed": self.fixed,
-            "absent": self.absent,
+            "absent": self.absent or self.open,
             "pristine": asdict(self.pristine),
             "patched": asdict(self.patched),
         }
@@ -160,12 +164,16 @@ def of_cases(patch_set: PatchSet, cases: Sequence[Case], log: str) -> DefectRepo
     """
     absent = facts.absent(patch_set.name)
     resolved = {name for patch in series.load(patch_set.folder) for name in patch.header.resolves}
-    rows = table(cases, facts.titles(), resolved, absent)
+    rows = table(cases, facts.titles(), resolved, absent, facts.left_open(patch_set.name))
     return DefectReport(patch_set.name, tuple(rows), sum(case.seconds for case in cases), log, patch_set.tree)
 
 
 def table(
-    cases: Iterable[Case], titles: Mapping[str, str], resolved: Iterable[str], absent: Mapping[str, str] | None = None
+    cases: Iterable[Case],
+    titles: Mapping[str, str],
+    resolved: Iterable[str],
+    absent: Mapping[str, str] | None = None,
+    left_open: Mapping[str, str] | None = None,
 ) -> list[Defect]:
     """One row for each defect that a test names, that a patch resolves, or that the release does not have.
 
@@ -174,21 +182,26 @@ def table(
         titles: by name; a defect without one gets an empty title.
         resolved: names from the patches' headers. D6 is covered where a test names D6 or D6a.
         absent: why the release does not have a defect, by name.
+        left_open: why the set leaves a defect of the release, by name.
     """
     of: dict[str, list[Case]] = {}
     for case in cases:
         for name in case.properties.get("defect", "").split():
             of.setdefault(name, []).append(case)
     covered = {_number(name) for name in of}
-    absent = absent or {}
-    names = sorted({*of, *absent, *(name for name in resolved if _number(name) not in covered)}, key=facts.order)
-    return [_row(name, titles.get(name, ""), of.get(name, []), absent.get(name, "")) for name in names]
+    absent, left_open = absent or {}, left_open or {}
+    uncovered = {name for name in resolved if _number(name) not in covered}
+    names = sorted({*of, *absent, *left_open, *uncovered}, key=facts.order)
+    return [
+        _row(name, titles.get(name, ""), of.get(name, []), absent.get(name, ""), left_open.get(name, ""))
+        for name in names
+    ]
 
 
-def _row(name: str, title: str, cases: Sequence[Case], absent: str) -> Defect:
+def _row(name: str, title: str, cases: Sequence[Case], absent: str, left_open: str) -> Defect:
     trees = {tree: [case for case in cases if case.properties.get("tree") == tree] for tree in ("pristine", "patched")}
     refuted = any("refuted" in case.properties for case in trees["pristine"])
-    return Defect(name, title, _evidence(trees["pristine"]), _evidence(trees["patched"]), refuted, absent)
+    return Defect(name, title, _evidence(trees["pristine"]), _evidence(trees["patched"]), refuted, absent, left_open)
 
 
 def _evidence(cases: Sequence[Case]) -> Evidence:
@@ -217,7 +230,8 @@ def show(report: DefectReport, terminal: Terminal) -> None:
 
 
 def _shown(row: Defect) -> str:
-    return f"{row.shown}: {row.absent}" if row.absent else _cell(row.shown, row.pristine)
+    why = row.open or row.absent
+    return f"{row.shown}: {why}" if why else _cell(row.shown, row.pristine)
 
 
 def _cell(verdict: str, evidence: Evidence) -> str:

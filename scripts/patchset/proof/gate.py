@@ -8,18 +8,17 @@ another device or after a failure, the tests are due again.
 from __future__ import annotations
 
 import json
-import re
 import tomllib
 from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
 
 from patchset.node import manifest
+from patchset.sets import facts
 from patchset.system import disk, paths
 
 FACTS = "smoke/defects.toml"
 _KEPT = 20
-_SET = re.compile(r"v\d+(\.\d+)+")
 
 
 class Tier(Enum):
@@ -53,28 +52,19 @@ def tests_digest(set_name: str) -> str:
     """Digest of the tests of a set: tests/smoke and tests/standin, bytecode and caches left out.
 
     Of tests/smoke/defects.toml the titles and what it says of this set count: another set's tests change nothing here.
-    A folder of either that has a set's name is that set's alone, and counts for that set alone.
+    A folder of either that is named after sets counts for these alone.
     """
     root = paths.repo_root() / "tests"
     files = [
         f"{part}/{path}"
         for part in ("smoke", "standin")
         for path in manifest.walk(root / part, skip=("__pycache__", ".pytest_cache"))
-        if not path.endswith(".pyc") and not is_of_another_set(path.partition("/")[0], set_name)
+        if not path.endswith(".pyc") and not facts.is_of_others(path.partition("/")[0], set_name)
     ]
     found = manifest.measure(root, files)
     if FACTS in found:
         found[FACTS] = _facts_digest(root / FACTS, set_name)
     return manifest.digest(found)
-
-
-def is_of_another_set(folder: str, set_name: str) -> bool:
-    """Whether a folder of tests/smoke or tests/standin is another set's alone.
-
-    >>> [is_of_another_set(name, "v0.23.0") for name in ("v0.18.0", "v0.23.0", "torch_npu")]
-    [True, False, False]
-    """
-    return folder != set_name and _SET.fullmatch(folder) is not None
 
 
 def _facts_digest(file: Path, set_name: str) -> str:

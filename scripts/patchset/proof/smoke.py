@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import re
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from patchset.proof import gate, testrun, trees
 from patchset.proof.gate import Tier
 from patchset.proof.runtime import Runtime
 from patchset.proof.testrun import Case, Result
+from patchset.sets import facts
 from patchset.sets.setfile import PatchSet
 from patchset.system import paths
 from patchset.system.terminal import Terminal
@@ -26,8 +28,8 @@ SHARED_ON = "v0.10.1.1"
 # Many times what the suite takes on two cores: a loaded machine is slow, and not wrong.
 LIMIT_S = 7200.0
 
-# What a folder of one set's smoke tests has for all of that set's.
-_PLUGIN = "for_this_set"
+# Modules that a folder of some sets' smoke tests may have for all tests of these sets.
+_PLUGINS = ("for_this_set", "for_these_sets")
 
 _OUTCOME = re.compile(r"(?P<test>\S+::.+?) (?P<outcome>PASSED|FAILED|ERROR|SKIPPED)\b")
 
@@ -195,11 +197,18 @@ def run_tests(
 def _of_sets(folder: Path, set_name: str) -> tuple[list[str], dict[str, str]]:
     """What the folders of single sets in tests/smoke ask for: pytest's arguments, and variables.
 
-    A set's own folder has a plugin for all of its tests; another set's is not looked at.
+    A folder of this set may have a plugin for all of its tests; another set's is not looked at.
     """
-    others = [entry for entry in sorted(folder.iterdir()) if gate.is_of_another_set(entry.name, set_name)]
-    arguments, own = [f"--ignore={entry}" for entry in others], folder / set_name
-    return (arguments, {}) if not own.is_dir() else ([*arguments, "-p", _PLUGIN], {"PYTHONPATH": str(own)})
+    arguments, own = [], []
+    for entry in sorted(folder.iterdir()):
+        if facts.is_of_others(entry.name, set_name):
+            arguments.append(f"--ignore={entry}")
+        elif set_name in entry.name.split("+"):
+            own.append(entry)
+    for plugin in _PLUGINS:
+        if any((entry / f"{plugin}.py").is_file() for entry in own):
+            arguments += ["-p", plugin]
+    return arguments, {"PYTHONPATH": os.pathsep.join(map(str, own))} if own else {}
 
 
 def kept(patch_set: PatchSet, made: Runtime, *more: str) -> Path:

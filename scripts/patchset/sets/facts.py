@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The defects that sets know by name: their titles, and why a release does not have one.
 
-They are in tests/smoke/defects.toml, and those that one set's release alone has in tests/smoke/<set>/defects.toml: so a
-new one makes no other set's tests others.
+They are in tests/smoke/defects.toml, and those that few sets know in the defects.toml of a folder there that is named
+after these sets (`v0.23.0`, `v0.18.0+v0.23.0`): so a new one makes no other set's tests others.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from patchset.node.errors import UsageError
 from patchset.system import paths
 
 _NAME = re.compile(r"([A-Z]+)(\d+)([a-z]?)")
+_SET = r"v\d+(\.\d+)+"
+_SETS = re.compile(rf"{_SET}(\+{_SET})*")
 
 
 def file() -> Path:
@@ -28,7 +30,7 @@ def titles() -> dict[str, str]:
     Raises:
         UsageError: a table is no table of strings.
     """
-    tables = [*([file()] if file().is_file() else []), *_of_single_sets()]
+    tables = [*([file()] if file().is_file() else []), *_of_few_sets()]
     return {name: title for table in tables for name, title in load_titles(table).items()}
 
 
@@ -39,12 +41,35 @@ def absent(set_name: str) -> dict[str, str]:
         UsageError: the file is not there, or a table is no table of strings.
     """
     found = load_absent(file(), set_name)
-    others = [table for table in _of_single_sets() if table.parent.name != set_name]
-    return found | {name: why for table in others for name, why in _strings(table, "elsewhere").items()}
+    elsewhere, still = _of_others(set_name, "elsewhere"), left_open(set_name)
+    return found | {name: why for name, why in elsewhere.items() if name not in still}
 
 
-def _of_single_sets() -> list[Path]:
+def left_open(set_name: str) -> dict[str, str]:
+    """Defects that a set's release has, that other sets mend and this one does not, and why, by name.
+
+    Raises:
+        UsageError: a table is no table of strings.
+    """
+    return _of_others(set_name, "open", set_name)
+
+
+def _of_others(set_name: str, *tables: str) -> dict[str, str]:
+    others = [file for file in _of_few_sets() if is_of_others(file.parent.name, set_name)]
+    return {name: why for file in others for name, why in _strings(file, *tables).items()}
+
+
+def _of_few_sets() -> list[Path]:
     return sorted(file().parent.glob(f"v*/{file().name}"))
+
+
+def is_of_others(folder: str, set_name: str) -> bool:
+    """Whether a folder of tests/smoke or tests/standin is named after other sets than this one.
+
+    >>> [is_of_others(name, "v0.23.0") for name in ("v0.18.0", "v0.23.0", "v0.18.0+v0.23.0", "torch_npu")]
+    [True, False, False, False]
+    """
+    return _SETS.fullmatch(folder) is not None and set_name not in folder.split("+")
 
 
 def load_titles(file: Path) -> dict[str, str]:

@@ -3,7 +3,6 @@
 
 import itertools
 import json
-import os
 import shutil
 import sys
 import time
@@ -23,14 +22,6 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
     conftest = sys.modules["conftest"]
     conftest.STANDIN = conftest.STANDIN / _FOLDER.name
-    of_all = conftest.Bench.environment
-
-    def environment(*arguments: Any, **named: Any) -> dict[str, str]:
-        """The shared one, and this folder's modules after all others."""
-        found: dict[str, str] = of_all(*arguments, **named)
-        return found | {"PYTHONPATH": os.pathsep.join((found["PYTHONPATH"], str(_FOLDER)))}
-
-    conftest.Bench.environment = environment
     faults.FaultyLife.script = "faulted_here"
     fused_experts.install()
 

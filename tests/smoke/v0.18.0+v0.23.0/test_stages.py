@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Layers that are split over DP ranks, where each rank has pipeline stages: a real engine, two ranks of two stages."""
+
+from collections.abc import Callable
+
+import pytest
+import staged
+from engine import Outcome, Report, finished
+from job import Life, Round
+
+Live = Callable[[Life], Report]
+Asked = Callable[[Life, Round], dict[int, list[int]]]
+Seen = Callable[[str], None]
+
+
+def _holds_its_tokens(report: Report, asked: Asked) -> None:
+    for turn in finished(report).life.rounds:
+        assert report.tokens(turn.name) == asked(report.life, turn), turn.name
+
+
+@pytest.mark.parametrize("life", [staged.PRISTINE_WHOLE], ids=str)
+def test_pristine_serves_stages_of_whole_layers(live: Live, asked: Asked, life: Life) -> None:
+    """So that what follows is about the groups."""
+    _holds_its_tokens(live(life), asked)
+
+
+@pytest.mark.defect("D44")
+@pytest.mark.parametrize("life", [staged.PRISTINE], ids=str)
+def test_pristine_parallel_layers_wait_for_another_stage(live: Live, life: Life, seen: Seen) -> None:
+    report = live(life)
+    assert report.outcome is Outcome.ERROR and report.why.startswith("not started"), str(report)
+    seen("the engine does not start")
+
+
+@pytest.mark.defect("D44")
+@pytest.mark.parametrize("life", [staged.PATCHED], ids=str)
+def test_parallel_layers_meet_over_the_ranks_of_their_stage(live: Live, asked: Asked, life: Life, seen: Seen) -> None:
+    _holds_its_tokens(live(life), asked)
+    seen("tokens right")
