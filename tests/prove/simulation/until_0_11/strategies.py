@@ -34,7 +34,8 @@ _FOCI = (*(Focus.NONE,) * 16, Focus.WIDE, Focus.WIDE, Focus.DECODE_NODE)
 _DP_SIZES = (2, 1, 3, 4, *(2,) * 100, *(3,) * 50, *(4,) * 50, *range(1, 33))
 # Groups across DP ranks need a TP of 1.
 _HARDWARE = tuple(product((1, 1, 1, 2, 4, 8, 16), ("A2", "A3", "UNDEFINED")))
-_MODES = tuple(mode for mode in Mode if mode is not Mode.FULL_DECODE or THIS.full_decode_graphs)
+_FULL_DECODE = (Mode.FULL_DECODE,) if THIS.full_decode_graphs else ()
+_MODES = (Mode.EAGER, Mode.ACL_GRAPH, *_FULL_DECODE, Mode.TORCHAIR)
 _MODELS = tuple(product(_MODES, (Layers.CUSTOM, Layers.GENERIC, Layers.DENSE)))
 _DRAFTERS = (
     *((Drafter.NONE, 0), (Drafter.NGRAM, 1), (Drafter.EAGLE, 1), (Drafter.EAGLE, 2)),
