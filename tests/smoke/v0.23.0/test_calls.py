@@ -2,9 +2,11 @@
 """Functions of this release that decide for a rank, without an engine: on the pristine tree, and on the patched one."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from checkpoints import Model
 from job import Tree
 
 pytestmark = pytest.mark.standin
@@ -71,3 +73,31 @@ def test_other_prefills_draft_as_they_did(call: Call, context_parallel: int, dp_
         for tree in Tree
     )
     assert before == after
+
+
+@pytest.mark.defect("D33")
+@_ON_EACH
+def test_ranks_gather_equal_rows_for_sequence_parallelism_by_a_pass(call: Call, tree: Tree, seen: Seen) -> None:
+    """Its experts gather the rows of all ranks as they are: they must be as many on each."""
+    rows = call(tree, "rows_in_eager_step", rows=[200, 5], by_pass=True)
+    assert rows == ([200, 5] if tree is Tree.PRISTINE else [200, 200])
+    seen(f"{rows[0]} rows beside {rows[1]}, which the experts gather as they are")
+
+
+@_ON_EACH
+def test_ranks_keep_their_rows_where_no_layer_gathers_them(call: Call, tree: Tree) -> None:
+    assert call(tree, "rows_in_eager_step", rows=[200, 5], by_pass=False) == [200, 5]
+
+
+@pytest.mark.defect("D36", refuted=True)
+@pytest.mark.parametrize("tree", [Tree.PRISTINE], ids=lambda tree: tree.value)
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["steps in turn", "asynchronous"])
+def test_no_step_with_tokens_ends_before_it_has_begun(
+    call: Call, checkpoint: Callable[[Model], Path], tree: Tree, asynchronous: bool, seen: Seen
+) -> None:
+    """Under aborts, preemptions and names that come again: the batch has every request that is scheduled."""
+    made = str(checkpoint(Model.QWEN3_MOE))
+    found = call(tree, "steps_with_tokens", checkpoint=made, steps=2000, seed=0, asynchronous=asynchronous)
+    assert found["early"] == 0 and found["begun"] > 1000 and found["of nobody"] == 1, found
+    assert min(found[what] for what in ("empty", "aborted", "preempted", "resumed")) > 0, found
+    seen("no step with tokens ends early: its batch has every request that is scheduled")
