@@ -91,6 +91,7 @@ help: ## list the targets
 #: HISTORY=path      a clone of vllm-ascend, to name upstream's commits at conflicts (port)
 #: REVIEWED=1         upstream's changes to code that the overlay replaces have been read (port)
 #: AGAINST=series     show what became of this one: a set, a set's folder, or a git ref; or one release (review, outlook)
+#: INTO=file          write the table into this document, between its marks (outlook)
 #: SCHEDULES=100000   how many random schedules the patched tree is checked with (prove)
 #: N=60               how many deployments are drawn (survey)
 #: ONLY=a=b,c=d       these deployments instead, by their departures from the default (survey)
@@ -204,7 +205,8 @@ port: $(READY) ## carry a set to another upstream release
 	  $(if $(call on,$(REVIEWED)),--reviewed) $(dry_run) $(offline) $(json)
 
 outlook: $(READY) ## what newer upstream releases would make of the patches
-	@$(PATCHSET) outlook $(VERSION) $(if $(AGAINST),--against $(AGAINST)) $(offline) $(json)
+	@$(PATCHSET) outlook $(VERSION) $(if $(AGAINST),--against $(AGAINST)) $(if $(INTO),--into $(call quoted,$(INTO))) \
+	  $(offline) $(json)
 
 record: $(READY) ## write the set's digests into its set.toml
 	@$(PATCHSET) record $(VERSION) $(source) $(json)

@@ -320,6 +320,15 @@ def test_bad_usage(releases: Releases, capsys: pytest.CaptureFixture[str]) -> No
         assert releases.world.run("port", "--finish") == 7
 
 
+def test_an_image_that_is_named_by_arguments(releases: Releases) -> None:
+    image = (
+        'ARG CANN_URL="quay.example/cann"\nARG CANN_VERSION=8.3.rc2_20260930\nFROM ${CANN_URL}:${CANN_VERSION}-910b\n'
+    )
+    releases.offer({"Dockerfile": f"{image}ARG VLLM_TAG=v9.10.0\n", RUNNER: SHIFTED})
+    assert releases.port() == 0
+    assert 'cann = "8.3.RC2"' in (releases.new / "set.toml").read_text()
+
+
 def test_a_release_for_another_vllm_is_refused(releases: Releases, capsys: pytest.CaptureFixture[str]) -> None:
     releases.offer({"Dockerfile": METADATA["Dockerfile"].replace("v9.10.0", "v9.10.1")})
     assert releases.port() == 5
@@ -518,21 +527,41 @@ def test_a_vllm_that_no_release_is_named_after(releases: Releases, capsys: pytes
     assert "no vllm-ascend is named after vLLM 3.0.0" in capsys.readouterr().err
 
 
-def test_outlook_looks_at_every_newer_final_release(releases: Releases, capsys: pytest.CaptureFixture[str]) -> None:
+def test_outlook_looks_at_every_newer_final_release_and_the_newest_of_all(
+    releases: Releases, capsys: pytest.CaptureFixture[str]
+) -> None:
     releases.offer({RUNNER: SHIFTED}, "9.10.0")
     releases.offer({RUNNER: STEPS_DONE}, "9.11.0")
     releases.offer(MOVED, "9.11.0.post1")
     releases.offer({}, "9.12.0rc1")
+    releases.offer({RUNNER: OVERLAPPING}, "9.12.0rc2")
     before = read_tree(releases.world.root / "patches")
     capsys.readouterr()
     assert releases.world.run("outlook", SET, "--json") == 0
     found = json.loads(capsys.readouterr().out)["releases"]
-    assert [one["baseline"]["version"] for one in found] == ["9.10.0", "9.11.0.post1"]
-    assert [one["counts"] for one in found] == [{"clean": 3}, {"clean": 1, "merged": 2}]
+    assert [one["baseline"]["version"] for one in found] == ["9.10.0", "9.11.0.post1", "9.12.0rc2"]
+    assert [one["counts"] for one in found][:2] == [{"clean": 3}, {"clean": 1, "merged": 2}]
+    assert "in conflict" in found[2]["counts"]
     assert releases.world.run("outlook", SET, "--against", "9.11.0", "--html", str(releases.world.root / "pages")) == 0
     assert "absorbed" in capsys.readouterr().out
     assert (releases.world.root / "pages" / f"{SET}-on-9.11.0.html").is_file()
     assert read_tree(releases.world.root / "patches") == before
+
+
+def test_outlook_writes_its_table_into_a_document(releases: Releases, capsys: pytest.CaptureFixture[str]) -> None:
+    releases.offer({RUNNER: OVERLAPPING}, "9.12.0rc2")
+    document = releases.world.root / "outlook.md"
+    document.write_text(f"Before.\n\n<!-- outlook: {SET} -->\nold\n<!-- end -->\n\nAfter.\n")
+    assert releases.world.run("outlook", SET, "--into", str(document)) == 0
+    text = document.read_text()
+    assert text.startswith("Before.\n") and text.endswith("<!-- end -->\n\nAfter.\n") and "old\n" not in text
+    assert f"{SET} on vllm-ascend 9.12.0rc2" in text and f"| in conflict | {RUNNER} |" in text
+    assert releases.world.run("outlook", SET, "--into", str(document)) == 0
+    assert document.read_text() == text
+    document.write_text("no marks\n")
+    assert releases.world.run("outlook", SET, "--into", str(document)) == 2
+    assert "has no place for this" in capsys.readouterr().err
+    assert releases.world.run("outlook", SET, "--into", str(document.with_name("none"))) == 2
 
 
 def test_outlook_without_a_newer_release(releases: Releases) -> None:

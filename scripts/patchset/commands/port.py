@@ -40,8 +40,12 @@ def add(menu: Menu) -> None:
         steps.add_argument(f"--{step}", dest="step", action="store_const", const=step, help=summary)
     one = menu.command("outlook", "say what newer upstream releases would make of a set's patches", outlook, OFFLINE)
     one.add_argument(
-        "--against", metavar="VERSION", action="append", help="a vllm-ascend release (default: each newer final one)"
+        "--against",
+        metavar="VERSION",
+        action="append",
+        help="a vllm-ascend release (default: each newer final one, and a newer pre-release)",
     )
+    one.add_argument("--into", metavar="FILE", type=Path, help="write the table into this document, between its marks")
     one.add_argument("--html", metavar="DIR", type=Path, help="write a page for each release there")
 
 
@@ -127,6 +131,8 @@ def outlook(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
     reports = outlook.run(load_set(arguments.set), arguments.against, terminal=terminal, offline=arguments.offline)
     outlook.show(reports, terminal)
+    if arguments.into:
+        outlook.write_into(reports, arguments.into)
     if arguments.html:
         outlook.write_pages(reports, arguments.html)
     terminal.document({"set": arguments.set, "releases": [one.as_dict() for one in reports]})

@@ -1,11 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""As upstream_calls.py, for what lies elsewhere or asks for more in this release: ``main(job.json)``."""
+"""As upstream_calls.py, for what lies elsewhere or asks for more in this release."""
 
-import json
-import os
-import sys
 from contextlib import suppress
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -132,11 +128,3 @@ def draft_after_a_step(prefill: bool, context_parallel: int, dp_size: int) -> di
         is_prefill=prefill,
     )
     return {"forwards": len(attending), "attending": sum(attending), "drafts": found.tolist()}
-
-
-def main(job_file: str) -> None:
-    job = json.loads(Path(job_file).read_text())
-    answer = globals()[job["function"]](**job["arguments"])
-    Path("answer.json").write_text(json.dumps(answer))
-    sys.stdout.flush()
-    os._exit(0)

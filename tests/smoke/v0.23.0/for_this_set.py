@@ -1,14 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pytest plugin of this set's smoke tests: what its release needs otherwise than the shared files have it."""
 
-import itertools
-import json
-import shutil
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -24,24 +18,3 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     conftest.STANDIN = conftest.STANDIN / _FOLDER.name
     faults.FaultyLife.script = "faulted_here"
     fused_experts.install()
-
-
-@pytest.fixture(scope="session")
-def call(bench: Any, launcher: Callable[..., Any]) -> Callable[..., Any]:
-    """``call(tree, function, **arguments)``: the answer of a function of calls.py that runs on ``tree``."""
-    numbers = itertools.count()
-
-    def call(tree: Any, function: str, **arguments: object) -> Any:
-        folder = bench.work / f"own-call{next(numbers)}"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        (folder / "job.json").write_text(json.dumps({"script": "calls", "function": function, "arguments": arguments}))
-        ranks = launcher(tree)
-        pid = ranks.start(folder, {})
-        while (code := ranks.poll(pid)) is None:
-            time.sleep(0.02)
-        if code:
-            pytest.fail(f"{function} on {tree.value}: exit {code}\n{(folder / 'log').read_text()}", pytrace=False)
-        return json.loads((folder / "answer.json").read_text())
-
-    return call

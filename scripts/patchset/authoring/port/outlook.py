@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def run(patch_set: PatchSet, versions: Sequence[str] | None, *, terminal: Termin
 
     Args:
         patch_set: whose patches.
-        versions: of vllm-ascend; None for every newer final release that an index offers.
+        versions: of vllm-ascend; None for every newer release that `newer` finds on an index.
         terminal: where progress goes.
         offline: take sdists from the cache alone; the index is asked for their names in any case.
 
@@ -46,13 +47,19 @@ def run(patch_set: PatchSet, versions: Sequence[str] | None, *, terminal: Termin
 
 
 def newer(than: str, offered: Iterable[Version]) -> list[str]:
-    """Final releases above a version, oldest first; a post-release stands for the release that it mends.
+    """Final releases above a version, oldest first, then the newest pre-release where it is newer than all of them.
+
+    A post-release stands for the release that it mends.
 
     >>> newer("0.10.2rc1", map(Version, ["0.11.0rc1", "0.11.0", "0.23.0", "0.23.0.post1", "0.9.1"]))
     ['0.11.0', '0.23.0.post1']
+    >>> newer("0.23.0", map(Version, ["0.23.0", "0.30.0rc1", "0.30.0rc2"]))
+    ['0.30.0rc2']
     """
-    finals = sorted(one for one in offered if one > Version(than) and not one.is_prerelease)
-    return [str(one) for one in {one.release: one for one in finals}.values()]
+    above = sorted(one for one in offered if one > Version(than))
+    finals = [one for one in above if not one.is_prerelease]
+    chosen = [*{one.release: one for one in finals}.values(), *(one for one in above[-1:] if one.is_prerelease)]
+    return [str(one) for one in chosen]
 
 
 def show(reports: Sequence[PortReport], terminal: Terminal) -> None:
@@ -87,3 +94,40 @@ def write_pages(reports: Sequence[PortReport], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for one in reports:
         (folder / f"{one.old.name}-on-{one.release.version}.html").write_text(report.page(one), encoding="utf-8")
+
+
+def write_into(reports: Sequence[PortReport], file: Path) -> None:
+    """Writes the reports as Markdown into a document, between its marks for the set.
+
+    Raises:
+        UsageError: the document has no such marks, or cannot be read.
+    """
+    name = reports[0].old.name
+    head, end = f"<!-- outlook: {name} -->\n", "<!-- end -->"
+    marked = re.compile(f"{re.escape(head)}.*?{re.escape(end)}", re.DOTALL)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file}: {error}", hint="name a document of docs/") from error
+    if not marked.search(text):
+        raise UsageError(f"{file} has no place for this", hint=f"put the lines {head.strip()} and {end} into it")
+    made = "\n".join(map(markdown, reports))
+    file.write_text(marked.sub(lambda _: f"{head}\n{made}\n{end}", text), encoding="utf-8")
+
+
+def markdown(one: PortReport) -> str:
+    """A report as a table: each patch with its defects and the files that git could not merge, then replaced code."""
+    pins = ", ".join(f"{name.replace('_', '-')} {pin.value}" for name, pin in one.pins.rows())
+    lines = [
+        f"{one.old.name} on vllm-ascend {one.release.version} ({pins}):",
+        "",
+        "| patch, or code that is replaced | resolves | git says | files |",
+        "| --- | --- | --- | --- |",
+    ]
+    for fate in one.fates:
+        files = [f"{path} (gone)" if path in fate.lost else path for path in fate.files]
+        cells = (fate.patch.name, ", ".join(fate.patch.header.resolves), fate.outcome.value, ", ".join(files))
+        lines.append(f"| {' | '.join(cells)} |")
+    for symbol in one.symbols:
+        lines.append(f"| {symbol.row.symbol or symbol.row.path} |  | {symbol.finding.value} | {symbol.row.path} |")
+    return "\n".join(lines) + "\n"

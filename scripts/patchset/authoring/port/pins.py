@@ -21,7 +21,10 @@ from patchset.node.errors import PinMismatch, UsageError
 from patchset.sets.setfile import Artifact
 
 _VLLM = re.compile(r"ARG VLLM_TAG=v?(\S+)")
-_CANN = re.compile(r"FROM \S*cann:(\d+(?:\.\d+)*(?:\.\w+)?)-")
+# An image's tag may have the moment of its build behind CANN's version.
+_CANN = re.compile(r"FROM \S*cann:(\d+(?:\.\d+)*(?:\.[0-9A-Za-z]+)?)(?:_\d+)?-")
+_ARGUMENT = re.compile(r"ARG (\w+)=[\"']?([^\s\"']*)")
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
 @dataclass(frozen=True)
@@ -78,9 +81,13 @@ def check_vllm(pins: Pins, wanted: str, ascend: str) -> None:
 
 
 def _line(file: Path, pattern: re.Pattern[str], what: str) -> Pin:
+    """The first line of a Dockerfile that the pattern fits, with the build arguments before it at their defaults."""
+    arguments: dict[str, str] = {}
     for number, line in enumerate(_text(file).splitlines(), start=1):
-        if match := pattern.match(line):
+        if match := pattern.match(_VARIABLE.sub(lambda one: arguments.get(one[1], one[0]), line)):
             return Pin(match[1], f"{file.name}:{number}")
+        if argument := _ARGUMENT.match(line):
+            arguments[argument[1]] = argument[2]
     raise UsageError(f"{file} does not say {what}", hint="is it a release of vllm-ascend?")
 
 
