@@ -119,6 +119,9 @@ def test_a_defect_of_one_set_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert facts.titles() == {"D1": "it hangs", "D2": "it ends"}
     assert facts.absent("v1") == {}
     assert facts.absent("v2") == {"D1": "fixed by #7", "D2": "not there yet"}
+    (folder / "v2").mkdir()
+    (folder / "v2" / "defects.toml").write_text('[titles]\nD2 = "it ends"\n')
+    assert facts.absent("v2") == {"D1": "fixed by #7"}, "which its own table names"
 
 
 def test_every_defect_of_the_real_sets_has_a_title() -> None:

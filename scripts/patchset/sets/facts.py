@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The defects that sets know by name: their titles, and why a release does not have one.
 
-They are in tests/smoke/defects.toml, and those that one set's release alone has in tests/smoke/<set>/defects.toml: so a
-new one makes no other set's tests others.
+They are in tests/smoke/defects.toml, and those that no older set's release has in tests/smoke/<set>/defects.toml, of
+each set that has them: so a new one makes no other set's tests others.
 """
 
 from __future__ import annotations
@@ -39,8 +39,10 @@ def absent(set_name: str) -> dict[str, str]:
         UsageError: the file is not there, or a table is no table of strings.
     """
     found = load_absent(file(), set_name)
-    others = [table for table in _of_single_sets() if table.parent.name != set_name]
-    return found | {name: why for table in others for name, why in _strings(table, "elsewhere").items()}
+    tables = {table.parent.name: table for table in _of_single_sets()}
+    own = load_titles(tables.pop(set_name)) if set_name in tables else {}
+    reasons = {name: why for table in tables.values() for name, why in _strings(table, "elsewhere").items()}
+    return found | {name: why for name, why in reasons.items() if name not in own}
 
 
 def _of_single_sets() -> list[Path]:
