@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import upstream_calls
+from group_calls import communication_of, draft_rows, drafter_rows, rows_projected  # noqa: F401
 
 
 def mc2_rows(largest_graph: int) -> int:
