@@ -16,7 +16,9 @@ from vllm.config import CUDAGraphMode
 
 from vllm_ascend.data_parallel import runner as module
 from vllm_ascend.data_parallel import upstream
-from vllm_ascend.data_parallel.metadata import BitFields, LocalBatch
+from vllm_ascend.data_parallel.metadata import BitFields, LocalBatch, StepMetadata
+from vllm_ascend.data_parallel.moe_comm import MoEComm, MoECommConfig
+from vllm_ascend.data_parallel.plan import StepPlan
 from vllm_ascend.data_parallel.row_groups import RowGroup
 from vllm_ascend.data_parallel.runner import DataParallelStep
 from vllm_ascend.data_parallel.synchronizer import PendingStep
@@ -27,8 +29,11 @@ NONE, PIECEWISE, FULL = CUDAGraphMode.NONE, CUDAGraphMode.PIECEWISE, CUDAGraphMo
 
 @dataclass(frozen=True)
 class Deployment:
-    """Settings that all ranks share; ``skips`` is upstream's rule of where it synchronises nothing."""
+    """Settings that all ranks share; ``skips`` is upstream's rule of where it synchronises nothing, ``mc2_rows`` the
+    most that a rank may give MC2, where more are exchanged in another way, and ``largest_decode`` in tokens."""
 
+    mc2_rows: int | None = None
+    largest_decode: int = 16
     graphs: bool = True
     skips: bool = False
     experts: bool = True
@@ -77,6 +82,14 @@ class Rank(DataParallelStep):
         self.vllm_config = SimpleNamespace(speculative_config=SimpleNamespace(method="mtp"))
         self.dynamic_eplb = False
         self.compilation_config = SimpleNamespace(cudagraph_mode=FULL if deployment.graphs else NONE)
+        self.max_num_tokens, self.max_num_reqs, self.uniform_decode_query_len = 9000, deployment.largest_decode, 1
+        self.pcp_size, self.drafter = 1, SimpleNamespace(needs_extra_input_slots=False)
+
+
+def choices(mc2_rows: int | None) -> MoECommConfig:
+    """Of a release that multicasts up to so many rows of a rank; None for any number."""
+    beyond = MoEComm.MC2 if mc2_rows is None else MoEComm.ALLTOALL
+    return MoECommConfig("A3", 16, mc2_rows or 1, within=MoEComm.MC2, beyond=beyond)
 
 
 def decide(rank: Rank, work: Work, wire: Wire) -> Decided:
@@ -90,12 +103,13 @@ def run_step(deployment: Deployment, schedule: list[Work]) -> tuple[list[Decided
     """What each rank decides, and whether they reduced anything."""
     fields = BitFields(len(schedule), 9000, whole_graphs=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "should_skip_allreduce_across_dp_group", lambda _: deployment.skips)
+        patch.setattr(module, "should_skip_allreduce_across_dp_group", lambda *_: deployment.skips)
         patch.setattr(module, "is_moe_model", lambda _: deployment.experts)
         patch.setattr(module, "enable_sp", lambda _: deployment.sequence_parallel)
         patch.setattr(module, "enable_sp_by_pass", lambda: False)
         sizes = {RowGroup.MLP: len(schedule) * deployment.mlp_parallel}
         patch.setattr(upstream, "row_group_sizes", lambda *_: sizes)
+        patch.setattr(module, "moe_comm_config", lambda _: choices(deployment.mc2_rows))
         summed, reduced = 0, False
         for rank, work in enumerate(schedule):
             told = Wire(None, fields, rank)
@@ -114,7 +128,7 @@ works = st.one_of(
     st.builds(Work, st.integers(1, 9000), st.just(NONE)),
 )
 schedules = st.lists(works, min_size=2, max_size=16)
-deployments = st.builds(Deployment, st.just(True), *[st.booleans()] * 4)
+deployments = st.builds(Deployment, st.just(None), st.just(16), st.just(True), *[st.booleans()] * 4)
 
 
 @given(deployments, schedules)
@@ -149,6 +163,19 @@ def test_where_mc2_alone_exchanges_rows_each_has_its_own(schedule: list[Work]) -
         assert one.rows == own and set(one.all_rows) == {own}
 
 
+@given(schedules, st.booleans())
+def test_beyond_mc2_s_rows_all_ranks_know_the_largest(schedule: list[Work], graphs: bool) -> None:
+    """Whether graphs have them exchange something anyway, or decodes alone can be that many."""
+    if not graphs:
+        schedule = [Work(work.tokens, NONE) for work in schedule]
+    found, _ = run_step(Deployment(mc2_rows=16, largest_decode=17, graphs=graphs, skips=True), schedule)
+    largest = max(work.tokens for work in schedule)
+    if largest > 16:
+        assert {one.all_rows for one in found} == {tuple(work.tokens for work in schedule)}
+    else:
+        assert all(set(one.all_rows) == {one.rows} for one in found), "each as if all had its own"
+
+
 @given(schedules)
 def test_where_nothing_must_agree_each_replays_its_own_graph(schedule: list[Work]) -> None:
     found, reduced = run_step(Deployment(skips=True, experts=False), schedule)
@@ -164,6 +191,8 @@ def test_where_nothing_must_agree_each_replays_its_own_graph(schedule: list[Work
         (Deployment(), True),
         (Deployment(skips=True), True),
         (Deployment(skips=True, graphs=False), False),
+        (Deployment(skips=True, graphs=False, mc2_rows=16), False),
+        (Deployment(skips=True, graphs=False, mc2_rows=15), True),
         (Deployment(skips=True, experts=False), False),
         (Deployment(skips=True, graphs=False, mlp_parallel=True), True),
     ],
@@ -173,16 +202,51 @@ def test_where_nothing_must_agree_nothing_is_reduced(deployment: Deployment, red
     assert run_step(deployment, [Work(3, mode), Work(1, mode)])[1] is reduces
 
 
+@dataclass(frozen=True)
+class Drafts:
+    """A drafter, and the step after which it drafts: ``largest`` of its ranks in tokens, of which MC2 takes 16."""
+
+    skips: bool = False
+    experts: bool = True
+    gathers: bool = False
+    pcp_size: int = 1
+    extra: bool = False
+    largest: int = 3
+
+    def rank(self, patch: pytest.MonkeyPatch) -> Rank:
+        """Upstream looks at the drafter's experts where it asks for a drafter, and skips for one without any."""
+        draft_skips = self.skips or not self.experts
+        patch.setattr(
+            module,
+            "should_skip_allreduce_across_dp_group",
+            lambda _, is_draft_model=False: draft_skips if is_draft_model else self.skips,
+        )
+        patch.setattr(upstream, "row_group_sizes", lambda *_: {RowGroup.MLP: 2 * self.gathers})
+        patch.setattr(module, "moe_comm_config", lambda _: choices(16))
+        patch.setattr(module, "is_drafter_moe_model", lambda _: self.experts, raising=False)
+        rank = Rank(Deployment(), 0, 2)
+        rank.pcp_size, rank.drafter = self.pcp_size, SimpleNamespace(needs_extra_input_slots=self.extra)
+        rank.step = StepPlan(StepMetadata((3, self.largest), False, False, False), 0)
+        return rank
+
+
 @pytest.mark.parametrize(
-    ("skips", "pcp_size", "extra", "follows"),
-    [(False, 1, False, True), (True, 1, False, False), (False, 2, False, False), (False, 1, True, False)],
+    ("drafts", "follows"),
+    [
+        (Drafts(), True),
+        (Drafts(skips=True), False),
+        (Drafts(skips=True, largest=17), True),
+        (Drafts(skips=True, gathers=True), True),
+        (Drafts(experts=False), False),
+        (Drafts(experts=False, gathers=True), True),
+        (Drafts(pcp_size=2), False),
+        (Drafts(extra=True), False),
+        (Drafts(extra=True, gathers=True), False),
+    ],
 )
-def test_a_drafter_follows_its_step_unless_it_needs_other_rows(
-    monkeypatch: pytest.MonkeyPatch, skips: bool, pcp_size: int, extra: bool, follows: bool
+def test_a_drafter_follows_its_step_where_it_exchanges_rows_unless_it_needs_others(
+    monkeypatch: pytest.MonkeyPatch, drafts: Drafts, follows: bool
 ) -> None:
-    monkeypatch.setattr(module, "should_skip_allreduce_across_dp_group", lambda _: skips)
-    monkeypatch.setattr(upstream, "row_group_sizes", lambda *_: {})
-    monkeypatch.setattr(module, "is_drafter_moe_model", lambda _: True, raising=False)
-    rank = Rank(Deployment(), 0, 2)
-    rank.pcp_size, rank.drafter = pcp_size, SimpleNamespace(needs_extra_input_slots=extra)
+    rank = drafts.rank(monkeypatch)
     assert rank.drafter_follows_step is follows
+    assert rank.drafter_gathers is drafts.gathers

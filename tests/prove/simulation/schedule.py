@@ -124,8 +124,11 @@ class Deployment:
 
     @property
     def decodes_alone(self) -> bool:
-        """No request is prefilled here, as upstream asks of these layers, or else no release makes their rows equal."""
-        return self.recompute or (self.mode is Mode.TORCHAIR and (self.mlp_parallel or self.oproj_parallel))
+        """No request is prefilled here, as upstream asks of these layers, or else no release makes their rows equal, or
+        tells the ranks of it: with the recompute scheduler and without graphs they exchange nothing."""
+        return (self.recompute and self.mode is Mode.EAGER) or (
+            self.mode is Mode.TORCHAIR and (self.mlp_parallel or self.oproj_parallel)
+        )
 
     def __str__(self) -> str:
         named = {

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 from hypothesis import find, given, settings
@@ -85,3 +86,65 @@ def test_a_prompt_whose_logprobs_would_hang_is_refused_before_a_rank_sees_it() -
     assert run(deployment, IDLE, asks).findings == ()
     with BY_NAME["logprobs of a prompt are not refused (D39)"].installed():
         assert {finding.invariant for finding in run(deployment, IDLE, asks).findings} == {Invariant.LIVENESS}
+
+
+MTP, EAGLE = ({"drafter": one, "drafts": 2} for one in (Drafter.MTP, Drafter.EAGLE))
+UNEQUAL = Work(Kind.SPECULATIVE, requests=1), Work(Kind.SPECULATIVE, requests=2)
+
+
+def broken(name: str, deployment: Deployment, *works: Work) -> set[Invariant]:
+    """What is found with the mutant of this name; nothing is without it."""
+    assert run(deployment, *works).findings == ()
+    with BY_NAME[name].installed():
+        return {finding.invariant for finding in run(deployment, *works).findings}
+
+
+@pytest.mark.parametrize("group", ["embedding_parallel", "mlp_parallel"])
+@pytest.mark.parametrize("mode", [Mode.EAGER, Mode.FULL_DECODE])
+def test_a_dense_drafter_s_split_layers_have_equal_rows(mode: Mode, group: str) -> None:
+    deployment = dataclasses.replace(GENERIC, mode=mode, graph_sizes=(3, 6), **{group: True}, **EAGLE)
+    assert Invariant.COLLECTIVES in broken("a drafter's are (D40)", deployment, *UNEQUAL)
+
+
+def test_each_draft_of_eagle_has_equal_rows() -> None:
+    deployment = dataclasses.replace(GENERIC, embedding_parallel=True, **EAGLE)
+    found = broken("a draft has a row for each request (D40)", deployment, *UNEQUAL)
+    assert found & {Invariant.COLLECTIVES, Invariant.LIVENESS}
+
+
+def test_a_drafter_s_split_layers_have_equal_rows_where_mc2_asks_for_none() -> None:
+    deployment = dataclasses.replace(DECODE_NODE, embedding_parallel=True, unpadded_drafter=True, **MTP)
+    rejects = dataclasses.replace(UNEQUAL[1], rejected=1)
+    assert broken("a drafter's are (D40)", deployment, UNEQUAL[0], rejects) & {Invariant.COLLECTIVES, Invariant.SIZE}
+
+
+@pytest.mark.parametrize("drafter", [{}, MTP, EAGLE], ids=lambda one: str(*list(one.values())[:1]))
+@pytest.mark.parametrize("mode", [Mode.ACL_GRAPH, Mode.FULL_DECODE])
+def test_an_idle_rank_joins_the_projection_of_deepseek_s_attention(mode: Mode, drafter: dict[str, Any]) -> None:
+    deployment = dataclasses.replace(
+        GENERIC, mode=mode, layers=Layers.CUSTOM, kv_role=KVRole.BOTH, oproj_parallel=True, graph_sizes=(12,), **drafter
+    )
+    first_tokens = Work(Kind.PREFILL, tokens=13)
+    assert broken("an idle rank's attention projects nothing (D41)", deployment, IDLE, first_tokens)
+
+
+@pytest.mark.parametrize("drafter", [{}, {"drafter": Drafter.MTP, "drafts": 1}], ids=["alone", "MTP"])
+def test_beyond_mc2_s_rows_all_ranks_take_another_way(drafter: dict[str, Any]) -> None:
+    deployment = dataclasses.replace(
+        DECODE_NODE, kv_role=KVRole.CONSUMER, recompute=True, max_num_seqs=600, max_num_batched_tokens=8192, **drafter
+    )
+    for name in ("beyond MC2 a rank goes on alone (D42)", "no decode is expected there (D42)"):
+        assert Invariant.MOE in broken(name, deployment, IDLE, Work(Kind.DECODE, requests=513))
+
+
+def test_a_prefill_on_a_decode_node_with_graphs_takes_all_ranks_another_way() -> None:
+    deployment = dataclasses.replace(
+        DECODE_NODE,
+        kv_role=KVRole.CONSUMER,
+        recompute=True,
+        mode=Mode.FULL_DECODE,
+        graph_sizes=(8, 64, 512),
+        max_num_batched_tokens=8192,
+    )
+    long = Work(Kind.PREFILL, tokens=1024)
+    assert Invariant.MOE in broken("beyond MC2 a rank goes on alone (D42)", deployment, IDLE, long)

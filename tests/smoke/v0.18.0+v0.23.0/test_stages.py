@@ -24,7 +24,7 @@ def test_pristine_serves_stages_of_whole_layers(live: Live, asked: Asked, life: 
     _holds_its_tokens(live(life), asked)
 
 
-@pytest.mark.defect("D44")
+@pytest.mark.defect("D43")
 @pytest.mark.parametrize("life", [staged.PRISTINE], ids=str)
 def test_pristine_parallel_layers_wait_for_another_stage(live: Live, life: Life, seen: Seen) -> None:
     report = live(life)
@@ -32,7 +32,7 @@ def test_pristine_parallel_layers_wait_for_another_stage(live: Live, life: Life,
     seen("the engine does not start")
 
 
-@pytest.mark.defect("D44")
+@pytest.mark.defect("D43")
 @pytest.mark.parametrize("life", [staged.PATCHED], ids=str)
 def test_parallel_layers_meet_over_the_ranks_of_their_stage(live: Live, asked: Asked, life: Life, seen: Seen) -> None:
     _holds_its_tokens(live(life), asked)

@@ -8,6 +8,7 @@ how many rows to compute and which graph to replay. Between the two lies the one
 from __future__ import annotations
 
 from functools import cached_property
+from math import inf
 from typing import Any, Callable, Optional
 
 import torch
@@ -44,6 +45,8 @@ class DataParallelStep:
     dp_size: int
     device: torch.device
     max_num_tokens: int
+    max_num_reqs: int
+    uniform_decode_query_len: int
     pcp_size: int
     drafter: Any
 
@@ -84,15 +87,23 @@ class DataParallelStep:
         pending = self._synchronizer.issue(batch)
         self.flight.awaiting()
         metadata = pending.result(self._given_up)
-        return self._of_each_alike(batch.num_tokens, metadata.graph_mode) if self._alone else metadata
+        alike = self._alone and not self._beyond_mc2(metadata)
+        return self._of_each_alike(batch.num_tokens, metadata.graph_mode) if alike else metadata
 
-    @cached_property
+    @property
     def drafter_follows_step(self) -> bool:
-        """Whether a drafter needs no more rows than its step has, and so no counts of its own."""
-        return not self._alone and self.pcp_size == 1 and not getattr(self.drafter, "needs_extra_input_slots", False)
+        """Whether a drafter takes the rows of its step: it exchanges them, and needs no others than its step has."""
+        if self.pcp_size > 1 or getattr(self.drafter, "needs_extra_input_slots", False):
+            return False
+        return self._drafter_exchanges or self._beyond_mc2(self.step.metadata)
+
+    @property
+    def drafter_gathers(self) -> bool:
+        """Whether layers of a drafter gather rows over DP ranks, and so need as many on each, in every draft."""
+        return self.dp_size > 1 and self._gathers
 
     def drafter_rows(self) -> tuple[int, torch.Tensor]:
-        """Rows that a drafter with experts computes after the step, and each rank's.
+        """Rows that a drafter computes after the step which exchanges them, and each rank's.
 
         As many as the step: what is rejected is known to one rank alone, and the others size their collectives by the
         step.
@@ -120,15 +131,40 @@ class DataParallelStep:
         return skips and not self._gathers
 
     @cached_property
+    def _drafter_exchanges(self) -> bool:
+        """Whether a rank's drafter depends on the other ranks' rows: one without experts, or with MC2 alone, does not.
+
+        Layers that gather over DP ranks are the drafter's as well as the target's.
+        """
+        return self._gathers or not should_skip_allreduce_across_dp_group(self.vllm_config, True)
+
+    @cached_property
     def _must_agree(self) -> bool:
         """Whether a rank's forward depends on the other ranks' batches: on their counts, or on the graph alone."""
-        return not self._alone or self._may_replay
+        return not self._alone or self._may_replay or self._decodes_beyond_mc2
 
     @cached_property
     def _may_replay(self) -> bool:
         """Whether some step may replay a graph: then ranks that replay it must not meet ranks that run eager."""
         mode: CUDAGraphMode = self.compilation_config.cudagraph_mode
         return bool(is_moe_model(self.vllm_config)) and mode != CUDAGraphMode.NONE
+
+    def _beyond_mc2(self, metadata: StepMetadata) -> bool:
+        """Whether some rank of those that exchange rows by MC2 alone has more than MC2 takes, so that all need another
+        way."""
+        return self._alone and metadata.max_num_tokens > self._mc2_rows
+
+    @cached_property
+    def _decodes_beyond_mc2(self) -> bool:
+        """Whether decodes alone can be that many: without graphs upstream looks at no more than 512 tokens of them."""
+        largest = min(self.max_num_tokens, self.max_num_reqs * self.uniform_decode_query_len)
+        return self._alone and largest > self._mc2_rows
+
+    @cached_property
+    def _mc2_rows(self) -> float:
+        """Most rows of a rank that are exchanged as one row is; without limit where all are."""
+        config = moe_comm_config(self.vllm_config)
+        return inf if config.within is config.beyond else config.mc2_capacity
 
     @cached_property
     def _gathers(self) -> bool:

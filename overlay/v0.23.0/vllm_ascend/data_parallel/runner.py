@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from functools import cached_property
+from math import inf
 from typing import Any, Callable, Optional
 
 import torch
@@ -53,6 +54,8 @@ class DataParallelStep:
     dp_size: int
     device: torch.device
     max_num_tokens: int
+    max_num_reqs: int
+    uniform_decode_query_len: int
     pcp_size: int
     drafter: Any
     dynamic_eplb: bool
@@ -101,15 +104,22 @@ class DataParallelStep:
         pending = self._synchronizer.issue(batch)
         self.flight.awaiting()
         metadata = pending.result(self._given_up)
-        return self._of_each_alike(batch.num_tokens, metadata.graph_mode) if self._alone else metadata
+        alike = self._alone and not self._beyond_mc2(metadata)
+        return self._of_each_alike(batch.num_tokens, metadata.graph_mode) if alike else metadata
 
-    @cached_property
+    @property
     def drafter_follows_step(self) -> bool:
         """Whether a drafter takes the rows of its step: it exchanges them, and needs no others than its step has."""
-        if self._alone or not self._drafter_exchanges or self.pcp_size > 1:
+        needs_others = ("needs_extra_input_slots", "parallel_drafting")
+        if self.pcp_size > 1 or any(getattr(self.drafter, name, False) for name in needs_others):
             return False
-        drafter = self.drafter
-        return not (getattr(drafter, "needs_extra_input_slots", False) or getattr(drafter, "parallel_drafting", False))
+        return (self._drafter_exchanges and not self._alone) or self._beyond_mc2(self.step.metadata)
+
+    @property
+    def drafter_gathers(self) -> bool:
+        """Whether layers of a drafter gather rows over DP ranks, and so need as many on each, in every draft."""
+        only_keeps = self.vllm_config.speculative_config.method == "extract_hidden_states"
+        return self.dp_size > 1 and self._gathers and not only_keeps
 
     def drafter_rows(self) -> tuple[int, torch.Tensor]:
         """Rows that a drafter computes after the step which exchanges them, and each rank's.
@@ -147,13 +157,30 @@ class DataParallelStep:
     @cached_property
     def _must_agree(self) -> bool:
         """Whether a rank's forward depends on the other ranks' batches: on their counts, or on the graph alone."""
-        return not self._alone or self._may_replay
+        return not self._alone or self._may_replay or self._decodes_beyond_mc2
 
     @cached_property
     def _may_replay(self) -> bool:
         """Whether some step may replay a graph: then ranks that replay it must not meet ranks that run eager."""
         mode: CUDAGraphMode = self.compilation_config.cudagraph_mode
         return bool(is_moe_model(self.vllm_config)) and mode != CUDAGraphMode.NONE
+
+    def _beyond_mc2(self, metadata: StepMetadata) -> bool:
+        """Whether some rank of those that exchange rows by MC2 alone has more than MC2 takes, so that all need another
+        way."""
+        return self._alone and metadata.max_num_tokens > self._mc2_rows
+
+    @cached_property
+    def _decodes_beyond_mc2(self) -> bool:
+        """Whether decodes alone can be that many: without graphs upstream looks at no more than 512 tokens of them."""
+        largest = min(self.max_num_tokens, self.max_num_reqs * self.uniform_decode_query_len)
+        return self._alone and largest > self._mc2_rows
+
+    @cached_property
+    def _mc2_rows(self) -> float:
+        """Most rows of a rank that are exchanged as one row is; without limit where all are."""
+        config = moe_comm_config(self.vllm_config)
+        return inf if config.within is config.beyond else config.mc2_capacity
 
     @cached_property
     def _gathers(self) -> bool:
@@ -168,8 +195,7 @@ class DataParallelStep:
     @cached_property
     def _drafter_exchanges(self) -> bool:
         """Whether the drafter's layers exchange rows between DP ranks: a drafter that only keeps states has none."""
-        only_keeps = self.vllm_config.speculative_config.method == "extract_hidden_states"
-        return is_drafter_moe_model(self.vllm_config) or (self._gathers and not only_keeps)
+        return is_drafter_moe_model(self.vllm_config) or self.drafter_gathers
 
     def _of_each_alike(self, num_tokens: int, mode: GraphMode) -> StepMetadata:
         """The step as this rank alone sees it: what upstream tells its layers where no counts are exchanged."""

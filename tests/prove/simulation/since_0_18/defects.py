@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from simulation.checker import Finding
 from simulation.record import Invariant
-from simulation.schedule import Deployment
+from simulation.schedule import Deployment, Layers
 
 _GROUPS = ("[embedding]", "[mlp]", "[o_proj]")
 _APART = (Invariant.COLLECTIVES, Invariant.LIVENESS, Invariant.SIZE)
@@ -15,10 +15,12 @@ def defect_of(finding: Finding, deployment: Deployment) -> str:
     """Its name in the list of defects, or "" for none of them.
 
     D23: a rank replays a graph beside one that runs eager, where nothing was exchanged; the same after an exchange is a
-    drafter that asks by itself, D34. D27: with context parallelism drafters run different numbers of forwards.
+    drafter that asks by itself, D34. D27: with context parallelism drafters run different numbers of forwards. D26 is
+    D40 too, which has the same layers in a drafter. D41: a rank waits in DeepSeek's projection, another
+    does not.
     """
     invariant, what = finding.invariant, finding.what
-    by_invariant = {Invariant.PADDING: "D24", Invariant.ROUNDS: "D34"}
+    by_invariant = {Invariant.PADDING: "D24", Invariant.ROUNDS: "D34", Invariant.MOE: "D42"}
     if invariant is Invariant.CAPACITY:
         return "D7" if "MC2" in what else ""
     if invariant is Invariant.GRAPH:
@@ -26,6 +28,8 @@ def defect_of(finding: Finding, deployment: Deployment) -> str:
     if invariant in _APART:
         if "[lm head]" in what:
             return "D39"
+        if what.count("[o_proj]") == 1 and deployment.layers is Layers.CUSTOM:
+            return "D41"
         if deployment.gathers and (invariant is Invariant.SIZE or any(group in what for group in _GROUPS)):
             return "D26"
         if deployment.sequence_pass and invariant is not Invariant.LIVENESS:

@@ -58,16 +58,10 @@ class Model:
                 )
             )
         self._check(rows, moe, context)
-        # The attention of an idle step is no part of a forward, but of a full graph.
-        attends = graph is CUDAGraphMode.FULL or context.attn_metadata is not None
         calls = [
             *(wire.embedding(rows, deployment.dp) if deployment.embedding_parallel else ()),
-            *(
-                groups.o_proj(rows, deployment.dp)
-                if deployment.oproj_parallel and (attends or not self._own_o_proj)
-                else ()
-            ),
-            *(groups.mlp(rows, deployment.dp) if deployment.mlp_parallel and self.what == "target" else ()),
+            *(groups.o_proj(rows, deployment.dp) if deployment.oproj_parallel and self._projects(rows) else ()),
+            *(groups.mlp(rows, deployment.dp) if deployment.mlp_parallel and self._has_dense_mlps else ()),
         ]
         if moe:
             calls += wire.layer(
@@ -93,9 +87,19 @@ class Model:
         return hidden
 
     @property
-    def _own_o_proj(self) -> bool:
-        """Whether the attention runs the output projection itself, as DeepSeek's does (attention/mla_v1.py)."""
-        return self.experts and self.rank.deployment.layers is Layers.CUSTOM
+    def _has_dense_mlps(self) -> bool:
+        """Whether it has MLPs beside its experts, as DeepSeek's first layers are; the layer of MTP has none."""
+        return self.what == "target" or not self.experts
+
+    def _projects(self, rows: int) -> bool:
+        """Whether the output projection is run on ``rows`` rows.
+
+        DeepSeek's attention runs it itself, and in an idle step has metadata in a full graph alone: there upstream's
+        own is asked.
+        """
+        context, inside = get_forward_context(), self.experts and self.rank.deployment.layers is Layers.CUSTOM
+        attends = context.cudagraph_runtime_mode is CUDAGraphMode.FULL or context.attn_metadata is not None
+        return attends or not inside or wire.idle_attention_projects(rows)
 
     def _needs_uniform(self, moe: str, graph: CUDAGraphMode) -> bool:
         """Whether some layer wants as many rows on every rank."""

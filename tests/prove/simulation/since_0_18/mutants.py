@@ -7,12 +7,15 @@ import dataclasses
 from functools import partial
 from typing import Any
 
+import torch
 from vllm.config import CUDAGraphMode
+from vllm_ascend.attention import mla_v1
 from vllm_ascend.platform import NPUPlatform
 from vllm_ascend.worker.worker import NPUWorker
 
 from simulation.mutant import Break, Mutant
 from simulation.since_0_18.drafters import Proposer
+from simulation.since_0_18.releases import RUNNER
 from vllm_ascend.data_parallel import moe_comm, runner, upstream
 from vllm_ascend.data_parallel.metadata import GRAPH, WHOLE, BitFields, LocalBatch, StepMetadata
 from vllm_ascend.data_parallel.plan import StepPlan
@@ -124,6 +127,17 @@ def _property(value: Any) -> Break:
     return lambda _: property(value)
 
 
+def _skips_first(sync: Any) -> Any:
+    """A drafter keeps its own rows where upstream needs no counts of it, whatever else exchanges them."""
+
+    def broken(self: Any, rows: int, **named: Any) -> Any:
+        if self.dp_size > 1 and RUNNER.should_skip_allreduce_across_dp_group(self.vllm_config, True):
+            return rows, torch.tensor([rows] * self.dp_size, dtype=torch.int32), False
+        return sync(self, rows, **named)
+
+    return broken
+
+
 def _kept_tokens(original: Any) -> Any:
     def broken(self: Any) -> Any:
         own = self.step.metadata.tokens_per_rank[self.dp_rank]
@@ -174,6 +188,11 @@ _ALL = (
     _NO_GROUP("an embedding over the DP ranks is forgotten (D26)", breaks=_without_group(RowGroup.EMBEDDING)),
     _NO_GROUP("MLPs over them are (D26)", breaks=_without_group(RowGroup.MLP)),
     _NO_GROUP("an o_proj over them is (D26)", breaks=_without_group(RowGroup.O_PROJ)),
+    Mutant("a drafter's are (D40)", RUNNER.NPUModelRunner, "_sync_metadata_across_dp", _skips_first),
+    Mutant("a draft has a row for each request (D40)", _STEP, "drafter_gathers", _property(lambda self: False)),
+    Mutant("an idle rank's attention projects nothing (D41)", mla_v1, "oproj_tp_enable", _never),
+    Mutant("beyond MC2 a rank goes on alone (D42)", _STEP, "_beyond_mc2", _never),
+    Mutant("no decode is expected there (D42)", _STEP, "_decodes_beyond_mc2", _property(lambda self: False)),
     Mutant("sequence parallelism by the pass is forgotten (D33)", runner, "enable_sp_by_pass", _never),
     Mutant("a drafter reduces the counts again (D34)", _STEP, "drafter_follows_step", _property(lambda self: False)),
     Mutant("a drafter replays though its step runs eager (D34)", _STEP, "step_replays", _property(lambda self: True)),

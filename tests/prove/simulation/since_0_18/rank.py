@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from vllm.config import CompilationMode, CUDAGraphMode
 from vllm.v1.cudagraph_dispatcher import CudagraphDispatcher
-from vllm_ascend.ascend_forward_context import set_mc2_mask, set_mc2_tokens_capacity
+from vllm_ascend.ascend_forward_context import get_mc2_tokens_capacity, set_mc2_mask, set_mc2_tokens_capacity
 from vllm_ascend.platform import NPUPlatform
 from vllm_ascend.utils import should_skip_allreduce_across_dp_group
 from vllm_ascend.worker.worker import NPUWorker
@@ -204,7 +204,10 @@ class Rank(RUNNER.NPUModelRunner):  # type: ignore[misc,name-defined]
     @property
     def rounds_needed(self) -> int:
         """The most metadata collectives of a step: one, but none where MC2 alone meets, and no graph."""
-        return int(not self.skips or self.deployment.gathers or self.deployment.mode is not Mode.EAGER)
+        one = self.deployment
+        decode = min(one.max_num_seqs * one.decode_tokens, one.max_num_batched_tokens)
+        beyond = decode > get_mc2_tokens_capacity()
+        return int(not self.skips or one.gathers or one.mode is not Mode.EAGER or beyond)
 
     def run(self, works: list[Work]) -> None:
         """Its steps, as vLLM's DP engine core takes them."""

@@ -65,7 +65,6 @@ _SWITCHES = (
     "context_parallel",
     "recompute",
 )
-_MOST_LOOKED_AT = 512
 _GROUPS = ("mlp_parallel", "oproj_parallel", "embedding_parallel")
 
 
@@ -75,16 +74,10 @@ def normal(one: Deployment) -> Deployment:
     change["drafts"] = drafts = min({Drafter.NONE: 0, Drafter.MTP: 3}.get(one.drafter, 2), max(1, one.drafts))
     grouped = one.tp == 1 and one.dp > 1
     change["lmhead_parallel"] = one.lmhead_parallel and grouped
-    # Nobody makes equal the rows of Eagle's own layers, which are split as the target's.
-    grouped = grouped and one.drafter is not Drafter.EAGLE
     receives = one.kv_role in (KVRole.CONSUMER, KVRole.BOTH)
-    grouped = grouped and not (one.drafter is Drafter.MTP and receives)
     change["mlp_parallel"] = one.mlp_parallel and grouped
     change["embedding_parallel"] = one.embedding_parallel and grouped
-    # DeepSeek's attention runs its own projection, and none in an idle step without a full graph.
-    change["oproj_parallel"] = (
-        one.oproj_parallel and grouped and receives and one.mode is not Mode.EAGER and one.layers is Layers.GENERIC
-    )
+    change["oproj_parallel"] = one.oproj_parallel and grouped and receives and one.mode is not Mode.EAGER
     splittable = one.tp > 1 and one.max_num_batched_tokens % one.tp == 0
     change["sequence_parallel"] = one.sequence_parallel and splittable and one.expert_parallel
     change["shared_expert_dp"] = bool(change["shared_expert_dp"]) and splittable
@@ -106,10 +99,7 @@ def normal(one: Deployment) -> Deployment:
         if not fitting and unit > one.max_num_batched_tokens:
             change["mode"] = Mode.EAGER
             change["oproj_parallel"] = change["sequence_pass"] = False
-    # Without graphs upstream looks at no decode beyond 512 tokens before it skips the synchronisation.
-    largest = one.max_num_seqs * (1 + drafts)
-    seen = largest <= _MOST_LOOKED_AT or change.get("mode", one.mode) is not Mode.EAGER
-    change["recompute"] = one.recompute and one.kv_role is KVRole.CONSUMER and seen
+    change["recompute"] = one.recompute and one.kv_role is KVRole.CONSUMER
     return dataclasses.replace(one, **change)  # type: ignore[arg-type]
 
 
@@ -131,12 +121,14 @@ def deployments(draw: st.DrawFn) -> Deployment:
     elif focus is Focus.DECODE_NODE:
         soc, switches["expert_parallel"], graph_sizes = "A3", True, (8, 64, 512)
         kv_role = KVRole.CONSUMER if switches["recompute"] else KVRole.BOTH
+        if switches["recompute"] and mode is Mode.EAGER:  # decodes of more tokens than upstream looks at
+            max_num_seqs, max_num_batched_tokens = 600, 8192
     elif focus is Focus.GROUPED:
         tp = 1
         if switches["cpu_group"]:  # half of them
             switches |= {name: name == _GROUPS[drawn % len(_GROUPS)] for name in _GROUPS}
         if switches["oproj_parallel"]:
-            kv_role, drafter, layers = KVRole.BOTH, Drafter.NONE, Layers.GENERIC
+            kv_role = KVRole.BOTH
     elif focus is Focus.SPLIT:
         tp, switches["expert_parallel"], switches["shared_expert_dp"] = max(2, tp), True, False
         switches["sequence_parallel"] = not switches["sequence_pass"]

@@ -8,7 +8,12 @@ tensor-parallel rank of every DP rank.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
+
+import torch
+from vllm_ascend.attention import mla_v1
 
 from simulation.network import Call
 
@@ -25,6 +30,21 @@ def lm_head(rows: int, dp: int) -> Iterator[Call]:
     """The same of the lm head."""
     yield Call("lm head", "all_gather", (rows,))
     yield Call("lm head", "all_to_all", (rows * dp,))
+
+
+def idle_attention_projects(rows: int) -> bool:
+    """Whether DeepSeek's attention, which knows of no request, projects ``rows`` rows all the same."""
+    projected: list[int] = []
+
+    def o_proj(given: torch.Tensor, **_: Any) -> tuple[torch.Tensor, None]:
+        projected.append(given.shape[0])
+        return given, None
+
+    layer = SimpleNamespace(layer_sharding_kwargs=None, num_heads=1, v_head_dim=1, o_proj=o_proj)
+    hidden = torch.zeros((rows, 1))
+    with patch.object(mla_v1, "_EXTRA_CTX", SimpleNamespace(num_tokens=rows)):
+        mla_v1.AscendMLAImpl.forward(layer, "", hidden, (), None, output=torch.empty_like(hidden))
+    return projected == [rows]
 
 
 def layer(
