@@ -14,8 +14,10 @@ from simulation.record import Invariant
 from simulation.schedule import Deployment, Drafter, Kind, KVRole, Layers, Mode, Schedule, Work
 from simulation.since_0_18.mutants import MUTANTS
 from simulation.since_0_18.patched import make
+from simulation.since_0_18.releases import THIS, gathers
 from simulation.since_0_18.strategies import deployments, normal, schedules
 
+ABSENT = {"dbo", "prefill_mc2", "counts_on_device"} - set(THIS.options)
 BY_NAME = {one.name: one for one in MUTANTS}
 GENERIC = Deployment(layers=Layers.GENERIC)
 IDLE, PREFILL = Work(), Work(Kind.PREFILL, tokens=20)
@@ -30,7 +32,7 @@ def run(deployment: Deployment, *works: Work) -> Outcome:
     return simulate(Schedule(deployment, (works,)), make)
 
 
-@pytest.mark.parametrize("switch", [name for name in SWITCHES if name != "dbo"])
+@pytest.mark.parametrize("switch", [name for name in SWITCHES if name not in ABSENT])
 def test_every_switch_of_the_release_is_on_in_some_deployment(switch: str) -> None:
     assert find(deployments(), lambda one: bool(getattr(one, switch)), settings=settings(max_examples=5000))
 
@@ -40,7 +42,7 @@ def test_every_switch_of_the_release_is_on_in_some_deployment(switch: str) -> No
 def test_every_deployment_has_what_goes_together(schedule: Schedule) -> None:
     one = schedule.deployment
     assert one.layers is not Layers.DENSE
-    assert not (one.gathers and one.tp > 1)
+    assert not ((one.gathers or one.embedding_parallel) and one.tp > 1)
     assert not (one.mode is Mode.EAGER and (one.oproj_parallel or one.sequence_pass))
     assert sum((one.sequence_parallel, one.sequence_pass)) <= 1
 
@@ -59,7 +61,9 @@ def test_decodes_replay_one_graph_and_so_do_idle_ranks() -> None:
 
 
 def test_layers_that_gather_have_equal_rows() -> None:
-    outcome = run(dataclasses.replace(GENERIC, embedding_parallel=True), IDLE, PREFILL)
+    grouped = dataclasses.replace(GENERIC, mlp_parallel=True)
+    assert gathers(grouped)
+    outcome = run(grouped, IDLE, PREFILL)
     assert outcome.findings == ()
     assert [(forward.rows, forward.uniform) for forward in outcome.forwards] == [(20, True)]
 
