@@ -87,7 +87,7 @@ def simulate(schedule: Schedule, make: MakeRank, watch: Callable[[Network], Dete
         except Exception as error:  # whatever a rank raises ends it, and with it the deployment
             trouble = Invariant.CRASH, f"{type(error).__name__}: {error}"
         outcome = Outcome(
-            findings=tuple(_findings(ranks, trouble, schedule.deployment)),
+            findings=(*_findings(ranks, trouble, schedule.deployment), *_on_hosts(network, schedule.deployment)),
             collectives=len(network.calls),
             forwards=tuple(ranks[0].record.forwards),
         )
@@ -99,6 +99,13 @@ def simulate(schedule: Schedule, make: MakeRank, watch: Callable[[Network], Dete
         wrong = Finding(Invariant.DETECTION, 0, True, True, detector.wrong)
         return replace(outcome, findings=(wrong, *outcome.findings), verdict=verdict)
     return replace(outcome, verdict=verdict)
+
+
+def _on_hosts(network: Network, deployment: Deployment) -> list[Finding]:
+    if not deployment.counts_on_device:
+        return []
+    calls = [call for call in network.calls if call.metadata and call.group == world.HOSTS]
+    return [Finding(Invariant.HOSTS, 1, True, True, str(call)) for call in calls[:1]]
 
 
 def _findings(ranks: list[Any], trouble: tuple[Invariant, str] | None, deployment: Deployment) -> list[Finding]:

@@ -24,6 +24,8 @@ SWITCHES = (
     "shared_expert_dp",
     "dbo",
     "cpu_group",
+    "prefill_mc2",
+    "counts_on_device",
 )
 
 
@@ -49,6 +51,7 @@ class Coverage:
             ("layers", one.layers.value),
             ("KV role", one.kv_role.value),
             ("drafter", one.drafter.value),
+            ("steps that count for loads of experts", one.loads.value),
         ):
             self._count(group, name)
         for name in SWITCHES:

@@ -13,8 +13,9 @@ from typing import Any
 
 import vllm
 
+VERSION = tuple(map(int, vllm.__version__.split(".")[:2]))
 # Since 0.18.0 one method decides every step, and there is no TorchAir.
-FAMILY = "until_0_11" if tuple(map(int, vllm.__version__.split(".")[:2])) <= (0, 11) else "since_0_18"
+FAMILY = "until_0_11" if VERSION <= (0, 11) else "since_0_18"
 
 
 def module(name: str) -> Any:

@@ -19,6 +19,7 @@ class Invariant(Enum):
     CAPACITY = "more rows, or others, than a buffer, graph, mask or kernel takes"
     CRASH = "a rank raises"
     ROUNDS = "more metadata collectives in a step than it needs"
+    HOSTS = "metadata goes over the hosts, where it is not reliable"
     DETECTION = "the watchdog is wrong about a wait"
 
 

@@ -45,6 +45,16 @@ class Drafter(Enum):
     MTP = "deepseek_mtp"
 
 
+class Loads(Enum):
+    """In which steps the loads of experts are counted, for balancing them; each rank counts all of its steps or those
+    of some sizes."""
+
+    NONE = "none"
+    ALL = "all"
+    PREFILL = "prefill"
+    DECODE = "decode"
+
+
 class Kind(Enum):
     """What a rank has in a step. An idle rank has no request; an aborted one lost its requests to their clients after
     it was woken; a waiting one has requests whose KV cache is still on its way. All three run a dummy batch."""
@@ -74,7 +84,8 @@ class Deployment:
     ``graph_sizes`` are ACL graph's capture sizes in tokens, or TorchAir's in requests. ``drafts`` is the number of
     speculative tokens; with ``unpadded_drafter`` rejected ones are taken from the drafter's batch. ``sequence_pass`` is
     sequence parallelism by vLLM's compile pass, ``recompute`` a decode node whose scheduler prefills nothing,
-    ``context_parallel`` the decodes' attention over tensor-parallel ranks. All limits are per DP rank.
+    ``context_parallel`` the decodes' attention over tensor-parallel ranks. With ``prefill_mc2`` MC2 takes as many rows
+    as a step may have, with ``counts_on_device`` no metadata goes over the hosts. All limits are per DP rank.
     """
 
     dp: int = 2
@@ -95,6 +106,9 @@ class Deployment:
     unpadded_drafter: bool = False
     dbo: bool = False
     cpu_group: bool = False
+    prefill_mc2: bool = False
+    counts_on_device: bool = False
+    loads: Loads = Loads.NONE
     kv_role: KVRole = KVRole.NONE
     drafter: Drafter = Drafter.NONE
     drafts: int = 0
@@ -137,6 +151,7 @@ class Deployment:
             "expert parallel": self.ep_size if self.expert_parallel else None,
             "kv role": self.kv_role.value if self.kv_role is not KVRole.NONE else None,
             "drafter": f"{self.drafter.value} of {self.drafts}" if self.drafter is not Drafter.NONE else None,
+            "loads of experts in steps of": self.loads.value if self.loads is not Loads.NONE else None,
             "graph sizes": None if self.mode is Mode.EAGER else list(self.graph_sizes),
         }
         flags = {
@@ -152,6 +167,8 @@ class Deployment:
             "unpadded drafter": self.unpadded_drafter,
             "DBO": self.dbo,
             "CPU group": self.cpu_group,
+            "MC2 for prefills": self.prefill_mc2,
+            "counts on the device": self.counts_on_device,
         }
         words = [f"DP {self.dp}", *named.pop("")]
         words += [f"{name} {value}" for name, value in named.items() if value not in (None, 1)]

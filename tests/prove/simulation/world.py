@@ -20,7 +20,8 @@ from simulation import family
 from simulation.network import Call, Network, Work
 from simulation.schedule import Deployment
 
-# What vLLM's DPMetadata makes for a forward that brings no counts.
+# The hosts' group of all DP ranks, and what vLLM's DPMetadata makes for a forward that brings no counts.
+HOSTS = "dp cpu"
 COUNTS = "all_reduce of counts"
 _COUNTING = getattr(getattr(vllm_context.DPMetadata, "num_tokens_across_dp", None), "__code__", None)
 
@@ -47,7 +48,7 @@ def all_reduce(tensor: torch.Tensor, op: Any = None, group: str = "", async_op: 
 class _Group:
     """A group coordinator of all DP ranks; its rank is that of the running greenlet."""
 
-    device_group, cpu_group = "dp device", "dp cpu"
+    device_group, cpu_group = "dp device", HOSTS
 
     def __init__(self, size: int) -> None:
         self.world_size = size

@@ -15,8 +15,10 @@ from simulation.record import Invariant
 from simulation.schedule import Deployment, Drafter, Kind, KVRole, Layers, Mode, Schedule, Work
 from simulation.since_0_18.mutants import MUTANTS
 from simulation.since_0_18.patched import make
-from simulation.since_0_18.strategies import deployments, normal, schedules
+from simulation.since_0_18.releases import THIS, gathers
+from simulation.since_0_18.strategies import GROUPS, deployments, normal, schedules
 
+ABSENT = {"dbo", "prefill_mc2", "counts_on_device"} - set(THIS.options)
 BY_NAME = {one.name: one for one in MUTANTS}
 GENERIC = Deployment(layers=Layers.GENERIC)
 IDLE, PREFILL = Work(), Work(Kind.PREFILL, tokens=20)
@@ -31,7 +33,7 @@ def run(deployment: Deployment, *works: Work) -> Outcome:
     return simulate(Schedule(deployment, (works,)), make)
 
 
-@pytest.mark.parametrize("switch", [name for name in SWITCHES if name != "dbo"])
+@pytest.mark.parametrize("switch", [name for name in SWITCHES if name not in ABSENT])
 def test_every_switch_of_the_release_is_on_in_some_deployment(switch: str) -> None:
     assert find(deployments(), lambda one: bool(getattr(one, switch)), settings=settings(max_examples=5000))
 
@@ -41,7 +43,7 @@ def test_every_switch_of_the_release_is_on_in_some_deployment(switch: str) -> No
 def test_every_deployment_has_what_goes_together(schedule: Schedule) -> None:
     one = schedule.deployment
     assert one.layers is not Layers.DENSE
-    assert not (one.gathers and one.tp > 1)
+    assert not ((one.gathers or one.embedding_parallel) and one.tp > 1)
     assert not (one.mode is Mode.EAGER and (one.oproj_parallel or one.sequence_pass))
     assert sum((one.sequence_parallel, one.sequence_pass)) <= 1
 
@@ -60,7 +62,9 @@ def test_decodes_replay_one_graph_and_so_do_idle_ranks() -> None:
 
 
 def test_layers_that_gather_have_equal_rows() -> None:
-    outcome = run(dataclasses.replace(GENERIC, embedding_parallel=True), IDLE, PREFILL)
+    grouped = dataclasses.replace(GENERIC, mlp_parallel=True)
+    assert gathers(grouped)
+    outcome = run(grouped, IDLE, PREFILL)
     assert outcome.findings == ()
     assert [(forward.rows, forward.uniform) for forward in outcome.forwards] == [(20, True)]
 
@@ -89,6 +93,10 @@ def test_a_prompt_whose_logprobs_would_hang_is_refused_before_a_rank_sees_it() -
 
 
 MTP, EAGLE = ({"drafter": one, "drafts": 2} for one in (Drafter.MTP, Drafter.EAGLE))
+# Layers of every model that gather rows; those of an o_proj ask for graphs.
+GATHERS = {"oproj_parallel": True, "mode": Mode.ACL_GRAPH, "graph_sizes": (3, 8)}
+if not THIS.constant_embedding:
+    GATHERS = {"embedding_parallel": True}
 UNEQUAL = Work(Kind.SPECULATIVE, requests=1), Work(Kind.SPECULATIVE, requests=2)
 
 
@@ -99,7 +107,7 @@ def broken(name: str, deployment: Deployment, *works: Work) -> set[Invariant]:
         return {finding.invariant for finding in run(deployment, *works).findings}
 
 
-@pytest.mark.parametrize("group", ["embedding_parallel", "mlp_parallel"])
+@pytest.mark.parametrize("group", [name for name in GROUPS if name != "oproj_parallel"])
 @pytest.mark.parametrize("mode", [Mode.EAGER, Mode.FULL_DECODE])
 def test_a_dense_drafter_s_split_layers_have_equal_rows(mode: Mode, group: str) -> None:
     deployment = dataclasses.replace(GENERIC, mode=mode, graph_sizes=(3, 6), **{group: True}, **EAGLE)
@@ -107,13 +115,13 @@ def test_a_dense_drafter_s_split_layers_have_equal_rows(mode: Mode, group: str) 
 
 
 def test_each_draft_of_eagle_has_equal_rows() -> None:
-    deployment = dataclasses.replace(GENERIC, embedding_parallel=True, **EAGLE)
+    deployment = dataclasses.replace(GENERIC, mlp_parallel=True, **EAGLE)
     found = broken("a draft has a row for each request (D40)", deployment, *UNEQUAL)
     assert found & {Invariant.COLLECTIVES, Invariant.LIVENESS}
 
 
 def test_a_drafter_s_split_layers_have_equal_rows_where_mc2_asks_for_none() -> None:
-    deployment = dataclasses.replace(DECODE_NODE, embedding_parallel=True, unpadded_drafter=True, **MTP)
+    deployment = dataclasses.replace(DECODE_NODE, unpadded_drafter=True, **GATHERS, **MTP)
     rejects = dataclasses.replace(UNEQUAL[1], rejected=1)
     assert broken("a drafter's are (D40)", deployment, UNEQUAL[0], rejects) & {Invariant.COLLECTIVES, Invariant.SIZE}
 

@@ -18,6 +18,8 @@ from vllm_ascend.ops.fused_moe import prepare_finalize
 from simulation import groups
 from simulation.network import Call
 from simulation.since_0_18 import wire
+from simulation.since_0_18.releases import THIS
+from vllm_ascend import utils
 
 
 class Recorded:
@@ -35,6 +37,12 @@ class Recorded:
     def reduce_scatter(self, tensor: torch.Tensor, dim: int = 0) -> torch.Tensor:
         self.calls.append(Call(self.name, "reduce_scatter", (tensor.shape[0],)))
         return tensor[: tensor.shape[0] // self.world_size]
+
+    def all_gather_into(self, _: torch.Tensor, tensor: torch.Tensor, **__: Any) -> None:
+        self.calls.append(Call(self.name, "all_gather", (tensor.shape[0],)))
+
+    def reduce_scatter_from(self, _: torch.Tensor, tensor: torch.Tensor, **__: Any) -> None:
+        self.calls.append(Call(self.name, "reduce_scatter", (tensor.shape[0],)))
 
     def all_to_all_single(self, out: torch.Tensor, tensor: torch.Tensor, **_: Any) -> None:
         self.calls.append(Call(self.name, "all_to_all", (tensor.numel(),)))
@@ -106,11 +114,19 @@ def test_what_a_split_embedding_exchanges_is_upstream_s(rows: int) -> None:
             added_vocab_end_index=8,
         ),
         quant_method=SimpleNamespace(embedding=lambda _, ids: torch.zeros(ids.shape[0], 4)),
+        tp_size=3,
+        embedding_dim=4,
+        params_dtype=torch.float32,
     )
     upstream = vocab_parallel_embedding.AscendVocabParallelEmbedding
     layer._get_masked_input_and_mask = lambda *given: upstream._get_masked_input_and_mask(layer, *given)
-    upstream._forward_embed_tp(layer, torch.zeros(rows, dtype=torch.int64))
-    assert group.calls == list(wire.embedding(rows, 3))
+    with (
+        patch.object(utils, "_potential_max_tokens", 16, create=True),
+        patch.object(dist, "all_gather_into_tensor", group.all_gather_into),
+        patch.object(dist, "reduce_scatter_tensor", group.reduce_scatter_from),
+    ):
+        upstream._forward_embed_tp(layer, torch.zeros(rows, dtype=torch.int64))
+    assert group.calls == list(wire.embedding(16 if THIS.constant_embedding else rows, 3))
 
 
 @pytest.mark.parametrize("rows", [1, 7])

@@ -16,7 +16,8 @@ from simulation.until_0_11.releases import THIS
 from simulation.until_0_11.strategies import deployments, normal, schedules
 
 ABSENT = {
-    *("embedding_parallel", "sequence_pass", "context_parallel", "recompute", "unpadded_drafter"),
+    *("embedding_parallel", "sequence_pass", "context_parallel", "recompute", "unpadded_drafter", "prefill_mc2"),
+    "counts_on_device",
     *(
         name
         for name, present in {

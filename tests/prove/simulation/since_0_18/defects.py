@@ -6,6 +6,7 @@ from __future__ import annotations
 from simulation.checker import Finding
 from simulation.record import Invariant
 from simulation.schedule import Deployment, Layers
+from simulation.since_0_18.releases import gathers
 
 _GROUPS = ("[embedding]", "[mlp]", "[o_proj]")
 _APART = (Invariant.COLLECTIVES, Invariant.LIVENESS, Invariant.SIZE)
@@ -16,8 +17,8 @@ def defect_of(finding: Finding, deployment: Deployment) -> str:
 
     D23: a rank replays a graph beside one that runs eager, where nothing was exchanged; the same after an exchange is a
     drafter that asks by itself, D34. D27: with context parallelism drafters run different numbers of forwards. D26 is
-    D40 too, which has the same layers in a drafter. D41: a rank waits in DeepSeek's projection, another
-    does not.
+    D40 too, which has the same layers in a drafter. D29: a rank gathers the loads of experts beside one that has
+    counted fewer steps. D41: a rank waits in DeepSeek's projection, another does not.
     """
     invariant, what = finding.invariant, finding.what
     by_invariant = {Invariant.PADDING: "D24", Invariant.ROUNDS: "D34", Invariant.MOE: "D42"}
@@ -26,11 +27,13 @@ def defect_of(finding: Finding, deployment: Deployment) -> str:
     if invariant is Invariant.GRAPH:
         return "D34" if finding.exchanged else "D23"
     if invariant in _APART:
+        if "[loads of experts]" in what:
+            return "D29"
         if "[lm head]" in what:
             return "D39"
         if what.count("[o_proj]") == 1 and deployment.layers is Layers.CUSTOM:
             return "D41"
-        if deployment.gathers and (invariant is Invariant.SIZE or any(group in what for group in _GROUPS)):
+        if gathers(deployment) and (invariant is Invariant.SIZE or any(group in what for group in _GROUPS)):
             return "D26"
         if deployment.sequence_pass and invariant is not Invariant.LIVENESS:
             return "D33"

@@ -10,32 +10,19 @@ import torch
 from vllm_ascend.spec_decode.eagle_proposer import AscendEagleProposer
 from vllm_ascend.spec_decode.ngram_proposer import AscendNgramProposer
 
-from simulation.schedule import Deployment, Drafter
-from simulation.since_0_18.model import MOST_ROWS, Model
+from simulation.schedule import Drafter
+from simulation.since_0_18.configuration import MOST_ROWS
+from simulation.since_0_18.model import Model
+from simulation.since_0_18.releases import THIS
 
 if TYPE_CHECKING:
     from simulation.since_0_18.rank import Rank
 
-_METHODS = {Drafter.NGRAM: "ngram", Drafter.EAGLE: "eagle", Drafter.MTP: "mtp"}
 # Shared by all: what is written to some decides nothing, and indices are those of row 0.
 _indices, _written, _hidden = (
     torch.zeros(size, dtype=kind)
     for size, kind in ((MOST_ROWS, torch.int64), (MOST_ROWS, torch.int64), ((MOST_ROWS, 1), torch.float32))
 )
-
-
-def config(one: Deployment) -> Any:
-    """vLLM's configuration of the drafter, which is dense but for MTP."""
-    text = {"num_experts": 256} if one.drafter is Drafter.MTP else {}
-    return SimpleNamespace(
-        method=_METHODS[one.drafter],
-        num_speculative_tokens=one.drafts,
-        use_eagle=lambda: one.drafter in (Drafter.EAGLE, Drafter.MTP),
-        uses_draft_model=lambda: False,
-        disable_padded_drafter_batch=one.unpadded_drafter,
-        enforce_eager=False,
-        draft_model_config=SimpleNamespace(hf_text_config=SimpleNamespace(to_dict=lambda: text)),
-    )
 
 
 class Proposer(AscendEagleProposer):  # type: ignore[misc]
@@ -48,7 +35,8 @@ class Proposer(AscendEagleProposer):  # type: ignore[misc]
         self.num_speculative_tokens, self.decode_threshold = one.drafts, one.decode_tokens
         self.pcp_size = self.dcp_size = 1
         # As its own __init__ has it.
-        self.use_cuda_graph = rank._use_aclgraph() and not (self.method == "mtp" and one.unpadded_drafter)
+        eager = THIS.graphs_unpadded and self.method == "mtp" and one.unpadded_drafter
+        self.use_cuda_graph = rank._use_aclgraph() and not eager
         self.pass_hidden_states_to_model, self.extra_slots_per_request = True, 1
         self.supports_mm_inputs = self.uses_mrope = self.parallel_drafting = self.enable_enpu = False
         self.is_multimodal_model = self.needs_extra_input_slots = False
@@ -57,6 +45,9 @@ class Proposer(AscendEagleProposer):  # type: ignore[misc]
         self.arange = self.token_indices_to_sample = _indices
         self.hidden_states = _hidden
         self.slot_mapping_group = [_written[:1]] * one.drafts
+        self.query_start_loc = rank.query_start_loc
+        self.seq_lens_group = self.query_start_loc_group = [_written] * one.drafts
+        self.use_compress = self._share_mtp_indices = False
         self.attn_layer_names = ["draft"]
         metadata = SimpleNamespace(num_prefills=0)
         builder = SimpleNamespace(build=lambda _, common, *__: SimpleNamespace(num_prefills=common.num_prefills))

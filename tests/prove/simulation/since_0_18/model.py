@@ -13,11 +13,13 @@ from simulation import groups, world
 from simulation.record import Forward
 from simulation.schedule import Layers, Mode
 from simulation.since_0_18 import wire
+from simulation.since_0_18.configuration import MOST_ROWS
+from simulation.since_0_18.releases import THIS, gathers
+from vllm_ascend import utils
 
 if TYPE_CHECKING:
     from simulation.since_0_18.rank import Rank
 
-MOST_ROWS = 16384
 # Shared by all: their contents decide nothing.
 hidden_rows = torch.zeros((MOST_ROWS, 1))
 
@@ -59,7 +61,7 @@ class Model:
             )
         self._check(rows, moe, context)
         calls = [
-            *(wire.embedding(rows, deployment.dp) if deployment.embedding_parallel else ()),
+            *(wire.embedding(self._embedded(rows), deployment.dp) if deployment.embedding_parallel else ()),
             *(groups.o_proj(rows, deployment.dp) if deployment.oproj_parallel and self._projects(rows) else ()),
             *(groups.mlp(rows, deployment.dp) if deployment.mlp_parallel and self._has_dense_mlps else ()),
         ]
@@ -101,13 +103,20 @@ class Model:
         attends = context.cudagraph_runtime_mode is CUDAGraphMode.FULL or context.attn_metadata is not None
         return attends or not inside or wire.idle_attention_projects(rows)
 
+    def _embedded(self, rows: int) -> int:
+        """How many of ``rows`` rows a parallel embedding exchanges: all of them, or all that it could take."""
+        taken: int = utils.get_potential_max_tokens() if THIS.constant_embedding else rows
+        if rows > taken:
+            self.rank.exceed(f"{rows} rows for an embedding of {taken}")
+        return taken
+
     def _needs_uniform(self, moe: str, graph: CUDAGraphMode) -> bool:
         """Whether some layer wants as many rows on every rank."""
         one = self.rank.deployment
         captured = graph is not CUDAGraphMode.NONE and (
             moe == wire.ALL_GATHER or (moe == wire.MC2 and not self.rank.skips)
         )
-        return one.gathers or (one.sequence_pass and moe == wire.ALL_GATHER) or captured
+        return gathers(one) or (one.sequence_pass and moe == wire.ALL_GATHER) or captured
 
     def _check(self, rows: int, moe: str, context: Any) -> None:
         rank, deployment = self.rank, self.rank.deployment
@@ -124,7 +133,7 @@ class Model:
                 rank.exceed("a graph of decodes for another batch")
             if rows < rank.tokens:
                 rank.exceed(f"{rows} rows for {rank.tokens} tokens")
-            asked = splits or deployment.gathers or graph is not CUDAGraphMode.NONE
+            asked = splits or gathers(deployment) or graph is not CUDAGraphMode.NONE
             if rows > rank.tokens and not asked:
                 rank.record.padded.append((rank.step_number, f"{rows} rows for {rank.tokens} tokens"))
         if moe == wire.MC2:

@@ -15,11 +15,10 @@ from vllm_ascend.worker.worker import NPUWorker
 
 from simulation.mutant import Break, Mutant
 from simulation.since_0_18.drafters import Proposer
-from simulation.since_0_18.releases import RUNNER
+from simulation.since_0_18.releases import RUNNER, THIS
 from vllm_ascend.data_parallel import moe_comm, runner, upstream
 from vllm_ascend.data_parallel.metadata import GRAPH, WHOLE, BitFields, LocalBatch, StepMetadata
 from vllm_ascend.data_parallel.plan import StepPlan
-from vllm_ascend.data_parallel.row_groups import RowGroup
 from vllm_ascend.data_parallel.runner import DataParallelStep
 
 
@@ -115,8 +114,8 @@ def _own_counts_handed_on(original: Any) -> Any:
     return lambda plan, rows: original(dataclasses.replace(plan, uniform_size=rows), rows)
 
 
-def _without_group(group: RowGroup) -> Break:
-    return lambda sizes: lambda: {one: size for one, size in sizes().items() if one is not group}
+def _without_group(group: str) -> Break:
+    return lambda sizes: lambda *config: {one: size for one, size in sizes(*config).items() if one.name != group}
 
 
 def _never(_: Any) -> Any:
@@ -161,11 +160,32 @@ def _drafts_once(draft: Any) -> Any:
     return broken
 
 
+def _own_rows(self: Any, num_tokens: int) -> int:
+    return num_tokens
+
+
+def _joins_alone(self: Any) -> None:
+    """Whatever the release says of the hosts."""
+
+
 def _leaves(original: Any) -> Any:
     return lambda self: None
 
 
+# Whether a drafter may replay a graph after the step in hand.
+_REPLAYS = "drafter_may_replay" if hasattr(DataParallelStep, "drafter_may_replay") else "step_replays"
 _STEP, _NO_GROUP = DataParallelStep, partial(Mutant, owner=upstream, attribute="row_group_sizes")
+_COUNTS = (
+    Mutant("a step counts for the loads by a rank's own rows (D29)", _STEP, "most_rows", lambda _: _own_rows),
+    Mutant(
+        "loads do without the counts where MC2 alone meets (D29)",
+        _STEP,
+        "_collects_by_rows",
+        _property(lambda self: False),
+    ),
+    Mutant("counts are reduced on hosts that are not reliable", _STEP, "_join_data_parallel", lambda _: _joins_alone),
+    Mutant("a drafter's experts are forgotten (D34)", _STEP, "_drafter_exchanges", _property(lambda self: False)),
+)
 _ALL = (
     Mutant("the pack leaves the graph flag out", BitFields, "pack", _without(graph_usable=True, whole_graph=True)),
     Mutant("every rank packs its count at rank 0's place", BitFields, "pack", _slot_zero),
@@ -185,9 +205,13 @@ _ALL = (
     Mutant("an idle rank runs eager (D4)", _STEP, "decide_step", _idle(_eager)),
     Mutant("an idle rank leaves", NPUWorker, "execute_dummy_batch", _leaves),
     Mutant("the counts handed on are the rank's own", StepPlan, "with_rows", _own_counts_handed_on),
-    _NO_GROUP("an embedding over the DP ranks is forgotten (D26)", breaks=_without_group(RowGroup.EMBEDDING)),
-    _NO_GROUP("MLPs over them are (D26)", breaks=_without_group(RowGroup.MLP)),
-    _NO_GROUP("an o_proj over them is (D26)", breaks=_without_group(RowGroup.O_PROJ)),
+    _NO_GROUP(
+        "an embedding over the DP ranks is forgotten (D26)",
+        breaks=_without_group("EMBEDDING"),
+        concerns=not THIS.constant_embedding,
+    ),
+    _NO_GROUP("MLPs over them are (D26)", breaks=_without_group("MLP")),
+    _NO_GROUP("an o_proj over them is (D26)", breaks=_without_group("O_PROJ")),
     Mutant("a drafter's are (D40)", RUNNER.NPUModelRunner, "_sync_metadata_across_dp", _skips_first),
     Mutant("a draft has a row for each request (D40)", _STEP, "drafter_gathers", _property(lambda self: False)),
     Mutant("an idle rank's attention projects nothing (D41)", mla_v1, "oproj_tp_enable", _never),
@@ -195,10 +219,11 @@ _ALL = (
     Mutant("no decode is expected there (D42)", _STEP, "_decodes_beyond_mc2", _property(lambda self: False)),
     Mutant("sequence parallelism by the pass is forgotten (D33)", runner, "enable_sp_by_pass", _never),
     Mutant("a drafter reduces the counts again (D34)", _STEP, "drafter_follows_step", _property(lambda self: False)),
-    Mutant("a drafter replays though its step runs eager (D34)", _STEP, "step_replays", _property(lambda self: True)),
+    Mutant("a drafter replays though its step runs eager (D34)", _STEP, _REPLAYS, _property(lambda self: True)),
     Mutant("a drafter computes the rank's own tokens", _STEP, "drafter_rows", _kept_tokens),
     Mutant("a rank that prefills drafts once (D27)", Proposer, "_run_merged_draft", _drafts_once),
     Mutant("MC2 takes 512 rows on an A2 (D7)", moe_comm, "MC2_ROWS_PER_RANK", lambda _: {"A2": 512, "A3": 512}),
+    *(_COUNTS if THIS.balances else ()),
     Mutant("logprobs of a prompt are not refused (D39)", NPUPlatform, "validate_request", _never),
 )
 MUTANTS = tuple(one for one in _ALL if one.concerns)

@@ -6,8 +6,10 @@ from __future__ import annotations
 from typing import Any
 
 from simulation.checker import MakeRank
+from simulation.schedule import Deployment
 from simulation.since_0_18.rank import Rank
 from vllm_ascend.data_parallel import runner
+from vllm_ascend.data_parallel.flight import NO_FLIGHT
 from vllm_ascend.data_parallel.settings import MetadataGroup, Settings
 
 
@@ -17,4 +19,15 @@ def _metadata_group(_: Any, settings: Settings) -> str:
 
 
 runner.metadata_group = _metadata_group
-make: MakeRank = Rank
+runner.join = lambda *_: NO_FLIGHT
+
+
+class _Joined(Rank):
+    """A rank that has joined the others, as it does before it loads a model."""
+
+    def __init__(self, deployment: Deployment, rank: int) -> None:
+        super().__init__(deployment, rank)
+        self._join_data_parallel()
+
+
+make: MakeRank = _Joined

@@ -8,26 +8,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from vllm.config import CompilationMode, CUDAGraphMode
+from vllm.config import CUDAGraphMode
 from vllm.v1.cudagraph_dispatcher import CudagraphDispatcher
+from vllm_ascend.ascend_config import get_ascend_config
 from vllm_ascend.ascend_forward_context import get_mc2_tokens_capacity, set_mc2_mask, set_mc2_tokens_capacity
 from vllm_ascend.platform import NPUPlatform
-from vllm_ascend.utils import should_skip_allreduce_across_dp_group
 from vllm_ascend.worker.worker import NPUWorker
 
 from simulation import world
 from simulation.record import Record
-from simulation.schedule import Deployment, Drafter, KVRole, Mode, Row, Work
-from simulation.since_0_18 import drafters
-from simulation.since_0_18.model import MOST_ROWS, Model
-from simulation.since_0_18.releases import RUNNER
-
-_MODES = {
-    Mode.EAGER: CUDAGraphMode.NONE,
-    Mode.ACL_GRAPH: CUDAGraphMode.PIECEWISE,
-    Mode.FULL_DECODE: CUDAGraphMode.FULL_DECODE_ONLY,
-    Mode.BOTH: CUDAGraphMode.FULL_AND_PIECEWISE,
-}
+from simulation.schedule import Deployment, Drafter, Loads, Mode, Row, Work
+from simulation.since_0_18 import configuration, drafters
+from simulation.since_0_18.configuration import MOST_ROWS
+from simulation.since_0_18.model import Model
+from simulation.since_0_18.releases import RUNNER, THIS, gathers
+from vllm_ascend import utils
 
 
 def nothing(*_: Any, **__: Any) -> None:
@@ -63,96 +58,56 @@ class Rank(RUNNER.NPUModelRunner):  # type: ignore[misc,name-defined]
         self.max_num_tokens, self.max_num_reqs = deployment.max_num_batched_tokens, deployment.max_num_seqs
         self.uniform_decode_query_len = self.decode_token_per_req = deployment.decode_tokens
         self.num_spec_tokens = deployment.drafts
-        self._configure()
+        self.vllm_config = configuration.of(deployment, rank)
+        for part in ("model", "scheduler", "parallel", "compilation", "speculative"):
+            setattr(self, f"{part}_config", getattr(self.vllm_config, f"{part}_config"))
+        self.ascend_config = get_ascend_config()
         set_mc2_tokens_capacity(self.vllm_config, self.max_num_reqs, self.uniform_decode_query_len)
         set_mc2_mask(self.vllm_config, self.device)
-        self.skips: bool = should_skip_allreduce_across_dp_group(self.vllm_config)
+        if THIS.constant_embedding:
+            utils.set_potential_max_tokens(self.vllm_config)
+        self.skips: bool = utils.should_skip_allreduce_across_dp_group(self.vllm_config)
         mode = self.compilation_config.cudagraph_mode
         self.cudagraph_batch_sizes = list(deployment.graph_sizes) if mode is not CUDAGraphMode.NONE else []
         self.cudagraph_dispatcher = CudagraphDispatcher(self.vllm_config)
         self.cudagraph_dispatcher.initialize_cudagraph_keys(mode, deployment.decode_tokens)
         self._leave_out()
+        self._balance(deployment.loads)
         self.input_batch = batch_of(())
         self.model = Model(self, "target", experts=True)
         self.drafter = drafters.of(self)
         self.use_eagle = deployment.drafter in (Drafter.EAGLE, Drafter.MTP)
 
-    def _configure(self) -> None:
-        one = self.deployment
-        experts = {"num_experts": 256}
-        text = SimpleNamespace(to_dict=lambda: experts, **experts)
-        self.model_config = SimpleNamespace(
-            enforce_eager=one.mode is Mode.EAGER,
-            hf_text_config=text,
-            get_num_experts=lambda: 256,
-            get_vocab_size=lambda: 1024,
-            max_model_len=MOST_ROWS,
-            uses_mrope=False,
-            use_mla=False,
-            is_encoder_decoder=False,
-            is_multimodal_model=False,
-            enable_return_routed_experts=False,
-        )
-        self.scheduler_config = SimpleNamespace(
-            max_num_seqs=self.max_num_reqs, max_num_batched_tokens=self.max_num_tokens, async_scheduling=False
-        )
-        self.parallel_config = SimpleNamespace(
-            data_parallel_size=one.dp,
-            data_parallel_rank=self.dp_rank,
-            tensor_parallel_size=one.tp,
-            pipeline_parallel_size=1,
-            world_size_across_dp=one.dp * one.tp,
-            enable_expert_parallel=one.expert_parallel,
-            enable_dbo=False,
-            num_ubatches=0,
-            is_moe_model=True,
-            distributed_executor_backend="mp",
-        )
-        self.compilation_config = SimpleNamespace(
-            mode=CompilationMode.NONE if one.mode is Mode.EAGER else CompilationMode.VLLM_COMPILE,
-            cudagraph_mode=_MODES[one.mode],
-            cudagraph_capture_sizes=list(one.graph_sizes) if one.mode is not Mode.EAGER else [],
-            max_cudagraph_capture_size=one.graph_sizes[-1] if one.mode is not Mode.EAGER else 0,
-            compile_sizes=[],
-            cudagraph_specialize_lora=True,
-            is_attention_compiled_piecewise=lambda: True,
-            static_forward_context={},
-            fast_moe_cold_start=False,
-            pass_config=SimpleNamespace(enable_sp=one.sequence_pass),
-        )
-        drafts = one.drafter is not Drafter.NONE
-        self.speculative_config = drafters.config(one) if drafts else None
-        transfers = one.kv_role is not KVRole.NONE
-        self.vllm_config = SimpleNamespace(
-            model_config=self.model_config,
-            scheduler_config=self.scheduler_config,
-            parallel_config=self.parallel_config,
-            compilation_config=self.compilation_config,
-            speculative_config=self.speculative_config,
-            observability_config=SimpleNamespace(cudagraph_metrics=False),
-            lora_config=None,
-            kv_transfer_config=SimpleNamespace(is_kv_consumer=one.kv_role in (KVRole.CONSUMER, KVRole.BOTH))
-            if transfers
-            else None,
-        )
-
     def _leave_out(self) -> None:
         """Values of what the simulated deployments have not."""
         self.lora_config = self.debugger = self.execute_model_state = self.kv_connector_output = None
         self.intermediate_tensors = self.prepare_inputs_event = self._draft_token_ids = None
-        self.use_async_scheduling = self.cascade_attn_enabled = self.dynamic_eplb = self.calculate_kv_scales = False
+        self.use_async_scheduling = self.cascade_attn_enabled = self.calculate_kv_scales = False
         self.is_multimodal_model = self.enable_prompt_embeds = self.uses_mrope = self.use_aux_hidden_state_outputs = (
             False
         )
         self.broadcast_pp_output = self.is_pooling_model = self.need_accepted_tokens = self._has_gdn = False
-        self.enable_enpu = self.use_sparse = self.supports_mm_inputs = False
+        self.enable_enpu = self.use_sparse = self.supports_mm_inputs = self._has_sinks = False
+        self.use_compress = self.is_kv_producer = self.routed_experts_initialized = False
         self.uses_xdrope_dim = 0
         self.cache_config = SimpleNamespace(kv_sharing_fast_prefill=False, mamba_cache_mode="none")
-        self.ascend_config = SimpleNamespace(enable_async_exponential=False)
         self.attn_groups: list[Any] = []
         self.attn_backend = self.update_stream = None
-        self.query_start_loc = self.seq_lens = self.positions = self.input_ids = _buffer
+        self.query_start_loc = self.input_ids = self.query_pos = _buffer
+        self.optimistic_seq_lens_cpu = _buffer.cpu
+        self.kv_cache_config = SimpleNamespace(kv_cache_groups=[])
+        self.seq_lens = self.positions = _buffer if THIS.buffered else _buffer.gpu
         self.arange_np = _arange
+
+    def _balance(self, loads: Loads) -> None:
+        """As its own __init__ has it, of the loads of experts."""
+        self.dynamic_eplb = loads is not Loads.NONE
+        if self.dynamic_eplb:
+            from simulation.since_0_18.loads import Updator  # of releases that balance
+
+            self.eplb_updator, self.eplb_heat_collection_stage = Updator(), loads.value
+            self.eplb_pd_thresholds = self.max_num_reqs * self.uniform_decode_query_len
+            self.eplb_heat_collection_status = True
 
     # What decides nothing is replaced.
 
@@ -174,6 +129,10 @@ class Rank(RUNNER.NPUModelRunner):  # type: ignore[misc,name-defined]
             num_reqs=num_reqs,
             batch_size=lambda: num_reqs,
             query_start_loc=_buffer.gpu[: num_reqs + 1],
+            query_start_loc_cpu=_buffer.cpu[: num_reqs + 1],
+            seq_lens=_buffer.gpu[:num_reqs],
+            _seq_lens_cpu=None,
+            num_computed_tokens_cpu=None,
             slot_mapping=_buffer.gpu[:1],
             block_table_tensor=torch.zeros((num_reqs, 1)),
             num_prefills=int(not self.decodes),
@@ -203,11 +162,12 @@ class Rank(RUNNER.NPUModelRunner):  # type: ignore[misc,name-defined]
 
     @property
     def rounds_needed(self) -> int:
-        """The most metadata collectives of a step: one, but none where MC2 alone meets, and no graph."""
+        """The most metadata collectives of a step: one, but none where MC2 alone meets, no graph, and no rank counts by
+        the rows of the others."""
         one = self.deployment
-        decode = min(one.max_num_seqs * one.decode_tokens, one.max_num_batched_tokens)
-        beyond = decode > get_mc2_tokens_capacity()
-        return int(not self.skips or one.gathers or one.mode is not Mode.EAGER or beyond)
+        beyond = min(one.max_num_seqs * one.decode_tokens, one.max_num_batched_tokens) > get_mc2_tokens_capacity()
+        counts = one.loads in (Loads.PREFILL, Loads.DECODE)
+        return int(not self.skips or gathers(one) or counts or one.mode is not Mode.EAGER or beyond)
 
     def run(self, works: list[Work]) -> None:
         """Its steps, as vLLM's DP engine core takes them."""
@@ -243,7 +203,7 @@ class Rank(RUNNER.NPUModelRunner):  # type: ignore[misc,name-defined]
 
     def execute_dummy_batch(self) -> None:
         """What vllm-ascend's worker does for a rank that has nothing to run."""
-        NPUWorker.execute_dummy_batch(SimpleNamespace(model_runner=self))
+        NPUWorker.execute_dummy_batch(SimpleNamespace(model_runner=self, log_memory_stats=nothing))
 
     @staticmethod
     def _refuses(row: Row) -> bool:
@@ -273,7 +233,7 @@ def batch_of(rows: tuple[Row, ...]) -> Any:
         num_computed_tokens_cpu_tensor=_buffer.cpu,
         lora_id_to_lora_request={},
         sampling_metadata=None,
-        block_table=SimpleNamespace(block_tables=[]),
+        block_table=SimpleNamespace(block_tables=[], commit_block_table=nothing),
     )
 
 

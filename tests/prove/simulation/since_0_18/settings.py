@@ -11,7 +11,7 @@ from vllm_ascend import ascend_config, ascend_forward_context, utils
 
 # What upstream reads once and keeps; None has it read anew.
 _KEPT = {
-    utils: ("_IS_MOE_MODEL", "_IS_DRAFTER_MOE_MODEL", "_IS_VL_MODEL", "_HAS_LAYER_IDX"),
+    utils: ("_IS_MOE_MODEL", "_IS_DRAFTER_MOE_MODEL", "_IS_VL_MODEL", "_HAS_LAYER_IDX", "_potential_max_tokens"),
     ascend_forward_context: ("_mc2_tokens_capacity", "_reserved_mc2_mask"),
 }
 
@@ -35,6 +35,14 @@ def answer_for(deployment: Deployment) -> None:
         enable_mc2_hierarchy_comm=False,
         enable_async_exponential=False,
         layer_sharding=None,
+        enable_prefill_mc2=deployment.prefill_mc2,
+        dp_allreduce_on_npu=deployment.counts_on_device,
+        enable_fused_mc2=0,
+        enable_reduce_sample=False,
+        enable_flashcomm2_parallel_size=0,
+        profiling_chunk_config=SimpleNamespace(need_timing=False),
+        ascend_compilation_config=None,
+        eplb_config=None,
     )
     for module, names in _KEPT.items():
         for name in names:
@@ -42,3 +50,5 @@ def answer_for(deployment: Deployment) -> None:
     utils._ENABLE_SP = deployment.sequence_parallel or deployment.shared_expert_dp
     utils._ascend_device_type = utils.AscendDeviceType[deployment.soc]
     os.environ["VLLM_ASCEND_DP_METADATA_GROUP"] = "cpu" if deployment.cpu_group else "device"
+    if deployment.counts_on_device:  # then the release's own choice counts
+        del os.environ["VLLM_ASCEND_DP_METADATA_GROUP"]

@@ -9,7 +9,7 @@ from itertools import product
 
 from hypothesis import strategies as st
 
-from simulation.schedule import Deployment, Drafter, KVRole, Layers, Mode, Schedule
+from simulation.schedule import Deployment, Drafter, KVRole, Layers, Loads, Mode, Schedule
 from simulation.since_0_18.releases import THIS
 from simulation.works import WIDE_LIMITS, schedules_of
 
@@ -64,12 +64,21 @@ _SWITCHES = (
     "sequence_pass",
     "context_parallel",
     "recompute",
+    *THIS.options,
 )
-_GROUPS = ("mlp_parallel", "oproj_parallel", "embedding_parallel")
+_LOADS = (*(Loads.NONE,) * 5, *(Loads if THIS.balances else (Loads.NONE,)))
+# Most rows of an embedding of a constant number without graphs.
+_MOST_EMBEDDED = 512
+# Layers that need as many rows on every rank.
+GROUPS = ("mlp_parallel", "oproj_parallel", *(() if THIS.constant_embedding else ("embedding_parallel",)))
 
 
 def normal(one: Deployment) -> Deployment:
     """The nearest deployment that vLLM and vllm-ascend accept."""
+    if not THIS.whole_masks:
+        # MC2 pads rows to a multiple of the tensor-parallel ranks, and such a release has no mask for these.
+        rounded = -(-one.max_num_batched_tokens // one.tp) * one.tp
+        one = dataclasses.replace(one, max_num_batched_tokens=rounded)
     change: dict[str, object] = {"shared_expert_dp": one.shared_expert_dp and one.expert_parallel and one.tp > 1}
     change["drafts"] = drafts = min({Drafter.NONE: 0, Drafter.MTP: 3}.get(one.drafter, 2), max(1, one.drafts))
     grouped = one.tp == 1 and one.dp > 1
@@ -87,7 +96,10 @@ def normal(one: Deployment) -> Deployment:
     )
     splits |= bool(change["sequence_pass"])
     eagle = one.drafter in (Drafter.EAGLE, Drafter.MTP)
-    change["unpadded_drafter"] = one.unpadded_drafter and eagle
+    full = one.mode in (Mode.FULL_DECODE, Mode.BOTH)
+    change["unpadded_drafter"] = one.unpadded_drafter and eagle and not (full and not THIS.graphs_unpadded)
+    change["loads"] = one.loads if one.expert_parallel and one.dp > 1 else Loads.NONE
+    change["cpu_group"] = one.cpu_group and not one.counts_on_device
     change["context_parallel"] = one.context_parallel and one.tp > 1 and one.layers is Layers.CUSTOM and not splits
     if one.mode.acl_graphs:
         # vLLM captures no size above max_num_batched_tokens, and there is at least one. Graphs of decodes hold whole
@@ -100,7 +112,24 @@ def normal(one: Deployment) -> Deployment:
             change["mode"] = Mode.EAGER
             change["oproj_parallel"] = change["sequence_pass"] = False
     change["recompute"] = one.recompute and one.kv_role is KVRole.CONSUMER
-    return dataclasses.replace(one, **change)  # type: ignore[arg-type]
+    found = dataclasses.replace(one, **change)  # type: ignore[arg-type]
+    if THIS.constant_embedding and found.embedding_parallel and _most_rows(found) > _embedded(found):
+        return dataclasses.replace(found, embedding_parallel=False)
+    return found
+
+
+def _most_rows(one: Deployment) -> int:
+    """Of a step."""
+    largest_decode = one.max_num_seqs * one.decode_tokens
+    return min(one.max_num_batched_tokens, largest_decode) if one.decodes_alone else one.max_num_batched_tokens
+
+
+def _embedded(one: Deployment) -> int:
+    """Rows that an embedding of a constant number of rows takes; more are an error in every step that has them."""
+    largest_decode = one.max_num_seqs * one.decode_tokens
+    if one.mode is Mode.EAGER:
+        return min(largest_decode, _MOST_EMBEDDED)
+    return max(one.graph_sizes[-1], min(one.max_num_batched_tokens, largest_decode))
 
 
 @st.composite
@@ -110,11 +139,12 @@ def deployments(draw: st.DrawFn) -> Deployment:
     kv_role, (drafter, drafts) = draw(st.sampled_from(_ROLES))
     (max_num_seqs, max_num_batched_tokens), graph_sizes = draw(st.sampled_from(_SIZES))
     drawn, dp = draw(st.integers(0, 2 ** len(_SWITCHES) - 1)), draw(st.sampled_from(_DP_SIZES))
+    loads = draw(st.sampled_from(_LOADS)) if THIS.balances else Loads.NONE
     focus = draw(st.sampled_from(_FOCI))
     switches = {name: bool(drawn >> number & 1) for number, name in enumerate(_SWITCHES)}
     # Alone each of these is worth a look; together they would hide each other.
     if focus is not Focus.GROUPED:
-        switches |= dict.fromkeys(_GROUPS, False)
+        switches |= dict.fromkeys(GROUPS, False)
     if focus is Focus.WIDE:
         dp, tp, (max_num_seqs, max_num_batched_tokens), graph_sizes = 16, 1, WIDE_LIMITS, (8, 64, 512)
         switches["expert_parallel"] = True
@@ -126,7 +156,7 @@ def deployments(draw: st.DrawFn) -> Deployment:
     elif focus is Focus.GROUPED:
         tp = 1
         if switches["cpu_group"]:  # half of them
-            switches |= {name: name == _GROUPS[drawn % len(_GROUPS)] for name in _GROUPS}
+            switches |= {name: name == GROUPS[drawn % len(GROUPS)] for name in GROUPS}
         if switches["oproj_parallel"]:
             kv_role = KVRole.BOTH
     elif focus is Focus.SPLIT:
@@ -145,6 +175,7 @@ def deployments(draw: st.DrawFn) -> Deployment:
             max_num_seqs=max_num_seqs,
             max_num_batched_tokens=max_num_batched_tokens,
             graph_sizes=graph_sizes,
+            loads=loads,
             **switches,
         )
     )
