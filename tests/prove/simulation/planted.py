@@ -50,7 +50,7 @@ class Divergence:
         if self.difference is Difference.TWICE:
             yield from (at, at)
         elif self.difference is Difference.OTHER:
-            yield Call(at.group, "broadcast", at.shape)
+            yield Call(at.group, "barrier", at.shape)
         elif self.difference is Difference.SIZE:
             yield dataclasses.replace(at, shape=tuple(one + 1 for one in at.shape or ()))
         elif self.difference is Difference.GROUP:
