@@ -95,6 +95,7 @@ help: ## list the targets
 #: SCHEDULES=100000   how many random schedules the patched tree is checked with (prove)
 #: N=60               how many deployments are drawn (survey)
 #: ONLY=a=b,c=d       these deployments instead, by their departures from the default (survey)
+#: ONLY=host_time     one script of tests/benchmarks, whose tables take their place among the last whole run's (bench)
 #: FOUND=1            those instead on which a patched tree was once worse (survey)
 #: SEED=0             what they are drawn from (prove, survey)
 #: CASES=10000        how many cases (fuzz)
@@ -284,7 +285,7 @@ test-wheels: $(DEV) ## the wheels: two builds alike, install, verify, a few smok
 	$(BIN)/pytest tests/wheels --set $(set)
 
 bench: $(DEV) ## measure the patched tree against the pristine one, in turns; about 15 minutes
-	@$(SELFTEST) bench $(VERSION) $(if $(call on,$(FAST)),--fast) --device $(DEVICE) $(offline) $(json)
+	@$(SELFTEST) bench $(VERSION) $(if $(call on,$(FAST)),--fast) $(if $(ONLY),--only $(call quoted,$(ONLY))) --device $(DEVICE) $(offline) $(json)
 
 clean: ## remove build/, dist/ and .venv, unless there is work in them that is nowhere else
 	@if [ -e build ] || [ -e dist ]; then $(MAKE) --no-print-directory $(READY) && $(PATCHSET) unsaved; fi

@@ -53,6 +53,10 @@ SLOW = (
     "To start Python and load the tool takes longer than `git am` of a set's patches; then come the digests before and "
     "after, and the flushes to the disk that let an interrupted run be taken up."
 )
+GROWS = (
+    "What apply of 50 patches takes longer than `git am` is its start, as that of `status`: each patch beyond these "
+    "takes no longer."
+)
 COMMIT = (("git", "init", "-q"), ("git", "add", "-A", "-f"), ("git", "commit", "-qm", "upstream"))
 
 MESSAGE = """\
@@ -193,7 +197,12 @@ def growth(work: Path) -> list[Row]:
     rounds = [[(bench.git_am(), bench.in_place()) for bench in benches] for _ in range(ROUNDS_OF_GROWTH)]
     found = [
         compared(
-            QUESTION, f"apply {patches} patches on {files:,} files (s)", "git am", [one[at] for one in rounds], 1.0
+            QUESTION,
+            f"apply {patches} patches on {files:,} files (s)",
+            "git am",
+            [one[at] for one in rounds],
+            1.0,
+            GROWS,
         )
         for at, (patches, files) in enumerate(SIZES)
     ]

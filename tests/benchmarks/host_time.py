@@ -21,6 +21,7 @@ from selftest.bench.pairs import Pair, Row, compared, counted, drawn
 
 WORKER = Path(__file__).with_name("host_worker.py")
 HOST, UNPACK = "Host time of a step beside the model", "Growth of unpacking by ranks"
+UNTRACED = "tracing off"
 # "mode, model, ranks, MoE layers" and how many steps a block has.
 CASES = {
     "graph, moe, 2, 0": 400,
@@ -31,6 +32,8 @@ CASES = {
     "eager, moe, 2, 94": 40,
     "graph, moe, 32, 0": 400,
     "graph, moe, 1024, 0": 100,
+    f"graph, moe, 2, 0, {UNTRACED}": 400,
+    f"eager, moe, 2, 0, {UNTRACED}": 400,
 }
 COUNTED_STEPS = 40
 WHY = {
@@ -79,12 +82,19 @@ class Worker:
 
 
 def named(case: str, what: str) -> str:
-    mode, model, ranks, layers = case.split(", ")
-    return f"{mode}, {model}, DP {ranks}{f', {layers} MoE layers' if layers != '0' else ''}, {what}"
+    mode, model, ranks, layers, *untraced = case.split(", ")
+    parts = [mode, model, f"DP {ranks}", *([f"{layers} MoE layers"] if layers != "0" else []), *untraced, what]
+    return ", ".join(parts)
 
 
 def why(case: str) -> str:
     return WHY[case.partition(",")[0]]
+
+
+def traced(case: str) -> str:
+    """The case with tracing that one without it is compared with; "" for one that has it."""
+    rest, _, last = case.rpartition(", ")
+    return rest if last == UNTRACED else ""
 
 
 def times(pristine: Worker, patched: Worker, least: int) -> list[Row]:
@@ -98,11 +108,19 @@ def times(pristine: Worker, patched: Worker, least: int) -> list[Row]:
         name = named(case, "CPU time (us)")
         return drawn(pair, lambda pairs: compared(HOST, name, "pristine", pairs, 1.0, why(case)), least)
 
+    def of_tracing(case: str, repeats: int) -> Row:
+        def pair() -> Pair:
+            return patched.us(case, repeats), patched.us(traced(case), repeats)
+
+        name = named(traced(case), "CPU time (us)")
+        return drawn(pair, lambda pairs: compared(HOST, name, UNTRACED, pairs), least)
+
     few, many = SIZES
     scale, name = many / few, f"unpack of {many} ranks (us)"
     pairs = [(scale * patched.us(f"unpack {few}", 400), patched.us(f"unpack {many}", 400)) for _ in range(least)]
     return [
         *(of_case(*case) for case in CASES.items()),
+        *(of_tracing(*case) for case in CASES.items() if traced(case[0])),
         compared(UNPACK, name, f"{scale:g} times that of {few}", pairs, 1.0),
         compared(UNPACK, name, "what it may take", [(ALLOWED_US, ours) for _, ours in pairs], 1.0),
     ]
@@ -115,7 +133,7 @@ def instructions(given: argparse.Namespace) -> list[Row]:
         for tree in (given.pristine, given.patched):
             out = str(Path(folder) / tree.name)
             workers.append(Worker(tree, given.path, *(word.format(out) for word in COMMAND), out))
-        rows = []
+        rows, ours = [], {}
         for case in CASES:
             found = []
             for repeats in (3, COUNTED_STEPS):  # the first warm up
@@ -123,6 +141,12 @@ def instructions(given: argparse.Namespace) -> list[Row]:
                     worker.ask(case, repeats)
                 found = [worker.answer() / repeats for worker in workers]
             rows.append(counted(HOST, named(case, "instructions"), "pristine", *found, 1.0, why(case)))
+            ours[case] = found[1]
+        rows += [
+            counted(HOST, named(traced(case), "instructions"), UNTRACED, count, ours[traced(case)])
+            for case, count in ours.items()
+            if traced(case)
+        ]
         for worker in workers:
             worker.end()
     return rows

@@ -32,6 +32,7 @@ from vllm_ascend.ascend_forward_context import set_ascend_forward_context
 from vllm_ascend.worker.model_runner_v1 import NPUModelRunner
 
 MAX_NUM_TOKENS, TOKENS, MC2_ROWS = 8192, 64, 512
+STEPS = 256  # that a rank remembers unless it is told otherwise
 PATCHED = hasattr(NPUModelRunner, "_issue_real_step")
 PARAMETERS = inspect.signature(set_ascend_forward_context).parameters
 ROWS = torch.zeros(1, 8)
@@ -104,13 +105,13 @@ def patched_step(made: Any) -> tuple[int, Any, dict[str, Any]]:
     return plan.num_input_tokens, plan.num_tokens_across_dp, {"with_prefill": plan.with_prefill}
 
 
-def prepared(made: Any, *, experts: bool, graph: bool) -> None:
-    """What a patched runner has found out by its first step."""
+def prepared(made: Any, *, experts: bool, graph: bool, steps: int) -> None:
+    """What a patched runner has found out by its first step; it keeps so many ``steps``."""
     from vllm_ascend.data_parallel.flight import Flight
     from vllm_ascend.data_parallel.metadata import LocalBatch
     from vllm_ascend.data_parallel.synchronizer import MetadataSynchronizer
 
-    made.flight, made._must_agree, made._row_groups = Flight(256), experts, frozenset()
+    made.flight, made._must_agree, made._row_groups = Flight(steps), experts, frozenset()
     made._given_up = None
     if not experts:
         return
@@ -122,12 +123,12 @@ def prepared(made: Any, *, experts: bool, graph: bool) -> None:
 
 @cache
 def step_of(case: str) -> Step:
-    """``case`` is "mode, model, ranks, layers"."""
-    mode, model, ranks, layers = case.split(", ")
+    """``case`` is "mode, model, ranks, layers", and "tracing off" after them."""
+    mode, model, ranks, layers, *untraced = case.split(", ")
     meet(int(ranks))
     made = runner(int(ranks), eager=mode == "eager", experts=model == "moe")
     if PATCHED:
-        prepared(made, experts=model == "moe", graph=mode == "graph")
+        prepared(made, experts=model == "moe", graph=mode == "graph", steps=0 if untraced else STEPS)
     decide = patched_step if PATCHED else pristine_step
     moe_layers = [layer() for _ in range(int(layers))]
 

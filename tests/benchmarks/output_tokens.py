@@ -21,6 +21,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from host_time import UNTRACED
+
 from selftest.bench.pairs import Pair, Row, compared, counted, drawn
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -46,13 +48,20 @@ LIVES = (
     (Model.QWEN3_MOE, Mode.EAGER, True),
     (Model.QWEN3_MOE, Mode.ACL_GRAPH, True),
 )
+ALSO_UNTRACED = (Model.QWEN3_MOE, Mode.ACL_GRAPH, False)
 DECODING, PREFILLING = "DecodeOnly", "PrefillNoCache"
 TOKENS, LIFE = "Time per output token, on whole engines", "Start and memory of an engine"
 
 
 @dataclass(frozen=True)
 class TurnLife(Life):
-    """A life that serves one round whenever it is told to."""
+    """A life that serves one round whenever it is told to; with ``steps_kept`` its ranks remember their steps."""
+
+    steps_kept: bool = True
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return super().environment | ({} if self.steps_kept else {"VLLM_ASCEND_DP_TRACE_STEPS": "off"})
 
     @property
     def script(self) -> str:
@@ -118,7 +127,7 @@ class Bench:
     @contextlib.contextmanager
     def up(self, life: TurnLife) -> Iterator[Engine]:
         berths = [engine.Berth(self.nurseries[life.tree])] * life.dp_size
-        folder = self.work / f"life-{life.tree.value}"
+        folder = self.work / f"life-{life.tree.value}{'' if life.steps_kept else '-untraced'}"
         with (
             engine.crew(life, self.checkpoint(life.model), folder, berths) as ranks,
             contextlib.ExitStack() as stack,
@@ -126,27 +135,42 @@ class Bench:
             yield Engine(ranks, stack)
 
 
-def of_mode(bench: Bench, model: Model, mode: Mode, parallel: bool) -> tuple[Row, dict[str, list[Pair]]]:
-    """Time per output token, and a pair of each rank of start and memory."""
+def of_mode(bench: Bench, model: Model, mode: Mode, parallel: bool) -> tuple[list[Row], dict[str, list[Pair]]]:
+    """Time per output token, and a pair of each rank of start and memory.
+
+    In one mode a third engine takes its turns, which remembers no steps.
+    """
     life = partial(TurnLife, model=model, mode=mode, expert_parallel=parallel, new_tokens=NEW_TOKENS, rounds=(TURN,))
     name = f"{model.value}, {mode.value}{', expert parallel' * parallel}, CPU time (ms)"
-    with bench.up(life(Tree.PRISTINE)) as pristine, bench.up(life(Tree.PATCHED)) as patched:
-        for _ in range(WARM_TURNS):
-            pristine.turn(), patched.turn()
+    lives = [life(Tree.PRISTINE), life(Tree.PATCHED)]
+    if (model, mode, parallel) == ALSO_UNTRACED:
+        lives.append(life(Tree.PATCHED, steps_kept=False))
+    with contextlib.ExitStack() as stack:
+        engines = [stack.enter_context(bench.up(one)) for one in lives]
+        taken: list[list[float]] = []
 
         def pair() -> Pair:
-            return 1e3 * pristine.turn()["cpu"], 1e3 * patched.turn()["cpu"]
+            taken.append([1e3 * one.turn()["cpu"] for one in engines])
+            return taken[-1][0], taken[-1][1]
 
-        def found(pairs: Sequence[Pair]) -> Row:
-            return compared(TOKENS, name, "pristine", pairs, 1.0, resolution=RESOLUTION)
+        def found(pairs: Sequence[Pair], what: str = name) -> Row:
+            return compared(TOKENS, what, "pristine", pairs, 1.0, resolution=RESOLUTION)
 
-        row = drawn(pair, found, bench.least, 4 * bench.least)
-        both = pristine, patched
+        for _ in range(WARM_TURNS):
+            pair()
+        taken.clear()
+        rows = [drawn(pair, found, bench.least, 4 * bench.least)]
+        if len(engines) > len(Tree):
+            rows += [
+                found([(one[0], one[2]) for one in taken], name.replace(", CPU", f", {UNTRACED}, CPU")),
+                compared(TOKENS, name, UNTRACED, [(one[2], one[1]) for one in taken]),
+            ]
+        both = engines[: len(Tree)]
         once = {
             "CPU time of a rank's start (s)": [[line["cpu"] for line in one.ready] for one in both],
             "peak memory of a rank (MiB)": [one.end() for one in both],
         }
-    return row, {what: list(zip(*sides, strict=True)) for what, sides in once.items()}
+    return rows, {what: list(zip(*sides, strict=True)) for what, sides in once.items()}
 
 
 def rows_beside_a_prefill(bench: Bench, tree: Tree) -> int:
@@ -179,8 +203,8 @@ def main() -> None:
     bench = Bench(given)
     rows, once = [], []
     for life in LIVES[: given.lives]:
-        row, pairs = of_mode(bench, *life)
-        rows.append(row)
+        found, pairs = of_mode(bench, *life)
+        rows += found
         once.append(pairs)
     for what in once[0]:
         rows.append(compared(LIFE, what, "pristine", [pair for pairs in once for pair in pairs[what]], 1.0, WHY))

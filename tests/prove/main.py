@@ -14,6 +14,7 @@ import logging
 import multiprocessing
 import sys
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -120,12 +121,31 @@ def mutant(task: tuple[int, int, int]) -> dict[str, Any]:
     }
 
 
+def watchdog(task: tuple[int, int, int]) -> dict[str, Any]:
+    """Looks for one broken watchdog."""
+    from simulation.detector import wrong_verdict
+    from simulation.watchdogs import WATCHDOGS
+
+    number, schedules, seed = task
+    with WATCHDOGS[number].installed():
+        found = wrong_verdict(family.module("patched").make, schedules, seed)
+    return {
+        "mutant": f"the watchdog: {WATCHDOGS[number].name}",
+        "drawn": found.after if found else schedules,
+        "violation": found and as_json(found),
+        "watchdog": True,
+    }
+
+
 def mutants(schedules: int, seed: int, workers: int) -> dict[str, Any]:
-    """Every mutant, each looked for in up to ``schedules``."""
-    tasks = [(number, schedules, seed) for number in range(len(family.module("mutants").MUTANTS))]
+    """Every mutant and every broken watchdog, each looked for in up to ``schedules``."""
+    from simulation.watchdogs import WATCHDOGS
+
+    of_tree = [(number, schedules, seed) for number in range(len(family.module("mutants").MUTANTS))]
+    of_watchdog = [(number, schedules, seed) for number in range(len(WATCHDOGS))]
     results = []
     with multiprocessing.get_context("fork").Pool(workers) as pool:
-        for result in pool.imap(mutant, tasks):
+        for result in chain(pool.imap(mutant, of_tree), pool.imap(watchdog, of_watchdog)):
             results.append(result)
             progress(sum(one["drawn"] for one in results))
     return {"schedules": sum(one["drawn"] for one in results), "mutants": results}

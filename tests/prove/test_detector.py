@@ -9,9 +9,13 @@ import pytest
 
 from simulation import detector, family
 from simulation.checker import simulate
+from simulation.coverage import Coverage
 from simulation.detector import Detector, wrong_verdict
+from simulation.mutant import Mutant
 from simulation.network import Call, Hang, Mismatch, Network
+from simulation.planted import Difference, Divergence, replay
 from simulation.search import search
+from simulation.watchdogs import WATCHDOGS
 from vllm_ascend.data_parallel import verdict
 
 METADATA = Call("dp device", "all_reduce", (3,), metadata=True)
@@ -76,6 +80,33 @@ def test_on_a_mutant_deadlocks_are_called_and_nothing_else() -> None:
     with BY_NAME[UNSYNCHRONISED].installed():
         assert wrong_verdict(make, 200, 3, seen=lambda _, outcome: verdicts.update([outcome.verdict])) is None
     assert verdicts["DEADLOCK"] > 0
+
+
+def test_schedules_are_seen_again_with_every_divergence_and_each_verdict() -> None:
+    coverage = Coverage()
+    found = search(make, 300, 7, seen=coverage.add, watch=Detector)
+    assert found.violation is None
+    counted = coverage.groups["divergences"]
+    for one in Difference:
+        verdicts = {name.rpartition(": ")[2] for name in counted if f"rank {one.value}: " in name}
+        called = {"DEADLOCK"} if one not in (Difference.LEAVES, Difference.LATE) else set()
+        assert verdicts & {"DEADLOCK"} == called, one
+    assert {name for name in counted if name.endswith("none stops")} >= {"one rank comes late: none stops"}
+
+
+@pytest.mark.parametrize("broken", WATCHDOGS, ids=[one.name for one in WATCHDOGS])
+def test_a_broken_watchdog_is_found(broken: Mutant) -> None:
+    before = getattr(broken.owner, broken.attribute)
+    with broken.installed():
+        assert wrong_verdict(make, 300, 3) is not None
+    assert getattr(broken.owner, broken.attribute) is before
+
+
+def test_a_rank_that_works_for_long_before_it_comes_is_late_and_no_hang() -> None:
+    network = Network(2)
+    watch = Detector(network)
+    assert replay(network, [GATHER] * 3, Divergence(Difference.LATE, 0, 2))
+    assert not watch.wrong
 
 
 def test_without_a_detector_nothing_is_judged() -> None:

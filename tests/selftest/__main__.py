@@ -26,6 +26,7 @@ def build_menu() -> Menu:
     one = menu.command("bench", "measure the patched tree against the pristine one", bench, OFFLINE)
     one.add_argument("--fast", action="store_true", help="three minutes instead of fifteen; the document stays")
     one.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="also what a read of it costs")
+    one.add_argument("--only", metavar="SCRIPT", help="one of tests/benchmarks alone, in the last whole run's tables")
     one = menu.command(
         "overlay-tests", "run the tests of overlay, stand-in, simulator and cluster", overlay_tests, OFFLINE
     )
@@ -116,6 +117,7 @@ def bench(arguments: argparse.Namespace, terminal: Terminal) -> int:
         terminal,
         fast=arguments.fast,
         device=arguments.device,
+        only=arguments.only,
         offline=arguments.offline,
     )
     report.show(found, terminal)

@@ -73,3 +73,14 @@ def test_this_machine_is_told_without_its_name_and_paths() -> None:
     told = report.machine()
     assert re.match(r"\d+ cores of .+ GiB, Linux [\d.]+, Python [\d.]+, load [\d.]+ as it began$", told)
     assert "/" not in told
+
+
+def test_a_script_that_ran_alone_takes_the_place_of_its_tables() -> None:
+    other = replace(ROW, question="Another")
+    whole = replace(REPORT, rows=(ROW, other))
+    apart = replace(REPORT, rows=(replace(ROW, ours=9.0), replace(ROW, question="New")), machine="8 cores")
+    merged = whole.with_tables_of(apart)
+    assert [(row.question, row.ours) for row in merged.rows] == [("Question", 9.0), ("Another", 2.2), ("New", 2.2)]
+    assert merged.machine == whole.machine
+    assert merged.notes == ("A note.", "Question; New: measured apart, on 8 cores.")
+    assert merged.with_tables_of(apart) == merged

@@ -65,6 +65,12 @@ def test_what_keeps_it_from_being_a_proof_is_said(
     assert f"FAILED: {problem}" in capsys.readouterr().out
 
 
+def test_a_broken_watchdog_must_be_wrong_about_a_wait() -> None:
+    wrong = replace(FOUND, invariant=DETECTION)
+    assert report(mutants=(Mutant("calls all", 1, wrong, watchdog=True),)).ok
+    assert report(mutants=(Mutant("calls all", 5000, None, watchdog=True),)).problems == ["not found: calls all"]
+
+
 def test_each_set_has_defects_of_its_own_to_be_found() -> None:
     assert set(schedules.SETS) <= {folder.parent.name for folder in (paths.repo_root() / "patches").glob("*/set.toml")}
     found = report().pristine

@@ -7,12 +7,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
-from simulation import world
+from simulation import planted, world
 from simulation.network import Hang, Mismatch, Network
+from simulation.planted import Detects
 from simulation.record import Forward, Invariant
 from simulation.schedule import Deployment, Schedule
 
@@ -57,18 +58,15 @@ class Outcome:
     """Of rank 0."""
     verdict: str | None = None
     """The watchdog's on ranks that could not go on, where one was asked for."""
-
-
-class Detects(Protocol):
-    """What tells a wait that can end from one that cannot: see detector.py."""
-
-    wrong: str
-
-    def stopped(self) -> Any: ...
+    planted: str = ""
+    """What it made of the same schedule with a divergence of one rank, where all ranks went through."""
 
 
 def simulate(schedule: Schedule, make: MakeRank, watch: Callable[[Network], Detects] | None = None) -> Outcome:
-    """Runs a schedule on ranks of the tree that ``make`` belongs to, with a detector where there is one."""
+    """Runs a schedule on ranks of the tree that ``make`` belongs to, with a detector where there is one.
+
+    The detector then sees the schedule again, with a divergence.
+    """
     with torch.inference_mode():
         network = world.enter(schedule.deployment)
         try:
@@ -95,10 +93,14 @@ def simulate(schedule: Schedule, make: MakeRank, watch: Callable[[Network], Dete
         if detector and trouble and trouble[0] in (Invariant.COLLECTIVES, Invariant.LIVENESS):
             verdict = detector.stopped().name
         network.close()
-    if detector and detector.wrong:
-        wrong = Finding(Invariant.DETECTION, 0, True, True, detector.wrong)
-        return replace(outcome, findings=(wrong, *outcome.findings), verdict=verdict)
-    return replace(outcome, verdict=verdict)
+    outcome, wrong = replace(outcome, verdict=verdict), detector.wrong if detector else ""
+    if watch and not (trouble or wrong) and network.size > 1 and network.calls:
+        became, wrong = planted.judged(watch, schedule, network.size, network.calls)
+        outcome = replace(outcome, planted=became)
+    if wrong:
+        found = Finding(Invariant.DETECTION, 0, True, True, wrong)
+        return replace(outcome, findings=(found, *outcome.findings))
+    return outcome
 
 
 def _on_hosts(network: Network, deployment: Deployment) -> list[Finding]:

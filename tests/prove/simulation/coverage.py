@@ -60,6 +60,8 @@ class Coverage:
         self._count("simulated", "steps", len(schedule.steps))
         self._count("simulated", "rank steps", len(schedule.steps) * one.dp)
         self._count("simulated", "collectives of a rank", outcome.collectives)
+        if outcome.planted:
+            self._count("divergences", outcome.planted)
         for works in schedule.steps:
             for work in works:
                 self._count("events", work.kind.value)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The watchdog's verdict on the simulated ranks: a wait that can end is no deadlock, and each that cannot is one.
+"""The watchdog's verdict on the simulated ranks: a wait that may end is no deadlock, and each that cannot is one.
 
 Layers' kernels are simulated as on a device that is waited for, so that each rank is in the first collective that the
 others are not in. A kernel of MC2 is none of torch.distributed's, and what lies in it cannot be seen from outside.
@@ -7,6 +7,7 @@ others are not in. A kernel of MC2 is none of torch.distributed's, and what lies
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from simulation.checker import MakeRank, Outcome
@@ -21,6 +22,8 @@ from vllm_ascend.data_parallel.verdict import Finding, judge
 _LONG, _STILL, _SILENCE = 60.0, 21.0, 16.0
 _OPS = {"all_gather": "all_gather_into_tensor", "reduce_scatter": "reduce_scatter_tensor"}
 _KERNEL = "mc2"
+# To it each rank may bring another number of rows.
+_ANY = "all_to_all"
 
 
 class Detector:
@@ -34,10 +37,12 @@ class Detector:
 
     def stopped(self) -> Finding:
         """The verdict on ranks that cannot go on, after a Mismatch or a Hang."""
-        beats = [self._beat(rank, call, step) for rank, (call, step) in enumerate(self._network.stop())]
-        finding = self._judge(beats)
-        if self._must_be_called(beats) and finding is not Finding.DEADLOCK:
-            self.wrong = self.wrong or f"a deadlock is called {finding.name}: {'; '.join(map(str, beats))}"
+        stopped = self._network.stop()
+        beats = [self._beat(rank, *where) for rank, where in enumerate(stopped)]
+        finding, ends = self._judge(beats), may_end(stopped)
+        if ends is (finding is Finding.DEADLOCK):
+            what = "a wait that may end" if ends else "a deadlock"
+            self.wrong = self.wrong or f"{what} is called {finding.name}: {'; '.join(map(str, beats))}"
         return finding
 
     def _turn(self) -> None:
@@ -72,11 +77,26 @@ class Detector:
         look = look_at({beat.rank: beat for beat in beats}, 0.0, None)
         return judge(Members(range(self._network.size)), look, _SILENCE, _STILL).finding
 
-    @staticmethod
-    def _must_be_called(beats: Sequence[Beat]) -> bool:
-        """Not a kernel, nor a rank that a request may yet wake, nor collectives that differ in nothing to be seen."""
-        meetings = {beat.collective and beat.collective.meeting for beat in beats}
-        return len(meetings) > 1 and all(beat.state is State.COLLECTIVE for beat in beats)
+
+def may_end(stopped: Sequence[tuple[Call | None, int]]) -> bool:
+    """Whether, from all that can be seen of ranks, one of them may yet move: each with its call and its step.
+
+    Ranks in a kernel may wait for one that computes. A rank that has ended may be woken by a request and join any
+    collective, and one that all others are in then ends. Told here anew: the overlay's own answer is what is tried.
+    """
+    calls = [(call, step) for call, step in stopped if call is not None]
+    if not calls or any(call.name.startswith(_KERNEL) for call, _ in calls):
+        return True
+    meetings = Counter(_seen(call, step) for call, step in calls)
+    return max(meetings.values()) + len(stopped) - len(calls) >= len(stopped)
+
+
+def _seen(call: Call, step: int) -> tuple[object, ...]:
+    """As much of a call as a watchdog sees: not the root of a broadcast, nor what each rank brings to an all-to-all."""
+    if call.metadata:
+        return "of the metadata", step
+    name = call.name.split()[0]
+    return call.group, name, None if name == _ANY else call.shape
 
 
 def wrong_verdict(

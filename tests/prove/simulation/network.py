@@ -86,6 +86,7 @@ class Network:
         self.size = size
         self._places: list[_Place] = []
         self._issued = [0] * size
+        self._worked = 0
         self.metadata: list[list[bool]] = [[] for _ in range(size)]
         """Of each metadata all-reduce that a rank has issued, whether it carries more than counts."""
         self.waits: list[_Place | None] = [None] * size
@@ -132,6 +133,11 @@ class Network:
         """Lets other ranks run."""
         self._hub.switch()
 
+    def work(self) -> None:
+        """Takes a turn for something else than a collective."""
+        self._worked += 1
+        self.pause()
+
     def run(self, bodies: Sequence[Callable[[], None]]) -> None:
         """Runs one body per rank, in turns, until all have ended. Whoever runs ranks closes the network.
 
@@ -161,7 +167,7 @@ class Network:
     @property
     def progress(self) -> tuple[int, ...]:
         """Equal as long as no rank moves."""
-        return (len(self._running), *self._issued)
+        return (len(self._running), self._worked, *self._issued)
 
     @property
     def ended(self) -> set[int]:

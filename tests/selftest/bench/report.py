@@ -7,7 +7,8 @@ import json
 import os
 import platform
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,14 @@ class BenchReport:
         """Each question with its rows."""
         for question in dict.fromkeys(row.question for row in self.rows):
             yield question, [row for row in self.rows if row.question == question]
+
+    def with_tables_of(self, other: BenchReport) -> BenchReport:
+        """This report with the tables of another in place of its own to the same questions, or after them."""
+        theirs = dict(other.tables())
+        tables = dict(self.tables()) | theirs
+        alone = f"{'; '.join(theirs)}: measured apart, on {other.machine}."
+        notes = [note for note in self.notes if not note.startswith(f"{'; '.join(theirs)}: ")]
+        return replace(self, rows=tuple(chain(*tables.values())), notes=(*notes, alone))
 
     def open(self) -> list[Row]:
         """Rows that miss their target, or leave it open."""

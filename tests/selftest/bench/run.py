@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from patchset.node.errors import Findings, Unavailable
+from patchset.node.errors import Findings, Unavailable, UsageError
 from patchset.proof import trees
 from patchset.sets.setfile import PatchSet
 from patchset.system import paths
@@ -34,21 +34,24 @@ def result_file(set_name: str) -> Path:
 
 @dataclass
 class Scripts:
-    """The scripts of tests/benchmarks, and what they have said so far."""
+    """The scripts of tests/benchmarks, and what they have said so far; with ``only`` it is this one that runs."""
 
     work: Path
     terminal: Terminal
+    only: str | None = None
     rows: list[Row] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def run(
         self, what: str, name: str, python: Path, environ: Mapping[str, str], *arguments: str | Path
     ) -> dict[str, Any]:
-        """Runs tests/benchmarks/<name>.py with tests/ on its path; the JSON document that it wrote.
+        """Runs tests/benchmarks/<name>.py with tests/ on its path; the JSON document that it wrote, empty if not run.
 
         Raises:
             Findings: it failed, or took too long.
         """
+        if self.only not in (None, name):
+            return {}
         self.terminal.step(what)
         tests = paths.repo_root() / "tests"
         path = os.pathsep.join(filter(None, (str(tests), environ.get("PYTHONPATH", ""))))
@@ -81,23 +84,34 @@ class Scripts:
 
 
 def run(
-    patch_set: PatchSet, terminal: Terminal, *, fast: bool = False, device: str = "cpu", offline: bool = False
+    patch_set: PatchSet,
+    terminal: Terminal,
+    *,
+    fast: bool = False,
+    device: str = "cpu",
+    only: str | None = None,
+    offline: bool = False,
 ) -> BenchReport:
     """Runs tests/benchmarks; a whole run is kept for the document.
+
+    ``only`` is the one script to run. Its tables then take the place of those of the last whole run, which it needs,
+    and a note says so.
 
     Raises:
         UsageError: the set has not been applied.
         Unavailable: the runtime could not be made, or quilt is not installed.
         Findings: a benchmark failed.
     """
-    if shutil.which("quilt") is None:
+    if only and not (paths.repo_root() / "tests" / "benchmarks" / f"{only}.py").is_file():
+        raise UsageError(f"no benchmark {only}", hint="tests/benchmarks has them")
+    if only in (None, "applying") and shutil.which("quilt") is None:
         raise Unavailable("quilt, which apply is measured against, is not on PATH", hint="apt-get install quilt")
     began, on = time.monotonic(), machine()
     both = trees.both(patch_set, terminal, offline=offline)
     made, standin = both.runtime, both.standin
     work = paths.build_dir(patch_set.name) / "bench"
     work.mkdir(parents=True, exist_ok=True)
-    scripts = Scripts(work, terminal)
+    scripts = Scripts(work, terminal, only)
     least = ("--least", "10" if fast else "30")
     sizes = ("2", "8") if fast else ("2", "4", "8", "16", "32")
     pristine, patched = f"--pristine={both.pristine}", f"--patched={both.patched}"
@@ -106,7 +120,8 @@ def run(
     environ = made.environment(both.pristine, standin) | one_thread
     arguments = ("--overlay", both.patched, "--ranks", *sizes, *least, "--most", "20" if fast else "60")
     sync = scripts.run(f"metadata of a step, DP {', '.join(sizes)}", "collective", made.python, environ, *arguments)
-    scripts.rows += scaling.rows(scaling.fit(scaling.samples(sync["least"]), len(os.sched_getaffinity(0))))
+    if sync:
+        scripts.rows += scaling.rows(scaling.fit(scaling.samples(sync["least"]), len(os.sched_getaffinity(0))))
     path = ("--path", os.pathsep.join(map(str, (paths.repo_root() / "tests", standin, made.vllm))))
     arguments = (pristine, patched, *path, *least, *(() if fast else ("--instructions",)))
     scripts.run("host time of a step, in turns", "host_time", made.python, made.env, *arguments)
@@ -135,6 +150,8 @@ def run(
     report = BenchReport(
         patch_set.name, on, fast, tuple(scripts.rows), tuple(scripts.notes), time.monotonic() - began
     )  # fmt: skip
+    if only:
+        report = BenchReport.load(result_file(patch_set.name)).with_tables_of(report)
     file = work / "bench.json" if fast else result_file(patch_set.name)
     file.parent.mkdir(exist_ok=True)
     file.write_text(json.dumps(report.as_dict(), indent=1) + "\n")

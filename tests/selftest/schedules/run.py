@@ -154,8 +154,9 @@ def _report(set_name: str, seed: int, found: dict[Model, dict[str, Any]]) -> Pro
                 one["mutant"],
                 one["drawn"],
                 one["violation"] and Violation.read(one["violation"]),
-                one["waits"],
-                one["told"],
+                one.get("waits", 0),
+                one.get("told", 0),
+                one.get("watchdog", False),
             )
             for one in found[Model.MUTANTS]["mutants"]
         )
