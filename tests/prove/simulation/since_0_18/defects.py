@@ -18,7 +18,8 @@ def defect_of(finding: Finding, deployment: Deployment) -> str:
     D23: a rank replays a graph beside one that runs eager, where nothing was exchanged; the same after an exchange is a
     drafter that asks by itself, D34. D27: with context parallelism drafters run different numbers of forwards. D26 is
     D40 too, which has the same layers in a drafter. D29: a rank gathers the loads of experts beside one that has
-    counted fewer steps. D41: a rank waits in DeepSeek's projection, another does not.
+    counted fewer steps. D41: a rank waits in DeepSeek's projection, another does not. D42: beside one that MC2 serves a
+    rank takes another way.
     """
     invariant, what = finding.invariant, finding.what
     by_invariant = {Invariant.PADDING: "D24", Invariant.ROUNDS: "D34", Invariant.MOE: "D42"}
@@ -37,5 +38,7 @@ def defect_of(finding: Finding, deployment: Deployment) -> str:
             return "D26"
         if deployment.sequence_pass and invariant is not Invariant.LIVENESS:
             return "D33"
-        return "D27" if deployment.context_parallel and deployment.drafts > 1 else ""
+        if deployment.context_parallel and deployment.drafts > 1:
+            return "D27"
+        return "D42" if deployment.recompute and what.count("mc2_") == 1 else ""
     return by_invariant.get(invariant, "")

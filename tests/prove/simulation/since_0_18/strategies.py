@@ -159,6 +159,8 @@ def deployments(draw: st.DrawFn) -> Deployment:
             switches |= {name: name == GROUPS[drawn % len(GROUPS)] for name in GROUPS}
         if switches["oproj_parallel"]:
             kv_role = KVRole.BOTH
+        elif mode is Mode.EAGER:  # where a second draft may have other rows than the first
+            drafter, drafts = Drafter.EAGLE, 2
     elif focus is Focus.SPLIT:
         tp, switches["expert_parallel"], switches["shared_expert_dp"] = max(2, tp), True, False
         switches["sequence_parallel"] = not switches["sequence_pass"]
