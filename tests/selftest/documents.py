@@ -77,7 +77,7 @@ def seen() -> str:
     parts = []
     for patch_set in _sets():
         rows = [
-            (row.name, row.open or row.absent or "; ".join(row.pristine.seen), "; ".join(row.patched.seen))
+            (row.name, row.unshown or "; ".join(row.pristine.seen), "; ".join(row.patched.seen))
             for row in _report(patch_set).rows
         ]
         parts.append(f"### {patch_set.name}\n\n" + _table(("defect", "pristine", "patched"), rows))
@@ -93,7 +93,7 @@ def performance() -> str:
 def _word(row: Defect | None) -> str:
     if row is None:
         return "no test"
-    if row.open or row.absent:
+    if row.unshown:
         return "open" if row.open else "not in it"
     return "no defect" if row.refuted else "fixed" if row.proven else "not proven"
 

@@ -59,9 +59,14 @@ class Defect:
     open: str = ""
 
     @property
+    def unshown(self) -> str:
+        """Why nothing of it is shown; empty where the tests show it."""
+        return self.open or self.absent
+
+    @property
     def proven(self) -> bool:
         """Shown and fixed, shown to be no defect, not in the release and not brought in, or said to be open."""
-        if self.absent or self.open:
+        if self.unshown:
             return self.patched.passed or not self.patched.tests
         return self.pristine.passed and (self.refuted or self.patched.passed)
 
@@ -77,7 +82,7 @@ class Defect:
 
     @property
     def fixed(self) -> str:
-        if (self.refuted and self.pristine.passed) or ((self.absent or self.open) and not self.patched.tests):
+        if (self.refuted and self.pristine.passed) or (self.unshown and not self.patched.tests):
             return "-"
         if self.absent:
             return "right" if self.patched.passed else "not"
@@ -89,7 +94,7 @@ class Defect:
             "title": self.title,
             "shown": self.shown,
             "fixed": self.fixed,
-            "absent": self.absent or self.open,
+            "absent": self.unshown,
             "pristine": asdict(self.pristine),
             "patched": asdict(self.patched),
         }
@@ -230,8 +235,7 @@ def show(report: DefectReport, terminal: Terminal) -> None:
 
 
 def _shown(row: Defect) -> str:
-    why = row.open or row.absent
-    return f"{row.shown}: {why}" if why else _cell(row.shown, row.pristine)
+    return f"{row.shown}: {row.unshown}" if row.unshown else _cell(row.shown, row.pristine)
 
 
 def _cell(verdict: str, evidence: Evidence) -> str:

@@ -195,7 +195,7 @@ def run_tests(
 
 
 def _of_sets(folder: Path, set_name: str) -> tuple[list[str], dict[str, str]]:
-    """What the folders of single sets in tests/smoke ask for: pytest's arguments, and variables.
+    """What the folders of few sets in tests/smoke ask for: pytest's arguments, and variables.
 
     A folder of this set may have a plugin for all of its tests; another set's is not looked at.
     """
