@@ -98,12 +98,14 @@ def run(
     and a note says so.
 
     Raises:
-        UsageError: the set has not been applied.
+        UsageError: the set has not been applied, or ``only`` names no script or has no whole run to stand in.
         Unavailable: the runtime could not be made, or quilt is not installed.
         Findings: a benchmark failed.
     """
     if only and not (paths.repo_root() / "tests" / "benchmarks" / f"{only}.py").is_file():
         raise UsageError(f"no benchmark {only}", hint="tests/benchmarks has them")
+    if only and not result_file(patch_set.name).is_file():
+        raise UsageError(f"{patch_set.name} has no whole run", hint=f"make bench VERSION={patch_set.name}")
     if only in (None, "applying") and shutil.which("quilt") is None:
         raise Unavailable("quilt, which apply is measured against, is not on PATH", hint="apt-get install quilt")
     began, on = time.monotonic(), machine()
