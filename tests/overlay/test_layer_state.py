@@ -81,7 +81,7 @@ def test_what_was_there_before_stays(layer: Layer) -> None:
 def test_only_what_the_step_uses_is_looked_at(layer: Layer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the methods that a layer has, one runs: 94 layers must not pay for the others."""
     looked: list[Any] = []
-    monkeypatch.setattr(layer_state, "_drop", looked.append)
+    monkeypatch.setattr(layer_state, "_drop", lambda owner, *_: looked.append(owner))
     context = SimpleNamespace(token_dispatcher=layer.dispatcher, moe_comm_method_name="allgathercommimpl")
     monkeypatch.setattr(forward_context, "_forward_context", context)
     layer.mc2commimpl = Holder()  # type: ignore[attr-defined]
@@ -90,9 +90,18 @@ def test_only_what_the_step_uses_is_looked_at(layer: Layer, monkeypatch: pytest.
     assert list(map(id, looked)) == list(map(id, used))
 
 
-def test_names_are_found_once(layer: Layer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_step_uses_other_objects(layer: Layer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a layer knows of its objects is known for each kind of step."""
     layer.forward(torch.ones(3))
-    monkeypatch.setattr(layer_state, "_remember", lambda owner: pytest.fail(f"{owner} is scanned again"))
+    layer.dispatcher, layer.seen = Holder(), []
+    monkeypatch.setattr(forward_context, "_forward_context", SimpleNamespace(token_dispatcher=layer.dispatcher))
+    layer.forward(torch.ones(3))
+    assert not any(one() is not None for one in layer.seen)
+
+
+def test_objects_and_names_are_found_once(layer: Layer, monkeypatch: pytest.MonkeyPatch) -> None:
+    layer.forward(torch.ones(3))
+    monkeypatch.setattr(layer_state, "_holding", lambda owner: pytest.fail(f"{owner} is looked for again"))
     layer.forward(torch.ones(3))
 
 

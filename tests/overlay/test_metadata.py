@@ -12,7 +12,8 @@ from vllm_ascend.data_parallel.metadata import BitFields, GraphMode, LocalBatch,
 
 def batches(max_num_tokens: int, max_prompt_rounds: int = 0) -> st.SearchStrategy[LocalBatch]:
     flag = st.booleans()
-    return st.builds(LocalBatch, st.integers(1, max_num_tokens), flag, flag, flag, st.integers(0, max_prompt_rounds))
+    drawn = st.tuples(st.integers(1, max_num_tokens), flag, flag, flag, st.integers(0, max_prompt_rounds))
+    return drawn.map(lambda told: LocalBatch(*told))
 
 
 @st.composite

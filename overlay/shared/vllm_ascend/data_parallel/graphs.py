@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, Optional
 
 from vllm.config import CUDAGraphMode
@@ -36,7 +37,7 @@ class StepGraph:
             BatchDescriptor(num_tokens=num_tokens, uniform_decode=uniform_decode)
         )
 
-    @property
+    @cached_property
     def _graphs_are_of_decodes(self) -> bool:
         """Every graph is of uniform decodes, as in vLLM's FULL_DECODE_ONLY: a prefill of any size runs eager."""
         mode = self.vllm_config.compilation_config.cudagraph_mode

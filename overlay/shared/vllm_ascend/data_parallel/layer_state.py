@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dis
 from functools import cache, wraps
-from typing import Any, Callable, Iterator, TypeVar
+from typing import Any, Callable, Iterator, Optional, TypeVar
 
 import torch
 from vllm.forward_context import get_forward_context
@@ -21,8 +21,10 @@ Forward = TypeVar("Forward", bound=Callable[..., Any])
 _COMM_IMPLS = frozenset(method.value.comm_impl for method in MoEComm) - {None}
 # What a communication method may hand its tensors to: both are its own (vllm-ascend 0.10.2 and later).
 _PARTS = ("token_dispatcher", "fused_moe_prepare_finalize")
-# Where an object keeps what it held before its first forward, by the names of the attributes that may take tensors on.
-_BEFORE = "_held_before_a_forward"
+# Where an object keeps what it held before its first forward, and where a layer keeps what it knows of its objects.
+_BEFORE, _KNOWN = "_held_before_a_forward", "_objects_of_steps"
+# An object, its attributes, and what those held before that may take tensors on.
+_Holding = tuple[Any, dict[str, Any], tuple[tuple[str, Any], ...]]
 
 
 def releases_comm_tensors(forward: Forward) -> Forward:
@@ -34,15 +36,12 @@ def releases_comm_tensors(forward: Forward) -> Forward:
 
     @wraps(forward)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        owners = list(_comm_objects(args[0]))
-        for owner in owners:
-            if _BEFORE not in owner.__dict__:
-                _remember(owner)
+        holdings = _holdings(args[0])
         try:
             return forward(*args, **kwargs)
         finally:
-            for owner in owners:
-                _drop(owner)
+            for holding in holdings:
+                _drop(*holding)
 
     return wrapper  # type: ignore[return-value]
 
@@ -53,42 +52,54 @@ def released(owner: Any) -> Callable[[Forward], Forward]:
     def decorate(function: Forward) -> Forward:
         @wraps(function)
         def wrapper(*args: Any, **kwargs: Any) -> Any:
-            if _BEFORE not in owner.__dict__:
-                _remember(owner)
+            holding = _holding(owner)
             try:
                 return function(*args, **kwargs)
             finally:
-                _drop(owner)
+                _drop(*holding)
 
         return wrapper  # type: ignore[return-value]
 
     return decorate
 
 
-def _comm_objects(layer: Any) -> Iterator[Any]:
-    """The communication method of the step with its parts, and the token dispatcher that layers share.
-
-    Where no forward context names a method, as where a layer is tested alone, each of the layer's own.
-    """
+def _holdings(layer: Any) -> tuple[_Holding, ...]:
+    """Of each object that the layer's step uses; found once for each layer, method and dispatcher."""
     try:
         context = get_forward_context().__dict__
     except AssertionError:
         context = {}
-    chosen = context.get("moe_comm_method_name")
+    used = context.get("moe_comm_method_name"), context.get("token_dispatcher")
+    known = layer.__dict__.get(_KNOWN)
+    if known is None:
+        known = layer.__dict__[_KNOWN] = {}
+    holdings: Optional[tuple[_Holding, ...]] = known.get(used)
+    if holdings is None:
+        holdings = known[used] = tuple(_holding(owner) for owner in _comm_objects(layer, *used))
+    return holdings
+
+
+def _comm_objects(layer: Any, chosen: Optional[str], dispatcher: Any) -> Iterator[Any]:
+    """The communication method of the step with its parts, and the token dispatcher that layers share.
+
+    Where no forward context names a method, as where a layer is tested alone, each of the layer's own.
+    """
     for name in _COMM_IMPLS if chosen is None else (chosen,):
         method = layer.__dict__.get(name)
         if method is not None:
             yield method
             parts = method.__dict__
             yield from (parts[part] for part in _PARTS if parts.get(part) is not None)
-    dispatcher = context.get("token_dispatcher")
     if dispatcher is not None:
         yield dispatcher
 
 
-def _remember(owner: Any) -> None:
-    names = set(owner.__dict__) | _stored_names(type(owner))  # type: ignore[arg-type]  # a class is hashable
-    setattr(owner, _BEFORE, {name: owner.__dict__.get(name) for name in sorted(names)})
+def _holding(owner: Any) -> _Holding:
+    """What ``owner`` held before its first forward, by the names of the attributes that may take tensors on."""
+    if _BEFORE not in owner.__dict__:
+        names = set(owner.__dict__) | _stored_names(type(owner))  # type: ignore[arg-type]  # a class is hashable
+        setattr(owner, _BEFORE, tuple((name, owner.__dict__.get(name)) for name in sorted(names)))
+    return owner, owner.__dict__, owner.__dict__[_BEFORE]
 
 
 @cache
@@ -101,12 +112,11 @@ def _stored_names(owner: type) -> frozenset[str]:
     )
 
 
-def _drop(owner: Any) -> None:
-    held = owner.__dict__
-    for name, before in held[_BEFORE].items():
+def _drop(owner: Any, held: dict[str, Any], before: tuple[tuple[str, Any], ...]) -> None:
+    for name, first in before:
         value = held.get(name)
-        if value is not None and value is not before and _holds_tensor(value):
-            setattr(owner, name, None if _holds_tensor(before) else before)
+        if value is not first and value is not None and _holds_tensor(value):
+            setattr(owner, name, None if _holds_tensor(first) else first)
 
 
 def _holds_tensor(value: Any) -> bool:

@@ -17,8 +17,8 @@ of its own, as gloo's does: half a word of 32 bits for each rank with batches of
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 import numpy as np
 
@@ -39,8 +39,7 @@ class GraphMode(IntEnum):
     FULL = 2
 
 
-@dataclass(frozen=True)
-class LocalBatch:
+class LocalBatch(NamedTuple):
     """What one rank brings to a step.
 
     ``num_tokens`` counts scheduled tokens, without any padding. ``graph_usable`` says that this rank could replay a
@@ -68,8 +67,7 @@ class LocalBatch:
         )
 
 
-@dataclass(frozen=True)
-class StepMetadata:
+class StepMetadata(NamedTuple):
     """What every rank knows of a step after its one collective; equal on all ranks by construction.
 
     Where no rank depends on another's batch there is no collective, and each knows its own batch: `LocalBatch.alone`.

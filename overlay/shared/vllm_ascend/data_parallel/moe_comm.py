@@ -12,6 +12,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
+from itertools import product
 from typing import Any, Optional
 
 from vllm_ascend.data_parallel.settings import MC2_ROWS
@@ -102,6 +104,15 @@ class MoECommConfig:
     generic_cannot_gather: bool = False
     sequence_parallel: bool = False
 
+    @cached_property
+    def choices(self) -> dict[tuple[bool, bool], MoECommChoice]:
+        """Every choice, by whether the largest rank has no more rows than MC2 takes, and by whether one has a prefill.
+
+        Made once: every step looks its own up.
+        """
+        cases = product((False, True), repeat=2)
+        return {(within, prefill): _choose(within, prefill, self) for within, prefill in cases}
+
     @property
     def mc2_available(self) -> bool:
         """The MC2 kernels exist on this SoC and the expert-parallel group is large enough for custom layers' MC2."""
@@ -128,25 +139,25 @@ class MoECommChoice:
     custom: MoEComm
     dispatcher: MoEComm
 
-    @property
+    @cached_property
     def comm_impl(self) -> str:
         """Attribute of a generic layer that holds its communication object."""
         assert self.generic.value.comm_impl is not None
         return self.generic.value.comm_impl
 
-    @property
+    @cached_property
     def comm_type(self) -> str:
         """Name of the ``MoECommType`` member for generic layers."""
         assert self.generic.value.comm_type is not None
         return self.generic.value.comm_type
 
-    @property
+    @cached_property
     def fused_moe_state(self) -> str:
         """Name of the ``FusedMoEState`` member for custom layers."""
         assert self.custom.value.fused_moe_state is not None
         return self.custom.value.fused_moe_state
 
-    @property
+    @cached_property
     def token_dispatcher(self) -> str:
         """Name of the token dispatcher for custom layers."""
         assert self.dispatcher.value.token_dispatcher is not None
@@ -158,22 +169,26 @@ def select_moe_comm(max_num_tokens: int, with_prefill: bool, config: MoECommConf
 
     ``with_prefill`` says that some rank has a prefill. Both must come from the step's metadata, never from one rank.
     """
-    custom = dispatcher = _custom(max_num_tokens, with_prefill, config)
+    return config.choices[bool(max_num_tokens <= config.mc2_capacity), bool(with_prefill)]
+
+
+def _choose(within_mc2: bool, with_prefill: bool, config: MoECommConfig) -> MoECommChoice:
+    custom = dispatcher = _custom(within_mc2, with_prefill, config)
     if config.fused_all_gather_ep and config.ep_size > 1:
         custom = MoEComm.FUSED_ALL_GATHER_EP
         if config.all_gather_ep_has_dispatcher:
             dispatcher = MoEComm.ALL_GATHER
-    return MoECommChoice(generic=_generic(max_num_tokens, with_prefill, config), custom=custom, dispatcher=dispatcher)
+    return MoECommChoice(generic=_generic(within_mc2, with_prefill, config), custom=custom, dispatcher=dispatcher)
 
 
-def _generic(max_num_tokens: int, with_prefill: bool, config: MoECommConfig) -> MoEComm:
+def _generic(within_mc2: bool, with_prefill: bool, config: MoECommConfig) -> MoEComm:
     """Generic layers live inside ACL graphs, captured once per size and as decodes; a replay runs what was captured."""
     if not config.generic_layers_choose:
         return MoEComm.NAIVE_MULTICAST
     if config.generic_gathers_alone:
         return MoEComm.ALL_GATHER
     if config.generic_mc2_available:
-        if max_num_tokens <= config.mc2_capacity:
+        if within_mc2:
             return MoEComm.MC2
         if config.soc == "A3":
             return MoEComm.ALL_TO_ALL
@@ -182,11 +197,11 @@ def _generic(max_num_tokens: int, with_prefill: bool, config: MoECommConfig) -> 
     return MoEComm.NAIVE_MULTICAST if with_prefill and config.generic_multicasts_prefill else MoEComm.ALL_GATHER
 
 
-def _custom(max_num_tokens: int, with_prefill: bool, config: MoECommConfig) -> MoEComm:
+def _custom(within_mc2: bool, with_prefill: bool, config: MoECommConfig) -> MoEComm:
     """Custom layers run eager, or compiled by TorchAir for decode."""
     if config.ep_size == 1:
         return MoEComm.NAIVE_MULTICAST if with_prefill else MoEComm.ALL_GATHER
     all_to_all = MoEComm.ALL_TO_ALL_SEQ if config.all_to_all_seq else MoEComm.ALL_TO_ALL
     if with_prefill or not config.mc2_available:
         return all_to_all
-    return MoEComm.MC2 if config.compiled_decode or max_num_tokens <= config.mc2_capacity else all_to_all
+    return MoEComm.MC2 if config.compiled_decode or within_mc2 else all_to_all

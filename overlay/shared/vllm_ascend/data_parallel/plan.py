@@ -4,16 +4,14 @@
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass
-from typing import Optional
+from typing import NamedTuple, Optional
 
 import torch
 
 from vllm_ascend.data_parallel.metadata import StepMetadata
 
 
-@dataclass(frozen=True)
-class StepPlan:
+class StepPlan(NamedTuple):
     """What one rank does in a step.
 
     ``num_input_tokens`` is this rank's entry of ``padded_tokens_per_rank``: its own count, or the uniform size where

@@ -49,6 +49,6 @@ def needs_equal_rows(metadata: StepMetadata, groups: frozenset[RowGroup], moe: M
     ``groups`` are those that span DP ranks. Layers inside the model exchange all rows of a forward. A parallel lm head
     takes as many as the step has only in a decode; in another step it pads its own.
     """
-    if groups - {RowGroup.LM_HEAD} or (RowGroup.LM_HEAD in groups and not metadata.with_prefill):
+    if groups and (groups != {RowGroup.LM_HEAD} or not metadata.with_prefill):
         return True
     return moe.needs_uniform_size(select_moe_comm(metadata.max_num_tokens, metadata.with_prefill, moe))

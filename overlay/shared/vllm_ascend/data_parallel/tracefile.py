@@ -122,7 +122,7 @@ class Snapshot:
                 "prepared_s": _span(step.issued, step.awaited),
                 "waited_s": _span(step.awaited, step.known),
                 "forward_s": _span(step.known, step.ended),
-                "batch": asdict(step.batch),
+                "batch": step.batch._asdict(),
                 "alone": step.alone,
                 "decision": None if step.plan is None or choice is None else _decision(step.plan, choice),
                 "collectives": [] if step.alone else _collectives(choice),
