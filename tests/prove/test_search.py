@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 
@@ -13,6 +16,7 @@ from simulation.mutant import Mutant
 from simulation.record import Invariant
 from simulation.schedule import Kind, Schedule, Work
 from simulation.search import search
+from vllm_ascend.data_parallel.metadata import BitFields
 
 MUTANTS: tuple[Mutant, ...] = family.module("mutants").MUTANTS
 make = family.module("patched").make
@@ -46,6 +50,19 @@ def test_a_mutant_is_found_and_shrunk_to_two_ranks_and_one_step() -> None:
     assert found.schedule.deployment.dp == 2
     assert found.schedule.steps == ((Work(Kind.IDLE), Work(Kind.DECODE)),)
     assert simulate(found.schedule, make).findings == (), "the mutant outlived its block"
+
+
+def test_a_mutant_that_makes_a_mistake_of_its_own_is_not_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two broken things only the overlay counts."""
+
+    def broken(*_: Any) -> None:
+        raise NameError
+
+    in_mutants = broken.__code__.replace(co_filename=str(Path("simulation") / "mutants.py"))
+    monkeypatch.setattr(broken, "__code__", in_mutants)
+    monkeypatch.setattr(BitFields, "pack", broken)
+    with pytest.raises(NameError):
+        search(make, 100, 3)
 
 
 @settings(max_examples=300, deadline=None)

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -83,6 +85,8 @@ def simulate(schedule: Schedule, make: MakeRank, watch: Callable[[Network], Dete
         except Hang as error:
             trouble = Invariant.LIVENESS, str(error)
         except Exception as error:  # whatever a rank raises ends it, and with it the deployment
+            if _raised_by_mutant(error):
+                raise
             trouble = Invariant.CRASH, f"{type(error).__name__}: {error}"
         outcome = Outcome(
             findings=(*_findings(ranks, trouble, schedule.deployment), *_on_hosts(network, schedule.deployment)),
@@ -108,6 +112,13 @@ def _on_hosts(network: Network, deployment: Deployment) -> list[Finding]:
         return []
     calls = [call for call in network.calls if call.metadata and call.group == world.HOSTS]
     return [Finding(Invariant.HOSTS, 1, True, True, str(call)) for call in calls[:1]]
+
+
+def _raised_by_mutant(error: Exception) -> bool:
+    """Whether a mutant is broken itself: it must be found by what it does to the tree, not by its own mistake."""
+    files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    ours = [file for file in files if "vllm_ascend" in file or "simulation" in file]
+    return bool(ours) and Path(ours[-1]).name == "mutants.py"
 
 
 def _findings(ranks: list[Any], trouble: tuple[Invariant, str] | None, deployment: Deployment) -> list[Finding]:

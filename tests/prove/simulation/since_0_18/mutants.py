@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from functools import partial
 from typing import Any
 
@@ -24,7 +23,7 @@ from vllm_ascend.data_parallel.runner import DataParallelStep
 
 def _without(**flags: Any) -> Break:
     """A batch that says ``flags`` whatever it is."""
-    return lambda pack: lambda fields, batch, rank: pack(fields, dataclasses.replace(batch, **flags), rank)
+    return lambda pack: lambda fields, batch, rank: pack(fields, batch._replace(**flags), rank)
 
 
 def _slot_zero(pack: Any) -> Any:
@@ -37,7 +36,7 @@ def _any_rank(flag: int, field: str) -> Break:
     def breaks(unpack: Any) -> Any:
         def broken(fields: BitFields, packed: int) -> StepMetadata:
             said = packed & fields._of_all[flag] != 0
-            return dataclasses.replace(unpack(fields, packed), **{field: said})  # type: ignore[no-any-return]
+            return unpack(fields, packed)._replace(**{field: said})  # type: ignore[no-any-return]
 
         return broken
 
@@ -47,7 +46,7 @@ def _any_rank(flag: int, field: str) -> Break:
 def _own_mode(agree: Any) -> Any:
     def broken(self: Any, batch: LocalBatch) -> StepMetadata:
         own = {"graph_usable": batch.graph_usable, "whole_graph": batch.whole_graph}
-        return dataclasses.replace(agree(self, batch), **own)  # type: ignore[no-any-return]
+        return agree(self, batch)._replace(**own)  # type: ignore[no-any-return]
 
     return broken
 
@@ -75,7 +74,7 @@ def _alone(decide: Any) -> Any:
 
     def broken(self: Any, num_tokens: int, graph: CUDAGraphMode, dispatch: Any) -> Any:
         same = LocalBatch(num_tokens, False, graph_usable=graph is not CUDAGraphMode.NONE).alone(self.dp_size)
-        self._agree = lambda _: dataclasses.replace(same, whole_graph=graph is CUDAGraphMode.FULL)
+        self._agree = lambda _: same._replace(whole_graph=graph is CUDAGraphMode.FULL)
         try:
             return decide(self, num_tokens, graph, dispatch)
         finally:
@@ -105,13 +104,13 @@ def _eager(decide: Any) -> Any:
 def _own_count(original: Any) -> Any:
     def broken(self: Any, metadata: StepMetadata, dispatch: Any) -> Any:
         own = metadata.tokens_per_rank[self.dp_rank]
-        return original(self, dataclasses.replace(metadata, tokens_per_rank=(own,) * self.dp_size), dispatch)
+        return original(self, metadata._replace(tokens_per_rank=(own,) * self.dp_size), dispatch)
 
     return broken
 
 
 def _own_counts_handed_on(original: Any) -> Any:
-    return lambda plan, rows: original(dataclasses.replace(plan, uniform_size=rows), rows)
+    return lambda plan, rows: original(plan._replace(uniform_size=rows), rows)
 
 
 def _without_group(group: str) -> Break:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 from simulation.mutant import Break, Mutant
@@ -19,7 +18,7 @@ from vllm_ascend.data_parallel.synchronizer import PendingStep
 
 def _without(**flags: int) -> Break:
     """A batch that says ``flags`` whatever it is."""
-    return lambda pack: lambda fields, batch, rank: pack(fields, dataclasses.replace(batch, **flags), rank)
+    return lambda pack: lambda fields, batch, rank: pack(fields, batch._replace(**flags), rank)
 
 
 def _slot_zero(pack: Any) -> Any:
@@ -29,7 +28,7 @@ def _slot_zero(pack: Any) -> Any:
 def _any_graph(unpack: Any) -> Any:
     def broken(fields: BitFields, packed: int) -> StepMetadata:
         usable = packed & sum(GRAPH << shift for shift in fields._shifts) != 0
-        return dataclasses.replace(unpack(fields, packed), graph_usable=usable)  # type: ignore[no-any-return]
+        return unpack(fields, packed)._replace(graph_usable=usable)  # type: ignore[no-any-return]
 
     return broken
 
@@ -37,7 +36,7 @@ def _any_graph(unpack: Any) -> Any:
 def _unsynchronised(original: Any) -> Any:
     def broken(self: Any, batch: LocalBatch) -> PendingStep:
         if self.vllm_config.model_config.enforce_eager:
-            same = dataclasses.replace(batch.alone(), tokens_per_rank=(batch.num_tokens,) * self.dp_size)
+            same = batch.alone()._replace(tokens_per_rank=(batch.num_tokens,) * self.dp_size)
             return PendingStep(known=same)
         return original(self, batch)  # type: ignore[no-any-return]
 
@@ -46,9 +45,8 @@ def _unsynchronised(original: Any) -> Any:
 
 def _idle_says_nothing(original: Any) -> Any:
     def broken(self: Any, num_tokens: int, with_prefill: bool, *_: Any) -> StepPlan:
-        same = dataclasses.replace(
-            LocalBatch(num_tokens, with_prefill).alone(), tokens_per_rank=(num_tokens,) * self.dp_size
-        )
+        alone = LocalBatch(num_tokens, with_prefill).alone()
+        same = alone._replace(tokens_per_rank=(num_tokens,) * self.dp_size)
         self.step = StepPlan(same, self.dp_rank)
         return self.step  # type: ignore[no-any-return]
 
@@ -61,7 +59,7 @@ def _producer_afterwards(original: Any) -> Any:
         step = original(self, *batch)
         self.is_kv_producer = role
         if role:
-            step = dataclasses.replace(step, metadata=dataclasses.replace(step.metadata, with_prefill=True))
+            step = step._replace(metadata=step.metadata._replace(with_prefill=True))
         return step  # type: ignore[no-any-return]
 
     return broken
@@ -70,7 +68,7 @@ def _producer_afterwards(original: Any) -> Any:
 def _idle_runs_eager(original: Any) -> Any:
     def broken(self: Any, *batch: Any) -> StepPlan:
         step = original(self, *batch)
-        self.step = dataclasses.replace(step, metadata=dataclasses.replace(step.metadata, graph_usable=False))
+        self.step = step._replace(metadata=step.metadata._replace(graph_usable=False))
         return step  # type: ignore[no-any-return]
 
     return broken
@@ -79,7 +77,7 @@ def _idle_runs_eager(original: Any) -> Any:
 def _own_count(original: Any) -> Any:
     def broken(self: Any, metadata: StepMetadata) -> Any:
         own = metadata.tokens_per_rank[self.dp_rank]
-        return original(self, dataclasses.replace(metadata, tokens_per_rank=(own,) * self.dp_size))
+        return original(self, metadata._replace(tokens_per_rank=(own,) * self.dp_size))
 
     return broken
 
@@ -95,7 +93,7 @@ def _drafter_synchronises(original: Any) -> Any:
 
 def _own_counts_handed_on(original: Any) -> Any:
     def broken(plan: StepPlan, rows: int) -> Any:
-        own = plan if len(plan.metadata.tokens_per_rank) == 1 else dataclasses.replace(plan, uniform_size=rows)
+        own = plan if len(plan.metadata.tokens_per_rank) == 1 else plan._replace(uniform_size=rows)
         return original(own, rows)
 
     return broken
@@ -112,7 +110,7 @@ def _own_count_of_o_proj(original: Any) -> Any:
         if RowGroup.O_PROJ not in self._row_groups:
             return original(self, metadata)
         own = metadata.tokens_per_rank[self.dp_rank]
-        return original(self, dataclasses.replace(metadata, tokens_per_rank=(own,) * self.dp_size))
+        return original(self, metadata._replace(tokens_per_rank=(own,) * self.dp_size))
 
     return broken
 
