@@ -29,7 +29,7 @@ def test_a_group_spans_dp_ranks_where_its_consecutive_ranks_belong_to_several(
 
 
 def test_groups_within_a_dp_rank_are_left_out() -> None:
-    parallel = SimpleNamespace(tensor_parallel_size=4, pipeline_parallel_size=1)
+    parallel = SimpleNamespace(tensor_parallel_size=4)
     assert spanning_groups({RowGroup.MLP: 2, RowGroup.LM_HEAD: 8}, parallel) == {RowGroup.LM_HEAD}
 
 

@@ -20,18 +20,18 @@ class RowGroup(Enum):
 
 
 def spans_dp_ranks(group_size: int, ranks_per_dp_rank: int) -> bool:
-    """Whether groups of ``group_size`` consecutive ranks hold ranks of more than one DP rank.
+    """Whether groups of ``group_size`` consecutive ranks of one pipeline stage hold ranks of more than one DP rank.
 
-    A DP rank is ``ranks_per_dp_rank`` consecutive ranks, its tensor and pipeline parallel ones: upstream lays its
-    groups out in that order (init_ascend_model_parallel).
+    A DP rank has ``ranks_per_dp_rank`` consecutive ranks in a stage, its tensor parallel ones: the groups are laid out
+    in that order (init_ascend_model_parallel).
     """
     return group_size > 1 and ranks_per_dp_rank % group_size != 0
 
 
 def spanning_groups(sizes: Mapping[RowGroup, int], parallel_config: Any) -> frozenset[RowGroup]:
     """Those of the groups of ``sizes`` ranks that span DP ranks, with vLLM's ParallelConfig."""
-    ranks = parallel_config.tensor_parallel_size * parallel_config.pipeline_parallel_size
-    return frozenset(group for group, size in sizes.items() if spans_dp_ranks(size, ranks))
+    tensor_parallel = parallel_config.tensor_parallel_size
+    return frozenset(group for group, size in sizes.items() if spans_dp_ranks(size, tensor_parallel))
 
 
 def must_agree(groups: frozenset[RowGroup], families: MoEFamilies, text_config: Mapping[str, Any]) -> bool:
