@@ -270,8 +270,9 @@ def draft_after_a_step(prefill: bool, context_parallel: int, dp_size: int) -> di
 def layer_groups(dp_size: int, stages: int, tensor_parallel: int, size: int) -> dict[str, list[list[int]]]:
     """Ranks of each group of layers that are split or exchange rows over DP ranks, ``size`` of them where it is set."""
     import torch
-    from vllm_ascend import ascend_config
     from vllm_ascend.distributed import parallel_state
+
+    from vllm_ascend import ascend_config
 
     os.environ["VLLM_ASCEND_ENABLE_MLP_OPTIMIZE"] = "1"
     split = {f"{layer}_tensor_parallel_size": size for layer in ("embedding", "mlp", "oproj", "lmhead")}
