@@ -9,7 +9,7 @@ import grouped
 import pytest
 from checkpoints import Model
 from engine import Outcome, Report, finished
-from job import Life, Round
+from job import Life, Round, Tree
 from reference import PROMPTS
 
 Live = Callable[[Life], Report]
@@ -115,3 +115,24 @@ def test_pristine_ranks_hand_a_parallel_mlp_their_own_rows(live: Live, life: Lif
     report = live(life)
     assert report.ready and report.outcome in (Outcome.HANG, Outcome.ABORT), str(report)
     seen(f"a parallel MLP: {report.outcome.value}")
+
+
+@pytest.mark.defect("D43")
+@pytest.mark.standin
+@pytest.mark.parametrize("tree", Tree, ids=lambda tree: tree.value)
+def test_a_layers_group_is_of_one_stage(ask: Callable[..., Any], tree: Tree, seen: Callable[[str], None]) -> None:
+    """Two DP ranks of two stages: each group has both DP ranks' place in one stage."""
+    groups = ask(tree, "layer_groups", dp_size=2, stages=2, tensor_parallel=1, size=2)
+    wrong = sorted(name for name, ranks in groups.items() if sorted(map(sorted, ranks)) != [[0, 2], [1, 3]])
+    assert groups and bool(wrong) == (tree is Tree.PRISTINE)
+    seen(f"a group over two stages: {', '.join(wrong)}" if wrong else "groups over the DP ranks of one stage")
+
+
+@pytest.mark.standin
+@pytest.mark.parametrize(("dp_size", "tensor_parallel", "size"), [(2, 1, 2), (4, 1, 2), (2, 2, 2)])
+def test_without_stages_groups_are_upstreams(
+    ask: Callable[..., Any], dp_size: int, tensor_parallel: int, size: int
+) -> None:
+    parallel = {"dp_size": dp_size, "stages": 1, "tensor_parallel": tensor_parallel, "size": size}
+    pristine, patched = (ask(tree, "layer_groups", **parallel) for tree in Tree)
+    assert pristine == patched

@@ -267,6 +267,40 @@ def draft_after_a_step(prefill: bool, context_parallel: int, dp_size: int) -> di
     return {"forwards": len(attending), "attending": sum(attending), "drafts": found.tolist()}
 
 
+def layer_groups(dp_size: int, stages: int, tensor_parallel: int, size: int) -> dict[str, list[list[int]]]:
+    """Ranks of each group of layers that are split or exchange rows over DP ranks, ``size`` of them where it is set."""
+    import torch
+    from vllm_ascend.distributed import parallel_state
+
+    from vllm_ascend import ascend_config
+
+    os.environ["VLLM_ASCEND_ENABLE_MLP_OPTIMIZE"] = "1"
+    split = {f"{layer}_tensor_parallel_size": size for layer in ("embedding", "mlp", "oproj", "lmhead")}
+    ascend_config._ASCEND_CONFIG = SimpleNamespace(
+        **split,
+        **dict.fromkeys(("pd_tp_ratio", "pd_head_ratio"), 1),
+        **dict.fromkeys(("enable_flashcomm2_parallel_size", "multistream_overlap_gate"), 0),
+        layer_sharding=None,
+        eplb_config=SimpleNamespace(dynamic_eplb=False),
+        finegrained_tp_config=SimpleNamespace(**split),
+    )
+    torch.distributed.is_initialized = lambda: True
+    torch.distributed.get_world_size = lambda: dp_size * stages * tensor_parallel
+    torch.distributed.get_backend = lambda _: "gloo"
+    parallel_state.get_world_group = lambda: SimpleNamespace(local_rank=0, device_group=None)
+    found: dict[str, list[list[int]]] = {}
+    parallel_state.init_model_parallel_group = lambda ranks, *_, group_name: found.update({group_name: ranks})
+    parallel_state.init_ascend_model_parallel(
+        SimpleNamespace(
+            data_parallel_size=dp_size,
+            pipeline_parallel_size=stages,
+            tensor_parallel_size=tensor_parallel,
+            prefill_context_parallel_size=1,
+        )
+    )
+    return found
+
+
 def _surroundings(tensor_parallel: int, expert_parallel: int, *, torchair: bool) -> None:
     """Process groups of these sizes, and the parts of vllm-ascend's configuration that are asked for."""
     from vllm.distributed import parallel_state

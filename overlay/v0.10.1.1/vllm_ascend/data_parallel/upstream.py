@@ -35,13 +35,14 @@ def lm_head_parallel() -> bool:
 
 
 def row_group_sizes(vllm_config: Any) -> dict[RowGroup, int]:
-    """Ranks of each group that exchanges rows between consecutive ranks."""
+    """Ranks that each group which exchanges rows is cut from: its own, and as many of every other stage."""
+    parallel = vllm_config.parallel_config
     sizes = {}
     if envs_ascend.VLLM_ASCEND_ENABLE_MLP_OPTIMIZE:
-        sizes[RowGroup.MLP] = vllm_config.parallel_config.data_parallel_size
+        sizes[RowGroup.MLP] = parallel.data_parallel_size
     if lm_head_parallel():
         sizes[RowGroup.LM_HEAD] = get_ascend_config().lmhead_tensor_parallel_size
-    return sizes
+    return {group: size * parallel.pipeline_parallel_size for group, size in sizes.items()}
 
 
 def torchair_splits_rows(soc: str) -> bool:
