@@ -49,16 +49,15 @@ def lm_head_parallel() -> bool:
 
 
 def row_group_sizes(vllm_config: Any) -> dict[RowGroup, int]:
-    """Ranks that each group which exchanges rows is cut from: its own, and as many of every other stage."""
-    parallel = vllm_config.parallel_config
+    """Ranks of each group that exchanges rows between consecutive ranks."""
     sizes = {}
     if mlp_tp_enable():
-        sizes[RowGroup.MLP] = parallel.data_parallel_size
+        sizes[RowGroup.MLP] = vllm_config.parallel_config.data_parallel_size
     if oproj_tp_enable():
         sizes[RowGroup.O_PROJ] = get_ascend_config().oproj_tensor_parallel_size
     if lm_head_parallel():
         sizes[RowGroup.LM_HEAD] = get_ascend_config().lmhead_tensor_parallel_size
-    return {group: size * parallel.pipeline_parallel_size for group, size in sizes.items()}
+    return sizes
 
 
 def torchair_splits_rows(soc: str) -> bool:
