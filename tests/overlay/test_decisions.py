@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from vllm.config import CUDAGraphMode
 
+from vllm_ascend.data_parallel import release, upstream
 from vllm_ascend.data_parallel import runner as module
-from vllm_ascend.data_parallel import upstream
 from vllm_ascend.data_parallel.metadata import BitFields, LocalBatch, StepMetadata
 from vllm_ascend.data_parallel.moe_comm import MoEComm, MoECommConfig
 from vllm_ascend.data_parallel.plan import StepPlan
@@ -223,7 +223,7 @@ class Drafts:
         )
         patch.setattr(upstream, "row_group_sizes", lambda *_: {RowGroup.MLP: 2 * self.gathers})
         patch.setattr(module, "moe_comm_config", lambda _: choices(16))
-        patch.setattr(module, "is_drafter_moe_model", lambda _: self.experts, raising=False)
+        patch.setattr(release, "is_drafter_moe_model", lambda _: self.experts, raising=False)
         rank = Rank(Deployment(), 0, 2)
         rank.pcp_size, rank.drafter = self.pcp_size, SimpleNamespace(needs_extra_input_slots=self.extra)
         rank.step = StepPlan(StepMetadata((3, self.largest), False, False, False), 0)

@@ -9,8 +9,8 @@ import pytest
 from test_decisions import Deployment, Rank, Wire, Work, choices, decide
 from vllm.config import CUDAGraphMode
 
+from vllm_ascend.data_parallel import release, upstream
 from vllm_ascend.data_parallel import runner as module
-from vllm_ascend.data_parallel import upstream
 from vllm_ascend.data_parallel.metadata import BitFields, LocalBatch, StepMetadata
 from vllm_ascend.data_parallel.plan import StepPlan
 from vllm_ascend.data_parallel.row_groups import RowGroup
@@ -29,7 +29,7 @@ def test_a_drafter_that_exchanges_nothing_replays_its_own_graph(
     monkeypatch: pytest.MonkeyPatch, experts: bool, gathers: bool, method: str, exchanges: bool
 ) -> None:
     monkeypatch.setattr(module, "should_skip_allreduce_across_dp_group", lambda *_: False)
-    monkeypatch.setattr(module, "is_drafter_moe_model", lambda _: experts)
+    monkeypatch.setattr(release, "is_drafter_moe_model", lambda _: experts)
     monkeypatch.setattr(upstream, "row_group_sizes", lambda *_: {RowGroup.MLP: 2 * gathers})
     rank = Rank(Deployment(), 0, 2)
     rank.vllm_config.speculative_config.method = method

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+
 from vllm_ascend.data_parallel.idle_rows import forget_requests, pad_router_logits, spread_token_ids
 
 

@@ -338,6 +338,19 @@ def test_the_overlay_of_a_set_wins_over_the_shared_one(world: World) -> None:
     assert (world.tree / "README.md").read_text() == UPSTREAM["README.md"]
 
 
+def test_the_overlay_of_few_sets_is_installed_by_these_alone(world: World) -> None:
+    """It wins over the shared one, and a set's own over it."""
+    shared, few, own = ("answer = 42\n", "answer = 7\n", "answer = 8\n")
+    names = [f"{PACKAGE}/data_parallel/{name}.py" for name in ("plan", "few", "mine")]
+    world.overlay(dict.fromkeys(names, shared))
+    write_tree(world.root / "overlay" / f"{SET}+v9.9.10", dict.fromkeys(names[1:], few))
+    write_tree(world.root / "overlay" / f"v{SET}+{SET}.1", dict.fromkeys(names, "of others"))
+    write_tree(world.root / "overlay" / SET, {names[2]: own})
+    world.record()
+    assert world.run("apply", SET, "--no-smoke") == 0
+    assert [(world.tree / name).read_text() for name in names] == [shared, few, own]
+
+
 def overlay_toml(world: World, text: str) -> Path:
     file = world.root / "overlay" / SET / "overlay.toml"
     file.parent.mkdir(exist_ok=True)

@@ -243,6 +243,45 @@ def test_a_module_of_the_set_itself_is_of_no_other(world: World, capsys: pytest.
     assert "is deleted in the tree, but there are" in capsys.readouterr().err
 
 
+def test_a_module_of_few_sets_goes_back_to_their_folder(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    few = world.root / "overlay" / f"{OTHER}+{SET}" / PLAN
+    few.parent.mkdir(parents=True)
+    few.write_text("answer = 7\n")
+    world.record()
+    another_set(world)
+    another_set(world, THIRD)
+    assert world.run("apply", SET, "--no-smoke", "--offline") == 0
+    edit(world, PLAN, "7", "8")
+    commit(world, "Another answer")
+    capsys.readouterr()
+    assert world.run("export", SET, "--offline") == 0
+    told = capsys.readouterr().out
+    assert f"note: patches/{OTHER}/set.toml is pinned anew" in told and THIRD not in told
+    assert (few.read_text(), (world.root / "overlay" / "shared" / PLAN).read_text()) == (
+        "answer = 8\n",
+        "answer = 42\n",
+    )
+    again(world)
+    for name in (OTHER, THIRD):
+        assert world.run("apply", name, "--no-smoke", "--offline") == 0
+
+
+def test_a_shared_module_that_another_set_omits_does_not_pin_it_anew(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    another_set(world)
+    (world.root / "overlay" / OTHER).mkdir()
+    (world.root / "overlay" / OTHER / "overlay.toml").write_text(f'omits = ["{PLAN}"]\n')
+    assert world.run("record", OTHER, "--offline") == 0
+    assert world.run("apply", SET, "--no-smoke", "--offline") == 0
+    edit(world, PLAN, "42", "43")
+    commit(world, "Another answer")
+    capsys.readouterr()
+    assert world.run("export", SET, "--offline") == 0
+    assert OTHER not in capsys.readouterr().out
+    assert world.run("apply", OTHER, "--no-smoke", "--offline") == 0
+
+
 def test_a_new_module_is_asked_for_its_place(applied: World, capsys: pytest.CaptureFixture[str]) -> None:
     path = f"{PACKAGE}/data_parallel/more.py"
     (applied.tree / path).write_text("more = 1\n")
@@ -396,16 +435,16 @@ def test_json(applied: World, capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out)["changed"] == []
 
 
-OTHER = "v9.9.10"
+OTHER, THIRD = "v9.9.10", "v9.9.11"
 
 
-def another_set(world: World) -> None:
+def another_set(world: World, name: str = OTHER) -> None:
     """A set of the same patches for the same release, recorded."""
-    folder = world.root / "patches" / OTHER
+    folder = world.root / "patches" / name
     shutil.copytree(world.folder, folder)
     toml = folder / "set.toml"
-    toml.write_text(toml.read_text().replace("9.9.9", OTHER.removeprefix("v")))
-    assert world.run("record", OTHER, "--offline") == 0
+    toml.write_text(toml.read_text().replace("9.9.9", name.removeprefix("v")))
+    assert world.run("record", name, "--offline") == 0
 
 
 @pytest.mark.timeout(600)

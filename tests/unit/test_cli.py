@@ -234,4 +234,14 @@ def test_an_old_python_is_refused_with_the_reason(version: str, tmp_path: Path) 
 
 def test_paths_of_a_set(world: World) -> None:
     assert paths.tree_dir(SET) == world.tree
-    assert paths.overlay_dirs(SET) == (world.root / "overlay" / "shared", world.root / "overlay" / SET)
+    overlay = world.root / "overlay"
+    assert paths.overlay_dirs(SET) == (overlay / "shared", overlay / SET)
+    for name in (f"v1.0+{SET}", f"{SET}+v1.0", f"{SET}.1+v1.0"):
+        (overlay / name).mkdir()
+    assert paths.overlay_dirs(SET) == (
+        overlay / "shared",
+        overlay / f"v1.0+{SET}",
+        overlay / f"{SET}+v1.0",
+        overlay / SET,
+    )
+    assert paths.overlay_dirs("v1.1") == (overlay / "shared", overlay / "v1.1")

@@ -443,11 +443,14 @@ def test_what_the_overlay_declares_comes_along(releases: Releases) -> None:
     (own / "overlay.toml").write_text(text + breaks)
     (own / PACKAGE / "data_parallel").mkdir(parents=True)
     (own / PACKAGE / "data_parallel" / "own.py").write_text("of = 'this set'\n")
+    few = {f"{PACKAGE}/data_parallel/{name}.py": "of = 'few sets'\n" for name in ("few", "own")}
+    write_tree(world.root / "overlay" / f"v9.9.8+{SET}", few)
     world.record()
     releases.offer({old: None})
     assert releases.port() == 0
     new = world.root / "overlay" / NEW
     assert (new / PACKAGE / "data_parallel" / "own.py").read_text() == "of = 'this set'\n"
+    assert (new / PACKAGE / "data_parallel" / "few.py").read_text() == "of = 'few sets'\n"
     declared = tomllib.loads((new / "overlay.toml").read_text())
     assert declared["breaks"] == [{"path": COMM, "symbol": "choose", "why": "because"}]
     assert declared["module"] == tomllib.loads((own / "overlay.toml").read_text())["module"]

@@ -98,7 +98,7 @@ def run(
             made = proven(recipe, source.read)
             _same(bench, made, tip, ours.paths)
         wanted = folder.with_patches(patch_set, {patch.name: patch.data for patch in patches})
-        wanted |= {**ours.files, **folder.with_results(made, ours.shared)}
+        wanted |= {**ours.files, **folder.with_results(made, ours.files)}
         changed = folder.differing(wanted)
         if changed and list(there.values()) != applied.patches:
             raise _stale(patch_set)

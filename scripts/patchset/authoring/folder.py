@@ -34,24 +34,25 @@ def with_patches(patch_set: PatchSet, patches: Mapping[str, bytes]) -> Files:
     return {f"patches/{patch_set.name}/{name}": data for name, data in wanted.items()}
 
 
-def with_results(made: Plan, shared: Mapping[str, bytes | None]) -> Files:
+def with_results(made: Plan, modules: Mapping[str, bytes | None]) -> Files:
     """set.toml of a plan's set, and of every other set that installs one of the modules, with their new digests.
 
     Args:
         made: the plan.
-        shared: modules that every set installs that has none of its own of that path; None for one that goes.
+        modules: files of overlay/ that change, below the repository; None for one that goes.
 
     Raises:
         PinMismatch: another set is not as its set.toml records it, so that nobody knows what to pin.
     """
     found: Files = {_set_toml(made.patch_set): record.with_result(made.patch_set, made.tree, made.series, made.touched)}
-    for name in paths.sets() if shared else ():
+    for name in paths.sets() if modules else ():
         if name == made.patch_set.name:
             continue
         other = setfile.load_set(name)
         recipe = plan.load(other)
-        own = paths.overlay_dirs(name)[1]
-        new = {path: data for path, data in shared.items() if not (own / path).is_file()}
+        installed = {paths.overlay_file(name, path): path for path in recipe.overlay.files}
+        changed = {installed.get(paths.repo_root() / file): data for file, data in modules.items()}
+        new = {path: data for path, data in changed.items() if path is not None}
         if not new:
             continue
         if not recipe.pinned:

@@ -22,13 +22,11 @@ class Gathered:
         overlay: what the set installs.
         paths: of every module, in the tree.
         files: of overlay/ that change, below the repository; None for one that goes.
-        shared: those of them, by path in the tree, that other sets install too.
     """
 
     overlay: Overlay
     paths: frozenset[str]
     files: Mapping[str, bytes | None]
-    shared: Mapping[str, bytes | None]
 
 
 def gathered(
@@ -53,7 +51,6 @@ def gathered(
     contents = repository.blobs(now.values())
     result: dict[str, bytes | None] = {}
     files: dict[str, bytes | None] = {}
-    shared: dict[str, bytes | None] = {}
     for path in sorted(every):
         old, ours, found = applied.get(path), now.get(path), there.files.get(path)
         on_disk = None if found is None else blob_id(found)
@@ -66,33 +63,29 @@ def gathered(
                 hint="set that change aside (git stash), export, bring it back, make record; "
                 "or, without commits of yours in the tree: make record, make apply",
             )
-        place, everybody = _place(patch_set, path, deleted=ours is None)
-        data = None if ours is None else contents[ours]
-        files[place] = data
-        if everybody:
-            shared[path] = data
-        result[path] = data
+        place = _place(patch_set, path, deleted=ours is None)
+        files[place] = result[path] = None if ours is None else contents[ours]
     now_installed = there.with_files(result)
     if gone := [row.module for row in there.replaces if row.module not in now_installed.files]:
         raise UsageError(
             f"{gone[0]} is gone, but {overlay.overlay_toml(patch_set.name)} says what it replaces",
             hint="take its [[module]] out of there first",
         )
-    return Gathered(now_installed, every, files, shared)
+    return Gathered(now_installed, every, files)
 
 
-def _place(patch_set: PatchSet, path: str, *, deleted: bool) -> tuple[str, bool]:
-    """The file of overlay/ that a module is, below the repository, and whether other sets install it too."""
-    both = [folder / path for folder in paths.overlay_dirs(patch_set.name, patch_set.root)]
-    shared, own = (file.relative_to(patch_set.root).as_posix() for file in both)
-    there = [file.is_file() for file in both]
-    if there == [False, False]:
+def _place(patch_set: PatchSet, path: str, *, deleted: bool) -> str:
+    """The file of overlay/ that a module is, below the repository."""
+    folders = paths.overlay_dirs(patch_set.name, patch_set.root)
+    could = {folder / path: (folder / path).relative_to(patch_set.root).as_posix() for folder in folders}
+    there = [name for file, name in could.items() if file.is_file()]
+    if not there:
         raise UsageError(
             f"{path} is a new module: for every set, or for {patch_set.name} alone?",
-            hint=f"make an empty file for it, {shared} or {own}, then export again",
+            hint=f"make an empty file for it, {' or '.join(could.values())}, then export again",
         )
-    if deleted and there == [True, True]:
+    if deleted and len(there) > 1:
         raise UsageError(
-            f"{path} is deleted in the tree, but there are {shared} and {own}", hint="remove what is meant there"
+            f"{path} is deleted in the tree, but there are {' and '.join(there)}", hint="remove what is meant there"
         )
-    return (own, False) if there[1] else (shared, True)
+    return there[-1]

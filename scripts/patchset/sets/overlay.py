@@ -103,11 +103,11 @@ class Overlay:
 
 def overlay_toml(set_name: str, root: Path | None = None) -> Path:
     """overlay/<set>/overlay.toml."""
-    return paths.overlay_dirs(set_name, root)[1] / "overlay.toml"
+    return paths.overlay_dir(set_name, root) / "overlay.toml"
 
 
 def load(patch_set: PatchSet) -> Overlay:
-    """Reads overlay/shared, then overlay/<set>, whose files win.
+    """Reads overlay/shared, then the folders of few sets, then overlay/<set>, whose files win.
 
     Raises:
         UsageError: a file that is no part of the package, or one that upstream has; or a malformed overlay.toml.

@@ -41,10 +41,25 @@ def set_dir(set_name: str) -> Path:
     return repo_root() / "patches" / set_name
 
 
-def overlay_dirs(set_name: str, root: Path | None = None) -> tuple[Path, Path]:
-    """The folders whose modules a set installs: the shared one, then its own, which wins."""
-    overlay = (root or repo_root()) / "overlay"
-    return overlay / "shared", overlay / set_name
+def overlay_dir(set_name: str, root: Path | None = None) -> Path:
+    """overlay/<set>: the modules of one set alone."""
+    return (root or repo_root()) / "overlay" / set_name
+
+
+def overlay_dirs(set_name: str, root: Path | None = None) -> tuple[Path, ...]:
+    """The folders whose modules a set installs: each wins over those before it.
+
+    overlay/shared, then those of few sets, which are named after them (`v0.18.0+v0.23.0`), then the set's own.
+    """
+    own = overlay_dir(set_name, root)
+    of_few = [entry for entry in own.parent.glob("*+*") if set_name in entry.name.split("+")]
+    return own.parent / "shared", *sorted(of_few), own
+
+
+def overlay_file(set_name: str, path: str, root: Path | None = None) -> Path | None:
+    """The file of overlay/ that a set installs at `path`; None where no folder of the set's has it."""
+    files = [folder / path for folder in overlay_dirs(set_name, root)]
+    return next((file for file in reversed(files) if file.is_file()), None)
 
 
 def build_dir(set_name: str) -> Path:

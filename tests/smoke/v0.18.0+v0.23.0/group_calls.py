@@ -21,14 +21,14 @@ def drafter_rows(own: int, of_step: int) -> int:
     runner.vllm_config = SimpleNamespace(speculative_config=SimpleNamespace(method="eagle3"))
     runner.drafter = SimpleNamespace(needs_extra_input_slots=False)
     with suppress(ModuleNotFoundError):
+        from vllm_ascend.data_parallel import release, upstream
         from vllm_ascend.data_parallel import runner as ours
-        from vllm_ascend.data_parallel import upstream
         from vllm_ascend.data_parallel.metadata import StepMetadata
         from vllm_ascend.data_parallel.plan import StepPlan
         from vllm_ascend.data_parallel.row_groups import RowGroup
 
         upstream.row_group_sizes = lambda *_: {RowGroup.MLP: 2}
-        ours.is_drafter_moe_model = lambda *_: False
+        release.is_drafter_moe_model = lambda *_: False
         ours.should_skip_allreduce_across_dp_group = model_runner_v1.should_skip_allreduce_across_dp_group
         runner.step = StepPlan(StepMetadata((own, of_step), False, False, False), 0, uniform_size=of_step)
     rows, of_all, _ = runner._sync_metadata_across_dp(own, is_draft_model=True)

@@ -38,14 +38,14 @@ def drafter_counts(rows: int) -> dict[str, Any]:
     runner.ascend_config = SimpleNamespace(dp_allreduce_on_npu=False)
     runner.drafter = SimpleNamespace(needs_extra_input_slots=False)
     with suppress(ModuleNotFoundError):
+        from vllm_ascend.data_parallel import release, upstream
         from vllm_ascend.data_parallel import runner as ours
-        from vllm_ascend.data_parallel import upstream
         from vllm_ascend.data_parallel.metadata import StepMetadata
         from vllm_ascend.data_parallel.plan import StepPlan
 
         upstream.row_group_sizes = lambda *_: {}
         ours.should_skip_allreduce_across_dp_group = lambda *_: False
-        ours.is_drafter_moe_model = lambda *_: True
+        release.is_drafter_moe_model = lambda *_: True
         runner.step = StepPlan(StepMetadata((rows, rows), False, False, False), 0)
     own, of_all, _ = runner._sync_metadata_across_dp(rows, is_draft_model=True)
     return {"rows": int(own), "of_all": of_all.tolist(), "reductions": len(reduced)}

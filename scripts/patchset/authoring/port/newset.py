@@ -117,7 +117,7 @@ def install(
 
     Args:
         name: the set's.
-        old: the set that it was carried from; files of its own overlay come along.
+        old: the set that it was carried from; files of its own overlay come along, and those of few sets.
         pins_text: set.toml without a result.
         files: the new upstream's manifest.
         patches: the series, by name.
@@ -130,11 +130,12 @@ def install(
         PatchDoesNotApply, UsageError, PinMismatch: the set does not work out; nothing of it is written.
     """
     shutil.rmtree(staging, ignore_errors=True)
-    shared, before = paths.overlay_dirs(old.name)
+    shared, *before = paths.overlay_dirs(old.name)
     shared_copy, own = paths.overlay_dirs(name, staging)
-    for source, copy in ((shared, shared_copy), (before, own)):
+    left_out = shutil.ignore_patterns("__pycache__", "overlay.toml")
+    for source, copy in ((shared, shared_copy), *((folder, own) for folder in before)):
         if source.is_dir():
-            shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__", "overlay.toml"))
+            shutil.copytree(source, copy, ignore=left_out, dirs_exist_ok=True)
     own.mkdir(parents=True, exist_ok=True)
     for path, content in modules.items():
         (own / path).parent.mkdir(parents=True, exist_ok=True)
@@ -151,7 +152,7 @@ def install(
         (folder / patch).write_bytes(data)
     made = plan.make(setfile.parse(pins_text, folder), lambda path: (upstream / path).read_bytes())
     record.record_result(made)
-    own.rename(paths.overlay_dirs(name)[1])
+    own.rename(paths.overlay_dir(name))
     try:
         folder.rename(paths.set_dir(name))
     except BaseException:
@@ -162,7 +163,7 @@ def install(
 
 def take_back(name: str, staging: Path) -> None:
     """Moves overlay/<set> back to where it was made, if patches/<set> has not followed it into the repository."""
-    made, own = paths.overlay_dirs(name, staging)[1], paths.overlay_dirs(name)[1]
+    made, own = paths.overlay_dir(name, staging), paths.overlay_dir(name)
     if (staging / "patches" / name).is_dir() and own.is_dir() and not made.exists():
         own.rename(made)
 

@@ -93,7 +93,7 @@ def check(old_name: str, name: str) -> PatchSet:
     old = load_set(old_name)
     if name in running():
         raise UsageError(f"a port to {name} is under way", hint="make port STEP=finish, or STEP=abort")
-    for there in (paths.set_dir(name), paths.overlay_dirs(name)[1]):
+    for there in (paths.set_dir(name), paths.overlay_dir(name)):
         if there.exists():
             raise UsageError(f"{there} is there already", hint="a port makes a new set; remove that one first")
     return old

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which MoE communication a step uses. This release has one chooser, which asks for the largest row count over the DP
-ranks; its answer depends on that count by one bound alone, MC2's capacity."""
+"""Which MoE communication a step uses. These releases have one chooser, which asks for the largest row count over the
+DP ranks; its answer depends on that count by one bound alone, MC2's capacity."""
 
 from __future__ import annotations
 

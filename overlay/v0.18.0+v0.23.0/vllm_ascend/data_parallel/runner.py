@@ -14,16 +14,15 @@ from typing import Any, Callable, Optional
 import torch
 from vllm.config import CUDAGraphMode
 from vllm.forward_context import BatchDescriptor
-from vllm_ascend.data_parallel.idle_rows import forget_requests
 from vllm_ascend.utils import enable_sp, enable_sp_by_pass, is_310p, is_moe_model, should_skip_allreduce_across_dp_group
 
-from vllm_ascend.data_parallel import upstream
 from vllm_ascend.data_parallel.flight import NO_FLIGHT, Flight
+from vllm_ascend.data_parallel.idle_rows import forget_requests
 from vllm_ascend.data_parallel.metadata import GraphMode, LocalBatch, StepMetadata
 from vllm_ascend.data_parallel.metadata_group import metadata_group, settings_of
 from vllm_ascend.data_parallel.moe_comm import moe_comm_config
 from vllm_ascend.data_parallel.plan import StepPlan
-from vllm_ascend.data_parallel.row_groups import spans_dp_ranks
+from vllm_ascend.data_parallel.release import ReleaseStep
 from vllm_ascend.data_parallel.settings import MetadataGroup
 from vllm_ascend.data_parallel.synchronizer import MetadataSynchronizer
 from vllm_ascend.data_parallel.watching import join
@@ -32,29 +31,25 @@ from vllm_ascend.data_parallel.watching import join
 Dispatch = Callable[[int, set[CUDAGraphMode]], tuple[CUDAGraphMode, BatchDescriptor]]
 
 
-class DataParallelStep:
+class DataParallelStep(ReleaseStep):
     """Mixin of ``NPUModelRunner``: one synchronisation and one plan for every step.
 
     ``step`` is the plan of the step in hand; a drafter reads it instead of synchronising again.
     """
 
-    vllm_config: Any
     input_batch: Any
     compilation_config: Any
     dp_rank: int
-    dp_size: int
     device: torch.device
     max_num_tokens: int
     max_num_reqs: int
     uniform_decode_query_len: int
-    pcp_size: int
-    drafter: Any
 
-    step: StepPlan
     flight: Flight = NO_FLIGHT
 
     def _join_data_parallel(self) -> None:
         """Check the settings and the other ranks before weights are loaded; an error must not cost that time."""
+        self._set_defaults()
         self.flight = join(self.vllm_config, moe_comm_config(self.vllm_config))
 
     def decide_step(
@@ -90,18 +85,6 @@ class DataParallelStep:
         alike = self._alone and not self._beyond_mc2(metadata)
         return self._of_each_alike(batch.num_tokens, metadata.graph_mode) if alike else metadata
 
-    @property
-    def drafter_follows_step(self) -> bool:
-        """Whether a drafter takes the rows of its step: it exchanges them, and needs no others than its step has."""
-        if self.pcp_size > 1 or getattr(self.drafter, "needs_extra_input_slots", False):
-            return False
-        return self._drafter_exchanges or self._beyond_mc2(self.step.metadata)
-
-    @property
-    def drafter_gathers(self) -> bool:
-        """Whether layers of a drafter gather rows over DP ranks, and so need as many on each, in every draft."""
-        return self.dp_size > 1 and self._gathers
-
     def drafter_rows(self) -> tuple[int, torch.Tensor]:
         """Rows that a drafter computes after the step which exchanges them, and each rank's.
 
@@ -112,11 +95,6 @@ class DataParallelStep:
         assert rows is not None
         return self.step.num_input_tokens, rows
 
-    @property
-    def step_replays(self) -> bool:
-        """Whether the step in hand replays a graph on every rank, as far as this one has to ask."""
-        return self.dp_size == 1 or self.step.use_graph
-
     def forget_requests(self) -> None:
         """Before the metadata of a step that stands for no request: none of its rows belongs to one."""
         forget_requests(self.input_batch.block_table.block_tables)
@@ -125,18 +103,15 @@ class DataParallelStep:
     def _alone(self) -> bool:
         """Whether ranks may compute different numbers of rows in one step, and need not know the others' counts.
 
-        MC2 alone takes that. Layers that gather over DP ranks do not.
+        MC2 alone takes that. Layers that gather over DP ranks do not, nor does a load of experts that is collected in
+        steps of some sizes alone.
         """
-        skips: bool = should_skip_allreduce_across_dp_group(self.vllm_config)
-        return skips and not self._gathers
+        return self._skips(False) and not self._gathers and not self._collects_by_rows
 
-    @cached_property
-    def _drafter_exchanges(self) -> bool:
-        """Whether a rank's drafter depends on the other ranks' rows: one without experts, or with MC2 alone, does not.
-
-        Layers that gather over DP ranks are the drafter's as well as the target's.
-        """
-        return self._gathers or not should_skip_allreduce_across_dp_group(self.vllm_config, True)
+    def _skips(self, is_draft_model: bool) -> bool:
+        """Whether upstream exchanges no counts for the experts of the model, or of the drafter: MC2 needs none."""
+        skips: bool = should_skip_allreduce_across_dp_group(self.vllm_config, is_draft_model)
+        return skips
 
     @cached_property
     def _must_agree(self) -> bool:
@@ -165,11 +140,6 @@ class DataParallelStep:
         """Most rows of a rank that are exchanged as one row is; without limit where all are."""
         config = moe_comm_config(self.vllm_config)
         return inf if config.within is config.beyond else config.mc2_capacity
-
-    @cached_property
-    def _gathers(self) -> bool:
-        """Whether layers outside of MoE exchange rows between DP ranks."""
-        return spans_dp_ranks(upstream.row_group_sizes())
 
     def _of_each_alike(self, num_tokens: int, mode: GraphMode) -> StepMetadata:
         """The step as this rank alone sees it: what upstream tells its layers where no counts are exchanged."""
