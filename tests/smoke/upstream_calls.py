@@ -15,6 +15,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import merged_draft
+
 
 def torchair_graph_sizes(
     max_num_seqs: int,
@@ -208,61 +210,27 @@ def drafter_counts(rows: int) -> dict[str, Any]:
     return {"rows": int(own), "of_all": of_all.tolist(), "reductions": len(reduced)}
 
 
-def draft_after_a_step(prefill: bool, context_parallel: int, dp_size: int) -> dict[str, Any]:
+def draft_after_a_step(prefill: bool, context_parallel: int, dp_size: int, ranks: str = "dcp_size") -> dict[str, Any]:
     """Three drafts of two requests by the MTP drafter, whose model is one that answers with the forward's number.
 
-    ``{"forwards": n, "attending": how many of them have metadata, "drafts": [[ids] of each request]}``.
+    ``{"forwards": n, "attending": how many of them have metadata, "drafts": [[ids] of each request]}``. ``ranks`` says
+    which context is split: that of decodes, or that of prefills (``pcp_size``).
     """
-    import torch
-    from vllm_ascend.spec_decode import eagle_proposer
-
-    rows, requests, drafts, width, vocabulary = 6, 2, 3, 4, 16
-    context = SimpleNamespace(moe_layer_index=0, attn_metadata="of the first forward")
-    eagle_proposer.get_forward_context = lambda: context
-    eagle_proposer._EXTRA_CTX = SimpleNamespace()
-    eagle_proposer.lmhead_tp_enable = lambda: False
     attending: list[bool] = []
 
-    class Model:
-        def __call__(self, **inputs: Any) -> Any:
-            attending.append(context.attn_metadata is not None)
-            return torch.full((inputs["input_ids"].shape[0], width), float(len(attending)))
+    def forward(_rows: int, attends: bool) -> int:
+        attending.append(attends)
+        return len(attending)
 
-        def compute_logits(self, hidden_states: Any) -> Any:
-            return torch.nn.functional.one_hot(hidden_states[:, 0].long(), vocabulary).float()
-
-    drafter = SimpleNamespace(
-        model=Model(),
+    found = merged_draft.run(
+        6,
+        [2, 5],
+        forward,
+        attended=1 if prefill and context_parallel > 1 else merged_draft.DRAFTS,
+        prefill=prefill,
         method="mtp",
-        num_speculative_tokens=drafts,
-        pcp_size=1,
-        dcp_size=context_parallel,
         runner=SimpleNamespace(dp_size=dp_size),
-        vllm_config=SimpleNamespace(model_config=SimpleNamespace(max_model_len=64)),
-        input_ids=torch.zeros(rows, dtype=torch.int64),
-        positions=torch.arange(rows),
-        hidden_states=torch.zeros(rows, width),
-        arange=torch.arange(rows),
-        device="cpu",
-        **dict.fromkeys(("parallel_drafting", "uses_mrope", "use_cuda_graph", "supports_mm_inputs"), False),
-        pass_hidden_states_to_model=True,
-        model_returns_tuple=lambda: False,
-        _get_positions=lambda count: drafter.positions[:count],
-        _set_positions=lambda count, values: None,
-        maybe_pad_and_reduce=lambda states, positions: (states, positions),
-        maybe_all_gather_and_unpad=lambda last, positions, states: (last, positions, states),
-    )
-    steps = ["metadata"] * (1 if prefill and context_parallel > 1 else drafts)
-    found = eagle_proposer.SpecDecodeBaseProposer._run_merged_draft(
-        drafter,
-        num_input_tokens=rows,
-        batch_size=requests,
-        token_indices_to_sample=torch.tensor([2, 5]),
-        target_positions=None,
-        inputs_embeds=None,
-        multi_steps_attn_metadata=steps,
-        num_tokens=rows,
-        is_prefill=int(prefill),
+        **{ranks: context_parallel},
     )
     return {"forwards": len(attending), "attending": sum(attending), "drafts": found.tolist()}
 

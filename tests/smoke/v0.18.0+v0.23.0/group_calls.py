@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Layers that gather rows over DP ranks, and how experts exchange theirs, by the release's own methods."""
 
-import sys
 from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
+
+import merged_draft
 
 # Of one rank, on an A3.
 _MC2_ROWS = 512
@@ -38,60 +39,14 @@ def drafter_rows(own: int, of_step: int) -> int:
 
 def draft_rows(rows: int, requests: int) -> list[int]:
     """Rows of each forward of three drafts by Eagle without graphs, after a step of ``rows`` for so many requests."""
-    import torch
-    from vllm_ascend.spec_decode.eagle_proposer import AscendEagleProposer
-
-    common = next(one for one in AscendEagleProposer.__mro__ if "_run_merged_draft" in vars(one))
-    its: Any = sys.modules[common.__module__]
-    drafts, width, vocabulary = 3, 4, 16
-    context = SimpleNamespace(moe_layer_index=0, attn_metadata="of the first forward")
-    its.get_forward_context = lambda: context
-    its._EXTRA_CTX = SimpleNamespace()
-    its.lmhead_tp_enable = lambda: False
-    its.get_ascend_config = lambda: SimpleNamespace(enable_reduce_sample=False)
     found: list[int] = []
 
-    class Model:
-        def __call__(self, **inputs: Any) -> Any:
-            found.append(inputs["input_ids"].shape[0])
-            return (torch.zeros(found[-1], width),) * 2
+    def forward(count: int, _attends: bool) -> int:
+        found.append(count)
+        return 0
 
-        def compute_logits(self, hidden_states: Any) -> Any:
-            return torch.zeros(hidden_states.shape[0], vocabulary)
-
-    switches = ("parallel_drafting", "uses_mrope", "use_cuda_graph", "supports_mm_inputs", "_share_mtp_indices")
-    drafter = SimpleNamespace(
-        model=Model(),
-        method="eagle3",
-        num_speculative_tokens=drafts,
-        pcp_size=1,
-        dcp_size=1,
-        runner=SimpleNamespace(dp_size=2, drafter_gathers=True),
-        vllm_config=SimpleNamespace(model_config=SimpleNamespace(max_model_len=64)),
-        input_ids=torch.zeros(rows, dtype=torch.int64),
-        positions=torch.arange(rows),
-        hidden_states=torch.zeros(rows, width),
-        arange=torch.arange(rows),
-        device="cpu",
-        **dict.fromkeys(switches, False),
-        pass_hidden_states_to_model=True,
-        model_returns_tuple=lambda: True,
-        _get_positions=lambda count: drafter.positions[:count],
-        _set_positions=lambda count, values: None,
-        maybe_pad_and_reduce=lambda states, positions: (states, positions),
-        maybe_all_gather_and_unpad=lambda last, positions, states: (last, positions, states),
-    )
-    common._run_merged_draft(
-        drafter,
-        num_input_tokens=rows,
-        batch_size=requests,
-        token_indices_to_sample=torch.arange(requests),
-        target_positions=None,
-        inputs_embeds=None,
-        multi_steps_attn_metadata=["metadata"] * drafts,
-        num_tokens=rows,
-        is_prefill=0,
-    )
+    runner = SimpleNamespace(dp_size=2, drafter_gathers=True)
+    merged_draft.run(rows, list(range(requests)), forward, tuples=True, method="eagle3", runner=runner)
     return found
 
 

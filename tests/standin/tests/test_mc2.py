@@ -8,18 +8,26 @@ from ranks import found_by
 RANKS, TOKENS, HIDDEN, EXPERTS, K = 3, 5, 4, 6, 2
 
 
-def _rank(rank: int, port: int, queue: Any) -> None:
+def _group(rank: int, port: int) -> dict[str, Any]:
+    """Makes the group of all ranks; what MC2's operators are told of it."""
     import torch
     import torch.distributed as dist
-    import torch_npu
 
     dist.init_process_group("hccl", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=RANKS)
-    group = {
+    return {
         "group_ep": dist.group.WORLD._get_backend(torch.device("npu")).get_hccl_comm_name(rank),
         "ep_world_size": RANKS,
         "ep_rank_id": rank,
         "moe_expert_num": EXPERTS,
     }
+
+
+def _rank(rank: int, port: int, queue: Any) -> None:
+    import torch
+    import torch.distributed as dist
+    import torch_npu
+
+    group = _group(rank, port)
     torch.manual_seed(0)
     matrices = torch.randn(EXPERTS, HIDDEN, HIDDEN)
     torch.manual_seed(1 + rank)
@@ -56,13 +64,7 @@ def _rank_with_other_rows(rank: int, port: int, queue: Any) -> None:
     import torch.distributed as dist
     import torch_npu
 
-    dist.init_process_group("hccl", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=RANKS)
-    group = {
-        "group_ep": dist.group.WORLD._get_backend(torch.device("npu")).get_hccl_comm_name(rank),
-        "ep_world_size": RANKS,
-        "ep_rank_id": rank,
-        "moe_expert_num": EXPERTS,
-    }
+    group = _group(rank, port)
     found = []
     for unequal in (True, False):
         rows = rank + 1 if unequal else TOKENS
