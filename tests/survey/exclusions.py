@@ -55,8 +55,6 @@ _NO_TOKENS = "a model that gives vectors has no lm head"
 _SPLITS_NOTHING = "a group of one rank splits nothing"
 _SEVERAL = ("2", "3")
 _LATER = ("v0.18.0", "v0.23.0")
-_OVER_STAGES = "upstream lays such a group over the stages of one rank, and both trees hang"
-_IN_A_ROW = ("v0.10.1.1", "v0.10.2", "v0.11.0")
 _ASKED_OF_VECTORS = ("uneven", "one", "late", "profiled", "slept")
 
 EXCLUSIONS = (
@@ -159,12 +157,4 @@ EXCLUSIONS = (
     _not_both("async_scheduling", "on", "pp", ("2",), "vLLM refuses both at once"),
     _only_with("async_scheduling", "on", "drafter", ("none",), "vLLM refuses drafters with it"),
     _only_with("lmhead_parallel", "on", "tp", ("1",), "upstream refuses both at once"),
-    _not_both("lmhead_parallel", "on", "pp", ("2",), _OVER_STAGES, *_IN_A_ROW),
-    Exclusion(
-        ("mlp_parallel", "pp", "model"),
-        # Every layer of Qwen3-MoE has experts instead.
-        lambda mlp, pp, model: mlp == "off" or pp == "1" or model in ("qwen3_moe", "qwen3_moe_embedding"),
-        _OVER_STAGES,
-        _IN_A_ROW,
-    ),
 )
