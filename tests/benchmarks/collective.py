@@ -36,6 +36,7 @@ Step = Callable[[int], object]
 
 MAX_NUM_TOKENS = 8192
 STEPS_OF_ALL_RANKS = 96  # of a block
+_NOISY_BELOW = 8  # ranks: a step is short there, so that pairs differ more, and more of them are drawn in the same time
 LIMIT, HIDDEN, UPSTREAM = "Against the limit", "What early issue hides", "Against upstream's synchronisation"
 GROUPS = {"cpu": ("CPU group", torch.int64), "device": ("device group", torch.int32)}
 MOST_OF_LIMIT, FIELD_BITS = 1.15, 16
@@ -220,7 +221,7 @@ def main() -> None:
     parser.add_argument("--overlay", type=Path, required=True)
     parser.add_argument("--ranks", type=int, nargs="+", required=True)
     parser.add_argument("--least", type=int, required=True)
-    parser.add_argument("--most", type=int, required=True)
+    parser.add_argument("--most", type=int, required=True, help="pairs; of fewer than 8 ranks up to four times as many")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     # The overlay's own modules beside the pristine ones: all sides share every other module.
@@ -230,7 +231,7 @@ def main() -> None:
     rows, steps = [], {}
     for size in given.ranks:
         part = given.out.with_suffix(f".{size}")
-        arguments = (size, free_port(), part, given.least, given.most)
+        arguments = (size, free_port(), part, given.least, given.most * max(1, _NOISY_BELOW // size))
         mp.start_processes(serve, arguments, nprocs=size, start_method="fork")
         found = json.loads(part.read_text())
         part.unlink()
