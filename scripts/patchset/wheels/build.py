@@ -87,8 +87,8 @@ def finish(
     members = statements.members(build)
     packed += [entry.new(f"{info}/{path}", members[path]) for path in sorted(members)]
     template = source.files[f"{source.dist_info}/RECORD"].renamed(record)
-    rows = wheel.record_rows([one for one in (*packed, template) if not one.is_folder], record)
-    data = entry.write([*packed, template.holding(wheel.render_record(rows))])
+    rows = wheel.render_record([one for one in (*packed, template) if not one.is_folder], record)
+    data = entry.write([*packed, template.holding(rows)])
     return Made(build, members, manifest.sha256(data), len(data), source.requires_python), data
 
 
