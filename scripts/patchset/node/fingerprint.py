@@ -49,5 +49,10 @@ def of(files: Mapping[str, str], package: str = PACKAGE) -> str:
 
 def of_folder(root: Path, package: str = PACKAGE) -> str:
     """The fingerprint of the package that lies in a folder: a tree, a checkout or site-packages."""
+    return of(measure(root, package), package)
+
+
+def measure(root: Path, package: str) -> manifest.Manifest:
+    """sha256 of each file that counts, by path, of the package that lies in a folder."""
     paths = (f"{package}/{path}" for path in manifest.walk(root / package))
-    return of(manifest.measure(root, (path for path in paths if counts(path, package))), package)
+    return manifest.measure(root, (path for path in paths if counts(path, package)))

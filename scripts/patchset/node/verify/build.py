@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -105,17 +104,7 @@ def read_installation(folder: Path, dist_info: str, package: str) -> Build:
 def _content(file: Path) -> Content:
     if file.is_symlink() or not file.is_file():
         return Content(manifest.NO_FILE, 0)
-    digest, size = hashlib.sha256(), 0
-    for chunk in _chunks(file):
-        digest.update(chunk)
-        size += len(chunk)
-    return Content(digest.hexdigest(), size)
-
-
-def _chunks(file: Path) -> Iterator[bytes]:
-    with file.open("rb") as stream:
-        while chunk := stream.read(1 << 20):
-            yield chunk
+    return Content(manifest.sha256_file(file), file.stat().st_size)
 
 
 def find_installations(folders: list[Path], package: str) -> tuple[list[tuple[Path, str]], list[Path]]:

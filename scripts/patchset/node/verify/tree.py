@@ -21,8 +21,7 @@ def check(root: Path, expected: Expected) -> Verdict:
     package = expected.package
     if not (root / package).is_dir():
         raise UsageError(f"{root} holds no {package}/", hint="give the folder that holds the package")
-    walked = (f"{package}/{path}" for path in manifest.walk(root / package))
-    files = manifest.measure(root, (path for path in walked if fingerprint.counts(path, package)))
+    files = fingerprint.measure(root, package)
     whole = any((root / name).is_file() for name in ("pyproject.toml", "setup.py"))
     others = expected.others if whole else {}
     found = manifest.measure(root, others)
