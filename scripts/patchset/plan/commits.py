@@ -118,9 +118,7 @@ def apply(repository: Repository, base: str, patches: Sequence[Patch]) -> tuple[
     """
     repository.git("update-ref", "--no-deref", "HEAD", base)
     repository.git("read-tree", base)
-    for (
-        leftover
-    ) in repository.root.iterdir():  # of patches that were applied here before: git takes no new file over one
+    for leftover in repository.root.iterdir():  # of earlier patches: git takes no new file over one
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     am(repository, patches)
     made = log(repository, base, "HEAD")

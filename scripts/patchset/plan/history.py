@@ -155,9 +155,7 @@ def write(root: Path, recipe: Recipe, read: Callable[[str], bytes], paths: Colle
     files |= {file.path: (blobs.get(file.after), file.executable) for commit in made for file in commit.files}
     before_tip = repository.ref(f"refs/heads/{name}")
     if before_tip and before_tip != tip:
-        repository.git(
-            "update-ref", f"refs/patchset/before/{before_tip}", before_tip
-        )  # a user's commits stay reachable
+        repository.git("update-ref", f"refs/patchset/before/{before_tip}", before_tip)  # a user's stay reachable
     both = f"update refs/heads/{name} {tip}\nupdate {SERIES} {tip}\n"
     repository.git("update-ref", "--stdin", stdin=both.encode())  # at once: one without the other is an author's work
     index_file.unlink(missing_ok=True)

@@ -56,6 +56,13 @@ def write(path: Path, data: bytes, *, mode: int, owner: os.stat_result | None = 
         raise
 
 
+def read(path: Path) -> tuple[bytes | None, bool]:
+    """A file's content, None where there is no file, and whether its owner may run it."""
+    if not path.is_file():
+        return None, False
+    return path.read_bytes(), bool(path.stat().st_mode & 0o100)
+
+
 def remove(path: Path) -> None:
     """Removes a file that may be gone already."""
     step(f"remove {path.name}")

@@ -141,12 +141,10 @@ def _copies(patch_set: PatchSet) -> dict[str, tuple[bytes | None, bool]]:
     root = build_tree(patch_set).root
     found: dict[str, tuple[bytes | None, bool]] = {}
     for path, row in patch_set.touched.items():
-        file = root / path
-        there = file.is_file()
-        data = file.read_bytes() if there and row.patched else None
+        data, executable = disk.read(root / path) if row.patched else (None, False)
         if (None if data is None else manifest.sha256(data)) != row.patched:
             return {}
-        found[path] = (data, there and bool(file.stat().st_mode & 0o100))
+        found[path] = (data, executable)
     return found
 
 
