@@ -24,11 +24,7 @@ KERNELS = "_cann_ops_custom/"  # a folder that the build of CANN's kernels fills
 
 
 def counts(path: str, package: str = PACKAGE) -> bool:
-    """Whether a file is part of the fingerprint.
-
-    Args:
-        path: with slashes, relative to the folder that holds the package.
-        package: import name of the package.
+    """Whether a file, by its path with slashes below the folder that holds the package, is part of the fingerprint.
 
     >>> counts("vllm_ascend/ops/fused_moe.py")
     True

@@ -94,8 +94,7 @@ class Commit:
 def scratch(objects: Path | None = None) -> Iterator[Repository]:
     """A repository for one `with` block; its work tree is empty, and git takes the files to patch from the index.
 
-    Args:
-        objects: the object folder of another repository, to make the commits in.
+    The commits are made in `objects`, where that names the object folder of another repository.
     """
     with tempfile.TemporaryDirectory(prefix="patchset-") as folder:
         root = Path(folder) / "tree"
@@ -106,12 +105,7 @@ def scratch(objects: Path | None = None) -> Iterator[Repository]:
 
 
 def apply(repository: Repository, base: str, patches: Sequence[Patch]) -> tuple[Commit, ...]:
-    """Lets git apply patches to a commit, one commit each; HEAD is the last one then.
-
-    Args:
-        repository: of `scratch`; whatever its work tree holds goes.
-        base: the commit.
-        patches: in their order.
+    """Lets git apply patches to a commit of a `scratch` repository, one commit each; HEAD is the last one then.
 
     Raises:
         PatchDoesNotApply: git refuses one, or takes one for another number of patches; it says where the lines fit.

@@ -118,11 +118,7 @@ def begin(root: Path, recipe: Recipe) -> str:
 def write(root: Path, recipe: Recipe, read: Callable[[str], bytes], paths: Collection[str]) -> Written:
     """Makes the commits in root/.git and points the two branches at them; no file of the work tree changes.
 
-    Args:
-        root: a work tree, of which only the files that the set does not touch are read.
-        recipe: what to commit.
-        read: gives upstream's bytes of a path.
-        paths: the files of pristine upstream.
+    Of the files of pristine upstream, `paths`, those that the set does not touch are read in the work tree.
 
     Raises:
         PatchDoesNotApply: git does not apply a patch.

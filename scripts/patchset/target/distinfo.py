@@ -32,12 +32,7 @@ def digest_row(path: str, digest: str, size: int) -> list[str]:
 
 
 def update(record: bytes, changes: Mapping[str, bytes | None], source: str) -> bytes:
-    """RECORD after some files have changed.
-
-    Args:
-        record: RECORD before.
-        changes: content of each changed file by its path; None where it is gone.
-        source: file name for messages.
+    """RECORD after some files have changed, to these contents; None is that of a file that is gone.
 
     Raises:
         UsageError: RECORD is no CSV of three fields a row, or lists a file twice.

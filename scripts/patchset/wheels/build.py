@@ -163,12 +163,8 @@ def _must_hold(source: Wheel, worked_out: Plan, version: str) -> dict[str, Entry
 def read_back(draft: Draft, data: bytes) -> None:
     """Reads a written wheel again, and compares it with the entries that were to be written.
 
-    Args:
-        draft: the wheel.
-        data: what the disk has.
-
     Raises:
-        PinMismatch, UsageError: it does not hold what it should.
+        PinMismatch, UsageError: what the disk has is not what it should be.
     """
     made, build = draft.made, draft.made.build
     found = wheel.parse(build.file, data, package=build.plan.patch_set.package, version=build.version)

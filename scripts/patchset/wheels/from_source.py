@@ -44,12 +44,8 @@ def drafts(
     """Builds the patched tree: one wheel, for the interpreter and the machine that built it.
 
     Args:
-        patch_set: the set.
-        version: the one that the wheel gets.
         upstream: an sdist, a directory or a git checkout to take instead of the download.
         python: the interpreter whose environment has the build requirements; None for the usual one.
-        offline: use the caches alone.
-        terminal: where progress goes.
 
     Raises:
         Unavailable: CANN or the build requirements are not here, or the build failed; the message has its last words.

@@ -30,10 +30,7 @@ def locate(patch_set: PatchSet, upstream: Path | None, *, offline: bool, termina
     """The wheels to repack, in the order of set.toml.
 
     Args:
-        patch_set: whose wheels.
         upstream: a wheelhouse or a single wheel to take instead of the index; of a wheelhouse, what it has.
-        offline: use the cache alone.
-        terminal: where progress goes.
 
     Raises:
         UsageError: the set pins no wheels, or `upstream` is no such thing.

@@ -70,8 +70,6 @@ def run(patch_set: PatchSet, version: str, drafts: Iterable[Draft], *, key: Path
     """Makes dist/<set>/ anew.
 
     Args:
-        patch_set: the set.
-        version: of the wheels.
         drafts: the wheels, each made when it is asked for; at least one.
         key: the minisign secret key that signs SHA256SUMS; None for no signature.
 

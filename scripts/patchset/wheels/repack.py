@@ -21,14 +21,7 @@ from patchset.wheels.wheel import Wheel
 def drafts(
     patch_set: PatchSet, version: str, *, upstream: Path | None, offline: bool, terminal: Terminal
 ) -> Iterator[Draft]:
-    """The patched wheels, in the order of set.toml.
-
-    Args:
-        patch_set: the set.
-        version: the one that the patched wheels get.
-        upstream: a wheelhouse or a single wheel to take instead of the index.
-        offline: use the cache alone.
-        terminal: where progress goes.
+    """The patched wheels, in the order of set.toml, from the index or from `upstream`, a wheelhouse or a single wheel.
 
     Raises:
         PatchsetError: a wheel could not be had, is not what it should be, or cannot be patched.

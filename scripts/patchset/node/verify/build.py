@@ -86,13 +86,7 @@ def read_wheel(file: Path) -> Build:
 
 
 def read_installation(folder: Path, dist_info: str, package: str) -> Build:
-    """Reads an installation.
-
-    Args:
-        folder: the site-packages folder.
-        dist_info: name of the installation's .dist-info folder.
-        package: import name of the package.
-    """
+    """Reads the installation of a package in site-packages, by the name of its .dist-info folder."""
     files = {}
     for top in (package, dist_info):
         for path in manifest.walk(folder / top, skip=_CACHES):
@@ -108,11 +102,7 @@ def _content(file: Path) -> Content:
 
 
 def find_installations(folders: list[Path], package: str) -> tuple[list[tuple[Path, str]], list[Path]]:
-    """Where the package is installed, and where its code lies without being installed.
-
-    Args:
-        folders: in the order in which Python searches them.
-        package: import name of the package.
+    """Where the package is installed in folders, in Python's order, and where its code lies without being installed.
 
     Returns:
         (folder, name of its .dist-info) of each installation; each folder that holds the package alone, such as a

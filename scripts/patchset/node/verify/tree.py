@@ -15,8 +15,7 @@ from patchset.node.verify.checks import Finding, Kind, Verdict, compare, one_a_f
 def check(root: Path, expected: Expected) -> Verdict:
     """Compares the Python files of the package below `root`, and every other file where the whole checkout is there.
 
-    Raises:
-        UsageError: the folder does not hold the package.
+    Raises UsageError where the folder does not hold the package.
     """
     package = expected.package
     if not (root / package).is_dir():
