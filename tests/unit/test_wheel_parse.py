@@ -46,7 +46,8 @@ def test_a_package_may_hold_what_looks_like_an_installed_one() -> None:
         (b"A: b\n\nVersion: 1.0\n\nVersion: 2.0\n", ""),
         (b"X-Version: 1.0\n", ""),
         (b"Version\n", ""),
-        (b"\xff: 2\nVersion: \xff\n", "\ufffd"),
+        (b"A: \xff\nVersion: \xff\n", "\ufffd"),
+        (b"\xff: 2\nVersion: 1.0\n", ""),
     ],
 )
 def test_a_field_of_metadata(metadata: bytes, value: str) -> None:
