@@ -55,6 +55,7 @@ def drafts(
         check_given(patch_set, upstream)
     kernels = _kernels()
     python = python or _python(patch_set, kernels=kernels, offline=offline, terminal=terminal)
+    python = python.absolute()  # not resolved: a venv's is a link
     source = Source(patch_set, given=upstream, offline=offline, terminal=terminal)
     worked_out = plan.make_recorded(patch_set, source.read)
     folder = paths.build_dir(patch_set.name)
@@ -63,7 +64,7 @@ def drafts(
         tree, out = Path(scratch, "tree"), Path(scratch, "out")
         _lay_out(source.tree(), worked_out, tree)
         terminal.step(f"building vllm-ascend {patch_set.ascend.version} {'with' if kernels else 'without'} kernels")
-        file = _build(patch_set, python.absolute(), tree, out, folder / "wheel-from-source.log")
+        file = _build(patch_set, python, tree, out, folder / "wheel-from-source.log")
         built = wheel.parse(file.name, file.read_bytes(), package=patch_set.package, version=patch_set.ascend.version)
     sources = plan.patched_manifest(patch_set.sources(), worked_out.touched)
     if not kernels:  # the folder that they go to is in no such wheel

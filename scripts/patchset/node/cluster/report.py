@@ -115,7 +115,7 @@ class ClusterReport:
 
 
 def nodes(events: Sequence[Event], expected: Expected, *, limit: float) -> tuple[NodeRow, ...]:
-    """A row for every node that the driver told of in its task `survey`, for which it had `limit` seconds."""
+    """A row for every node that the driver told of in its task `survey`; each had `limit` seconds to answer."""
     introduced = [node for event in events if "nodes" in event for node in event["nodes"]]
     answers = {event["node"]: event for event in events if "node" in event}
     names = _names(introduced)
