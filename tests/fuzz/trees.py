@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 from typing import TYPE_CHECKING
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from patchset.plan import commits, misfit
+from patchset.plan import commits
 
 if TYPE_CHECKING:
     from patchset.system.git import Repository
@@ -66,7 +67,7 @@ def edits(draw: st.DrawFn) -> tuple[Tree, Tree]:
     after = dict(before)
     for path in draw(st.lists(names, min_size=1, max_size=3)):
         if path in after and draw(st.booleans()):
-            lines = [part.decode() for part in misfit.split(after[path].encode())]
+            lines = [part.decode() for part in io.BytesIO(after[path].encode())]
             at = draw(st.integers(0, len(lines)))
             lines[at : at + draw(st.integers(0, 2))] = draw(st.lists(line, max_size=2))
             after[path] = "".join(lines)

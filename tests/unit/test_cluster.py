@@ -308,26 +308,25 @@ def test_the_version_of_cann_is_in_the_toolkit(tmp_path: Path, monkeypatch: pyte
 # The driver's process.
 
 
-def drive(monkeypatch: pytest.MonkeyPatch, program: str, limit: float = 20.0) -> tuple[bool, list[Any]]:
+def drive(monkeypatch: pytest.MonkeyPatch, program: str, limit: float = 20.0) -> list[Any]:
     """Watches this program in the driver's place."""
     monkeypatch.setattr(watch, "_DRIVE", f"import json, os, sys, time\ntask = json.loads(sys.argv[-1])\n{program}")
-    events: list[Any] = []
-    return watch.run({"do": "nothing"}, limit, events.append), events
+    return watch.run({"do": "nothing"}, limit)
 
 
 def test_a_driver_that_hangs_is_ended_with_what_it_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     begun = time.monotonic()
     program = f"print(json.dumps(task), flush=True); open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))"
-    ended, events = drive(monkeypatch, f"{program}\ntime.sleep(60)", limit=2.0)
-    assert not ended and events == [{"do": "nothing", "limit": 1.8}]
+    events = drive(monkeypatch, f"{program}\ntime.sleep(60)", limit=2.0)
+    assert events == [{"do": "nothing", "limit": 1.8}]
     assert time.monotonic() - begun < 20
     assert not Path(f"/proc/{(tmp_path / 'pid').read_text()}").exists()
 
 
 def test_a_driver_runs_in_an_empty_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     program = "print(json.dumps([os.listdir(), os.getcwd()])); print(json.dumps({'end': True}))"
-    ended, [(listed, folder)] = drive(monkeypatch, program)
-    assert ended and listed == ["log"] and not Path(folder).exists()
+    [(listed, folder)] = drive(monkeypatch, program)
+    assert listed == ["log"] and not Path(folder).exists()
 
 
 def test_a_drivers_error_is_raised_here(monkeypatch: pytest.MonkeyPatch) -> None:

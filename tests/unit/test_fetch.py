@@ -12,7 +12,7 @@ from conftest import SDIST, SET, World, make_sdist
 from patchset.node.errors import PinMismatch, Unavailable
 from patchset.sets.setfile import PatchSet, load_set
 from patchset.system.terminal import Terminal
-from patchset.upstream import cache, index, pristine
+from patchset.upstream import cache, index
 
 
 @pytest.fixture
@@ -23,20 +23,20 @@ def bare(empty: World) -> PatchSet:
 
 
 def test_the_index_that_pip_is_configured_with(empty: World, bare: PatchSet, index: str) -> None:
-    file = pristine.fetch_sdist(bare.ascend.sdist, offline=False, terminal=Terminal())
+    file = cache.fetch(bare.ascend.sdist, offline=False, terminal=Terminal())
     assert file == empty.cached and file.read_bytes() == empty.sdist
     shutil.rmtree(empty.served)
-    assert pristine.fetch_sdist(bare.ascend.sdist, offline=False) == file, "cached now"
+    assert cache.fetch(bare.ascend.sdist, offline=False) == file, "cached now"
     assert [path.name for path in file.parent.iterdir()] == [SDIST]
 
 
 def test_a_file_index_and_find_links(empty: World, bare: PatchSet, index: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_INDEX_URL", (empty.served / "simple").as_uri())
-    assert pristine.fetch_sdist(bare.ascend.sdist, offline=False).read_bytes() == empty.sdist
+    assert cache.fetch(bare.ascend.sdist, offline=False).read_bytes() == empty.sdist
     shutil.rmtree(empty.cached.parent)
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/none")
     monkeypatch.setenv("PIP_FIND_LINKS", str(empty.served))
-    assert pristine.fetch_sdist(bare.ascend.sdist, offline=False).read_bytes() == empty.sdist
+    assert cache.fetch(bare.ascend.sdist, offline=False).read_bytes() == empty.sdist
 
 
 def test_an_extra_index_is_asked_next(
@@ -44,13 +44,13 @@ def test_an_extra_index_is_asked_next(
 ) -> None:
     monkeypatch.setenv("PIP_INDEX_URL", index.replace("simple", "other"))
     monkeypatch.setenv("PIP_EXTRA_INDEX_URL", index)
-    assert pristine.fetch_sdist(bare.ascend.sdist, offline=False).read_bytes() == empty.sdist
+    assert cache.fetch(bare.ascend.sdist, offline=False).read_bytes() == empty.sdist
 
 
 def test_the_pin_decides_not_the_index(empty: World, bare: PatchSet, index: str) -> None:
     make_sdist(empty.served / "simple" / "vllm-ascend" / SDIST, {"evil.py": "evil"})
     with pytest.raises(PinMismatch, match=f"(?s){SDIST}.*expected: {bare.ascend.sdist.sha256}"):
-        pristine.fetch_sdist(bare.ascend.sdist, offline=False)
+        cache.fetch(bare.ascend.sdist, offline=False)
     assert not list(Path(empty.cached.parents[1]).rglob("*.tar.gz")), "nothing of it is kept"
 
 
@@ -68,30 +68,30 @@ def test_an_index_that_does_not_give_it(
     monkeypatch.setenv("PIP_INDEX_URL", url.replace("INDEX", index))
     monkeypatch.setattr("urllib3.util.Retry.sleep", lambda *_: None)
     with pytest.raises(Unavailable, match=why) as caught:
-        pristine.fetch_sdist(bare.ascend.sdist, offline=False)
+        cache.fetch(bare.ascend.sdist, offline=False)
     assert "secret" not in str(caught.value) and "UPSTREAM=path" in caught.value.hint
 
 
 def test_a_listed_file_that_is_not_there(empty: World, bare: PatchSet, index: str) -> None:
     (empty.served / "simple" / "vllm-ascend" / SDIST).unlink()
     with pytest.raises(Unavailable, match="HTTP 404"):
-        pristine.fetch_sdist(bare.ascend.sdist, offline=False)
+        cache.fetch(bare.ascend.sdist, offline=False)
     assert not empty.cached.parent.exists()
 
 
 def test_offline_uses_the_cache_alone(empty: World, bare: PatchSet, index: str) -> None:
     with pytest.raises(Unavailable, match="not in the cache, and offline was asked for"):
-        pristine.fetch_sdist(bare.ascend.sdist, offline=True)
+        cache.fetch(bare.ascend.sdist, offline=True)
     empty.fill_cache()
-    assert pristine.fetch_sdist(bare.ascend.sdist, offline=True) == empty.cached
+    assert cache.fetch(bare.ascend.sdist, offline=True) == empty.cached
 
 
 def test_the_cache_is_verified_at_every_use(empty: World, bare: PatchSet, index: str) -> None:
     empty.fill_cache()
     empty.cached.write_bytes(b"rotten")
     with pytest.raises(PinMismatch, match="the cached"):
-        pristine.fetch_sdist(bare.ascend.sdist, offline=True)
-    assert pristine.fetch_sdist(bare.ascend.sdist, offline=False).read_bytes() == empty.sdist
+        cache.fetch(bare.ascend.sdist, offline=True)
+    assert cache.fetch(bare.ascend.sdist, offline=False).read_bytes() == empty.sdist
 
 
 def test_exit_codes(empty: World, index: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,8 +141,8 @@ def test_nothing_is_asked_in_the_clear(
     else:
         monkeypatch.setenv("PIP_INDEX_URL", clear)
     with pytest.raises(Unavailable, match="not asked: it is not https, and not among pip's trusted hosts"):
-        pristine.fetch_sdist(bare.ascend.sdist, offline=False)
+        cache.fetch(bare.ascend.sdist, offline=False)
     if not linked:  # with pip's own setting it is asked, and here not found
         monkeypatch.setenv("PIP_TRUSTED_HOST", "index.example.invalid")
         with pytest.raises(Unavailable, match="cannot be reached"):
-            pristine.fetch_sdist(bare.ascend.sdist, offline=False)
+            cache.fetch(bare.ascend.sdist, offline=False)

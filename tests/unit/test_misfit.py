@@ -181,7 +181,7 @@ def test_a_misfit_of_what_ends_the_file_shows_all_of_it() -> None:
 
 
 def test_places_are_all_places_the_last_one_too() -> None:
-    lines = misfit.split(b"a\nb\na\nb\n")
+    lines = [b"a\n", b"b\n", b"a\n", b"b\n"]
     assert misfit.places([b"a\n", b"b\n"], lines) == [1, 3]
     assert misfit.places(lines, lines) == [1]
     assert misfit.places([*lines, b"c\n"], lines) == []

@@ -69,7 +69,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     sdist = root / "vllm-1.tar.gz"
     sdist.write_bytes(b"an sdist")
     monkeypatch.setattr(uv, "find", lambda: program)
-    monkeypatch.setattr(runtime, "fetch_sdist", lambda *_args, **_kwargs: sdist)
+    monkeypatch.setattr(runtime.cache, "fetch", lambda *_args, **_kwargs: sdist)
     monkeypatch.setattr(uv.index, "settings", dict)
     monkeypatch.setenv("PATCHSET_ROOT", str(root))
     monkeypatch.setenv("FAKE_UV_CALLS", str(root / "calls"))

@@ -68,10 +68,8 @@ def plain(tmp_path: Path) -> Path:
 
 def test_what_minisign_signed_is_accepted() -> None:
     key = minisign.read_public_key(PUBLIC.splitlines()[1])
-    assert key.name == "73703D5B2D17AD2"
-    signature = minisign.parse_signature(SIGNATURE, "f.minisig")
-    minisign.check(SIGNED, signature, key, what="f")
-    assert signature.trusted_comment == "timestamp:1795563481\tfile:f\thashed"
+    assert minisign.key_name(key.id) == "73703D5B2D17AD2"
+    assert minisign.check(SIGNED, SIGNATURE, key, what="f") == "timestamp:1795563481\tfile:f\thashed"
 
 
 @pytest.mark.parametrize("point", [0, 1, 2, (1 << 255) - 1], ids=["order 4", "neutral", "off the curve", "too large"])
@@ -105,7 +103,7 @@ def test_a_public_key_that_is_none(given: str) -> None:
 def test_a_signature_that_does_not_hold(text: str, why: str) -> None:
     key = minisign.read_public_key(PUBLIC.splitlines()[1])
     with pytest.raises(Findings, match=why):
-        minisign.check(SIGNED, minisign.parse_signature(text, "f.minisig"), key, what="f")
+        minisign.check(SIGNED, text, key, what="f")
 
 
 # minisign as the signer, which CI installs

@@ -230,7 +230,7 @@ def repacked(data: bytes, changes: Mapping[str, Entry | None]) -> bytes:
     after += [one for path, one in changes.items() if one is not None and path not in {old.path for old in before}]
     files = [one for one in after if not one.is_folder]
     (record,) = (one for one in files if one.path.endswith("/RECORD"))
-    text = wheel.render_record(wheel.record_rows(files, record.path))
+    text = wheel.render_record(files, record.path)
     return entry.write([record.holding(text) if one is record else one for one in after])
 
 

@@ -146,8 +146,8 @@ def test_a_build_from_source_has_the_same_python_files(
     """Without kernels: a pure wheel of the same Python, but for build settings and what comes with kernels."""
     monkeypatch.setenv("COMPILE_CUSTOM_KERNELS", "0")
     version = f"{patch_set.ascend.version}+{LOCAL}"
-    options = from_source.Options(upstream=None, python=None, offline=False)
-    drafts = [next(from_source.drafts(patch_set, version, options, Terminal())) for _ in range(2)]
+    how = {"upstream": None, "python": None, "offline": False, "terminal": Terminal()}
+    drafts = [next(from_source.drafts(patch_set, version, **how)) for _ in range(2)]
     assert drafts[0].data == drafts[1].data
     file = tmp_path / drafts[0].made.build.file
     file.write_bytes(drafts[0].data)

@@ -47,8 +47,14 @@ def wheels(arguments: argparse.Namespace, terminal: Terminal) -> int:
     patch_set = load_set(arguments.set)
     version = build.local_version(patch_set.ascend.version, arguments.local)
     if arguments.origin == "source":
-        options = from_source.Options(arguments.upstream, arguments.python, arguments.offline)
-        drafts = from_source.drafts(patch_set, version, options, terminal)
+        drafts = from_source.drafts(
+            patch_set,
+            version,
+            upstream=arguments.upstream,
+            python=arguments.python,
+            offline=arguments.offline,
+            terminal=terminal,
+        )
     elif arguments.python:
         raise UsageError("--python is for --from source", hint="patchset wheels --help")
     else:

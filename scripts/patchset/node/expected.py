@@ -9,8 +9,6 @@ from dataclasses import asdict, dataclass, field
 
 from patchset.node import fingerprint
 
-FORMAT = 2
-
 
 @dataclass(frozen=True)
 class Expected:
@@ -52,11 +50,9 @@ class Expected:
 
     def render(self) -> bytes:
         """As the kit carries it; the same bytes for the same build."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, sort_keys=True, separators=(",", ":")).encode()
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":")).encode()
 
 
 def parse(data: bytes) -> Expected:
     """Reads the output of `render`; it lies in the same archive as this code, so it is not checked again."""
-    value = json.loads(data)
-    del value["format"]
-    return Expected(**value)
+    return Expected(**json.loads(data))

@@ -24,11 +24,7 @@ KERNELS = "_cann_ops_custom/"  # a folder that the build of CANN's kernels fills
 
 
 def counts(path: str, package: str = PACKAGE) -> bool:
-    """Whether a file is part of the fingerprint.
-
-    Args:
-        path: with slashes, relative to the folder that holds the package.
-        package: import name of the package.
+    """Whether a file, by its path with slashes below the folder that holds the package, is part of the fingerprint.
 
     >>> counts("vllm_ascend/ops/fused_moe.py")
     True
@@ -49,5 +45,10 @@ def of(files: Mapping[str, str], package: str = PACKAGE) -> str:
 
 def of_folder(root: Path, package: str = PACKAGE) -> str:
     """The fingerprint of the package that lies in a folder: a tree, a checkout or site-packages."""
+    return of(measure(root, package), package)
+
+
+def measure(root: Path, package: str) -> manifest.Manifest:
+    """sha256 of each file that counts, by path, of the package that lies in a folder."""
     paths = (f"{package}/{path}" for path in manifest.walk(root / package))
-    return of(manifest.measure(root, (path for path in paths if counts(path, package))), package)
+    return manifest.measure(root, (path for path in paths if counts(path, package)))

@@ -62,11 +62,7 @@ def unsafe_reason(path: str) -> str:
 
 
 def parse(text: str, source: str) -> Manifest:
-    """Reads sha256sum lines.
-
-    Args:
-        text: the lines, sorted by path.
-        source: file name for messages.
+    """Reads sha256sum lines, sorted by path; messages name their file by `source`.
 
     Raises:
         UsageError: a line is malformed, names an unsafe path, or is out of order.

@@ -8,12 +8,7 @@ from itertools import zip_longest
 
 
 def lines(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[str] = ()) -> Iterator[str]:
-    """The lines of a table.
-
-    Args:
-        columns: the headings.
-        rows: the cells; one may have several lines.
-        right: headings of the columns that are aligned right.
+    """The lines of a table, of which a cell may have several; the columns with a heading of `right` are aligned right.
 
     >>> list(lines(["name", "+"], [["a", "10"], ["b\\nor c", "1"]], right=["+"]))
     ['name   +', 'a     10', 'b      1', 'or c']

@@ -94,8 +94,7 @@ class Commit:
 def scratch(objects: Path | None = None) -> Iterator[Repository]:
     """A repository for one `with` block; its work tree is empty, and git takes the files to patch from the index.
 
-    Args:
-        objects: the object folder of another repository, to make the commits in.
+    The commits are made in `objects`, where that names the object folder of another repository.
     """
     with tempfile.TemporaryDirectory(prefix="patchset-") as folder:
         root = Path(folder) / "tree"
@@ -106,21 +105,14 @@ def scratch(objects: Path | None = None) -> Iterator[Repository]:
 
 
 def apply(repository: Repository, base: str, patches: Sequence[Patch]) -> tuple[Commit, ...]:
-    """Lets git apply patches to a commit, one commit each; HEAD is the last one then.
-
-    Args:
-        repository: of `scratch`; whatever its work tree holds goes.
-        base: the commit.
-        patches: in their order.
+    """Lets git apply patches to a commit of a `scratch` repository, one commit each; HEAD is the last one then.
 
     Raises:
         PatchDoesNotApply: git refuses one, or takes one for another number of patches; it says where the lines fit.
     """
     repository.git("update-ref", "--no-deref", "HEAD", base)
     repository.git("read-tree", base)
-    for (
-        leftover
-    ) in repository.root.iterdir():  # of patches that were applied here before: git takes no new file over one
+    for leftover in repository.root.iterdir():  # of earlier patches: git takes no new file over one
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     am(repository, patches)
     made = log(repository, base, "HEAD")

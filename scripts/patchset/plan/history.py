@@ -118,11 +118,7 @@ def begin(root: Path, recipe: Recipe) -> str:
 def write(root: Path, recipe: Recipe, read: Callable[[str], bytes], paths: Collection[str]) -> Written:
     """Makes the commits in root/.git and points the two branches at them; no file of the work tree changes.
 
-    Args:
-        root: a work tree, of which only the files that the set does not touch are read.
-        recipe: what to commit.
-        read: gives upstream's bytes of a path.
-        paths: the files of pristine upstream.
+    Of the files of pristine upstream, `paths`, those that the set does not touch are read in the work tree.
 
     Raises:
         PatchDoesNotApply: git does not apply a patch.
@@ -155,9 +151,7 @@ def write(root: Path, recipe: Recipe, read: Callable[[str], bytes], paths: Colle
     files |= {file.path: (blobs.get(file.after), file.executable) for commit in made for file in commit.files}
     before_tip = repository.ref(f"refs/heads/{name}")
     if before_tip and before_tip != tip:
-        repository.git(
-            "update-ref", f"refs/patchset/before/{before_tip}", before_tip
-        )  # a user's commits stay reachable
+        repository.git("update-ref", f"refs/patchset/before/{before_tip}", before_tip)  # a user's stay reachable
     both = f"update refs/heads/{name} {tip}\nupdate {SERIES} {tip}\n"
     repository.git("update-ref", "--stdin", stdin=both.encode())  # at once: one without the other is an author's work
     index_file.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ Upstream is pinned, so a hunk that fits elsewhere is a stale patch, not luck.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -46,17 +47,6 @@ class Hunk:
         return self.begin + len(self.old)
 
 
-def split(data: bytes) -> list[bytes]:
-    r"""Lines with their newlines; only \n ends a line.
-
-    >>> split(b"a\r\nb")
-    [b'a\r\n', b'b']
-    """
-    lines = data.split(b"\n")
-    last = lines.pop()
-    return [line + b"\n" for line in lines] + ([last] if last else [])
-
-
 def find(patch: Patch, read: Callable[[str], bytes | None]) -> PatchDoesNotApply | None:
     """The first place where a patch does not fit at its very lines, or None.
 
@@ -74,7 +64,7 @@ def find(patch: Patch, read: Callable[[str], bytes | None]) -> PatchDoesNotApply
             state = "is there already" if creates else "is not there"
             text = f"{patch.name}: {file.path} {state}"
             return PatchDoesNotApply(text, patch=patch.name, path=file.path, hint=_OTHER_RELEASE)
-        lines = split(before or b"")
+        lines = io.BytesIO(before or b"").readlines()  # only \n ends one
         hunks = [_hunk(hunk) for hunk in file]
         for number, hunk in enumerate(hunks, start=1):
             # A hunk without context at its end says that no line follows it; git refuses it elsewhere, too.

@@ -16,6 +16,7 @@ from patchset.sets import overlay, series
 from patchset.sets.overlay import Overlay
 from patchset.sets.patchfile import Patch
 from patchset.sets.setfile import PatchSet, Touched
+from patchset.system import disk
 from patchset.system.git import Repository
 
 
@@ -212,11 +213,7 @@ def outcome(recipe: Recipe, read: Callable[[str], bytes]) -> dict[str, tuple[byt
         files: dict[str, tuple[bytes | None, bool]] = {
             path: (data, False) for path, data in recipe.overlay.files.items()
         }
-        for path in named:
-            file = repository.root / path
-            there = file.is_file()
-            files[path] = (file.read_bytes() if there else None, there and bool(file.stat().st_mode & 0o100))
-    return files
+        return files | {path: disk.read(repository.root / path) for path in named}
 
 
 def make_recorded(patch_set: PatchSet, read: Callable[[str], bytes]) -> Plan:

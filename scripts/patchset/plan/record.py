@@ -39,14 +39,7 @@ def record_result(plan: Plan) -> bool:
 
 
 def with_result(patch_set: PatchSet, tree: str, series: str, touched: Mapping[str, Touched]) -> bytes:
-    """set.toml with another [result].
-
-    Args:
-        patch_set: whose.
-        tree: digest of the resulting tree.
-        series: digest of the patch files and the overlay.
-        touched: digests of each touched file.
-    """
+    """set.toml with another [result]: digests of the tree, of the patch files and the overlay, and of touched files."""
     document = tomlkit.parse((patch_set.folder / "set.toml").read_text(encoding="utf-8"))
     result = tomlkit.table()
     result["tree"] = tree

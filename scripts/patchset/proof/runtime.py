@@ -31,7 +31,7 @@ from patchset.proof import uv
 from patchset.sets.setfile import PatchSet
 from patchset.system import lock, paths
 from patchset.system.terminal import Terminal
-from patchset.upstream.pristine import fetch_sdist
+from patchset.upstream import cache
 
 # What the locks' torch has wheels for, and vLLM runs on.
 PYTHON = ">=3.11,<3.13"
@@ -194,7 +194,7 @@ def _vllm(installer: uv.Installer, python: Path, patch_set: PatchSet, terminal: 
         made_from["differing"] = sha256_file(differing)
     if _stamped(folder, made_from):
         return folder
-    sdist = fetch_sdist(pin, offline=installer.offline, terminal=terminal)
+    sdist = cache.fetch(pin, offline=installer.offline, terminal=terminal)
     terminal.step(f"building vLLM {patch_set.vllm.version} without kernels into {_shown(folder)}")
     partial = folder.with_suffix(".partial")
     for leftover in (partial, folder):

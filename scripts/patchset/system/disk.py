@@ -28,13 +28,8 @@ def temporary(path: Path) -> Path:
 def write(path: Path, data: bytes, *, mode: int, owner: os.stat_result | None = None) -> None:
     """Replaces or makes a file in one step: at any moment it is the old or the new one. Never writes through a link.
 
-    To outlive a power cut, the rename also needs `sync` of the folder.
-
-    Args:
-        path: the file.
-        data: its new content.
-        mode: its permission bits.
-        owner: whose user and group it gets, where this process may give files away.
+    To outlive a power cut, the rename also needs `sync` of the folder. The file gets user and group of `owner`, where
+    this process may give files away.
     """
     new = temporary(path)
     step(f"write {path.name}")
@@ -56,6 +51,13 @@ def write(path: Path, data: bytes, *, mode: int, owner: os.stat_result | None = 
         raise
 
 
+def read(path: Path) -> tuple[bytes | None, bool]:
+    """A file's content, None where there is no file, and whether its owner may run it."""
+    if not path.is_file():
+        return None, False
+    return path.read_bytes(), bool(path.stat().st_mode & 0o100)
+
+
 def remove(path: Path) -> None:
     """Removes a file that may be gone already."""
     step(f"remove {path.name}")
@@ -65,10 +67,8 @@ def remove(path: Path) -> None:
 def make_folder(path: Path, owner: os.stat_result | None = None) -> None:
     """Makes a folder and its parents; folders that exist are left as they are.
 
-    Args:
-        path: the folder.
-        owner: whose it becomes where it is part of somebody's installation. Each folder then gets the mode of the one
-            that it lies in, whatever the umask, so that whoever reads there reads here.
+    As part of the installation of an `owner`, each becomes that user's and gets the mode of the one that it lies in,
+    whatever the umask, so that whoever reads there reads here.
     """
     if path.is_dir():
         return

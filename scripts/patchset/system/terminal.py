@@ -56,11 +56,7 @@ class Terminal:
     def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: str = "") -> None:
         """Prints a table on stdout; off a TTY its columns are as wide as their widest cell.
 
-        Args:
-            title: the line above it.
-            columns: the headings.
-            rows: plain text cells.
-            right: headings of the columns that are aligned right, separated by spaces.
+        The columns with a heading of `right`, in which spaces separate them, are aligned right.
         """
         if self.as_json:
             return
@@ -87,9 +83,7 @@ class Terminal:
     def progress(self, label: str, total: int) -> Iterator[Callable[[int], None]]:
         """A bar on stderr, or one line off a TTY; yields the function that advances it.
 
-        Args:
-            label: what is done.
-            total: how much there is of it, in the unit of the advances; 0 where it is not known.
+        The total is in the unit of the advances; 0 where it is not known.
         """
         if not sys.stderr.isatty():
             self.step(label)

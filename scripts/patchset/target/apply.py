@@ -141,12 +141,10 @@ def _copies(patch_set: PatchSet) -> dict[str, tuple[bytes | None, bool]]:
     root = build_tree(patch_set).root
     found: dict[str, tuple[bytes | None, bool]] = {}
     for path, row in patch_set.touched.items():
-        file = root / path
-        there = file.is_file()
-        data = file.read_bytes() if there and row.patched else None
+        data, executable = disk.read(root / path) if row.patched else (None, False)
         if (None if data is None else manifest.sha256(data)) != row.patched:
             return {}
-        found[path] = (data, there and bool(file.stat().st_mode & 0o100))
+        found[path] = (data, executable)
     return found
 
 
@@ -164,14 +162,7 @@ def _refuse_other(files: Files, patch_set: PatchSet) -> None:
 def _desired(
     target: Target, store: Store, files: Files, report: Assessment, source: Source
 ) -> dict[str, tuple[bytes | None, bool]]:
-    """The content of each file that is not yet as the set wants it.
-
-    Args:
-        target, store: where.
-        files: what the set makes of the files that it changes.
-        report: what the target holds.
-        source: of upstream's files.
-    """
+    """The content of each file that is not yet as the set wants it; `files` is what it makes of those it changes."""
     desired = {path: row for path, row in files.items() if target.covers(path)}
     upstream = source.patch_set.sources()
     for path in report.files:  # an earlier version of the set has touched more
@@ -194,12 +185,7 @@ def _installed(
 ) -> Installed:
     """What state.json says of an applied set; keeps the original bytes.
 
-    Args:
-        target, store: where.
-        recipe: what is applied.
-        source: of upstream's files.
-        report: what the target held before; needed where it has a RECORD.
-        made: what the set makes of the files that it changes; likewise.
+    A target with a RECORD needs the report on what it held before, and what the set made of the files that it changes.
     """
     patch_set = recipe.patch_set
     files = {}

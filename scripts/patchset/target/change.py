@@ -58,12 +58,7 @@ def turn(target: Target, store: Store, command: str, terminal: Terminal, *, dry_
 def differing(
     found: Mapping[str, str], desired: Mapping[str, tuple[bytes | None, bool]]
 ) -> dict[str, tuple[bytes | None, bool]]:
-    """The desired files that are not so yet.
-
-    Args:
-        found: sha256 of the files that are there.
-        desired: content, None for no file, and whether a new file is executable, by path.
-    """
+    """The desired files that are not so yet: content, None for no file, and whether a new file is executable."""
     return {
         path: (data, executable)
         for path, (data, executable) in desired.items()
@@ -82,8 +77,7 @@ def carry_out(
     """Brings files to their desired content.
 
     Args:
-        target: where.
-        store: the state beside it; the caller holds the lock.
+        target, store: where; the caller holds the lock.
         command: apply or revert, for the journal.
         found: sha256 of the files when the target was judged.
         desired: content, None for no file, and whether a new file is executable, by path.

@@ -32,12 +32,7 @@ def digest_row(path: str, digest: str, size: int) -> list[str]:
 
 
 def update(record: bytes, changes: Mapping[str, bytes | None], source: str) -> bytes:
-    """RECORD after some files have changed.
-
-    Args:
-        record: RECORD before.
-        changes: content of each changed file by its path; None where it is gone.
-        source: file name for messages.
+    """RECORD after some files have changed, to these contents; None is that of a file that is gone.
 
     Raises:
         UsageError: RECORD is no CSV of three fields a row, or lists a file twice.
@@ -47,17 +42,16 @@ def update(record: bytes, changes: Mapping[str, bytes | None], source: str) -> b
     except UnicodeDecodeError as error:
         raise UsageError(f"{source}: not UTF-8", hint="reinstall the package") from error
     ending = "\r\n" if "\r\n" in text else "\n"
-    rows: list[tuple[str, str]] = []
+    rows: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), start=1):
         fields = next(csv.reader([line]), [])
-        if len(fields) != 3 or any(path == fields[0] for path, _ in rows[-1:]):
+        if len(fields) != 3:
             raise UsageError(f"{source}:{number}: not a RECORD row: {line[:80]!r}", hint="reinstall the package")
-        rows.append((fields[0], line))
-    listed = [path for path, _ in rows]
-    if len(set(listed)) != len(listed):
-        raise UsageError(f"{source}: a file is listed twice", hint="reinstall the package")
+        if fields[0] in rows:
+            raise UsageError(f"{source}: a file is listed twice", hint="reinstall the package")
+        rows[fields[0]] = line
     new = {path: _line(row(path, data)) for path, data in changes.items() if data is not None}
-    kept = [(path, new.pop(path, line)) for path, line in rows if changes.get(path, b"") is not None]
+    kept = [(path, new.pop(path, line)) for path, line in rows.items() if changes.get(path, b"") is not None]
     for path, line in sorted(new.items()):
         kept.insert(_place([name for name, _ in kept], path), (path, line))
     return "".join(line + ending for _, line in kept).encode()

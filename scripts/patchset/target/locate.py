@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
 from patchset.node.errors import PinMismatch, UsageError
+from patchset.node.verify.places import editable
 from patchset.sets.setfile import PatchSet
 from patchset.system import paths
+
+_HINT = "TARGET is a checkout of vllm-ascend or a site-packages folder"
 
 
 class Kind(Enum):
@@ -67,9 +69,7 @@ def locate(patch_set: PatchSet, folder: Path | None) -> Target:
     if folder is None:
         return build_tree(patch_set)
     if not folder.is_dir():
-        raise UsageError(
-            f"no such folder: {folder}", hint="TARGET is a checkout of vllm-ascend or a site-packages folder"
-        )
+        raise UsageError(f"no such folder: {folder}", hint=_HINT)
     root = folder.resolve()
     if root == paths.tree_dir(patch_set.name).resolve():
         return build_tree(patch_set)
@@ -78,7 +78,9 @@ def locate(patch_set: PatchSet, folder: Path | None) -> Target:
         raise UsageError(f"{root} is the package itself", hint=f"give the folder that holds it: TARGET={root.parent}")
     infos = sorted(root.glob(f"{package}-*.dist-info"))
     if not (root / package).is_dir():
-        raise UsageError(f"{root} holds no {package}/", hint=_editable_hint(infos))
+        source = next(filter(None, map(editable, infos)), "")
+        hint = f"the installation is editable: TARGET={source}" if source else _HINT
+        raise UsageError(f"{root} holds no {package}/", hint=hint)
     if infos:
         return _site_packages(patch_set, root, infos)
     whole = (root / "pyproject.toml").is_file() or (root / "setup.py").is_file()
@@ -118,15 +120,3 @@ def _site_packages(patch_set: PatchSet, root: Path, infos: list[Path]) -> Target
         raise UsageError(f"{info} has no RECORD", hint="reinstall the package with pip or uv")
     state = root / f".{patch_set.package}.patchset"
     return Target(Kind.SITE_PACKAGES, root, patch_set.name, state, f"{patch_set.package}/", f"{info.name}/RECORD")
-
-
-def _editable_hint(infos: list[Path]) -> str:
-    """Where an editable installation's code lies, if that is what was found."""
-    for info in infos:
-        try:
-            url = json.loads((info / "direct_url.json").read_text(encoding="utf-8"))["url"]
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-        if str(url).startswith("file:"):
-            return f"the installation is editable: TARGET={paths.of_url(url)}"
-    return "TARGET is a checkout of vllm-ascend or a site-packages folder"

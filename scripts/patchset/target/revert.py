@@ -51,14 +51,7 @@ def run(
 ) -> RevertResult:
     """Takes a set back from the build tree, or from `folder`.
 
-    Args:
-        patch_set: the set.
-        folder: a checkout or a site-packages folder; None for the build tree.
-        upstream: an sdist, a directory or a git checkout to take instead of the download.
-        offline: use the cache alone.
-        terminal: where progress goes.
-        dry_run: change nothing.
-        rescue: a new folder for files that are neither upstream's nor the set's; without one they are refused.
+    Files that are neither upstream's nor the set's are copied to `rescue`, a new folder; without one they are refused.
 
     Raises:
         PatchsetError: nothing was changed, or the next command finishes or takes back what was.

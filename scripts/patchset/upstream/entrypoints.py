@@ -36,13 +36,7 @@ def text(setup_py: str) -> str:
 
 
 def restore(tree: Path, package: str, wanted: str | None) -> None:
-    """Writes <package>.egg-info/entry_points.txt where the tree lacks it.
-
-    Args:
-        tree: a copy of a checkout.
-        package: import name of the package.
-        wanted: sha256 of the sdist's file; nothing else is written.
-    """
+    """Writes <package>.egg-info/entry_points.txt where the copy of a checkout lacks it, if its sha256 is the wanted."""
     file = tree / f"{package}.egg-info" / "entry_points.txt"
     setup_py = tree / "setup.py"
     if wanted is None or file.exists() or not setup_py.is_file():

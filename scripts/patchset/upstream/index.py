@@ -29,6 +29,13 @@ if TYPE_CHECKING:  # half a second, which a command without the network does not
 
 _TIMEOUT_S = 60
 _CHUNK = 1 << 16
+_VARIABLES = {
+    "index-url": ("UV_INDEX_URL", "UV_DEFAULT_INDEX", "PIP_INDEX_URL"),
+    "extra-index-url": ("PIP_EXTRA_INDEX_URL",),
+    "find-links": ("PIP_FIND_LINKS",),
+    "cert": ("PIP_CERT",),
+    "trusted-host": ("PIP_TRUSTED_HOST",),
+}
 T = TypeVar("T")
 
 _LISTING_HINT = "check the network and pip's index settings (pip config list)"
@@ -63,18 +70,11 @@ def parse_settings(listing: str, environ: Mapping[str, str]) -> dict[str, list[s
             name, _, value = line.partition("=")
             if name.startswith(f"{section}."):
                 found[name.removeprefix(f"{section}.")] = value.strip("'\"").replace("\\n", " ").split()
-    for key, variables in {
-        "index-url": ("UV_INDEX_URL", "UV_DEFAULT_INDEX", "PIP_INDEX_URL"),
-        "extra-index-url": ("PIP_EXTRA_INDEX_URL",),
-        "find-links": ("PIP_FIND_LINKS",),
-        "cert": ("PIP_CERT",),
-        "trusted-host": ("PIP_TRUSTED_HOST",),
-    }.items():
+    for key, variables in _VARIABLES.items():
         for variable in variables:
             if environ.get(variable):
                 found[key] = environ[variable].split()
-    keys = ("index-url", "extra-index-url", "find-links", "cert", "trusted-host")
-    return {key: found[key] for key in keys if found.get(key)}
+    return {key: found[key] for key in _VARIABLES if found.get(key)}
 
 
 def without_secrets(url: str) -> str:
@@ -142,9 +142,11 @@ def _answers(
         failures: gets a line for each index that does not answer, or that does not have it.
     """
     import requests
+    from pypi_simple import PYPI_SIMPLE_ENDPOINT
 
+    indexes = [*configured.get("index-url", [PYPI_SIMPLE_ENDPOINT])[:1], *configured.get("extra-index-url", [])]
     with _session(configured) as session:
-        for index in _indexes(configured):
+        for index in indexes:
             try:
                 answer = ask(session, index)
             except (requests.RequestException, OSError) as error:
@@ -197,13 +199,6 @@ def listing(project: str) -> list[Listed]:
     if not found:
         raise Unavailable(f"no index lists {project}\n  " + "\n  ".join(failures), hint=_LISTING_HINT)
     return list(found.values())
-
-
-def _indexes(configured: Mapping[str, list[str]]) -> Iterator[str]:
-    from pypi_simple import PYPI_SIMPLE_ENDPOINT
-
-    yield from configured.get("index-url", [PYPI_SIMPLE_ENDPOINT])[:1]
-    yield from configured.get("extra-index-url", [])
 
 
 def _over_tls(trusted: Sequence[str]) -> requests.Session:

@@ -8,23 +8,13 @@ from pathlib import Path
 
 from patchset.node import manifest
 from patchset.node.errors import PinMismatch, UsageError, first_of
-from patchset.sets.setfile import Artifact, PatchSet
+from patchset.sets.setfile import PatchSet
 from patchset.system import lock
 from patchset.system.terminal import Terminal
 from patchset.upstream import cache, entrypoints
 from patchset.upstream.archive import unpack
 
 _SHOWN = 10
-
-
-def fetch_sdist(pin: Artifact, *, offline: bool, terminal: Terminal | None = None) -> Path:
-    """The sdist's file in the cache, verified.
-
-    Raises:
-        Unavailable: it is not cached, and offline was asked for or the index did not give it.
-        PinMismatch: what came is not what the set pins.
-    """
-    return cache.fetch(pin, offline=offline, terminal=terminal)
 
 
 def materialize(
@@ -62,7 +52,7 @@ def _make(patch_set: PatchSet, dest: Path, *, upstream: Path | None, offline: bo
     shutil.rmtree(staging, ignore_errors=True)
     try:
         if upstream is None:
-            unpack(fetch_sdist(patch_set.ascend.sdist, offline=offline, terminal=terminal), staging)
+            unpack(cache.fetch(patch_set.ascend.sdist, offline=offline, terminal=terminal), staging)
         elif upstream.is_dir():
             _copy(patch_set, upstream, staging)
             pinned = patch_set.upstream_manifest().get(f"{patch_set.package}.egg-info/entry_points.txt")

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+from dataclasses import KW_ONLY, dataclass, field
+from functools import cached_property
 from pathlib import Path
 
-from patchset.node.manifest import sha256
+from patchset.node.manifest import Manifest, sha256
 from patchset.sets.setfile import PatchSet
 from patchset.system import paths
 from patchset.system.state import Store
@@ -13,10 +15,11 @@ from patchset.system.terminal import Terminal
 from patchset.upstream.pristine import materialize
 
 
+@dataclass
 class Source:
     """Reads upstream's files.
 
-    Args:
+    Attributes:
         patch_set: whose upstream.
         given: an sdist, a directory or a git checkout to take instead of the download.
         offline: use the cache alone.
@@ -25,26 +28,15 @@ class Source:
         place: where a whole tree is made if it is needed; build/<set>/pristine by default.
     """
 
-    def __init__(
-        self,
-        patch_set: PatchSet,
-        *,
-        given: Path | None,
-        offline: bool,
-        terminal: Terminal,
-        root: Path | None = None,
-        store: Store | None = None,
-        place: Path | None = None,
-    ) -> None:
-        self.patch_set = patch_set
-        self._given = given
-        self._offline = offline
-        self._terminal = terminal
-        self._root = root
-        self._store = store
-        self._manifest = patch_set.upstream_manifest()
-        self._place = place or paths.pristine_dir(patch_set.name)
-        self._tree: Path | None = None
+    patch_set: PatchSet
+    _: KW_ONLY
+    given: Path | None
+    offline: bool
+    terminal: Terminal
+    root: Path | None = None
+    store: Store | None = None
+    place: Path | None = None
+    _tree: Path | None = field(default=None, init=False)
 
     def read(self, path: str) -> bytes:
         """Upstream's bytes of a file of the upstream manifest.
@@ -53,24 +45,25 @@ class Source:
             PinMismatch, Unavailable, UsageError: upstream could not be had as pinned.
         """
         wanted = self._manifest[path]
-        if self._root:
-            file = self._root / path
+        if self.root:
+            file = self.root / path
             if file.is_file() and sha256(data := file.read_bytes()) == wanted:
                 return data
-        if self._store and (kept := self._store.get(wanted)) is not None:
+        if self.store and (kept := self.store.get(wanted)) is not None:
             return kept
         return (self.tree() / path).read_bytes()
 
     def tree(self) -> Path:
         """A whole tree, made and verified once a run."""
         if self._tree is None:
+            place = self.place or paths.pristine_dir(self.patch_set.name)
+            whole = self.given is None
             materialize(
-                self.patch_set,
-                self._place,
-                upstream=self._given,
-                offline=self._offline,
-                whole=self._given is None,
-                terminal=self._terminal,
+                self.patch_set, place, upstream=self.given, offline=self.offline, whole=whole, terminal=self.terminal
             )
-            self._tree = self._place
+            self._tree = place
         return self._tree
+
+    @cached_property
+    def _manifest(self) -> Manifest:
+        return self.patch_set.upstream_manifest()

@@ -87,8 +87,8 @@ def finish(
     members = statements.members(build)
     packed += [entry.new(f"{info}/{path}", members[path]) for path in sorted(members)]
     template = source.files[f"{source.dist_info}/RECORD"].renamed(record)
-    rows = wheel.record_rows([one for one in (*packed, template) if not one.is_folder], record)
-    data = entry.write([*packed, template.holding(wheel.render_record(rows))])
+    rows = wheel.render_record([one for one in (*packed, template) if not one.is_folder], record)
+    data = entry.write([*packed, template.holding(rows)])
     return Made(build, members, manifest.sha256(data), len(data), source.requires_python), data
 
 
@@ -163,12 +163,8 @@ def _must_hold(source: Wheel, worked_out: Plan, version: str) -> dict[str, Entry
 def read_back(draft: Draft, data: bytes) -> None:
     """Reads a written wheel again, and compares it with the entries that were to be written.
 
-    Args:
-        draft: the wheel.
-        data: what the disk has.
-
     Raises:
-        PinMismatch, UsageError: it does not hold what it should.
+        PinMismatch, UsageError: what the disk has is not what it should be.
     """
     made, build = draft.made, draft.made.build
     found = wheel.parse(build.file, data, package=build.plan.patch_set.package, version=build.version)

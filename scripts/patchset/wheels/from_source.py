@@ -13,7 +13,6 @@ import stat
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from patchset.node import fingerprint, manifest
@@ -39,34 +38,25 @@ _TAIL = 12
 _LIMIT_S = 3600
 
 
-@dataclass(frozen=True)
-class Options:
-    """How to build.
+def drafts(
+    patch_set: PatchSet, version: str, *, upstream: Path | None, python: Path | None, offline: bool, terminal: Terminal
+) -> Iterator[Draft]:
+    """Builds the patched tree: one wheel, for the interpreter and the machine that built it.
 
-    Attributes:
+    Args:
         upstream: an sdist, a directory or a git checkout to take instead of the download.
         python: the interpreter whose environment has the build requirements; None for the usual one.
-        offline: use the caches alone.
-    """
-
-    upstream: Path | None
-    python: Path | None
-    offline: bool
-
-
-def drafts(patch_set: PatchSet, version: str, options: Options, terminal: Terminal) -> Iterator[Draft]:
-    """Builds the patched tree: one wheel, for the interpreter and the machine that built it.
 
     Raises:
         Unavailable: CANN or the build requirements are not here, or the build failed; the message has its last words.
         PinMismatch: the built wheel does not have the patched sources.
     """
-    if options.upstream:
-        check_given(patch_set, options.upstream)
+    if upstream:
+        check_given(patch_set, upstream)
     kernels = _kernels()
-    given = options.python.absolute() if options.python else None  # not resolved: a venv's is a link
-    python = given or _python(patch_set, kernels=kernels, offline=options.offline, terminal=terminal)
-    source = Source(patch_set, given=options.upstream, offline=options.offline, terminal=terminal)
+    python = python or _python(patch_set, kernels=kernels, offline=offline, terminal=terminal)
+    python = python.absolute()  # not resolved: a venv's is a link
+    source = Source(patch_set, given=upstream, offline=offline, terminal=terminal)
     worked_out = plan.make_recorded(patch_set, source.read)
     folder = paths.build_dir(patch_set.name)
     folder.mkdir(parents=True, exist_ok=True)

@@ -6,10 +6,11 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from urllib.parse import quote
 
 from packaging.utils import canonicalize_name
+
+from patchset.wheels.model import Made
 
 _PAGE = """\
 <!DOCTYPE html>
@@ -22,34 +23,13 @@ _PAGE = """\
 """
 
 
-@dataclass(frozen=True)
-class Listed:
-    """A wheel as the index lists it.
-
-    Attributes:
-        file: its name; it lies two folders above the project's page.
-        sha256: of its bytes.
-        size: in bytes.
-        requires_python: from its METADATA.
-    """
-
-    file: str
-    sha256: str
-    size: int
-    requires_python: str
-
-    @property
-    def url(self) -> str:
-        """Relative to the project's page."""
-        return f"../../{quote(self.file)}"
-
-
-def pages(project: str, version: str, wheels: Sequence[Listed]) -> dict[str, bytes]:
-    """The files of the index below dist/<set>/, by path."""
+def pages(project: str, version: str, wheels: Sequence[Made]) -> dict[str, bytes]:
+    """The files of the index below dist/<set>/, by path; the wheels lie two folders above the project's page."""
     name = canonicalize_name(project)
     links = "\n".join(
-        f'<a href="{one.url}#sha256={one.sha256}" data-requires-python="{html.escape(one.requires_python)}">'
-        f"{html.escape(one.file)}</a><br>"
+        f'<a href="../../{quote(one.build.file)}#sha256={one.sha256}"'
+        f' data-requires-python="{html.escape(one.requires_python)}">'
+        f"{html.escape(one.build.file)}</a><br>"
         for one in wheels
     )
     detail = {
@@ -58,8 +38,8 @@ def pages(project: str, version: str, wheels: Sequence[Listed]) -> dict[str, byt
         "versions": [version],
         "files": [
             {
-                "filename": one.file,
-                "url": one.url,
+                "filename": one.build.file,
+                "url": f"../../{quote(one.build.file)}",
                 "hashes": {"sha256": one.sha256},
                 "size": one.size,
                 "requires-python": one.requires_python,

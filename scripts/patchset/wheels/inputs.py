@@ -10,6 +10,7 @@ from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from patchset.node.errors import PinMismatch, UsageError
 from patchset.node.manifest import MAX_BYTES, sha256
+from patchset.node.verify.build import MANIFEST
 from patchset.sets.setfile import Artifact, PatchSet
 from patchset.system.terminal import Terminal
 from patchset.upstream import cache
@@ -29,10 +30,7 @@ def locate(patch_set: PatchSet, upstream: Path | None, *, offline: bool, termina
     """The wheels to repack, in the order of set.toml.
 
     Args:
-        patch_set: whose wheels.
         upstream: a wheelhouse or a single wheel to take instead of the index; of a wheelhouse, what it has.
-        offline: use the cache alone.
-        terminal: where progress goes.
 
     Raises:
         UsageError: the set pins no wheels, or `upstream` is no such thing.
@@ -92,7 +90,7 @@ def load(patch_set: PatchSet, given: Given) -> Wheel:
         hint = "give the published wheel, or leave UPSTREAM out to fetch it"
         raise PinMismatch(str(given.file), expected=given.pin.sha256, found=found, hint=hint)
     read = wheel.parse(given.pin.file, data, package=patch_set.package, version=patch_set.ascend.version)
-    if f"{read.dist_info}/{wheel.PATCHED}" in read.files:
+    if f"{read.dist_info}/{MANIFEST}" in read.files:
         raise PinMismatch(
             given.pin.file, expected="a published wheel", found="a wheel that patchset made", hint="mend its pin"
         )

@@ -3,11 +3,9 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 import subprocess
 import tempfile
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,7 +15,7 @@ from patchset.node.cluster.main import EXPECTED
 from patchset.node.errors import UsageError
 from patchset.node.expected import Expected
 from patchset.node.verify import build as builds
-from patchset.node.verify import checks
+from patchset.node.verify import checks, entry
 from patchset.plan import plan
 from patchset.sets.setfile import Artifact, PatchSet
 from patchset.upstream import cache
@@ -36,7 +34,6 @@ from patchset.node.cluster.main import main
 
 sys.exit(main())
 """
-_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def expect(
@@ -87,15 +84,7 @@ def build(expected: Expected) -> bytes:
     sources = [file for pattern in _MODULES for file in root.glob(pattern)]
     files = {f"{root.name}/{file.relative_to(root).as_posix()}": file.read_bytes() for file in sources}
     files |= {"__main__.py": _MAIN.encode(), f"{root.name}/node/{EXPECTED}": expected.render()}
-    buffer = io.BytesIO()
-    buffer.write(b"#!/usr/bin/env python3\n")
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as zipped:
-        for path, content in sorted(files.items()):
-            member = zipfile.ZipInfo(path, _EPOCH)
-            member.create_system = 3
-            member.external_attr = 0o100644 << 16
-            zipped.writestr(member, content)
-    return buffer.getvalue()
+    return b"#!/usr/bin/env python3\n" + entry.write([entry.new(path, files[path]) for path in sorted(files)])
 
 
 def run(python: str, words: Sequence[str], data: bytes) -> int:

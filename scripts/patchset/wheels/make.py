@@ -13,6 +13,7 @@ from packaging.utils import canonicalize_name
 
 from patchset.node import manifest
 from patchset.node.errors import Unavailable
+from patchset.node.verify.dist import SUMS
 from patchset.sets.setfile import PatchSet
 from patchset.system.terminal import Terminal
 from patchset.wheels import build, index, publish, signing, statements
@@ -69,8 +70,6 @@ def run(patch_set: PatchSet, version: str, drafts: Iterable[Draft], *, key: Path
     """Makes dist/<set>/ anew.
 
     Args:
-        patch_set: the set.
-        version: of the wheels.
         drafts: the wheels, each made when it is asked for; at least one.
         key: the minisign secret key that signs SHA256SUMS; None for no signature.
 
@@ -102,16 +101,17 @@ def _write(draft: Draft, staging: Path) -> Made:
 
 def _write_rest(outcome: WheelsResult, staging: Path, signer: Signer | None) -> None:
     """What an installer or a node needs besides the wheels, the digests of it all, and their signature."""
-    listed = [index.Listed(made.build.file, made.sha256, made.size, made.requires_python) for made in outcome.wheels]
-    files = index.pages(outcome.project, outcome.version, listed)
+    files = index.pages(outcome.project, outcome.version, outcome.wheels)
     files["constraints.txt"] = _constraints(outcome)
     files["manifest.json"] = (json.dumps(outcome.as_dict(), indent=1) + "\n").encode()
     files |= statements.beside(outcome.wheels)
     publish.write(staging, files)
-    digests = {one.file: one.sha256 for one in listed} | {path: manifest.sha256(data) for path, data in files.items()}
+    digests = {made.build.file: made.sha256 for made in outcome.wheels} | {
+        path: manifest.sha256(data) for path, data in files.items()
+    }
     sums = manifest.render(digests).encode()
     comment = f"{outcome.project} {outcome.version}, set {outcome.patch_set.name}"
-    publish.write(staging, {publish.SUMS: sums} | (signer.sign(sums, comment) if signer else {}))
+    publish.write(staging, {SUMS: sums} | (signer.sign(sums, comment) if signer else {}))
 
 
 def _constraints(outcome: WheelsResult) -> bytes:

@@ -38,15 +38,6 @@ class PublicKey:
     id: bytes
     point: bytes
 
-    @property
-    def name(self) -> str:
-        """The id as minisign shows it.
-
-        >>> PublicKey(bytes(range(8)), bytes(32)).name
-        '706050403020100'
-        """
-        return key_name(self.id)
-
     def made(self, signature: bytes, message: bytes) -> bool:
         """Whether the key's holder made the signature, 64 bytes, of the message."""
         try:
@@ -56,25 +47,12 @@ class PublicKey:
         return True
 
 
-@dataclass(frozen=True)
-class Signature:
-    """A signature file.
-
-    Attributes:
-        key_id: of the key that made it.
-        signature: 64 bytes, over the file's digest.
-        trusted_comment: what the signer says; `global_signature` covers it.
-        global_signature: 64 bytes, over signature and trusted comment.
-    """
-
-    key_id: bytes
-    signature: bytes
-    trusted_comment: str
-    global_signature: bytes
-
-
 def key_name(key_id: bytes) -> str:
-    """A key id as minisign shows it: a little-endian number in hex."""
+    """A key id as minisign shows it: a little-endian number in hex.
+
+    >>> key_name(bytes(range(8)))
+    '706050403020100'
+    """
     return f"{int.from_bytes(key_id, 'little'):X}"
 
 
@@ -101,23 +79,6 @@ def read_public_key(given: str) -> PublicKey:
     return PublicKey(data[2:10], data[10:])
 
 
-def parse_signature(text: str, source: str) -> Signature:
-    """Reads a signature file.
-
-    Raises:
-        Findings: it is none, or a legacy one.
-    """
-    lines = text.splitlines()
-    if len(lines) != 4 or not lines[0].startswith(UNTRUSTED) or not lines[2].startswith(TRUSTED):
-        raise Findings(f"{source} is not a minisign signature", hint="sign SHA256SUMS again")
-    first, second = decode(lines[1]), decode(lines[3])
-    if len(first) == 74 and first[:2] == KEY:
-        raise Findings(f"{source} is a legacy signature, not a prehashed one", hint="sign with minisign 0.10 or newer")
-    if len(first) != 74 or first[:2] != PREHASHED or len(second) != 64:
-        raise Findings(f"{source} is not a minisign signature", hint="sign SHA256SUMS again")
-    return Signature(first[2:10], first[10:], lines[2][len(TRUSTED) :], second)
-
-
 def vouched(folder: Path, sums: bytes, key: PublicKey) -> str:
     """Checks the signature of a folder's SHA256SUMS; what was checked, with the signer's trusted comment.
 
@@ -131,30 +92,44 @@ def vouched(folder: Path, sums: bytes, key: PublicKey) -> str:
             f"{folder} is not signed: it has no {SIGNATURE}",
             hint="ask who made it for the signature, or make wheels SIGN=key",
         ) from error
-    signature = parse_signature(text, str(folder / SIGNATURE))
-    check(sums, signature, key, what=str(folder / SUMS))
-    return f"the signature of {key.name} ({signature.trusted_comment})"
+    return f"the signature of {key_name(key.id)} ({check(sums, text, key, what=str(folder / SUMS))})"
 
 
-def check(data: bytes, signature: Signature, key: PublicKey, *, what: str) -> None:
-    """Checks that the holder of `key` signed `data`, and the trusted comment with it.
+def check(data: bytes, text: str, key: PublicKey, *, what: str) -> str:
+    """Checks a signature file; its trusted comment, which the signature covers too.
+
+    Args:
+        data: what was signed.
+        text: the signature file's content.
+        key: whose holder must have signed.
+        what: name of the signed file, for messages.
 
     Raises:
-        Findings: another key signed, or the data, the signature or the trusted comment was changed since.
+        Findings: the file is no signature, or a legacy one; another key signed; or the data, the signature or the
+            trusted comment was changed since.
     """
-    if signature.key_id != key.id:
+    lines = text.splitlines()
+    if len(lines) != 4 or not lines[0].startswith(UNTRUSTED) or not lines[2].startswith(TRUSTED):
+        raise Findings(f"{what}.minisig is not a minisign signature", hint="sign SHA256SUMS again")
+    first, second = decode(lines[1]), decode(lines[3])
+    if len(first) == 74 and first[:2] == KEY:
         raise Findings(
-            f"{what} is signed with another key\n  expected: {key.name}\n  found:    {key_name(signature.key_id)}",
+            f"{what}.minisig is a legacy signature, not a prehashed one", hint="sign with minisign 0.10 or newer"
+        )
+    if len(first) != 74 or first[:2] != PREHASHED or len(second) != 64:
+        raise Findings(f"{what}.minisig is not a minisign signature", hint="sign SHA256SUMS again")
+    key_id, signature, comment = first[2:10], first[10:], lines[2][len(TRUSTED) :]
+    if key_id != key.id:
+        raise Findings(
+            f"{what} is signed with another key\n  expected: {key_name(key.id)}\n  found:    {key_name(key_id)}",
             hint="give the signer's public key, or get the files from the signer again",
         )
-    if not key.made(signature.signature, hashlib.blake2b(data).digest()):
-        raise Findings(
-            f"{what} is not what was signed: the signature does not fit", hint="get the files from the signer again"
-        )
-    if not key.made(signature.global_signature, signature.signature + signature.trusted_comment.encode()):
-        raise Findings(
-            f"the trusted comment of the signature of {what} was changed", hint="get the files from the signer again"
-        )
+    again = "get the files from the signer again"
+    if not key.made(signature, hashlib.blake2b(data).digest()):
+        raise Findings(f"{what} is not what was signed: the signature does not fit", hint=again)
+    if not key.made(second, signature + comment.encode()):
+        raise Findings(f"the trusted comment of the signature of {what} was changed", hint=again)
+    return comment
 
 
 def decode(line: str) -> bytes:

@@ -10,9 +10,6 @@ from patchset.node.verify.entry import Entry
 from patchset.plan.plan import Plan
 from patchset.sets.setfile import Artifact, PatchSet
 
-Contents = Mapping[str, Entry | str]
-"""What a wheel must have at each path: an entry, or content of a digest."""
-
 
 @dataclass(frozen=True)
 class Build:
@@ -64,13 +61,13 @@ class Draft:
     Attributes:
         made: what it is.
         data: its bytes.
-        expected: what it must have at each path, worked out from digests alone; METADATA, RECORD and the statements
-            need not be in it.
+        expected: the entry, or the digest of the content, that it must have at each path, worked out from digests
+            alone; METADATA, RECORD and the statements need not be in it.
     """
 
     made: Made
     data: bytes
-    expected: Contents = field(hash=False)
+    expected: Mapping[str, Entry | str] = field(hash=False)
 
 
 def dist_info(patch_set: PatchSet, version: str) -> str:

@@ -11,8 +11,6 @@ from pathlib import Path
 from patchset.node.errors import UsageError
 from patchset.system import disk, lock, paths
 
-SUMS = "SHA256SUMS"
-
 
 def folder(set_name: str) -> Path:
     """dist/<set>."""

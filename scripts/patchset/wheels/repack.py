@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from patchset.node import manifest
@@ -21,45 +21,27 @@ from patchset.wheels.wheel import Wheel
 def drafts(
     patch_set: PatchSet, version: str, *, upstream: Path | None, offline: bool, terminal: Terminal
 ) -> Iterator[Draft]:
-    """The patched wheels, in the order of set.toml.
-
-    Args:
-        patch_set: the set.
-        version: the one that the patched wheels get.
-        upstream: a wheelhouse or a single wheel to take instead of the index.
-        offline: use the cache alone.
-        terminal: where progress goes.
+    """The patched wheels, in the order of set.toml, from the index or from `upstream`, a wheelhouse or a single wheel.
 
     Raises:
         PatchsetError: a wheel could not be had, is not what it should be, or cannot be patched.
     """
-    planned = _planner(patch_set, Source(patch_set, given=None, offline=offline, terminal=terminal).read)
+    sources = patch_set.sources()
+    elsewhere = Source(patch_set, given=None, offline=offline, terminal=terminal)
+    plans: dict[str, Plan] = {}  # one for all wheels whose sources are the same
     given = inputs.locate(patch_set, upstream, offline=offline, terminal=terminal)
     label = f"patching {plural(len(given), 'wheel')} of vllm-ascend {patch_set.ascend.version}"
     with terminal.progress(label, len(given)) as advance:
         for one in given:
-            source = inputs.load(patch_set, one)
-            yield build.repack(source, planned(source), one.pin, version)
+            wheel = inputs.load(patch_set, one)
+            key = manifest.digest({path: wheel.files[path].sha256 for path in sources.keys() & wheel.files.keys()})
+            if key not in plans:
+                plans[key] = _plan(patch_set, wheel, elsewhere)
+            yield build.repack(wheel, plans[key], one.pin, version)
             advance(1)
 
 
-def _planner(patch_set: PatchSet, elsewhere: Callable[[str], bytes]) -> Callable[[Wheel], Plan]:
-    """Works the plan of a wheel out: once for all wheels whose sources are the same.
-
-    Args:
-        patch_set: the set.
-        elsewhere: gives upstream's bytes of what a wheel does not have: an sdist has more than the package.
-    """
-    sources = patch_set.sources()
-    plans: dict[str, Plan] = {}
-
-    def planned(wheel: Wheel) -> Plan:
-        files = wheel.files
-        key = manifest.digest({path: files[path].sha256 for path in sources.keys() & files.keys()})
-        if key not in plans:
-            plans[key] = plan.make_recorded(
-                patch_set, lambda path: files[path].data if path in files else elsewhere(path)
-            )
-        return plans[key]
-
-    return planned
+def _plan(patch_set: PatchSet, wheel: Wheel, elsewhere: Source) -> Plan:
+    """The plan for a wheel's files, and for upstream's others: an sdist has more than the package."""
+    files = wheel.files
+    return plan.make_recorded(patch_set, lambda path: files[path].data if path in files else elsewhere.read(path))

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from patchset import __version__
 from patchset.node import fingerprint, manifest
+from patchset.node.verify.build import MANIFEST
 from patchset.node.verify.declared import FORMAT
 from patchset.sets import facts
 from patchset.wheels import attestation, canonical, kit, sbom
 from patchset.wheels.model import Build, Made
-from patchset.wheels.wheel import PATCHED
 
 
 def members(build: Build) -> dict[str, bytes]:
@@ -35,7 +35,7 @@ def members(build: Build) -> dict[str, bytes]:
         "fingerprint": fingerprint.of(build.files, patch_set.package),
         "files": {**build.files, **listed},
     }
-    return stated | {PATCHED: canonical.render(document)}
+    return stated | {MANIFEST: canonical.render(document)}
 
 
 def beside(made: Sequence[Made]) -> dict[str, bytes]:
@@ -44,7 +44,7 @@ def beside(made: Sequence[Made]) -> dict[str, bytes]:
     Args:
         made: every wheel of one set and one version; at least one.
     """
-    manifests = {one.build.file: manifest.sha256(one.members[PATCHED]) for one in made}
+    manifests = {one.build.file: manifest.sha256(one.members[MANIFEST]) for one in made}
     first = made[0].build
     expected = kit.expect(first.plan.patch_set, first.version, manifests)
     return {attestation.BESIDE: attestation.beside(made), kit.NAME: kit.build(expected)}

@@ -7,6 +7,7 @@ Format: the PyPA specifications "Binary distribution format" and "Recording inst
 from __future__ import annotations
 
 import csv
+import email
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,9 +19,6 @@ from patchset.node.errors import PinMismatch, UsageError
 from patchset.node.verify import declared, entry
 from patchset.node.verify.entry import Entry
 from patchset.target import distinfo
-
-PATCHED = "patchset.json"
-"""A wheel that has this in its .dist-info folder was made by this tool."""
 
 _HINT = "get the wheel from a source that you trust"
 
@@ -73,12 +71,7 @@ def field(metadata: bytes, name: str) -> str:
     >>> field(b"Metadata-Version: 2.1\\nVersion: 1.0\\n\\nVersion: 2 is out\\n", "Version")
     '1.0'
     """
-    head, _, _ = metadata.partition(b"\n\n")
-    for line in head.splitlines():
-        key, _, value = line.partition(b":")
-        if key.decode(errors="replace").lower() == name.lower():
-            return value.decode(errors="replace").strip()
-    return ""
+    return str(email.message_from_bytes(metadata).get(name, "")).strip()
 
 
 def parse(file: str, data: bytes, *, package: str, version: str) -> Wheel:
@@ -141,18 +134,13 @@ def _check_record(wheel: Wheel) -> None:
             )
 
 
-def record_rows(files: Iterable[Entry], record: str) -> list[list[str]]:
-    """The rows of RECORD for these files; `record` is its own path, whose row has neither digest nor size."""
-    return [
+def render_record(files: Iterable[Entry], record: str) -> bytes:
+    """RECORD's bytes for these files; `record` is its own path, whose row has neither digest nor size."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows(
         [one.path, "", ""] if one.path == record else distinfo.digest_row(one.path, one.sha256, one.size)
         for one in files
-    ]
-
-
-def render_record(rows: Iterable[list[str]]) -> bytes:
-    """RECORD's bytes."""
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows(rows)
+    )
     return out.getvalue().encode()
 
 

@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 from patchset.node.cluster import report, watch
 from patchset.node.cluster.report import ClusterReport, NodeRow, Verdict
@@ -51,7 +50,7 @@ def run(
     limit = timeout / 2 if smoke else timeout
     step(f"asking the nodes of the Ray cluster {_named(address)}")
     survey = {"do": "survey", "address": address, "package": expected.package}
-    nodes = report.nodes(_events(survey, limit), expected, limit=limit)
+    nodes = report.nodes(watch.run(survey, limit), expected, limit=limit)
     found = ClusterReport(expected, nodes, missing=_missing(nodes, count, limit), notes=_notes(nodes, expected))
     if smoke is None:
         return found
@@ -61,14 +60,8 @@ def run(
     schedule = smoke.schedule
     step(f"{schedule.ranks} ranks make {schedule.steps} steps over the {smoke.group} group")
     task = {"do": "ranks", "address": address, "device": smoke.device, "group": smoke.group, **asdict(schedule)}
-    ranks = report.ranks(_events(task, limit), nodes, schedule, limit=limit)
+    ranks = report.ranks(watch.run(task, limit), nodes, schedule, limit=limit)
     return replace(found, ranks=ranks, missing=() if ranks else (f"Ray placed no ranks in {limit:.0f} s",))
-
-
-def _events(task: Mapping[str, Any], limit: float) -> list[Mapping[str, Any]]:
-    events: list[Mapping[str, Any]] = []
-    watch.run(task, limit, events.append)
-    return events
 
 
 def _named(address: str) -> str:

@@ -27,11 +27,9 @@ _INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None, known: Expected | None = None) -> int:
-    """Runs the command line; its exit code is the tool's.
+    """Runs the command line, by default the process's own, against what is known, by default what the kit carries.
 
-    Args:
-        argv: the words; those of the process by default.
-        known: what is expected; what the kit carries by default.
+    Its exit code is the tool's.
     """
     try:
         try:

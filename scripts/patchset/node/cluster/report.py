@@ -97,10 +97,8 @@ class ClusterReport:
         """The worst of all: what could not be reached outweighs a finding, because then the answer is not whole."""
         if self.missing:
             return Unavailable.exit_code
-        return max(verdict.exit_code for verdict in self._verdicts())
-
-    def _verdicts(self) -> list[Verdict]:
-        return [row.verdict for row in self.nodes] + [row.verdict for row in self.ranks]
+        verdicts = [row.verdict for row in self.nodes] + [row.verdict for row in self.ranks]
+        return max(verdict.exit_code for verdict in verdicts)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -117,13 +115,7 @@ class ClusterReport:
 
 
 def nodes(events: Sequence[Event], expected: Expected, *, limit: float) -> tuple[NodeRow, ...]:
-    """A row for every node that the driver told of.
-
-    Args:
-        events: of the task `survey`.
-        expected: what the nodes must have.
-        limit: seconds that they had for an answer.
-    """
+    """A row for every node that the driver told of in its task `survey`; each had `limit` seconds to answer."""
     introduced = [node for event in events if "nodes" in event for node in event["nodes"]]
     answers = {event["node"]: event for event in events if "node" in event}
     names = _names(introduced)
@@ -135,12 +127,8 @@ def nodes(events: Sequence[Event], expected: Expected, *, limit: float) -> tuple
             rows.append(NodeRow(*who, Verdict.LOST, node["why"] or "Ray says that it is dead"))
         elif "survey" in answer:
             rows.append(_judged(who, answer["survey"], expected))
-        elif "failed" in answer:
-            rows.append(NodeRow(*who, Verdict.FAILED, answer["failed"]))
-        elif "lost" in answer:
-            rows.append(NodeRow(*who, Verdict.LOST, answer["lost"]))
         else:
-            rows.append(NodeRow(*who, Verdict.SILENT, f"no answer in {limit:.0f} s"))
+            rows.append(NodeRow(*who, *_unanswered(answer, limit)))
     return _held_against_each_other(rows)
 
 
@@ -156,14 +144,20 @@ def ranks(events: Sequence[Event], rows: Sequence[NodeRow], schedule: Schedule, 
         answer = answers.get(number, {})
         result = answer.get("result")
         if result is None:
-            kind = next((kind for kind in ("failed", "lost") if kind in answer), None)
-            why = answer[kind] if kind else f"no answer in {limit:.0f} s"
-            found.append(RankRow(*who, Verdict[kind.upper()] if kind else Verdict.SILENT, why))
+            found.append(RankRow(*who, *_unanswered(answer, limit)))
         elif result["digest"] != digest:
             found.append(RankRow(*who, Verdict.WRONG, result["wrong"] or "other steps than were asked for", result))
         else:
             found.append(RankRow(*who, Verdict.FINE, "", result))
     return tuple(found)
+
+
+def _unanswered(answer: Event, limit: float) -> tuple[Verdict, str]:
+    """What is the matter with a node or rank without a result, and why."""
+    for kind, verdict in (("failed", Verdict.FAILED), ("lost", Verdict.LOST)):
+        if kind in answer:
+            return verdict, answer[kind]
+    return Verdict.SILENT, f"no answer in {limit:.0f} s"
 
 
 def _judged(who: tuple[str, str], survey: Mapping[str, Any], expected: Expected) -> NodeRow:

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from patchset.node import fingerprint, manifest
+from patchset.node import fingerprint
 
 PACKAGES = ("vllm-ascend", "vllm", "torch", "torch-npu")
 
@@ -40,7 +40,7 @@ def survey(package: str) -> dict[str, Any]:
         "versions": {name: _version(name) for name in PACKAGES},
         "cann": cann_version(),
         "root": str(root) if root else None,
-        "files": _files(root, package) if root else {},
+        "files": fingerprint.measure(root, package) if root else {},
     }
 
 
@@ -57,11 +57,6 @@ def cann_version() -> str | None:
 def _root(package: str) -> Path | None:
     spec = importlib.util.find_spec(package)
     return Path(spec.origin).parents[1] if spec and spec.origin else None
-
-
-def _files(root: Path, package: str) -> manifest.Manifest:
-    paths = (f"{package}/{path}" for path in manifest.walk(root / package))
-    return manifest.measure(root, (path for path in paths if fingerprint.counts(path, package)))
 
 
 def _version(name: str) -> str | None:

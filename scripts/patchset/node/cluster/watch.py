@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -28,21 +28,18 @@ _HOME = Path(__file__).parents[3]
 _DRIVE = "import sys; sys.path.insert(0, sys.argv[1]); from patchset.node.cluster import driver; driver.main()"
 
 
-def run(task: Mapping[str, Any], limit: float, each: Callable[[Event], None]) -> bool:
-    """Runs a task of the driver.
+def run(task: Mapping[str, Any], limit: float) -> list[Event]:
+    """Runs a task of the driver; its events but the end, or those until it was killed.
 
     Args:
         task: as `driver` reads it; its own limit is set a little below ours.
         limit: seconds after which the process is killed.
-        each: is told every event as it comes, but the error and the end.
-
-    Returns:
-        Whether it came to its end; if not, it was killed.
 
     Raises:
         PatchsetError: the one that the driver told, as the class that it was there.
         Unavailable: it ended before its end: Ray aborts a process whose cluster is gone.
     """
+    events: list[Event] = []
     # Ray has workers import from the folder of the driver too, so it runs in an empty one.
     with tempfile.TemporaryDirectory(prefix="patchset-cluster-") as folder, (Path(folder) / "log").open("w+") as log:
         process = subprocess.Popen(
@@ -62,11 +59,11 @@ def run(task: Mapping[str, Any], limit: float, each: Callable[[Event], None]) ->
                 for event in map(json.loads, process.stdout):
                     if "end" in event:
                         _leave(process)
-                        return True
+                        return events
                     if "error" in event:
                         _leave(process)
                         raise _as_raised(event["error"])
-                    each(event)
+                    events.append(event)
                 in_time = killer.is_alive()
                 process.wait()
         finally:
@@ -75,7 +72,7 @@ def run(task: Mapping[str, Any], limit: float, each: Callable[[Event], None]) ->
         if in_time:
             log.seek(0)
             raise _ended_early(process.returncode, log.read())
-        return False
+        return events
 
 
 def _leave(process: subprocess.Popen[str]) -> None:

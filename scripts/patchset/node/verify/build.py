@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -87,13 +86,7 @@ def read_wheel(file: Path) -> Build:
 
 
 def read_installation(folder: Path, dist_info: str, package: str) -> Build:
-    """Reads an installation.
-
-    Args:
-        folder: the site-packages folder.
-        dist_info: name of the installation's .dist-info folder.
-        package: import name of the package.
-    """
+    """Reads the installation of a package in site-packages, by the name of its .dist-info folder."""
     files = {}
     for top in (package, dist_info):
         for path in manifest.walk(folder / top, skip=_CACHES):
@@ -105,25 +98,11 @@ def read_installation(folder: Path, dist_info: str, package: str) -> Build:
 def _content(file: Path) -> Content:
     if file.is_symlink() or not file.is_file():
         return Content(manifest.NO_FILE, 0)
-    digest, size = hashlib.sha256(), 0
-    for chunk in _chunks(file):
-        digest.update(chunk)
-        size += len(chunk)
-    return Content(digest.hexdigest(), size)
-
-
-def _chunks(file: Path) -> Iterator[bytes]:
-    with file.open("rb") as stream:
-        while chunk := stream.read(1 << 20):
-            yield chunk
+    return Content(manifest.sha256_file(file), file.stat().st_size)
 
 
 def find_installations(folders: list[Path], package: str) -> tuple[list[tuple[Path, str]], list[Path]]:
-    """Where the package is installed, and where its code lies without being installed.
-
-    Args:
-        folders: in the order in which Python searches them.
-        package: import name of the package.
+    """Where the package is installed in folders, in Python's order, and where its code lies without being installed.
 
     Returns:
         (folder, name of its .dist-info) of each installation; each folder that holds the package alone, such as a

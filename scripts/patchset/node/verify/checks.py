@@ -43,13 +43,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One difference from the expected build.
-
-    Attributes:
-        path: the file.
-        kind: what sort of thing.
-        detail: what exactly, in words.
-    """
+    """One difference from the expected build: which file, what sort of difference, and what exactly, in words."""
 
     path: str
     kind: Kind

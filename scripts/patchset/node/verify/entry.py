@@ -165,11 +165,7 @@ def write(entries: Sequence[Entry]) -> bytes:
 
 
 def read(data: bytes, source: str) -> tuple[Entry, ...]:
-    """The entries of an archive, each unpacked once and found sound.
-
-    Args:
-        data: the archive.
-        source: its file name, for messages.
+    """The entries of an archive, each unpacked once and found sound; messages name it by `source`.
 
     Raises:
         UsageError: no zip archive, a damaged one, or one that no honest wheel is: paths that leave the tree or

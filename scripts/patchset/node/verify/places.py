@@ -54,7 +54,7 @@ def the_installation(folders: list[Path], package: str) -> Build:
             f"Python imports {bare[0] / package}, not the installation in {folder}",
             hint=f"take {bare[0]} off PYTHONPATH, or verify the code itself: --tree {bare[0]}",
         )
-    if not (folder / package).is_dir() and (source := _editable(folder / info)):
+    if not (folder / package).is_dir() and (source := editable(folder / info)):
         raise Findings(
             f"the installation in {folder} is editable: its code lies in {source}",
             hint=f"verify the code itself: --tree {source}",
@@ -62,7 +62,7 @@ def the_installation(folders: list[Path], package: str) -> Build:
     return build.read_installation(folder, info, package)
 
 
-def _editable(info: Path) -> str:
+def editable(info: Path) -> str:
     """The folder that an editable installation points to, or nothing."""
     try:
         url = str(json.loads((info / "direct_url.json").read_text(encoding="utf-8"))["url"])

@@ -15,14 +15,12 @@ from patchset.node.verify.checks import Finding, Kind, Verdict, compare, one_a_f
 def check(root: Path, expected: Expected) -> Verdict:
     """Compares the Python files of the package below `root`, and every other file where the whole checkout is there.
 
-    Raises:
-        UsageError: the folder does not hold the package.
+    Raises UsageError where the folder does not hold the package.
     """
     package = expected.package
     if not (root / package).is_dir():
         raise UsageError(f"{root} holds no {package}/", hint="give the folder that holds the package")
-    walked = (f"{package}/{path}" for path in manifest.walk(root / package))
-    files = manifest.measure(root, (path for path in walked if fingerprint.counts(path, package)))
+    files = fingerprint.measure(root, package)
     whole = any((root / name).is_file() for name in ("pyproject.toml", "setup.py"))
     others = expected.others if whole else {}
     found = manifest.measure(root, others)
