@@ -100,7 +100,7 @@ def _word(row: Defect | None) -> str:
 
 def _report(patch_set: PatchSet) -> DefectReport:
     known = evidence.load(patch_set)
-    return defects.of_cases(patch_set, [row.case for row in known.rows] if known else [], evidence.NAME)
+    return defects.of_cases(patch_set, known.rows if known else (), evidence.NAME)
 
 
 def _sets() -> list[PatchSet]:
