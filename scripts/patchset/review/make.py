@@ -73,9 +73,9 @@ def run(patch_set: PatchSet, source: Source, asked: str | None, terminal: Termin
         ranges = None
         if asked:
             terminal.step(f"comparing with {asked}")
-            other = stack.enter_context(against.opened(asked, patch_set, source, terminal, offline=offline))
-            before = stack.enter_context(scratch.commits(other.plan))
-            ranges = rangediff.compare(before, commits, other.label)
+            label, other = stack.enter_context(against.opened(asked, patch_set, source, terminal, offline=offline))
+            before = stack.enter_context(scratch.commits(other))
+            ranges = rangediff.compare(before, commits, label)
         shown = review.review(made, source.read, commits, ranges)
     terminal.step("writing the page")
     html, text = page.render(shown), markdown.render(shown)

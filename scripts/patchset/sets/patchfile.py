@@ -12,6 +12,7 @@ from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 
+from unidiff.errors import UnidiffParseError
 from unidiff.patch import PatchSet as Diff
 
 from patchset.node.errors import PatchDoesNotApply
@@ -93,9 +94,6 @@ class Patch:
         Raises:
             MalformedPatch: it is none.
         """
-        from unidiff.errors import UnidiffParseError
-        from unidiff.patch import PatchSet as Diff
-
         try:
             return Diff(self.diff)
         except UnidiffParseError as error:

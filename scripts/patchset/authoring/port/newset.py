@@ -62,6 +62,11 @@ def _artifact(artifact: Artifact) -> str:
 
 def overlay_toml(fates: Sequence[SymbolFate], breaks: Sequence[Broken], omits: Sequence[str] = ()) -> str:
     """overlay.toml with each symbol where it is now; what is gone is left out."""
+    modules: dict[str, list[dict[str, str]]] = {}
+    for one in fates:
+        if one.path:
+            row = {"path": one.path, "symbol": one.symbol, "sha256": one.sha256}
+            modules.setdefault(one.row.module, []).append({key: text for key, text in row.items() if text})
     document = tomlkit.document()
     document.add(tomlkit.comment("SPDX-License-Identifier: Apache-2.0"))
     document.add(
@@ -69,33 +74,11 @@ def overlay_toml(fates: Sequence[SymbolFate], breaks: Sequence[Broken], omits: S
     )
     document.add(tomlkit.nl())
     if omits:
-        left_out = tomlkit.array().multiline(True)
-        left_out.extend(omits)
-        document["omits"] = left_out
+        document["omits"] = tomlkit.item(omits).multiline(True)
         document.add(tomlkit.nl())
-    modules = tomlkit.aot()
-    for path in dict.fromkeys(one.row.module for one in fates if one.path):
-        module = tomlkit.table()
-        module["path"] = path
-        replaces = tomlkit.aot()
-        for one in fates:
-            if one.row.module == path and one.path:
-                row = tomlkit.table()
-                row["path"] = one.path
-                if one.symbol:
-                    row["symbol"] = one.symbol
-                row["sha256"] = one.sha256
-                replaces.append(row)
-        module["replaces"] = replaces
-        modules.append(module)
-    document["module"] = modules
-    rows = tomlkit.aot()
-    for broken in breaks:
-        entry = tomlkit.table()
-        entry.update({key: text for key, text in vars(broken).items() if text})
-        rows.append(entry)
+    document["module"] = [{"path": path, "replaces": rows} for path, rows in modules.items()]
     if breaks:
-        document["breaks"] = rows
+        document["breaks"] = [{key: text for key, text in vars(one).items() if text} for one in breaks]
     return tomlkit.dumps(document)
 
 

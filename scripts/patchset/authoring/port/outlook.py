@@ -41,8 +41,8 @@ def run(patch_set: PatchSet, versions: Sequence[str] | None, *, terminal: Termin
         reports = []
         for version in versions:
             new = release.find(release.ASCEND, version)
-            found = study.make(patch_set, new, place / version, patch_set.name, terminal=terminal, offline=offline)
-            reports.append(found.report)
+            made = study.make(patch_set, new, place / version, patch_set.name, terminal=terminal, offline=offline)
+            reports.append(made)
         return reports
 
 

@@ -28,7 +28,6 @@ _SERIES, _CARRIED = "refs/patchset/series", "refs/patchset/carried"
 _ALIKE = "75%"  # of a file's lines: a licence and some imports make many files half alike
 _AS = ("-c", "user.name=patchset", "-c", "user.email=patchset@noreply.invalid", "-c", "core.editor=true")
 _REBASE = ("rebase", "--quiet", "--empty=drop", "--no-autosquash", "--no-fork-point", "--no-autostash")
-_NONE = "0" * 40
 
 
 class Outcome(Enum):

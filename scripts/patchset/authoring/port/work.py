@@ -119,13 +119,13 @@ def start(
     vllm = name.removeprefix("v")
     new = release.find(release.ASCEND, ascend or release.ascend_for(vllm), commit=commit)
     found = study.make(old, new, folder(name), name, terminal=terminal, offline=offline, clone=clone)
-    pins.check_vllm(found.report.pins, vllm, new.version)
-    text = newset.set_toml(name, old, release.find(release.VLLM, vllm), new, found.report.pins, found.files)
+    pins.check_vllm(found.pins, vllm, new.version)
+    text = newset.set_toml(name, old, release.find(release.VLLM, vllm), new, found.pins, found.files)
     place = folder(name)
     (place / "set.toml").write_text(text, encoding="utf-8")
-    (place / "report.html").write_text(report.page(found.report), encoding="utf-8")
-    disk.write(place / FILE, (json.dumps(found.report.as_dict(), indent=2) + "\n").encode(), mode=0o644)
-    return found.report
+    (place / "report.html").write_text(report.page(found), encoding="utf-8")
+    disk.write(place / FILE, (json.dumps(found.as_dict(), indent=2) + "\n").encode(), mode=0o644)
+    return found
 
 
 def carry(name: str) -> None:
