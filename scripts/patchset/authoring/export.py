@@ -187,14 +187,8 @@ def as_patches(
 ) -> tuple[list[Patch], list[str]]:
     """The commits as patches without their overlay files, and notes on the trailers that were added.
 
-    A commit keeps the name of the patch that has its subject, or its very change; another one gets the next number.
-
-    Args:
-        bench: has the commits.
-        base: upstream's.
-        written: the commits.
-        overlaid: the paths of the overlay.
-        there: the patches that there are, by name.
+    A commit keeps the name of the patch of `there` that has its subject, or its very change; another one gets the next
+    number.
 
     Raises:
         PatchDoesNotApply: a commit is no patch yet.

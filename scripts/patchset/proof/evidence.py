@@ -144,11 +144,7 @@ def _write(patch_set: PatchSet, evidence: Evidence) -> None:
 def check(patch_set: PatchSet, terminal: Terminal, *, seed: str, offline: bool) -> Check:
     """Runs the quick tier and a sample of the evidence's rows; the whole suite where the evidence is of something else.
 
-    Args:
-        patch_set: whose evidence; its build tree must be applied.
-        terminal: where progress goes.
-        seed: what the sample is drawn from: the commit.
-        offline: use the caches alone.
+    The set's build tree must be applied; `seed`, from which the sample is drawn, is the commit.
 
     Raises:
         UsageError, Unavailable, Findings: as `smoke.run`.

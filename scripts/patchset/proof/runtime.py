@@ -82,9 +82,7 @@ class Runtime:
     def environment(self, tree: Path, standin: Path | None = None) -> dict[str, str]:
         """The environment in which a vllm-ascend tree is the plugin that vLLM finds.
 
-        Args:
-            tree: folder that holds the vllm_ascend package and its metadata.
-            standin: folder with the NPU's stand-in, or None on a machine with NPUs.
+        `tree` holds the vllm_ascend package and its metadata; `standin`, the NPU's, is None on a machine with NPUs.
         """
         entries = [entry for entry in (standin, tree, self.vllm) if entry is not None]
         return {**self.env, "PYTHONPATH": os.pathsep.join(map(str, entries))}
@@ -98,12 +96,7 @@ def standin_dir(set_name: str) -> Path:
 
 
 def ensure(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) -> Runtime:
-    """The runtime of a set, made where it is not there yet.
-
-    Args:
-        patch_set: whose vLLM.
-        terminal: where progress goes.
-        offline: use the caches of this tool and of uv alone.
+    """The runtime of a set, made where it is not there yet; offline, from the caches of this tool and of uv alone.
 
     Raises:
         Unavailable: there is no fitting Python, or a package could not be had or built.

@@ -23,14 +23,10 @@ from patchset.upstream.source import Source
 def opened(
     asked: str, patch_set: PatchSet, source: Source, terminal: Terminal, *, offline: bool
 ) -> Iterator[tuple[str, Plan]]:
-    """Works out the plan of the other series: what it is, in words, and its plan.
+    """The other series: what it is, in words, and its plan.
 
-    Args:
-        asked: a set's name, its folder, or a ref of this repository, tried in this order.
-        patch_set: what is reviewed.
-        source: its upstream, which serves the other series too where it has the same pin.
-        terminal: for progress.
-        offline: use the download cache alone.
+    `asked` is a set's name, its folder, or a ref of this repository, tried in this order. `source` is the upstream of
+    what is reviewed, and serves the other series too where that has the same pin.
 
     Raises:
         UsageError: there is no such series.

@@ -108,12 +108,10 @@ def read(
     before: Callable[[str], bytes | None],
     after: Callable[[str], bytes | None],
 ) -> tuple[FileDiff, ...]:
-    """The files of a git diff that git itself vouches for.
+    """The files of a git diff that git itself vouches for, from its first `diff --git` on.
 
-    Args:
-        text: from the first `diff --git` on.
-        anchor: what the files' anchors begin with.
-        before, after: a path's content on either side, for colours; None where it is not there.
+    `anchor` is what the files' anchors begin with. `before` and `after` give a path's content on either side, for
+    colours, or None where it is not there.
     """
     return tuple(_file(file, anchor, before(file.path), after(file.path)) for file in ParsedDiff(text))
 

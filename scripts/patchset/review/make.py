@@ -52,14 +52,7 @@ class ReviewResult:
 
 
 def run(patch_set: PatchSet, source: Source, asked: str | None, terminal: Terminal, *, offline: bool) -> ReviewResult:
-    """Writes build/<set>/review/index.html and review.md.
-
-    Args:
-        patch_set: what is reviewed.
-        source: gives upstream's files.
-        asked: what to compare the series with; see `against.opened`.
-        terminal: for progress and warnings.
-        offline: use the download cache alone.
+    """Writes build/<set>/review/index.html and review.md; `asked` is what to compare with: see `against.opened`.
 
     Raises:
         PatchDoesNotApply: a patch is malformed, too large or does not fit.

@@ -49,11 +49,7 @@ class Module:
 
 
 def modules(overlay: Overlay, read: Callable[[str], bytes]) -> tuple[Module, ...]:
-    """The modules by path.
-
-    Args:
-        overlay: the set's.
-        read: gives upstream's bytes of a path.
+    """The modules by path; `read` gives upstream's bytes.
 
     Raises:
         UsageError: upstream has no such symbol.

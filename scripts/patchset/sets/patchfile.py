@@ -125,11 +125,7 @@ def read(file: Path) -> bytes:
 
 
 def parse(name: str, data: bytes) -> Patch:
-    """Reads a patch file.
-
-    Args:
-        name: its file name, for messages.
-        data: its bytes.
+    """Reads a patch file; messages name it.
 
     Raises:
         PatchDoesNotApply: it is malformed; names the line and what is wrong with it.

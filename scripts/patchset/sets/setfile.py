@@ -173,10 +173,7 @@ def read_toml(file: Path, text: str) -> Table:
 
 
 def load_set(asked: str) -> PatchSet:
-    """Reads a set's set.toml.
-
-    Args:
-        asked: the set's name, its vLLM version or its vllm-ascend version, with a v or without.
+    """The set of a name, a vLLM version or a vllm-ascend version, with a v or without.
 
     Raises:
         UsageError: no such set, or more than one, or the file is malformed; the message names the file and the key.

@@ -102,15 +102,8 @@ def run(
 ) -> ProofReport:
     """Checks the patched tree with so many schedules, and that the checker finds what it must.
 
-    The report is also in build/<set>/prove.json.
-
-    Args:
-        patch_set: an applied set.
-        terminal: where progress goes.
-        schedules: for the patched tree; the others have what they need.
-        seed: what the schedules are drawn from. The same seed draws the same schedules.
-        only: one model instead of all.
-        offline: use the caches alone.
+    The other models have the schedules that they need; `only` is one model instead of all. The same seed draws the same
+    schedules. The report is also in build/<set>/prove.json.
 
     Raises:
         UsageError: the simulator does not drive the set's runner.

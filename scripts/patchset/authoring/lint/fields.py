@@ -37,12 +37,7 @@ _NEVER_SENT = ("Backport", "Inappropriate")
 
 
 def check(row: Read, today: date) -> Iterator[Finding]:
-    """What is wrong with the fields of a patch that could be read.
-
-    Args:
-        row: the patch.
-        today: the day that Review-By is held against.
-    """
+    """What is wrong with the fields of a patch that could be read; Review-By is held against `today`."""
     head = row.patch.header
     text = row.patch.data.decode()
     for field, code, why in [*_malformed(head), *_inconsistent(head), *_overdue(head, today)]:

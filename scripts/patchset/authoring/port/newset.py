@@ -98,16 +98,9 @@ def install(
 ) -> PatchSet:  # fmt: skip
     """Writes overlay/<set> and patches/<set>, once their plan has worked out in a copy; the set, recorded.
 
-    Args:
-        name: the set's.
-        old: the set that it was carried from; files of its own overlay come along, and those of few sets.
-        pins_text: set.toml without a result.
-        files: the new upstream's manifest.
-        patches: the series, by name.
-        fates: what overlay modules replace, in the new upstream.
-        modules: overlay modules that were changed in the work tree; they are the new set's own.
-        upstream: the new upstream, unpacked.
-        staging: a folder to make both in.
+    Files of the own overlay of `old` come along, and those of few sets; `modules`, which were changed in the work tree,
+    are the new set's own. `pins_text` is set.toml without a result, `files` the manifest of the unpacked `upstream`.
+    Both folders are made in `staging`.
 
     Raises:
         PatchDoesNotApply, UsageError, PinMismatch: the set does not work out; nothing of it is written.

@@ -20,13 +20,9 @@ from patchset.upstream import index
 
 
 def run(patch_set: PatchSet, versions: Sequence[str] | None, *, terminal: Terminal, offline: bool) -> list[PortReport]:
-    """A report for each release, oldest first.
+    """A report for each release of vllm-ascend, oldest first: of these, or of every newer one that `newer` finds.
 
-    Args:
-        patch_set: whose patches.
-        versions: of vllm-ascend; None for every newer release that `newer` finds on an index.
-        terminal: where progress goes.
-        offline: take sdists from the cache alone; the index is asked for their names in any case.
+    Offline, sdists come from the cache alone; the index is asked for their names in any case.
 
     Raises:
         UsageError: there is no newer release.

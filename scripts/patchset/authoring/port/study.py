@@ -30,10 +30,8 @@ def make(
 ) -> PortReport:
     """Unpacks the vllm-ascend release `new` and rebases the series there to see.
 
-    Args:
-        place: a folder for the unpacked release and the work tree; what is there is replaced.
-        name: of the branch that the result is on.
-        clone: of upstream, with the commits of both releases, where it is told what changed a patch's lines.
+    `place`, the folder of the unpacked release and of the work tree, is made anew; the result is on the branch `name`.
+    From a `clone` of upstream that has the commits of both releases it is told what changed a patch's lines.
 
     Raises:
         UsageError, PinMismatch, Unavailable, PatchDoesNotApply: as reading the set, the release and the cache do.

@@ -102,16 +102,11 @@ def check(old_name: str, name: str) -> PatchSet:
 def start(
     old: PatchSet, name: str, *, ascend: str, commit: str, clone: Path | None, terminal: Terminal, offline: bool
 ) -> PortReport:
-    """Begins a port; nothing has been rebased yet when this returns.
+    """Begins a port of a set to the new set `name`; nothing has been rebased yet when this returns.
 
-    Args:
-        old: the set that is carried.
-        name: the new set's.
-        ascend: version of vllm-ascend; empty for the newest that is named after the vLLM version.
-        commit: of its tag; may be empty.
-        clone: of upstream, for its commits that changed the patches' lines.
-        terminal: where progress goes.
-        offline: use the cache alone; the index is asked for the release in any case.
+    `ascend` is a version of vllm-ascend, empty for the newest that is named after the vLLM version; `commit`, of its
+    tag, may be empty. From a `clone` of upstream it is told which commits changed the patches' lines. Offline, the
+    index is asked for the release all the same.
 
     Raises:
         PinMismatch: the release is for another vLLM.
@@ -137,11 +132,7 @@ def carry(name: str) -> None:
 def finish(name: str, *, reviewed: bool, terminal: Terminal, offline: bool) -> Done:
     """Writes the new set from the commits of the work tree.
 
-    Args:
-        name: the new set's.
-        reviewed: the maintainer has read what upstream changed in the code that overlay modules replace.
-        terminal: where progress goes.
-        offline: use the cache alone.
+    With `reviewed` the maintainer has read what upstream changed in the code that overlay modules replace.
 
     Raises:
         PatchDoesNotApply: a conflict is not resolved, or a commit is no patch; the set is not written.
