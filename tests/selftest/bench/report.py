@@ -13,6 +13,7 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
+from patchset.authoring import document
 from patchset.system.terminal import Terminal
 from selftest.bench.pairs import Row
 
@@ -100,8 +101,7 @@ def markdown(report: BenchReport) -> str:
     """The same for a document."""
     parts = [f"Set {report.set_name}, in {report.seconds / 60:.0f} minutes on {report.machine}.\n"]
     for question, rows in report.tables():
-        lines = [COLUMNS, ["---"] * len(COLUMNS), *map(cells, rows)]
-        parts.append(f"### {question}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines))
+        parts.append(f"### {question}\n\n" + document.table(COLUMNS, map(cells, rows)))
         reasons = dict.fromkeys(row.why for row in rows if row in report.open() and row.why)
         parts += [f"{reason}\n" for reason in reasons]
     return "\n".join([*parts, *(f"- {note}" for note in report.notes)])
