@@ -6,12 +6,14 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from math import inf
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from patchset.authoring import document
 from patchset.system.terminal import Terminal
@@ -45,14 +47,9 @@ class BenchReport:
         return asdict(self)
 
     @classmethod
-    def of(cls, document: Mapping[str, Any]) -> BenchReport:
-        """From what `as_dict` made."""
-        rows = tuple(Row(**row) for row in document["rows"])
-        return cls(**{**document, "rows": rows, "notes": tuple(document["notes"])})
-
-    @classmethod
     def load(cls, file: Path) -> BenchReport:
-        return cls.of(json.loads(file.read_text(encoding="utf-8")))
+        """From what `as_dict` made."""
+        return msgspec.convert(json.loads(file.read_text(encoding="utf-8")), cls)
 
     def tables(self) -> Iterator[tuple[str, list[Row]]]:
         """Each question with its rows."""
