@@ -96,12 +96,8 @@ def write(patch_set: PatchSet, command: str, files: Mapping[str, bytes | None], 
 
 def recover(patch_set: PatchSet, command: str, terminal: Terminal) -> None:
     """Ends what a run that was cut off had begun to write."""
-    target, store = _place(patch_set)
-    if store.journal() is None:
-        return
-    with store.session():
-        if done := change.recover(target, store, command):
-            terminal.step(done)
+    if _place(patch_set)[1].journal() is not None:
+        write(patch_set, command, {}, terminal)
 
 
 def _place(patch_set: PatchSet) -> tuple[Target, Store]:

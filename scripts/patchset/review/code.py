@@ -160,8 +160,7 @@ def _look(kind: _TokenType) -> str:
 
 def _lexer(path: str) -> Lexer:
     try:
-        lexer: Lexer = get_lexer_for_filename(path.rpartition("/")[2])
+        lexer: Lexer = get_lexer_for_filename(path.rpartition("/")[2], stripnl=False, ensurenl=False)
     except ClassNotFound:
-        lexer = TextLexer()
-    lexer.stripnl = lexer.ensurenl = False
+        lexer = TextLexer(stripnl=False, ensurenl=False)
     return lexer

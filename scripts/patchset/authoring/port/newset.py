@@ -84,12 +84,8 @@ def overlay_toml(fates: Sequence[SymbolFate], breaks: Sequence[Broken], omits: S
 
 def still_there(breaks: Sequence[Broken], upstream: Path) -> list[Broken]:
     """Those whose upstream code the new release has."""
-    found = []
-    for one in breaks:
-        file = upstream / one.path
-        if file.is_file() and symbols.find(file.read_bytes(), one.symbol):
-            found.append(one)
-    return found
+    there = (one for one in breaks if (upstream / one.path).is_file())
+    return [one for one in there if symbols.find((upstream / one.path).read_bytes(), one.symbol)]
 
 
 def install(

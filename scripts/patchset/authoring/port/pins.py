@@ -47,7 +47,7 @@ class Pins:
 
     def rows(self) -> list[tuple[str, Pin]]:
         """Each with its name, as set.toml has it."""
-        return [(name, getattr(self, name)) for name in ("vllm", "torch", "torch_npu", "cann", "python")]
+        return list(vars(self).items())
 
 
 def read(tree: Path, wheels: Iterable[Artifact]) -> Pins:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from patchset.authoring.port.pins import Pins
@@ -80,7 +80,7 @@ class PortReport:
                 "sha256": self.release.sdist.sha256,
                 "manifest": self.manifest,
             },
-            "pins": {name: {"value": pin.value, "where": pin.where} for name, pin in self.pins.rows()},
+            "pins": asdict(self.pins),
             "counts": self.counts,
             "patches": [
                 {
