@@ -62,11 +62,7 @@ class Matrix:
                 {
                     "defect": name,
                     "title": title,
-                    "sets": {
-                        one: vars(self.cells[name, one]) | {"proven": self.cells[name, one].proven}
-                        for one in self.sets
-                        if (name, one) in self.cells
-                    },
+                    "sets": {one: vars(self.cells[name, one]) for one in self.sets if (name, one) in self.cells},
                 }
                 for name, title in self.titles.items()
             ],
