@@ -31,12 +31,7 @@ class Covered:
 
 
 def begin(measured: Path, folder: Path) -> dict[str, str]:
-    """Environment variables with which Python measures a folder of modules.
-
-    Args:
-        measured: the folder.
-        folder: where the data goes; what is there is removed.
-    """
+    """Environment variables with which Python measures a folder of modules; the data goes to `folder`, made anew."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     settings = ["[run]", f"source = {measured}", "branch = true", "parallel = true", f"data_file = {folder / 'data'}"]
@@ -46,11 +41,7 @@ def begin(measured: Path, folder: Path) -> dict[str, str]:
 
 
 def end(python: Path, folder: Path) -> Covered:
-    """What the processes have run that had the variables of `begin`.
-
-    Args:
-        python: one that has coverage.
-        folder: as `begin` was told.
+    """What the processes have run that had the variables of `begin`, read by a Python that has coverage.
 
     Raises:
         Findings: they measured nothing.

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from patchset.authoring import document
 from patchset.authoring.lint.findings import Code
 from patchset.proof import defects, evidence
 from patchset.proof.defects import Defect, DefectReport
@@ -15,7 +16,7 @@ from patchset.sets.setfile import PatchSet, load_set
 from patchset.system import paths
 from selftest.bench import report, run
 
-_BLOCK = re.compile(r"(?P<head><!-- made: (?P<name>[a-z]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
+_MARK = re.compile(r"<!-- (made: ([a-z]+)) -->")
 
 
 def made() -> dict[Path, str]:
@@ -23,7 +24,7 @@ def made() -> dict[Path, str]:
     root = paths.repo_root()
     files = [*root.glob("*.md"), *(root / "docs").glob("*.md")]
     texts = {file: file.read_text(encoding="utf-8") for file in sorted(files)}
-    return {file: filled(text) for file, text in texts.items() if _BLOCK.search(text)}
+    return {file: filled(text) for file, text in texts.items() if _MARK.search(text)}
 
 
 def write() -> list[Path]:
@@ -41,12 +42,14 @@ def filled(text: str) -> str:
     Raises:
         KeyError: a block has a name that nothing makes.
     """
-    return _BLOCK.sub(lambda block: f"{block['head']}\n{_MAKERS[block['name']]()}\n{block['end']}", text)
+    for mark, name in _MARK.findall(text):
+        text = document.filled(text, mark, _MAKERS[name]())
+    return text
 
 
 def codes() -> str:
     """What each code of lint means."""
-    return _table(("code", "name", "finding"), ((code.id, code.label, code.summary) for code in Code))
+    return document.table(("code", "name", "finding"), ((code.id, code.label, code.summary) for code in Code))
 
 
 def resolved() -> str:
@@ -57,7 +60,7 @@ def resolved() -> str:
         names = sorted({name for patch in patches for name in patch.header.resolves}, key=facts.order)
         release = f"vllm-ascend {patch_set.ascend.version} for vLLM {patch_set.vllm.version}"
         rows.append((patch_set.name, release, str(len(patches)), ", ".join(names)))
-    return _table(("set", "release", "patches", "resolves"), rows)
+    return document.table(("set", "release", "patches", "resolves"), rows)
 
 
 def matrix() -> str:
@@ -69,7 +72,7 @@ def matrix() -> str:
         (f"{name}: {titles[name]}", *(_word(found.get((name, one))) for one in reports))
         for name in sorted(titles, key=facts.order)
     ]
-    return _table(("defect", *reports), rows)
+    return document.table(("defect", *reports), rows)
 
 
 def seen() -> str:
@@ -80,7 +83,7 @@ def seen() -> str:
             (row.name, row.unshown or "; ".join(row.pristine.seen), "; ".join(row.patched.seen))
             for row in _report(patch_set).rows
         ]
-        parts.append(f"### {patch_set.name}\n\n" + _table(("defect", "pristine", "patched"), rows))
+        parts.append(f"### {patch_set.name}\n\n" + document.table(("defect", "pristine", "patched"), rows))
     return "\n".join(parts)
 
 
@@ -100,17 +103,11 @@ def _word(row: Defect | None) -> str:
 
 def _report(patch_set: PatchSet) -> DefectReport:
     known = evidence.load(patch_set)
-    return defects.of_cases(patch_set, [row.case for row in known.rows] if known else [], evidence.NAME)
+    return defects.of_cases(patch_set, known.rows if known else (), evidence.NAME)
 
 
 def _sets() -> list[PatchSet]:
     return sorted(map(load_set, paths.sets()), key=lambda one: [int(part) for part in one.vllm.version.split(".")])
-
-
-def _table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    head = list(columns)
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
 
 
 _MAKERS: Mapping[str, Callable[[], str]] = {

@@ -62,11 +62,7 @@ class Matrix:
                 {
                     "defect": name,
                     "title": title,
-                    "sets": {
-                        one: vars(self.cells[name, one]) | {"proven": self.cells[name, one].proven}
-                        for one in self.sets
-                        if (name, one) in self.cells
-                    },
+                    "sets": {one: vars(self.cells[name, one]) for one in self.sets if (name, one) in self.cells},
                 }
                 for name, title in self.titles.items()
             ],
@@ -74,13 +70,9 @@ class Matrix:
 
 
 def gather(sets: Sequence[PatchSet], terminal: Terminal, *, offline: bool = False, again: bool = False) -> Matrix:
-    """The matrix of some sets; also in build/matrix.json.
+    """The matrix of some applied sets; also in build/matrix.json.
 
-    Args:
-        sets: whose build trees must be applied.
-        terminal: where progress goes.
-        offline: use the caches alone.
-        again: run the tests of defects also where evidence or the last run is of the very tree that the set makes.
+    With `again`, tests of defects run also where evidence or the last run is of the very tree that the set makes.
     """
     documents = {}
     for patch_set in sets:

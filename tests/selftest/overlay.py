@@ -36,11 +36,7 @@ class OverlayTests:
 def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False, slow: bool = False) -> OverlayTests:
     """Runs the tests of overlay and simulator and, on one set, of all that sets share: build/<set>/<suite>-tests.log.
 
-    Args:
-        patch_set: whose patched tree.
-        terminal: where progress goes.
-        offline: use the download caches alone.
-        slow: also those that wait for minutes for a node or rank that does not answer.
+    With `slow` also those that wait for minutes for a node or rank that does not answer.
 
     Raises:
         Unavailable: the runtime or the pristine tree could not be made.

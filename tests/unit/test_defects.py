@@ -96,26 +96,32 @@ def test_proven_is_exactly_all_passed_on_both_trees(results: list[tuple[str, str
         )
 
 
-def test_titles(tmp_path: Path) -> None:
-    file = tmp_path / "defects.toml"
-    file.write_text('[titles]\nD1 = "it hangs"\n')
-    assert facts.load_titles(file) == {"D1": "it hangs"}
-    for text in ("[titles", "D1 = 1\n", "titles = 3\n"):
-        file.write_text(text)
-        with pytest.raises(UsageError):
-            facts.load_titles(file)
-    with pytest.raises(UsageError):
-        facts.load_titles(tmp_path / "absent")
-
-
-def test_a_defect_of_few_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """tests/smoke/defects.toml of a repository without sets; not written yet."""
     monkeypatch.setenv("PATCHSET_ROOT", str(tmp_path))
     (tmp_path / "patches").mkdir()
+    file = tmp_path / "tests" / "smoke" / "defects.toml"
+    file.parent.mkdir(parents=True)
+    return file
+
+
+def test_titles(told: Path) -> None:
+    with pytest.raises(UsageError):
+        facts.absent("v1")
+    told.write_text('[titles]\nD1 = "it hangs"\n')
+    assert facts.titles() == {"D1": "it hangs"}
+    for text in ("[titles", "D1 = 1\n", "titles = 3\n"):
+        told.write_text(text)
+        with pytest.raises(UsageError):
+            facts.titles()
+
+
+def test_a_defect_of_few_sets(told: Path) -> None:
     assert facts.titles() == {}
-    folder = tmp_path / "tests" / "smoke"
-    of_two = folder / "v0.1+v0.2"
-    of_two.mkdir(parents=True)
-    (folder / "defects.toml").write_text('[titles]\nD1 = "it hangs"\n[absent."v0.3"]\nD1 = "fixed by #7"\n')
+    of_two = told.parent / "v0.1+v0.2"
+    of_two.mkdir()
+    told.write_text('[titles]\nD1 = "it hangs"\n[absent."v0.3"]\nD1 = "fixed by #7"\n')
     own = '[titles]\nD2 = "it ends"\n[elsewhere]\nD2 = "not there yet"\n[open."v0.4"]\nD2 = "in other lines"\n'
     (of_two / "defects.toml").write_text(own)
     assert facts.titles() == {"D1": "it hangs", "D2": "it ends"}
@@ -141,13 +147,12 @@ def test_every_defect_of_the_real_sets_has_a_title() -> None:
                 assert any(title.rstrip("abc") == name for title in titles), f"{patch.name}: {name}"
 
 
-def test_what_a_release_does_not_have(tmp_path: Path) -> None:
+def test_what_a_release_does_not_have(told: Path) -> None:
     """Proven by the patched tree alone, and not a word about the pristine one."""
-    file = tmp_path / "defects.toml"
-    file.write_text('[titles]\nD1 = "it hangs"\n[absent.v1]\nD1 = "fixed by #7"\ntest_of_a_part = "in part"\n')
-    absent = facts.load_absent(file, "v1")
+    told.write_text('[titles]\nD1 = "it hangs"\n[absent.v1]\nD1 = "fixed by #7"\ntest_of_a_part = "in part"\n')
+    absent = facts.absent("v1")
     assert absent == {"D1": "fixed by #7"}
-    assert facts.load_absent(file, "v2") == {}
+    assert facts.absent("v2") == {}
     (row,) = table([FIXED], TITLES, (), absent)
     assert (row.shown, row.fixed, row.absent, row.proven) == ("not in this release", "right", "fixed by #7", True)
     (row,) = table([case("test_answers", "D1", "patched", Result.FAILED)], TITLES, (), absent)

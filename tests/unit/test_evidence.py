@@ -2,7 +2,7 @@
 """Evidence: what a whole run said, held against the tree, the tests, and a run here."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -162,10 +162,10 @@ def test_a_file_that_is_no_evidence(world: World, runs: list[tuple[str, ...]], c
 
 
 def test_the_sample_is_the_seed_s() -> None:
-    rows = [evidence.Row(f"t::{n}", "passed", {"quick": "yes"} if n < 5 else {}) for n in range(100)]
-    drawn: Sequence[evidence.Row] = evidence.sample(rows, "a")
+    rows = [case(f"test_{n}", **({"quick": "yes"} if n < 5 else {})) for n in range(100)]
+    drawn = evidence.sample(rows, "a")
     assert drawn == evidence.sample(rows, "a") != evidence.sample(rows, "b")
-    assert len({row.test for row in drawn}) == evidence.SAMPLE
+    assert len({row.node for row in drawn}) == evidence.SAMPLE
     assert not any("quick" in row.properties for row in drawn)
 
 

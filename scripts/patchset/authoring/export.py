@@ -89,10 +89,10 @@ def run(
         with commits.scratch(repository.root / ".git" / "objects") as bench:
             base = _upstream(repository, patch_set, source.read)
             tip = str(repository.ref("HEAD"))
-            applied = _applied(repository, bench, base, patch_set)
+            applied, shipped = _applied(repository, bench, base, patch_set)
             there = series.read(patch_set.folder)
             written = told(bench, base, tip)
-            ours = modules.gathered(bench, patch_set, applied.modules, tip, _of_overlay(written))
+            ours = modules.gathered(bench, patch_set, applied, tip, _of_overlay(written))
             patches, notes = as_patches(bench, base, written, ours.paths, there)
             recipe = Recipe(patch_set, tuple(patches), ours.overlay)
             made = proven(recipe, source.read)
@@ -100,7 +100,7 @@ def run(
         wanted = folder.with_patches(patch_set, {patch.name: patch.data for patch in patches})
         wanted |= {**ours.files, **folder.with_results(made, ours.files)}
         changed = folder.differing(wanted)
-        if changed and list(there.values()) != applied.patches:
+        if changed and list(there.values()) != shipped:
             raise _stale(patch_set)
         notes += [f"{file} is pinned anew: it shares a module" for file in changed if file in folder.others(patch_set)]
         if not dry_run:
@@ -148,31 +148,24 @@ def told(repository: Repository, base: str, tip: str) -> list[Told]:
     return found
 
 
-def _of_overlay(written: Sequence[Told]) -> frozenset[str]:
-    """Files of the overlay's own commit, which is the first."""
+def _of_overlay(written: Sequence[Told]) -> dict[str, str]:
+    """Files of the overlay's own commit, which is the first, with git's ids of them."""
     if not written or written[0].subject != history.OVERLAY:
-        return frozenset()
-    return frozenset(file.path for file in written[0].commit.files)
+        return {}
+    return {file.path: file.after for file in written[0].commit.files}
 
 
-@dataclass(frozen=True)
-class Applied:
+def _applied(
+    repository: Repository, bench: Repository, base: str, patch_set: PatchSet
+) -> tuple[dict[str, str], list[bytes]]:
     """What a tree was made from: git's ids of the overlay modules by path, and the patch files in their order."""
-
-    modules: Mapping[str, str]
-    patches: list[bytes]
-
-
-def _applied(repository: Repository, bench: Repository, base: str, patch_set: PatchSet) -> Applied:
     tip = repository.ref(history.SERIES)
     if tip is None:
         hint = f"keep your commits (git branch keep), remove the tree, make apply VERSION={patch_set.name}, pick them"
         raise TargetModified(f"{repository.root} does not say what it was made from", paths=(), hint=hint)
     written = told(bench, base, tip)
-    if not _of_overlay(written):
-        return Applied({}, commits.format_patches(bench, base, tip))
-    first = written[0].commit
-    return Applied({file.path: file.after for file in first.files}, commits.format_patches(bench, first.id, tip))
+    overlaid = _of_overlay(written)
+    return overlaid, commits.format_patches(bench, written[0].commit.id if overlaid else base, tip)
 
 
 def _stale(patch_set: PatchSet) -> TargetModified:
@@ -187,14 +180,8 @@ def as_patches(
 ) -> tuple[list[Patch], list[str]]:
     """The commits as patches without their overlay files, and notes on the trailers that were added.
 
-    A commit keeps the name of the patch that has its subject, or its very change; another one gets the next number.
-
-    Args:
-        bench: has the commits.
-        base: upstream's.
-        written: the commits.
-        overlaid: the paths of the overlay.
-        there: the patches that there are, by name.
+    A commit keeps the name of the patch of `there` that has its subject, or its very change; another one gets the next
+    number.
 
     Raises:
         PatchDoesNotApply: a commit is no patch yet.

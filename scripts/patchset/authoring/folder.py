@@ -21,12 +21,7 @@ Files = dict[str, bytes | None]  # by path below the repository; None for one th
 
 
 def with_patches(patch_set: PatchSet, patches: Mapping[str, bytes]) -> Files:
-    """What patches/<set> holds with these patches and no others: patch files and series.
-
-    Args:
-        patch_set: whose folder.
-        patches: the patch files by name, in the order of the series.
-    """
+    """What patches/<set> holds with these patches, by name in the order of the series, and no others."""
     wanted: dict[str, bytes | None] = {entry.name: None for entry in patch_set.folder.glob("*.patch")}
     listing = (patch_set.folder / "series").read_text(encoding="utf-8")
     wanted.update(patches)
@@ -37,9 +32,7 @@ def with_patches(patch_set: PatchSet, patches: Mapping[str, bytes]) -> Files:
 def with_results(made: Plan, modules: Mapping[str, bytes | None]) -> Files:
     """set.toml of a plan's set, and of every other set that installs one of the modules, with their new digests.
 
-    Args:
-        made: the plan.
-        modules: files of overlay/ that change, below the repository; None for one that goes.
+    `modules` are the files of overlay/ that change, by path below the repository; None for one that goes.
 
     Raises:
         PinMismatch: another set is not as its set.toml records it, so that nobody knows what to pin.
@@ -103,12 +96,8 @@ def write(patch_set: PatchSet, command: str, files: Mapping[str, bytes | None], 
 
 def recover(patch_set: PatchSet, command: str, terminal: Terminal) -> None:
     """Ends what a run that was cut off had begun to write."""
-    target, store = _place(patch_set)
-    if store.journal() is None:
-        return
-    with store.session():
-        if done := change.recover(target, store, command):
-            terminal.step(done)
+    if _place(patch_set)[1].journal() is not None:
+        write(patch_set, command, {}, terminal)
 
 
 def _place(patch_set: PatchSet) -> tuple[Target, Store]:

@@ -32,14 +32,10 @@ class Gathered:
 def gathered(
     repository: Repository, patch_set: PatchSet, applied: Mapping[str, str], tip: str, committed: Iterable[str]
 ) -> Gathered:
-    """Takes the modules that the tree has changed.
+    """Takes the modules that the tree has changed since it was made.
 
-    Args:
-        repository: has the commits.
-        patch_set: the set.
-        applied: git's ids of the modules that the tree was made with, by path.
-        tip: the last commit.
-        committed: files of the overlay's own commit.
+    `applied` has git's ids of the modules that the tree was made with, by path, and `committed` the files of the
+    overlay's own commit.
 
     Raises:
         TargetModified: a module was changed in overlay/, too.

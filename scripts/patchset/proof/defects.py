@@ -182,12 +182,9 @@ def table(
 ) -> list[Defect]:
     """One row for each defect that a test names, that a patch resolves, or that the release does not have.
 
-    Args:
-        cases: results; those without the property ``defect`` are left out.
-        titles: by name; a defect without one gets an empty title.
-        resolved: names from the patches' headers. D6 is covered where a test names D6 or D6a.
-        absent: why the release does not have a defect, by name.
-        left_open: why the set leaves a defect of the release, by name.
+    Cases without the property ``defect`` are left out; a defect without a title gets an empty one. `resolved` has the
+    names in the patches' headers: D6 is covered where a test names D6 or D6a. `absent` and `left_open` say why the
+    release does not have a defect, or the set leaves it, by name.
     """
     of: dict[str, list[Case]] = {}
     for case in cases:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,26 +28,6 @@ _PROPERTIES = ("mode", "defect", "tree", "refuted", "seen", "quick")
 
 
 @dataclass(frozen=True)
-class Row:
-    """One test.
-
-    Attributes:
-        test: pytest's name for it, from tests/smoke on.
-        result: passed or skipped; evidence holds no failure.
-        properties: what the test recorded: its mode, the defect and the tree that it is about, what it saw.
-    """
-
-    test: str
-    result: str
-    properties: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def case(self) -> Case:
-        """The row as a test's result, for the table of defects."""
-        return Case(self.test, self.test.partition("::")[2], Result(self.result), 0.0, properties=self.properties)
-
-
-@dataclass(frozen=True)
 class Evidence:
     """What a whole run of a set's smoke tests said, on the stand-in.
 
@@ -55,13 +35,13 @@ class Evidence:
         set_name: the set.
         tree: digest of the patched tree.
         tests: digest of the tests and the stand-in.
-        rows: by test, sorted.
+        rows: the tests, sorted by name; passed or skipped, since evidence holds no failure.
     """
 
     set_name: str
     tree: str
     tests: str
-    rows: tuple[Row, ...]
+    rows: tuple[Case, ...]
 
     def foreign(self, patch_set: PatchSet) -> str:
         """Why it is not about the set's tree and today's tests; empty where it is."""
@@ -125,9 +105,10 @@ def load(patch_set: PatchSet) -> Evidence | None:
         raise UsageError(f"{file}: {error!r}", hint=hint) from error
 
 
-def _row(found: Mapping[str, Any]) -> Row:
+def _row(found: Mapping[str, Any]) -> Case:
     properties = {name: str(found[name]) for name in _PROPERTIES if name in found}
-    return Row(str(found["test"]), Result(found["result"]).value, properties)
+    test = str(found["test"])
+    return Case(test, test.partition("::")[2], Result(found["result"]), 0.0, properties=properties)
 
 
 def make(patch_set: PatchSet, terminal: Terminal, *, offline: bool) -> SmokeReport:
@@ -142,15 +123,14 @@ def make(patch_set: PatchSet, terminal: Terminal, *, offline: bool) -> SmokeRepo
         hint = f"make evidence VERSION={patch_set.name}"
         raise Findings("tests or stand-in were changed while they ran: what they said is of neither", hint=hint)
     if report.ok:
-        rows = (Row(case.node, case.result.value, case.properties) for case in report.cases)
-        ordered = tuple(sorted(rows, key=lambda row: row.test))
-        _write(patch_set, Evidence(patch_set.name, patch_set.tree, tests, ordered))
+        rows = tuple(sorted(report.cases, key=lambda case: case.node))
+        _write(patch_set, Evidence(patch_set.name, patch_set.tree, tests, rows))
     return report
 
 
 def _write(patch_set: PatchSet, evidence: Evidence) -> None:
     rows = [
-        {"test": row.test, "result": row.result}
+        {"test": row.node, "result": row.result.value}
         | {name: row.properties[name] for name in _PROPERTIES if name in row.properties}
         for row in evidence.rows
     ]
@@ -164,11 +144,7 @@ def _write(patch_set: PatchSet, evidence: Evidence) -> None:
 def check(patch_set: PatchSet, terminal: Terminal, *, seed: str, offline: bool) -> Check:
     """Runs the quick tier and a sample of the evidence's rows; the whole suite where the evidence is of something else.
 
-    Args:
-        patch_set: whose evidence; its build tree must be applied.
-        terminal: where progress goes.
-        seed: what the sample is drawn from: the commit.
-        offline: use the caches alone.
+    The set's build tree must be applied; `seed`, from which the sample is drawn, is the commit.
 
     Raises:
         UsageError, Unavailable, Findings: as `smoke.run`.
@@ -182,29 +158,29 @@ def check(patch_set: PatchSet, terminal: Terminal, *, seed: str, offline: bool) 
         )
     drawn = sample(known.rows, f"{seed} {patch_set.name}")
     quick = [row for row in known.rows if "quick" in row.properties]
-    asked = {row.test: row for row in (*quick, *drawn)}
+    asked = {row.node: row for row in (*quick, *drawn)}
     terminal.step(f"evidence of {patch_set.name}: {len(quick)} quick checks and {len(drawn)} drawn from {seed[:12]}")
     report = smoke.run(patch_set, device="cpu", terminal=terminal, offline=offline, tests=tuple(asked))
     return Check(patch_set.name, "", differing(asked, report.cases), report)
 
 
-def sample(rows: Sequence[Row], seed: str, count: int = SAMPLE) -> list[Row]:
+def sample(rows: Sequence[Case], seed: str) -> list[Case]:
     """Rows outside of the quick tier, drawn from a seed: the same ones wherever the seed is the same."""
     rest = [row for row in rows if "quick" not in row.properties]
-    return random.Random(seed).sample(rest, min(count, len(rest)))  # noqa: S311 - drawn, not secret
+    return random.Random(seed).sample(rest, min(SAMPLE, len(rest)))  # noqa: S311 - drawn, not secret
 
 
-def differing(asked: Mapping[str, Row], cases: Sequence[Case]) -> tuple[str, ...]:
+def differing(asked: Mapping[str, Case], cases: Sequence[Case]) -> tuple[str, ...]:
     """Where a run contradicts the evidence."""
     found = {case.node: case.result.value for case in cases}
     return tuple(
-        f"{test}: {row.result} by the evidence, {found.get(test, 'not run')} here"
+        f"{test}: {row.result.value} by the evidence, {found.get(test, 'not run')} here"
         for test, row in asked.items()
-        if found.get(test) != row.result
+        if found.get(test) != row.result.value
     )
 
 
 def cases(patch_set: PatchSet) -> list[Case]:
     """The results of a set's evidence, where it is about the set's tree and today's tests; else none."""
     known = load(patch_set)
-    return [] if known is None or known.foreign(patch_set) else [row.case for row in known.rows]
+    return [] if known is None or known.foreign(patch_set) else list(known.rows)

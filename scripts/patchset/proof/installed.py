@@ -14,11 +14,7 @@ from patchset.sets.setfile import PatchSet
 
 
 def site_packages(patch_set: PatchSet, given: Path) -> Path:
-    """The folder that holds the installed package.
-
-    Args:
-        patch_set: whose package.
-        given: that folder, as `pip install --target` or a user has it, or a virtual environment.
+    """The folder that holds the installed package: the one given, as `pip install --target` makes it, or a venv's.
 
     Raises:
         UsageError: the package is not installed there, or an editable installation.

@@ -40,30 +40,6 @@ _STAMP = ".made-from"
 
 
 @dataclass(frozen=True)
-class Packages:
-    """The packages for one version of torch, and their venv.
-
-    Attributes:
-        venv: its name in build/runtime.
-        lock: the requirements, with hashes.
-        torch_cpu: the build of torch without CUDA.
-    """
-
-    venv: str
-    lock: Path
-    torch_cpu: Path
-
-    @classmethod
-    def of(cls, torch: str) -> Packages:
-        """The packages for a torch version: from a lock of its own, or from the lock that most sets share."""
-        folder = paths.repo_root() / "requirements"
-        own = folder / f"runtime-torch-{torch}.txt"
-        if own.is_file():
-            return cls(f"venv-torch-{torch}", own, folder / f"torch-cpu-{torch}.txt")
-        return cls("venv", folder / "runtime.txt", folder / "torch-cpu.txt")
-
-
-@dataclass(frozen=True)
 class Runtime:
     """A Python that can run vLLM.
 
@@ -82,9 +58,7 @@ class Runtime:
     def environment(self, tree: Path, standin: Path | None = None) -> dict[str, str]:
         """The environment in which a vllm-ascend tree is the plugin that vLLM finds.
 
-        Args:
-            tree: folder that holds the vllm_ascend package and its metadata.
-            standin: folder with the NPU's stand-in, or None on a machine with NPUs.
+        `tree` holds the vllm_ascend package and its metadata; `standin`, the NPU's, is None on a machine with NPUs.
         """
         entries = [entry for entry in (standin, tree, self.vllm) if entry is not None]
         return {**self.env, "PYTHONPATH": os.pathsep.join(map(str, entries))}
@@ -98,12 +72,7 @@ def standin_dir(set_name: str) -> Path:
 
 
 def ensure(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) -> Runtime:
-    """The runtime of a set, made where it is not there yet.
-
-    Args:
-        patch_set: whose vLLM.
-        terminal: where progress goes.
-        offline: use the caches of this tool and of uv alone.
+    """The runtime of a set, made where it is not there yet; offline, from the caches of this tool and of uv alone.
 
     Raises:
         Unavailable: there is no fitting Python, or a package could not be had or built.
@@ -113,7 +82,7 @@ def ensure(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) ->
     root.mkdir(parents=True, exist_ok=True)
     installer = uv.Installer(root, uv.find(), offline)
     with lock.wait(root / ".lock"):
-        python = _venv(installer, Packages.of(patch_set.torch), terminal)
+        python = _venv(installer, patch_set.torch, terminal)
         vllm = _vllm(installer, python, patch_set, terminal)
     return Runtime(python, vllm, _environment(root, patch_set.vllm.version), (vllm / _STAMP).read_text())
 
@@ -137,12 +106,14 @@ def _environment(root: Path, vllm_version: str) -> dict[str, str]:
     }
 
 
-def _venv(installer: uv.Installer, packages: Packages, terminal: Terminal) -> Path:
-    """Makes the venv from the lock; its interpreter."""
-    venv = installer.root / packages.venv
+def _venv(installer: uv.Installer, torch: str, terminal: Terminal) -> Path:
+    """Makes the venv for a torch version, from a lock of its own or from the one that most sets share; its Python."""
+    folder = paths.repo_root() / "requirements"
+    venv, locked, torch_cpu = installer.root / "venv", folder / "runtime.txt", folder / "torch-cpu.txt"
+    if (own := folder / f"runtime-torch-{torch}.txt").is_file():
+        venv, locked, torch_cpu = venv.with_name(f"venv-torch-{torch}"), own, folder / f"torch-cpu-{torch}.txt"
     python = venv / "bin" / "python"
-    lock, torch_cpu = packages.lock.read_text(), packages.torch_cpu
-    builds = {"cuda": without_cuda(lock), "cpu": without_cuda(lock, torch_cpu.read_text())}
+    builds = {"cuda": without_cuda(locked.read_text()), "cpu": without_cuda(locked.read_text(), torch_cpu.read_text())}
     made_from = {build: {"lock": sha256(text.encode()), "python": PYTHON} for build, text in builds.items()}
     if python.exists() and any(_stamped(venv, stamp) for stamp in made_from.values()):
         return python
@@ -156,10 +127,10 @@ def _venv(installer: uv.Installer, packages: Packages, terminal: Terminal) -> Pa
     size = sum(line[0].isalnum() for line in builds[build].splitlines() if line)
     cuda = build == "cuda" and platform.machine() == "x86_64"
     terminal.step(
-        f"installing torch and vLLM's requirements ({size} packages) into {_shown(venv)}"
+        f"installing torch and vLLM's requirements ({size} packages) into {os.path.relpath(venv)}"
         + (", with CUDA's libraries, since no index has torch without them" if cuda else "")
     )
-    installer.run(f"install requirements/{packages.lock.name}", [*install, "-r", str(chosen)])
+    installer.run(f"install requirements/{locked.name}", [*install, "-r", str(chosen)])
     _stamp(venv, made_from[build])
     return python
 
@@ -195,7 +166,7 @@ def _vllm(installer: uv.Installer, python: Path, patch_set: PatchSet, terminal: 
     if _stamped(folder, made_from):
         return folder
     sdist = cache.fetch(pin, offline=installer.offline, terminal=terminal)
-    terminal.step(f"building vLLM {patch_set.vllm.version} without kernels into {_shown(folder)}")
+    terminal.step(f"building vLLM {patch_set.vllm.version} without kernels into {os.path.relpath(folder)}")
     partial = folder.with_suffix(".partial")
     for leftover in (partial, folder):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -246,7 +217,3 @@ def _stamped(folder: Path, made_from: Mapping[str, str]) -> bool:
 
 def _stamp(folder: Path, made_from: Mapping[str, str]) -> None:
     (folder / _STAMP).write_text(_digest(made_from))
-
-
-def _shown(path: Path) -> str:
-    return os.path.relpath(path)

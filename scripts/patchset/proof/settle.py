@@ -44,15 +44,8 @@ def settle(
     """Runs the quick tier on an applied target, unless the very same tree has passed on this device.
 
     Never raises for what keeps the tests from running: the target is applied, and what was not tested is said.
-
-    Args:
-        patch_set: that the target was patched with.
-        target: the build tree, a checkout or an installation.
-        tree: digest of what is in it.
-        device: cpu for the NPU's stand-in, or npu.
-        wanted: run the tests where they are due.
-        offline: use the caches alone.
-        terminal: where progress goes.
+    `tree` is the digest of what is in the target, and the device is cpu for the NPU's stand-in, or npu. Tests that are
+    due are left out where they are not `wanted`.
     """
     again = f"make apply{target.named}"
     if tier := gate.passed(patch_set.name, gate.subject(patch_set.name, tree, device)):

@@ -109,15 +109,8 @@ def run(
 ) -> SmokeReport:
     """Runs tests/smoke on the set's trees, and writes down whether the tree has passed.
 
-    Args:
-        patch_set: whose trees; the patched one must have been applied, the pristine one is made.
-        device: "cpu" for the NPU's stand-in, "npu" for real ones.
-        terminal: where progress goes.
-        tier: how much.
-        only: a pytest -k expression, for a part of the whole.
-        tests: or a part by its tests' names.
-        offline: use the caches alone.
-        patched: another patched package, to test in the place of the build tree.
+    The patched tree must have been applied, or `patched` takes its place; the pristine one is made. The device is cpu
+    for the NPU's stand-in, or npu. `only`, a pytest -k expression, or the names of `tests` choose a part of the whole.
 
     Raises:
         UsageError, Unavailable, Findings: as `run_tests`.

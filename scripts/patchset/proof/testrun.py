@@ -87,8 +87,30 @@ def run(
     """
     report = log.with_suffix(".xml")
     report.unlink(missing_ok=True)
+    command = [*command, f"--junit-xml={report}", "-o", "junit_family=xunit1"]
+    code = watched("the tests", command, environ=environ, folder=folder, log=log, limit=limit, each_line=each_line)
+    if not report.is_file():
+        raise Findings(f"pytest ended with {code} and no report", hint=f"read {log}")
+    return read(report.read_bytes())
+
+
+def watched(
+    what: str,
+    command: Sequence[str],
+    *,
+    environ: Mapping[str, str],
+    folder: Path,
+    log: Path,
+    limit: float,
+    each_line: Callable[[str], None] = lambda _: None,
+) -> int:
+    """Runs a program in a process group of its own, as `run` does pytest; its exit code.
+
+    Raises:
+        Findings: it ran past the limit.
+    """
     process = subprocess.Popen(
-        [*command, f"--junit-xml={report}", "-o", "junit_family=xunit1"],
+        command,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL,
@@ -118,10 +140,8 @@ def run(
         timer.cancel()
         _kill(process)
     if out_of_time.is_set():
-        raise Findings(f"the tests took more than {limit:.0f} s and were stopped at: {last}", hint=f"read {log}")
-    if not report.is_file():
-        raise Findings(f"pytest ended with {process.returncode} and no report", hint=f"read {log}")
-    return read(report.read_bytes())
+        raise Findings(f"{what} took more than {limit:.0f} s and were stopped at: {last}", hint=f"read {log}")
+    return process.returncode
 
 
 def read(report: bytes) -> list[Case]:

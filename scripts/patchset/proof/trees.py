@@ -28,11 +28,7 @@ class Trees:
 def both(patch_set: PatchSet, terminal: Terminal, *, offline: bool, patched: Path | None = None) -> Trees:
     """The trees and the runtime; the pristine tree and the runtime are made where they are not there.
 
-    Args:
-        patch_set: whose trees.
-        terminal: where progress goes.
-        offline: use the caches alone.
-        patched: another folder that holds the patched package; the build tree where there is none.
+    `patched` is another folder that holds the patched package than the build tree.
 
     Raises:
         UsageError: the set has not been applied.

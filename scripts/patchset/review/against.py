@@ -6,7 +6,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from patchset.node.errors import PatchsetError, UsageError
@@ -20,24 +19,14 @@ from patchset.system.terminal import Terminal
 from patchset.upstream.source import Source
 
 
-@dataclass(frozen=True)
-class Against:
-    """A series to compare with: what it is, in words, and its plan."""
-
-    label: str
-    plan: Plan
-
-
 @contextmanager
-def opened(asked: str, patch_set: PatchSet, source: Source, terminal: Terminal, *, offline: bool) -> Iterator[Against]:
-    """Works out the plan of the other series.
+def opened(
+    asked: str, patch_set: PatchSet, source: Source, terminal: Terminal, *, offline: bool
+) -> Iterator[tuple[str, Plan]]:
+    """The other series: what it is, in words, and its plan.
 
-    Args:
-        asked: a set's name, its folder, or a ref of this repository, tried in this order.
-        patch_set: what is reviewed.
-        source: its upstream, which serves the other series too where it has the same pin.
-        terminal: for progress.
-        offline: use the download cache alone.
+    `asked` is a set's name, its folder, or a ref of this repository, tried in this order. `source` is the upstream of
+    what is reviewed, and serves the other series too where that has the same pin.
 
     Raises:
         UsageError: there is no such series.
@@ -54,7 +43,7 @@ def opened(asked: str, patch_set: PatchSet, source: Source, terminal: Terminal, 
             error.message = f"{label}: {error.message}"
             error.hint = "choose another AGAINST, or mend that series"
             raise
-        yield Against(label, made)
+        yield label, made
 
 
 def _find(asked: str, patch_set: PatchSet, scratch: Path) -> tuple[str, PatchSet]:
@@ -66,7 +55,7 @@ def _find(asked: str, patch_set: PatchSet, scratch: Path) -> tuple[str, PatchSet
         folder = folder.resolve()
         if folder.parent.name != "patches":
             raise UsageError(f"{folder} does not lie in a patches/ folder", hint="name REPOSITORY/patches/SET")
-        return f"set {folder}", _parse(folder)
+        return f"set {folder}", setfile.read(folder)
     return _at_ref(asked, patch_set.name, scratch)
 
 
@@ -92,12 +81,4 @@ def _at_ref(ref: str, name: str, scratch: Path) -> tuple[str, PatchSet]:
         file = scratch / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(contents[blob])
-    return f"{name} at {ref} ({commit[:12]})", _parse(scratch / "patches" / name)
-
-
-def _parse(folder: Path) -> PatchSet:
-    file = folder / "set.toml"
-    try:
-        return setfile.parse(file.read_text(encoding="utf-8"), folder)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file}: {error}") from error
+    return f"{name} at {ref} ({commit[:12]})", setfile.read(scratch / "patches" / name)

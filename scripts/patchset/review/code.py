@@ -53,13 +53,7 @@ Line = tuple[Run, ...]
 
 
 def excerpt(path: str, data: bytes, first: int, last: int) -> tuple[Line, ...]:
-    """Coloured lines of a file; `path` tells the language.
-
-    Args:
-        path: of the file.
-        data: all of it.
-        first, last: the lines, from 1, both included.
-    """
+    """Coloured lines of a file, from 1, the first and the last included; `path` tells the language."""
     raw = data.decode(errors="replace").split("\n")
     starts = [symbol.first for symbol in symbols.symbols(data)] if path.endswith(".py") else []
     # No string or bracket is open where a class or function begins, so the colours can begin there too.
@@ -166,8 +160,7 @@ def _look(kind: _TokenType) -> str:
 
 def _lexer(path: str) -> Lexer:
     try:
-        lexer: Lexer = get_lexer_for_filename(path.rpartition("/")[2])
+        lexer: Lexer = get_lexer_for_filename(path.rpartition("/")[2], stripnl=False, ensurenl=False)
     except ClassNotFound:
-        lexer = TextLexer()
-    lexer.stripnl = lexer.ensurenl = False
+        lexer = TextLexer(stripnl=False, ensurenl=False)
     return lexer

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import groupby, pairwise
 
@@ -14,7 +14,7 @@ from unidiff.patch import PatchSet as ParsedDiff
 
 from patchset.review import code, words
 from patchset.review.code import Line
-from patchset.review.words import Pair
+from patchset.review.words import Pair, Span
 from patchset.sets import symbols
 
 _MORE = 20  # unchanged lines that a reader can unfold above and below a hunk
@@ -108,12 +108,10 @@ def read(
     before: Callable[[str], bytes | None],
     after: Callable[[str], bytes | None],
 ) -> tuple[FileDiff, ...]:
-    """The files of a git diff that git itself vouches for.
+    """The files of a git diff that git itself vouches for, from its first `diff --git` on.
 
-    Args:
-        text: from the first `diff --git` on.
-        anchor: what the files' anchors begin with.
-        before, after: a path's content on either side, for colours; None where it is not there.
+    `anchor` is what the files' anchors begin with. `before` and `after` give a path's content on either side, for
+    colours, or None where it is not there.
     """
     return tuple(_file(file, anchor, before(file.path), after(file.path)) for file in ParsedDiff(text))
 
@@ -181,64 +179,46 @@ def _lines(path: str, data: bytes | None, first: int, count: int) -> dict[int, L
 
 
 def _blocks(hunk: ParsedHunk, old: Mapping[int, Line], new: Mapping[int, Line]) -> Iterator[Block]:
-    raw = _raw(hunk)
-    for context, group in groupby(raw, key=lambda line: line.kind is Kind.CONTEXT):
+    for context, group in groupby(_plain(hunk), key=lambda line: line.kind is Kind.CONTEXT):
         found = list(group)
         if context:
-            shown = [_shown(line, _coloured(new, line.new, line.text), row) for row, line in enumerate(found, start=1)]
-            yield Block(False, tuple(shown))
+            yield Block(False, tuple(_coloured(found, new, {}, range(1, len(found) + 1))))
             continue
         removed = [line for line in found if line.kind is Kind.REMOVED]
         added = [line for line in found if line.kind is Kind.ADDED]
-        pairs = words.pair([line.text for line in removed], [line.text for line in added])
-        rows = rows_of(len(removed), len(added), pairs)
-        of_old = {pair.old: pair.old_spans for pair in pairs}
-        of_new = {pair.new: pair.new_spans for pair in pairs}
-        yield Block(
-            True,
-            (
-                *(
-                    _shown(line, code.mark(_coloured(old, line.old, line.text), of_old.get(at, ())), rows[0][at])
-                    for at, line in enumerate(removed)
-                ),
-                *(
-                    _shown(line, code.mark(_coloured(new, line.new, line.text), of_new.get(at, ())), rows[1][at])
-                    for at, line in enumerate(added)
-                ),
-            ),
-        )
+        pairs = words.pair([_text(one.line) for one in removed], [_text(one.line) for one in added])
+        olds, news = rows_of(len(removed), len(added), pairs)
+        shown = _coloured(removed, old, {pair.old: pair.old_spans for pair in pairs}, olds)
+        shown += _coloured(added, new, {pair.new: pair.new_spans for pair in pairs}, news)
+        yield Block(True, tuple(shown))
 
 
-@dataclass(frozen=True, slots=True)
-class _Raw:
-    kind: Kind
-    old: int
-    new: int
-    text: str
-    unended: bool
-
-
-def _raw(hunk: ParsedHunk) -> list[_Raw]:
-    found: list[_Raw] = []
+def _plain(hunk: ParsedHunk) -> list[DiffLine]:
+    """The lines of a hunk without colours, in no row yet."""
+    found: list[DiffLine] = []
     for line in hunk:
         if line.line_type == "\\":
-            last = found.pop()
-            found.append(_Raw(last.kind, last.old, last.new, last.text, True))
+            found.append(replace(found.pop(), unended=True))
             continue
-        kind = Kind(line.line_type or " ")
-        text = line.value.removesuffix("\n")
-        found.append(_Raw(kind, line.source_line_no or 0, line.target_line_no or 0, text, False))
+        text = code.plain(line.value.removesuffix("\n"))
+        found.append(DiffLine(Kind(line.line_type or " "), line.source_line_no or 0, line.target_line_no or 0, text, 0))
     return found
 
 
-def _coloured(lines: Mapping[int, Line], number: int, text: str) -> Line:
-    """The coloured line of that number, where it is the one that the diff shows."""
-    line = lines.get(number, ())
-    return line if "".join(run.text for run in line) == text else code.plain(text)
+def _coloured(
+    shown: Iterable[DiffLine], lines: Mapping[int, Line], spans: Mapping[int, tuple[Span, ...]], rows: Iterable[int]
+) -> list[DiffLine]:
+    """Lines of one side in their rows, coloured where the file has the line that the diff shows, the spans marked."""
+    found = []
+    for at, (one, row) in enumerate(zip(shown, rows, strict=True)):
+        line = lines.get(one.new or one.old, ())
+        line = line if _text(line) == _text(one.line) else one.line
+        found.append(replace(one, line=code.mark(line, spans.get(at, ())), row=row))
+    return found
 
 
-def _shown(raw: _Raw, line: Line, row: int) -> DiffLine:
-    return DiffLine(raw.kind, raw.old, raw.new, line, row, raw.unended)
+def _text(line: Line) -> str:
+    return "".join(run.text for run in line)
 
 
 def rows_of(removed: int, added: int, pairs: Iterable[Pair]) -> tuple[list[int], list[int]]:

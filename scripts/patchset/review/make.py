@@ -52,14 +52,7 @@ class ReviewResult:
 
 
 def run(patch_set: PatchSet, source: Source, asked: str | None, terminal: Terminal, *, offline: bool) -> ReviewResult:
-    """Writes build/<set>/review/index.html and review.md.
-
-    Args:
-        patch_set: what is reviewed.
-        source: gives upstream's files.
-        asked: what to compare the series with; see `against.opened`.
-        terminal: for progress and warnings.
-        offline: use the download cache alone.
+    """Writes build/<set>/review/index.html and review.md; `asked` is what to compare with: see `against.opened`.
 
     Raises:
         PatchDoesNotApply: a patch is malformed, too large or does not fit.
@@ -73,9 +66,9 @@ def run(patch_set: PatchSet, source: Source, asked: str | None, terminal: Termin
         ranges = None
         if asked:
             terminal.step(f"comparing with {asked}")
-            other = stack.enter_context(against.opened(asked, patch_set, source, terminal, offline=offline))
-            before = stack.enter_context(scratch.commits(other.plan))
-            ranges = rangediff.compare(before, commits, other.label)
+            label, other = stack.enter_context(against.opened(asked, patch_set, source, terminal, offline=offline))
+            before = stack.enter_context(scratch.commits(other))
+            ranges = rangediff.compare(before, commits, label)
         shown = review.review(made, source.read, commits, ranges)
     terminal.step("writing the page")
     html, text = page.render(shown), markdown.render(shown)

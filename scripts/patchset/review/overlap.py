@@ -55,11 +55,7 @@ class TouchedFile:
 
 
 def overlaps(patches: Iterable[tuple[tuple[FileDiff, ...], Content, Content]]) -> tuple[TouchedFile, ...]:
-    """The map of a series.
-
-    Args:
-        patches: of each, its diffs and what gives the content of a path before and after it.
-    """
+    """The map of a series: of each patch its diffs, and what gives the content of a path before and after it."""
     counts: dict[tuple[str, str], dict[int, Touch]] = {}
     for number, (files, before, after) in enumerate(patches, start=1):
         for file in files:

@@ -11,10 +11,10 @@ import base64
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import resources
-from itertools import chain, groupby
-from typing import Protocol, TypeVar
+from itertools import chain
+from typing import TypeVar
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -22,7 +22,8 @@ from markupsafe import Markup, escape
 from patchset.node.errors import plural
 from patchset.proof.defects import Defect
 from patchset.review import code
-from patchset.review.diff import Block, Kind, ShownHunk
+from patchset.review.diff import Block, FileDiff, Kind, ShownHunk
+from patchset.review.replaced import Module
 from patchset.review.review import Review, lines_of, whole
 
 _Item = TypeVar("_Item")
@@ -30,17 +31,6 @@ _Item = TypeVar("_Item")
 _SCRIPTS = ("page.js", "search.js", "viewed.js", "start.js")  # in this order, as one
 _CHUNK = 60  # lines that the browser lays out at once, when they come near the window
 _LINK = re.compile(r"https://[^\s<>\"'`\]]+[^\s<>\"'`\].,;)]|\b([\w.-]+/[\w.-]+)#(\d+)")
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """Neighbouring blocks of a hunk; `rows` is about how many lines high they are."""
-
-    blocks: tuple[Block, ...]
-
-    @property
-    def rows(self) -> int:
-        return sum(len(block.lines) for block in self.blocks)
 
 
 def render(review: Review) -> str:
@@ -128,15 +118,15 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:] if text.partition(" ")[0].isalpha() else text
 
 
-def chunks(hunk: ShownHunk) -> Iterator[Chunk]:
-    """The hunk in pieces that a browser can leave alone until they are near."""
+def chunks(hunk: ShownHunk) -> Iterator[list[Block]]:
+    """The hunk in pieces of some blocks each, that a browser can leave alone until they are near."""
     waiting: list[Block] = []
     for block in chain.from_iterable(_split(block) for block in hunk.blocks):
         if waiting and sum(len(one.lines) for one in waiting) + len(block.lines) > _CHUNK:
-            yield Chunk(tuple(waiting))
+            yield waiting
             waiting = []
         waiting.append(block)
-    yield Chunk(tuple(waiting))
+    yield waiting
 
 
 def _split(block: Block) -> Iterator[Block]:
@@ -154,22 +144,12 @@ def slices(lines: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
         yield lines[begin : begin + _CHUNK]
 
 
-class _HasPath(Protocol):
-    @property
-    def path(self) -> str: ...
-
-
-_File = TypeVar("_File", bound=_HasPath)
-
-
-def folders(files: Iterable[_File]) -> list[tuple[str, list[_File]]]:
+def folders(files: Iterable[FileDiff | Module]) -> Iterable[tuple[str, list[FileDiff | Module]]]:
     """Files by the folder that they lie in, both sorted."""
-
-    def place(file: _File) -> tuple[str, str]:
-        folder, _, name = file.path.rpartition("/")
-        return folder, name
-
-    return [(folder, list(group)) for folder, group in groupby(sorted(files, key=place), key=lambda f: place(f)[0])]
+    found: dict[str, list[FileDiff | Module]] = {}
+    for file in sorted(files, key=lambda file: file.path.rpartition("/")[::2]):
+        found.setdefault(file.path.rpartition("/")[0], []).append(file)
+    return found.items()
 
 
 def rows_of(review: Review) -> dict[str, Defect]:

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from patchset.node.errors import UsageError
 from patchset.plan.plan import Plan
@@ -63,13 +64,5 @@ def load(plan: Plan) -> Proof:
 
 
 def _row(row: dict[str, Any]) -> Defect:
-    trees = (_evidence(row["pristine"]), _evidence(row["patched"]))
-    return Defect(str(row["defect"]), str(row["title"]), *trees, refuted=row["shown"] == "not a defect")
-
-
-def _evidence(found: dict[str, Any]) -> Evidence:
-    return Evidence(found["passed"] is True, _texts(found["seen"]), _texts(found["tests"]))
-
-
-def _texts(values: Iterable[Any]) -> tuple[str, ...]:
-    return tuple(str(value) for value in values)
+    pristine, patched = (msgspec.convert(row[tree], Evidence) for tree in ("pristine", "patched"))
+    return Defect(str(row["defect"]), str(row["title"]), pristine, patched, row["shown"] == "not a defect")

@@ -118,9 +118,10 @@ def _row(pair: _Pair, repository: Repository) -> Row:
 
 def _fate(repository: Repository, before: str, after: str) -> Fate:
     """Of two commits that differ: whether a line that they add or remove does, or only what is around."""
-    if _changed_lines(repository, before) != _changed_lines(repository, after):
+    if _diff(repository, before, "--unified=0") != _diff(repository, after, "--unified=0"):
         return Fate.CHANGED
-    header = _message(repository, before) != _message(repository, after)
+    messages = [repository.git("show", "--no-patch", "--format=%B", commit) for commit in (before, after)]
+    header = messages[0] != messages[1]
     context = _diff(repository, before) != _diff(repository, after)
     return Fate.BOTH if header and context else Fate.HEADER if header else Fate.CONTEXT
 
@@ -129,11 +130,3 @@ def _diff(repository: Repository, commit: str, *options: str) -> str:
     """The commit's diff, without what tells only where in the file it is."""
     text = repository.git("diff-tree", "-p", "--no-commit-id", "--no-color", "--no-renames", *options, commit)
     return re.sub(r"^(index .*|@@ .*)\n", "", text, flags=re.MULTILINE)
-
-
-def _changed_lines(repository: Repository, commit: str) -> str:
-    return _diff(repository, commit, "--unified=0")
-
-
-def _message(repository: Repository, commit: str) -> str:
-    return repository.git("show", "--no-patch", "--format=%B", commit)

@@ -33,27 +33,14 @@ class Excerpt:
 
 
 @dataclass(frozen=True)
-class Module:
-    """An overlay module, and the upstream code that it replaces, if any."""
+class Module(Excerpt):
+    """The whole of an overlay module, and the upstream code that it replaces, if any."""
 
-    shown: Excerpt
     replaces: tuple[Excerpt, ...]
-
-    @property
-    def anchor(self) -> str:
-        return self.shown.anchor
-
-    @property
-    def path(self) -> str:
-        return self.shown.path
 
 
 def modules(overlay: Overlay, read: Callable[[str], bytes]) -> tuple[Module, ...]:
-    """The modules by path.
-
-    Args:
-        overlay: the set's.
-        read: gives upstream's bytes of a path.
+    """The modules by path; `read` gives upstream's bytes.
 
     Raises:
         UsageError: upstream has no such symbol.
@@ -66,7 +53,7 @@ def modules(overlay: Overlay, read: Callable[[str], bytes]) -> tuple[Module, ...
             for row in overlay.replaces
             if row.module == path
         )
-        found.append(Module(_excerpt(anchor, path, "", data), replaces))
+        found.append(Module(**vars(_excerpt(anchor, path, "", data)), replaces=replaces))
     return tuple(found)
 
 

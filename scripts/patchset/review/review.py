@@ -107,14 +107,7 @@ class Review:
 
 
 def review(plan: Plan, read: Callable[[str], bytes], commits: Commits, ranges: RangeDiff | None = None) -> Review:
-    """Puts the review together.
-
-    Args:
-        plan: what the set does.
-        read: gives upstream's bytes of a path.
-        commits: the plan's.
-        ranges: what became of an older series.
-    """
+    """Puts the review of a plan together, with what became of an older series."""
     patches: list[PatchReview] = []
     sides: list[tuple[tuple[FileDiff, ...], Content, Content]] = []
     now: dict[str, bytes | None] = {path: change.before for path, change in plan.changes.items()}

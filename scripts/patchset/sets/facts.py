@@ -31,7 +31,7 @@ def titles() -> dict[str, str]:
         UsageError: a table is no table of strings.
     """
     tables = [*([file()] if file().is_file() else []), *_of_few_sets()]
-    return {name: title for table in tables for name, title in load_titles(table).items()}
+    return {name: title for table in tables for name, title in _strings(table, "titles").items()}
 
 
 def absent(set_name: str) -> dict[str, str]:
@@ -40,7 +40,8 @@ def absent(set_name: str) -> dict[str, str]:
     Raises:
         UsageError: the file is not there, or a table is no table of strings.
     """
-    found = load_absent(file(), set_name)
+    shared = _strings(file(), "titles")
+    found = {name: why for name, why in _strings(file(), "absent", set_name).items() if name in shared}
     elsewhere, still = _of_others(set_name, "elsewhere"), left_open(set_name)
     return found | {name: why for name, why in elsewhere.items() if name not in still}
 
@@ -70,25 +71,6 @@ def is_of_others(folder: str, set_name: str) -> bool:
     [True, False, False, False]
     """
     return _SETS.fullmatch(folder) is not None and set_name not in folder.split("+")
-
-
-def load_titles(file: Path) -> dict[str, str]:
-    """Titles by the name of the defect.
-
-    Raises:
-        UsageError: the file is not there or is not a table of strings.
-    """
-    return _strings(file, "titles")
-
-
-def load_absent(file: Path, set_name: str) -> dict[str, str]:
-    """Why a set's release does not have a defect, by the name of the defect.
-
-    Raises:
-        UsageError: the file is not there or is not a table of strings.
-    """
-    titles = load_titles(file)
-    return {name: why for name, why in _strings(file, "absent", set_name).items() if name in titles}
 
 
 def _strings(file: Path, *tables: str) -> dict[str, str]:

@@ -12,6 +12,7 @@ from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 
+from unidiff.errors import UnidiffParseError
 from unidiff.patch import PatchSet as Diff
 
 from patchset.node.errors import PatchDoesNotApply
@@ -93,9 +94,6 @@ class Patch:
         Raises:
             MalformedPatch: it is none.
         """
-        from unidiff.errors import UnidiffParseError
-        from unidiff.patch import PatchSet as Diff
-
         try:
             return Diff(self.diff)
         except UnidiffParseError as error:
@@ -127,11 +125,7 @@ def read(file: Path) -> bytes:
 
 
 def parse(name: str, data: bytes) -> Patch:
-    """Reads a patch file.
-
-    Args:
-        name: its file name, for messages.
-        data: its bytes.
+    """Reads a patch file; messages name it.
 
     Raises:
         PatchDoesNotApply: it is malformed; names the line and what is wrong with it.

@@ -173,10 +173,7 @@ def read_toml(file: Path, text: str) -> Table:
 
 
 def load_set(asked: str) -> PatchSet:
-    """Reads a set's set.toml.
-
-    Args:
-        asked: the set's name, its vLLM version or its vllm-ascend version, with a v or without.
+    """The set of a name, a vLLM version or a vllm-ascend version, with a v or without.
 
     Raises:
         UsageError: no such set, or more than one, or the file is malformed; the message names the file and the key.
@@ -184,7 +181,7 @@ def load_set(asked: str) -> PatchSet:
     found = named(asked)
     if len(found) == 1:
         return found[0]
-    shown = found or [_read(name) for name in paths.sets()]
+    shown = found or every()
     listed = [f"{one.name} (vLLM {one.vllm.version}, vllm-ascend {one.ascend.version})" for one in shown]
     what = f"{asked!r} is of more than one set" if found else f"no patch set {asked!r}"
     raise UsageError(what, hint=f"name one of: {', '.join(listed)}" if listed else "there are no sets in patches/")
@@ -197,13 +194,22 @@ def named(asked: str) -> list[PatchSet]:
         UsageError: a set's file is malformed.
     """
     if asked in paths.sets():
-        return [_read(asked)]
-    sets, plain = [_read(name) for name in paths.sets()], asked.removeprefix("v")
+        return [read(paths.set_dir(asked))]
+    sets, plain = every(), asked.removeprefix("v")
     return [one for one in sets if plain == one.vllm.version] or [one for one in sets if plain == one.ascend.version]
 
 
-def _read(name: str) -> PatchSet:
-    folder = paths.set_dir(name)
+def every() -> list[PatchSet]:
+    """All sets of the repository; raises as `read`."""
+    return [read(paths.set_dir(name)) for name in paths.sets()]
+
+
+def read(folder: Path) -> PatchSet:
+    """The set that lies in a folder.
+
+    Raises:
+        UsageError: its set.toml is not there or malformed; the message names the file and the key.
+    """
     file = folder / "set.toml"
     try:
         return parse(file.read_text(encoding="utf-8"), folder)

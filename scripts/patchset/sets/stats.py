@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -24,27 +24,21 @@ class FileStats:
 
 
 @dataclass(frozen=True)
-class ModuleStats:
-    """One file of the overlay."""
-
-    path: str
-    lines: int
-
-
-@dataclass(frozen=True)
 class SetStats:
+    """What the patches do to each file, and the lines of each overlay file, both by path."""
+
     set_name: str
     files: tuple[FileStats, ...]
-    modules: tuple[ModuleStats, ...]
+    modules: Mapping[str, int]
 
     def as_dict(self) -> dict[str, Any]:
         return {
             "set": self.set_name,
             "files": [asdict(file) for file in self.files],
-            "overlay": [asdict(module) for module in self.modules],
+            "overlay": [{"path": path, "lines": lines} for path, lines in self.modules.items()],
             "added": sum(file.added for file in self.files),
             "removed": sum(file.removed for file in self.files),
-            "overlay_lines": sum(module.lines for module in self.modules),
+            "overlay_lines": sum(self.modules.values()),
         }
 
 
@@ -54,9 +48,8 @@ def count(patch_set: PatchSet) -> SetStats:
     Raises:
         UsageError, PatchDoesNotApply: the series, a patch or the overlay cannot be read.
     """
-    modules = overlay.load(patch_set).files
-    counted = (ModuleStats(path, data.count(b"\n")) for path, data in sorted(modules.items()))
-    return SetStats(patch_set.name, by_file(series.load(patch_set.folder)), tuple(counted))
+    modules = {path: data.count(b"\n") for path, data in sorted(overlay.load(patch_set).files.items())}
+    return SetStats(patch_set.name, by_file(series.load(patch_set.folder)), modules)
 
 
 def by_file(patches: Iterable[Patch]) -> tuple[FileStats, ...]:
@@ -64,13 +57,9 @@ def by_file(patches: Iterable[Patch]) -> tuple[FileStats, ...]:
     found: dict[str, FileStats] = {}
     for patch in patches:
         for file in patch.lines:
-            before = found.get(file.path, FileStats(file.path, 0, 0, 0))
-            found[file.path] = FileStats(
-                file.path,
-                before.patches + 1,
-                before.added + file.added,
-                before.removed + file.removed,
-            )
+            was = found.get(file.path, FileStats(file.path, 0, 0, 0))
+            counts = (was.patches + 1, was.added + file.added, was.removed + file.removed)
+            found[file.path] = FileStats(file.path, *counts)
     return tuple(found[path] for path in sorted(found))
 
 
@@ -80,6 +69,6 @@ def show(stats: SetStats, terminal: Terminal) -> None:
     rows = [(file.path, str(file.patches), f"+{file.added}", f"-{file.removed}") for file in stats.files]
     rows.append((f"{len(stats.files)} upstream files", "", f"+{total['added']}", f"-{total['removed']}"))
     terminal.table(f"patches of {stats.set_name}", ("upstream file", "patches", "+", "-"), rows, right="patches + -")
-    lines = [(module.path, str(module.lines)) for module in stats.modules]
+    lines = [(path, str(count)) for path, count in stats.modules.items()]
     lines.append((f"{len(stats.modules)} overlay files", str(total["overlay_lines"])))
     terminal.table(f"overlay of {stats.set_name}", ("overlay file", "lines"), lines, right="lines")

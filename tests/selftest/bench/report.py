@@ -6,13 +6,16 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from math import inf
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from patchset.authoring import document
 from patchset.system.terminal import Terminal
 from selftest.bench.pairs import Row
 
@@ -44,14 +47,9 @@ class BenchReport:
         return asdict(self)
 
     @classmethod
-    def of(cls, document: Mapping[str, Any]) -> BenchReport:
-        """From what `as_dict` made."""
-        rows = tuple(Row(**row) for row in document["rows"])
-        return cls(**{**document, "rows": rows, "notes": tuple(document["notes"])})
-
-    @classmethod
     def load(cls, file: Path) -> BenchReport:
-        return cls.of(json.loads(file.read_text(encoding="utf-8")))
+        """From what `as_dict` made."""
+        return msgspec.convert(json.loads(file.read_text(encoding="utf-8")), cls)
 
     def tables(self) -> Iterator[tuple[str, list[Row]]]:
         """Each question with its rows."""
@@ -100,8 +98,7 @@ def markdown(report: BenchReport) -> str:
     """The same for a document."""
     parts = [f"Set {report.set_name}, in {report.seconds / 60:.0f} minutes on {report.machine}.\n"]
     for question, rows in report.tables():
-        lines = [COLUMNS, ["---"] * len(COLUMNS), *map(cells, rows)]
-        parts.append(f"### {question}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines))
+        parts.append(f"### {question}\n\n" + document.table(COLUMNS, map(cells, rows)))
         reasons = dict.fromkeys(row.why for row in rows if row in report.open() and row.why)
         parts += [f"{reason}\n" for reason in reasons]
     return "\n".join([*parts, *(f"- {note}" for note in report.notes)])

@@ -6,8 +6,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -16,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from patchset.node.errors import Findings, Unavailable, UsageError
-from patchset.proof import trees
+from patchset.proof import testrun, trees
 from patchset.sets.setfile import PatchSet
 from patchset.system import paths
 from patchset.system.terminal import Terminal
@@ -57,24 +55,11 @@ class Scripts:
         path = os.pathsep.join(filter(None, (str(tests), environ.get("PYTHONPATH", ""))))
         out, log = self.work / f"{name}.json", self.work / f"{name}.log"
         out.unlink(missing_ok=True)
-        with log.open("wb") as stream:
-            process = subprocess.Popen(
-                [python, tests / "benchmarks" / f"{name}.py", *arguments, "--out", out],
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                cwd=self.work,
-                env={**environ, "PYTHONPATH": path},
-                start_new_session=True,
-            )
-            try:
-                code = process.wait(LIMIT_S)
-            except subprocess.TimeoutExpired:
-                raise Findings(f"{name} took more than {LIMIT_S:.0f} s", hint=f"read {log}") from None
-            finally:
-                if process.poll() is None:
-                    os.killpg(process.pid, signal.SIGKILL)
-                    process.wait()
+        command = [str(one) for one in (python, tests / "benchmarks" / f"{name}.py", *arguments, "--out", out)]
+        environ = {**environ, "PYTHONPATH": path}
+        code = testrun.watched(
+            f"the runs of {name}", command, environ=environ, folder=self.work, log=log, limit=LIMIT_S
+        )
         if code or not out.is_file():
             raise Findings(f"{name} ended with {code}", hint=f"read {log}")
         document: dict[str, Any] = json.loads(out.read_text())

@@ -129,7 +129,7 @@ def show(report: ProofReport, terminal: Terminal) -> None:
         title = f"{report.set_name}, patched: what {report.schedules:,} schedules covered (seed {report.seed})"
         terminal.table(title, ("of", "what", "count"), counts, right="count")
         for one in report.patched:
-            _show_schedule(one, terminal)
+            terminal.note("\n    ".join((f"{one.invariant}: {one.what}", *one.schedule)))
     if report.pristine is not None:
         found = [
             (one.defect or "-", f"{one.invariant}: {one.what}", "\n".join(one.schedule), f"{one.after:,}")
@@ -160,9 +160,3 @@ def show(report: ProofReport, terminal: Terminal) -> None:
 def _by_defect(one: Violation) -> tuple[int, str]:
     number = one.defect[1:]
     return int(number) if number.isdigit() else 1000, one.invariant
-
-
-def _show_schedule(one: Violation, terminal: Terminal) -> None:
-    terminal.note(f"{one.invariant}: {one.what}")
-    for line in one.schedule:
-        terminal.note(f"    {line}")

@@ -5,19 +5,15 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from signal import SIGKILL
-from threading import Timer
 from typing import Any
 
 from patchset.node.errors import Findings, UsageError
-from patchset.proof import trees
+from patchset.proof import testrun, trees
 from patchset.proof.trees import Trees
 from patchset.sets.setfile import PatchSet
 from patchset.system import paths
@@ -60,33 +56,20 @@ class Simulator:
         arguments = {"--schedules": schedules, "--seed": self.seed, "--workers": workers, "--out": out}
         options = [str(one) for pair in arguments.items() for one in pair]
         environ = self.both.runtime.environment(tree, self.both.standin) | {"OMP_NUM_THREADS": "1"}
-        with log.open("wb") as errors:
-            process = subprocess.Popen(
-                [str(self.both.runtime.python), str(script), model.value, *options],
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                stdin=subprocess.DEVNULL,
-                cwd=self.work,
-                env=environ,
-                text=True,
-                start_new_session=True,
-            )
-            timer = Timer(LIMIT_S, _end, [process])
-            timer.start()
-            try:
-                with process:
-                    assert process.stdout is not None
-                    done = 0
-                    for line in process.stdout:
-                        word, _, number = line.partition(" ")
-                        if word == "done":
-                            advance(int(number) - done)
-                            done = int(number)
-            finally:
-                timer.cancel()
-                _end(process)
-        if process.returncode or not out.is_file():
-            raise Findings(f"the simulation of {model.value} ended with {process.returncode}", hint=f"read {log}")
+        command = [str(self.both.runtime.python), str(script), model.value, *options]
+        done = 0
+
+        def tell(line: str) -> None:
+            nonlocal done
+            word, _, number = line.partition(" ")
+            if word == "done":
+                advance(int(number) - done)
+                done = int(number)
+
+        what = f"the schedules of {model.value}"
+        code = testrun.watched(what, command, environ=environ, folder=self.work, log=log, limit=LIMIT_S, each_line=tell)
+        if code or not out.is_file():
+            raise Findings(f"the simulation of {model.value} ended with {code}", hint=f"read {log}")
         document: dict[str, Any] = json.loads(out.read_text())
         return document
 
@@ -102,15 +85,8 @@ def run(
 ) -> ProofReport:
     """Checks the patched tree with so many schedules, and that the checker finds what it must.
 
-    The report is also in build/<set>/prove.json.
-
-    Args:
-        patch_set: an applied set.
-        terminal: where progress goes.
-        schedules: for the patched tree; the others have what they need.
-        seed: what the schedules are drawn from. The same seed draws the same schedules.
-        only: one model instead of all.
-        offline: use the caches alone.
+    The other models have the schedules that they need; `only` is one model instead of all. The same seed draws the same
+    schedules. The report is also in build/<set>/prove.json.
 
     Raises:
         UsageError: the simulator does not drive the set's runner.
@@ -170,11 +146,3 @@ def _report(set_name: str, seed: int, found: dict[Model, dict[str, Any]]) -> Pro
         pristine=violations(Model.PRISTINE),
         mutants=mutants,
     )
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    """Kills the simulator with its workers, where it still runs."""
-    if process.poll() is None:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, SIGKILL)
-        process.wait()

@@ -16,11 +16,7 @@ EXCEPTION = "Set-Specific"
 
 
 def check(sets: Mapping[str, Sequence[Read]]) -> Iterator[Finding]:
-    """Findings at each patch that differs from its namesake in an earlier set.
-
-    Args:
-        sets: the patches of each set, by its name. A patch with a Set-Specific field is held against no other.
-    """
+    """Findings at each patch that differs from its namesake in an earlier set, unless it has a Set-Specific field."""
     first: dict[str, tuple[str, Read]] = {}
     for name in sorted(sets, key=lambda name: Version(name.removeprefix("v"))):
         for row in sets[name]:

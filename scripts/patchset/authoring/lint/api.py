@@ -32,12 +32,7 @@ class Break:
 
 
 def breaks(path: str, before: bytes, after: bytes | None) -> tuple[Break, ...]:
-    """How a module's public API has changed for those who call it.
-
-    Args:
-        path: of the Python file.
-        before, after: its content; None where it is deleted.
-    """
+    """How a Python file's public API has changed for those who call it; `after` is None where it is deleted."""
     if after is None:
         return (Break("", gone=True, why="is deleted"),)
     old, new = _module(path, before), _module(path, after)

@@ -33,14 +33,9 @@ class LintReport:
 
 
 def run(names: Sequence[str], *, today: date, upstream: Path | None, offline: bool, terminal: Terminal) -> LintReport:
-    """Checks sets; the comparison across sets takes all of the repository.
+    """Checks sets, all of them where none is named; the comparison across sets takes all of the repository.
 
-    Args:
-        names: the sets; none means all.
-        today: the day that Review-By is held against.
-        upstream: where to take upstream from, instead of the download; for one set.
-        offline: use the download cache alone.
-        terminal: where progress goes.
+    Review-By is held against `today`; `upstream`, which takes the place of the download, goes with one set alone.
 
     Raises:
         UsageError: there is no such set.
@@ -100,11 +95,7 @@ def _against_upstream(
 ) -> Iterator[Finding]:
     """The checks that need upstream's files; those of the result only where every patch could be read and fits.
 
-    Args:
-        patch_set: the set.
-        rows: its patches, up to the first that could not be read.
-        read: gives upstream's bytes.
-        whole: whether these are all of them.
+    `rows` are the patches up to the first that could not be read; `whole` says whether these are all of them.
     """
     unfit = list(fit.check(rows, patch_set.upstream_manifest(), read))
     yield from unfit

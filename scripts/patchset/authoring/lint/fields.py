@@ -37,59 +37,51 @@ _NEVER_SENT = ("Backport", "Inappropriate")
 
 
 def check(row: Read, today: date) -> Iterator[Finding]:
-    """What is wrong with the fields of a patch that could be read.
-
-    Args:
-        row: the patch.
-        today: the day that Review-By is held against.
-    """
+    """What is wrong with the fields of a patch that could be read; Review-By is held against `today`."""
     head = row.patch.header
     text = row.patch.data.decode()
-    for field, code, why in [*_malformed(head), *_inconsistent(head), *_overdue(head, today)]:
-        yield findings.at(row.file, header.line_of(text, field), code, why)
+    for code, problems in (
+        (Code.FIELD_MALFORMED, _malformed(head)),
+        (Code.INCONSISTENT, _inconsistent(head)),
+        (Code.REVIEW_PASSED, _overdue(head, today)),
+    ):
+        for field, why in problems:
+            yield findings.at(row.file, header.line_of(text, field), code, why)
 
 
-def _malformed(head: Header) -> Iterator[tuple[str, Code, str]]:
+def _malformed(head: Header) -> Iterator[tuple[str, str]]:
     for field, (form, wanted) in _FORMS.items():
         value = head.get(field)
         day = _day(value) if form is _DAY else None
         if value and (not re.fullmatch(form, value) or (form is _DAY and day is None)):
-            yield field, Code.FIELD_MALFORMED, f"{field} {value!r} must be {wanted}"
+            yield field, f"{field} {value!r} must be {wanted}"
     status = head.get("Upstream-Status")
     if status in _EXPLAINED:
-        yield "Upstream-Status", Code.FIELD_MALFORMED, f"Upstream-Status {status} must say why or where in [brackets]"
+        yield "Upstream-Status", f"Upstream-Status {status} must say why or where in [brackets]"
 
 
-def _inconsistent(head: Header) -> Iterator[tuple[str, Code, str]]:
+def _inconsistent(head: Header) -> Iterator[tuple[str, str]]:
     status, forwarded = head.get("Upstream-Status").split()[0], head.get("Forwarded") or "no"
     sent = forwarded not in ("no", "not-needed")
     field = "Forwarded" if head.get("Forwarded") else "Upstream-Status"
     if status in _SENT and not sent:
-        yield field, Code.INCONSISTENT, f"Upstream-Status {status}, but Forwarded does not say where it was sent"
+        yield field, f"Upstream-Status {status}, but Forwarded does not say where it was sent"
     if status == "Pending" and forwarded != "no":
-        yield (
-            field,
-            Code.INCONSISTENT,
-            f"Upstream-Status Pending, but Forwarded {forwarded}: Submitted, or Inappropriate",
-        )
+        yield field, f"Upstream-Status Pending, but Forwarded {forwarded}: Submitted, or Inappropriate"
     if status in _NEVER_SENT and sent:
-        yield (
-            field,
-            Code.INCONSISTENT,
-            f"Upstream-Status {status}, but Forwarded {forwarded}: not-needed, or another status",
-        )
+        yield field, f"Upstream-Status {status}, but Forwarded {forwarded}: not-needed, or another status"
     last = _day(head.get("Last-Update"))
     if last and last < head.date.date():
-        yield "Last-Update", Code.INCONSISTENT, f"Last-Update {last} is before Date"
+        yield "Last-Update", f"Last-Update {last} is before Date"
     review = _day(head.get("Review-By"))
     if review and review < (last or head.date.date()):
-        yield "Review-By", Code.INCONSISTENT, f"Review-By {review} is before the patch was last changed"
+        yield "Review-By", f"Review-By {review} is before the patch was last changed"
 
 
-def _overdue(head: Header, today: date) -> Iterator[tuple[str, Code, str]]:
+def _overdue(head: Header, today: date) -> Iterator[tuple[str, str]]:
     review = _day(head.get("Review-By"))
     if review and review < today:
-        yield "Review-By", Code.REVIEW_PASSED, f"Review-By {review} has passed: drop the patch, or set a new day"
+        yield "Review-By", f"Review-By {review} has passed: drop the patch, or set a new day"
 
 
 def _day(text: str) -> date | None:

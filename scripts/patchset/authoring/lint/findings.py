@@ -11,7 +11,16 @@ from patchset.system import paths
 
 
 class Code(Enum):
-    """Every kind of finding: its code, its name, and what it says."""
+    """Every kind of finding.
+
+    Attributes:
+        id: PS and three digits; the first is the subject.
+        label: the name in words.
+        summary: what it says, in one line.
+    """
+
+    def __init__(self, code: str, label: str, summary: str) -> None:
+        self.id, self.label, self.summary = code, label, summary
 
     SET_UNREADABLE = ("PS101", "set-unreadable", "set.toml, the series or overlay.toml cannot be read")
     NOT_IN_FOLDER = ("PS102", "not-in-folder", "the series lists a patch that the folder does not have")
@@ -54,21 +63,6 @@ class Code(Enum):
     BREAK_STALE = ("PS504", "break-stale", "overlay.toml explains a change of a public name that there is not")
 
     SETS_DIFFER = ("PS601", "sets-differ", "the same patch adds or removes other lines in another set, unexplained")
-
-    @property
-    def id(self) -> str:
-        """PS and three digits; the first is the subject."""
-        return self.value[0]
-
-    @property
-    def label(self) -> str:
-        """The name in words."""
-        return self.value[1]
-
-    @property
-    def summary(self) -> str:
-        """The meaning of the code, in one line."""
-        return self.value[2]
 
 
 @dataclass(frozen=True)

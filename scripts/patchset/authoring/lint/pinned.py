@@ -23,12 +23,7 @@ _ASKED = "requirements.txt"
 
 
 def check(patch_set: PatchSet, read: Callable[[str], bytes]) -> Iterator[Finding]:
-    """Each version that is not the one of the set's name, of the files, or of upstream's requirements.
-
-    Args:
-        patch_set: the set.
-        read: gives upstream's bytes of a file.
-    """
+    """Each version that is not the one of the set's name, of the files, or of upstream's requirements."""
     file = patch_set.folder / "set.toml"
     text = file.read_text(encoding="utf-8")
     for key, why in [*_versions(patch_set), *_asked(patch_set, read)]:

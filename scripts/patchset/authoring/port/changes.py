@@ -28,11 +28,7 @@ def repository(folder: Path, releases: Iterable[str]) -> Repository:
 def of(clone: Repository, patch: Patch, path: str, old: str, new: str) -> tuple[str, ...]:
     """Upstream's commits that changed or removed the old lines of a patch in a file: short ids and subjects.
 
-    Args:
-        clone: of upstream.
-        patch: whose lines.
-        path: of the file.
-        old, new: the commits of the two releases.
+    `old` and `new` are the commits of the two releases.
     """
     found: dict[str, None] = {}
     for hunk in (hunk for file in patch.lines if file.path == path for hunk in file):

@@ -62,6 +62,11 @@ def _artifact(artifact: Artifact) -> str:
 
 def overlay_toml(fates: Sequence[SymbolFate], breaks: Sequence[Broken], omits: Sequence[str] = ()) -> str:
     """overlay.toml with each symbol where it is now; what is gone is left out."""
+    modules: dict[str, list[dict[str, str]]] = {}
+    for one in fates:
+        if one.path:
+            row = {"path": one.path, "symbol": one.symbol, "sha256": one.sha256}
+            modules.setdefault(one.row.module, []).append({key: text for key, text in row.items() if text})
     document = tomlkit.document()
     document.add(tomlkit.comment("SPDX-License-Identifier: Apache-2.0"))
     document.add(
@@ -69,44 +74,18 @@ def overlay_toml(fates: Sequence[SymbolFate], breaks: Sequence[Broken], omits: S
     )
     document.add(tomlkit.nl())
     if omits:
-        left_out = tomlkit.array().multiline(True)
-        left_out.extend(omits)
-        document["omits"] = left_out
+        document["omits"] = tomlkit.item(omits).multiline(True)
         document.add(tomlkit.nl())
-    modules = tomlkit.aot()
-    for path in dict.fromkeys(one.row.module for one in fates if one.path):
-        module = tomlkit.table()
-        module["path"] = path
-        replaces = tomlkit.aot()
-        for one in fates:
-            if one.row.module == path and one.path:
-                row = tomlkit.table()
-                row["path"] = one.path
-                if one.symbol:
-                    row["symbol"] = one.symbol
-                row["sha256"] = one.sha256
-                replaces.append(row)
-        module["replaces"] = replaces
-        modules.append(module)
-    document["module"] = modules
-    rows = tomlkit.aot()
-    for broken in breaks:
-        entry = tomlkit.table()
-        entry.update({key: text for key, text in vars(broken).items() if text})
-        rows.append(entry)
+    document["module"] = [{"path": path, "replaces": rows} for path, rows in modules.items()]
     if breaks:
-        document["breaks"] = rows
+        document["breaks"] = [{key: text for key, text in vars(one).items() if text} for one in breaks]
     return tomlkit.dumps(document)
 
 
 def still_there(breaks: Sequence[Broken], upstream: Path) -> list[Broken]:
     """Those whose upstream code the new release has."""
-    found = []
-    for one in breaks:
-        file = upstream / one.path
-        if file.is_file() and symbols.find(file.read_bytes(), one.symbol):
-            found.append(one)
-    return found
+    there = (one for one in breaks if (upstream / one.path).is_file())
+    return [one for one in there if symbols.find((upstream / one.path).read_bytes(), one.symbol)]
 
 
 def install(
@@ -115,16 +94,9 @@ def install(
 ) -> PatchSet:  # fmt: skip
     """Writes overlay/<set> and patches/<set>, once their plan has worked out in a copy; the set, recorded.
 
-    Args:
-        name: the set's.
-        old: the set that it was carried from; files of its own overlay come along, and those of few sets.
-        pins_text: set.toml without a result.
-        files: the new upstream's manifest.
-        patches: the series, by name.
-        fates: what overlay modules replace, in the new upstream.
-        modules: overlay modules that were changed in the work tree; they are the new set's own.
-        upstream: the new upstream, unpacked.
-        staging: a folder to make both in.
+    Files of the own overlay of `old` come along, and those of few sets; `modules`, which were changed in the work tree,
+    are the new set's own. `pins_text` is set.toml without a result, `files` the manifest of the unpacked `upstream`.
+    Both folders are made in `staging`.
 
     Raises:
         PatchDoesNotApply, UsageError, PinMismatch: the set does not work out; nothing of it is written.

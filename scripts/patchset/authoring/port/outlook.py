@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from packaging.version import Version
 
+from patchset.authoring import document
 from patchset.authoring.port import release, report, study
 from patchset.authoring.port.replaced import Finding
 from patchset.authoring.port.report import PortReport
@@ -20,13 +20,9 @@ from patchset.upstream import index
 
 
 def run(patch_set: PatchSet, versions: Sequence[str] | None, *, terminal: Terminal, offline: bool) -> list[PortReport]:
-    """A report for each release, oldest first.
+    """A report for each release of vllm-ascend, oldest first: of these, or of every newer one that `newer` finds.
 
-    Args:
-        patch_set: whose patches.
-        versions: of vllm-ascend; None for every newer release that `newer` finds on an index.
-        terminal: where progress goes.
-        offline: take sdists from the cache alone; the index is asked for their names in any case.
+    Offline, sdists come from the cache alone; the index is asked for their names in any case.
 
     Raises:
         UsageError: there is no newer release.
@@ -41,8 +37,8 @@ def run(patch_set: PatchSet, versions: Sequence[str] | None, *, terminal: Termin
         reports = []
         for version in versions:
             new = release.find(release.ASCEND, version)
-            found = study.make(patch_set, new, place / version, patch_set.name, terminal=terminal, offline=offline)
-            reports.append(found.report)
+            made = study.make(patch_set, new, place / version, patch_set.name, terminal=terminal, offline=offline)
+            reports.append(made)
         return reports
 
 
@@ -102,32 +98,25 @@ def write_into(reports: Sequence[PortReport], file: Path) -> None:
     Raises:
         UsageError: the document has no such marks, or cannot be read.
     """
-    name = reports[0].old.name
-    head, end = f"<!-- outlook: {name} -->\n", "<!-- end -->"
-    marked = re.compile(f"{re.escape(head)}.*?{re.escape(end)}", re.DOTALL)
+    mark = f"outlook: {reports[0].old.name}"
     try:
-        text = file.read_text(encoding="utf-8")
+        text = document.filled(file.read_text(encoding="utf-8"), mark, "\n".join(map(markdown, reports)))
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{file}: {error}", hint="name a document of docs/") from error
-    if not marked.search(text):
-        raise UsageError(f"{file} has no place for this", hint=f"put the lines {head.strip()} and {end} into it")
-    made = "\n".join(map(markdown, reports))
-    file.write_text(marked.sub(lambda _: f"{head}\n{made}\n{end}", text), encoding="utf-8")
+    except KeyError as error:
+        hint = f"put the lines <!-- {mark} --> and <!-- end --> into it"
+        raise UsageError(f"{file} has no place for this", hint=hint) from error
+    file.write_text(text, encoding="utf-8")
 
 
 def markdown(one: PortReport) -> str:
     """A report as a table: each patch with its defects and the files that git could not merge, then replaced code."""
     pins = ", ".join(f"{name.replace('_', '-')} {pin.value}" for name, pin in one.pins.rows())
-    lines = [
-        f"{one.old.name} on vllm-ascend {one.release.version} ({pins}):",
-        "",
-        "| patch, or code that is replaced | resolves | git says | files |",
-        "| --- | --- | --- | --- |",
-    ]
+    rows = []
     for fate in one.fates:
         files = [f"{path} (gone)" if path in fate.lost else path for path in fate.files]
-        cells = (fate.patch.name, ", ".join(fate.patch.header.resolves), fate.outcome.value, ", ".join(files))
-        lines.append(f"| {' | '.join(cells)} |")
+        rows.append((fate.patch.name, ", ".join(fate.patch.header.resolves), fate.outcome.value, ", ".join(files)))
     for symbol in one.symbols:
-        lines.append(f"| {symbol.row.symbol or symbol.row.path} |  | {symbol.finding.value} | {symbol.row.path} |")
-    return "\n".join(lines) + "\n"
+        rows.append((symbol.row.symbol or symbol.row.path, "", symbol.finding.value, symbol.row.path))
+    table = document.table(("patch, or code that is replaced", "resolves", "git says", "files"), rows)
+    return f"{one.old.name} on vllm-ascend {one.release.version} ({pins}):\n\n{table}"

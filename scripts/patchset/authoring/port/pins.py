@@ -47,15 +47,11 @@ class Pins:
 
     def rows(self) -> list[tuple[str, Pin]]:
         """Each with its name, as set.toml has it."""
-        return [(name, getattr(self, name)) for name in ("vllm", "torch", "torch_npu", "cann", "python")]
+        return list(vars(self).items())
 
 
 def read(tree: Path, wheels: Iterable[Artifact]) -> Pins:
-    """Reads them from an unpacked sdist.
-
-    Args:
-        tree: the sdist.
-        wheels: the release's, whose tags say up to which Python it was built.
+    """Reads them from an unpacked sdist; the tags of the release's wheels say up to which Python it was built.
 
     Raises:
         UsageError: a file or a line that says one is not there; names it.

@@ -28,7 +28,6 @@ _SERIES, _CARRIED = "refs/patchset/series", "refs/patchset/carried"
 _ALIKE = "75%"  # of a file's lines: a licence and some imports make many files half alike
 _AS = ("-c", "user.name=patchset", "-c", "user.email=patchset@noreply.invalid", "-c", "core.editor=true")
 _REBASE = ("rebase", "--quiet", "--empty=drop", "--no-autosquash", "--no-fork-point", "--no-autostash")
-_NONE = "0" * 40
 
 
 class Outcome(Enum):
@@ -88,14 +87,7 @@ class Tree:
 
     @classmethod
     def make(cls, root: Path, name: str, plan: Plan, old: Path, new: Path) -> Tree:
-        """Makes the tree, the patches on the release that they were made for.
-
-        Args:
-            root: the work tree; what is there is replaced.
-            name: the new set's.
-            plan: of the set that is carried.
-            old, new: both releases.
-        """
+        """Makes the tree anew, the patches of a plan on the release `old` that they were made for."""
         shutil.rmtree(root, ignore_errors=True)
         root.mkdir(parents=True)
         repository = Repository(root)

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from patchset.authoring.port.pins import Pins
 from patchset.authoring.port.rebase import Outcome
 from patchset.authoring.port.replaced import Finding, SymbolFate
+from patchset.node.manifest import Manifest, digest
 from patchset.sets.patchfile import Patch
 from patchset.sets.setfile import PatchSet, Release
 from patchset.system.terminal import Terminal
@@ -39,7 +40,7 @@ class PortReport:
     Attributes:
         old: the set that is carried.
         release: the vllm-ascend release that it is carried to.
-        manifest: digest of that release's files: the baseline of each finding below, exactly.
+        files: that release's: the baseline of each finding below, exactly.
         pins: what the release says of itself.
         fates: of each patch.
         symbols: of each piece of upstream that an overlay module replaces.
@@ -47,10 +48,15 @@ class PortReport:
 
     old: PatchSet
     release: Release
-    manifest: str
+    files: Manifest
     pins: Pins
     fates: tuple[Fate, ...]
     symbols: tuple[SymbolFate, ...]
+
+    @property
+    def manifest(self) -> str:
+        """The digest of the release's files."""
+        return digest(self.files)
 
     @property
     def baseline(self) -> str:
@@ -74,7 +80,7 @@ class PortReport:
                 "sha256": self.release.sdist.sha256,
                 "manifest": self.manifest,
             },
-            "pins": {name: {"value": pin.value, "where": pin.where} for name, pin in self.pins.rows()},
+            "pins": asdict(self.pins),
             "counts": self.counts,
             "patches": [
                 {

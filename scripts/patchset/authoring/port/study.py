@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 from patchset.authoring.port import changes, pins, replaced, report
@@ -19,18 +18,6 @@ from patchset.upstream import archive, cache
 from patchset.upstream.source import Source
 
 
-@dataclass(frozen=True)
-class Study:
-    """Everything that carrying a set to a release starts from."""
-
-    plan: plan.Plan
-    old_tree: Path
-    new_tree: Path
-    files: manifest.Manifest
-    tree: Tree
-    report: PortReport
-
-
 def make(
     old: PatchSet,
     new: Release,
@@ -40,17 +27,11 @@ def make(
     terminal: Terminal,
     offline: bool,
     clone: Path | None = None,
-) -> Study:
-    """Unpacks the release and rebases the series there to see.
+) -> PortReport:
+    """Unpacks the vllm-ascend release `new` and rebases the series there to see.
 
-    Args:
-        old: the set.
-        new: the vllm-ascend release.
-        place: a folder for the unpacked release and the work tree; what is there is replaced.
-        name: of the branch that the result is on.
-        terminal: where progress goes.
-        offline: use the cache alone.
-        clone: of upstream, with the commits of both releases, where it is told what changed a patch's lines.
+    `place`, the folder of the unpacked release and of the work tree, is made anew; the result is on the branch `name`.
+    From a `clone` of upstream that has the commits of both releases it is told what changed a patch's lines.
 
     Raises:
         UsageError, PinMismatch, Unavailable, PatchDoesNotApply: as reading the set, the release and the cache do.
@@ -75,12 +56,11 @@ def make(
             for path in one.files
         }
         fates.append(report.Fate(patch, one.outcome, told, one.lost))
-    found = report.PortReport(
+    return PortReport(
         old=old,
         release=new,
-        manifest=manifest.digest(files),
+        files=files,
         pins=said,
         fates=tuple(fates),
         symbols=replaced.look(made.overlay.replaces, old_tree, new_tree, tree.renames()),
     )
-    return Study(made, old_tree, new_tree, files, tree, found)

@@ -102,16 +102,11 @@ def check(old_name: str, name: str) -> PatchSet:
 def start(
     old: PatchSet, name: str, *, ascend: str, commit: str, clone: Path | None, terminal: Terminal, offline: bool
 ) -> PortReport:
-    """Begins a port; nothing has been rebased yet when this returns.
+    """Begins a port of a set to the new set `name`; nothing has been rebased yet when this returns.
 
-    Args:
-        old: the set that is carried.
-        name: the new set's.
-        ascend: version of vllm-ascend; empty for the newest that is named after the vLLM version.
-        commit: of its tag; may be empty.
-        clone: of upstream, for its commits that changed the patches' lines.
-        terminal: where progress goes.
-        offline: use the cache alone; the index is asked for the release in any case.
+    `ascend` is a version of vllm-ascend, empty for the newest that is named after the vLLM version; `commit`, of its
+    tag, may be empty. From a `clone` of upstream it is told which commits changed the patches' lines. Offline, the
+    index is asked for the release all the same.
 
     Raises:
         PinMismatch: the release is for another vLLM.
@@ -119,13 +114,13 @@ def start(
     vllm = name.removeprefix("v")
     new = release.find(release.ASCEND, ascend or release.ascend_for(vllm), commit=commit)
     found = study.make(old, new, folder(name), name, terminal=terminal, offline=offline, clone=clone)
-    pins.check_vllm(found.report.pins, vllm, new.version)
-    text = newset.set_toml(name, old, release.find(release.VLLM, vllm), new, found.report.pins, found.files)
+    pins.check_vllm(found.pins, vllm, new.version)
+    text = newset.set_toml(name, old, release.find(release.VLLM, vllm), new, found.pins, found.files)
     place = folder(name)
     (place / "set.toml").write_text(text, encoding="utf-8")
-    (place / "report.html").write_text(report.page(found.report), encoding="utf-8")
-    disk.write(place / FILE, (json.dumps(found.report.as_dict(), indent=2) + "\n").encode(), mode=0o644)
-    return found.report
+    (place / "report.html").write_text(report.page(found), encoding="utf-8")
+    disk.write(place / FILE, (json.dumps(found.as_dict(), indent=2) + "\n").encode(), mode=0o644)
+    return found
 
 
 def carry(name: str) -> None:
@@ -137,11 +132,7 @@ def carry(name: str) -> None:
 def finish(name: str, *, reviewed: bool, terminal: Terminal, offline: bool) -> Done:
     """Writes the new set from the commits of the work tree.
 
-    Args:
-        name: the new set's.
-        reviewed: the maintainer has read what upstream changed in the code that overlay modules replace.
-        terminal: where progress goes.
-        offline: use the cache alone.
+    With `reviewed` the maintainer has read what upstream changed in the code that overlay modules replace.
 
     Raises:
         PatchDoesNotApply: a conflict is not resolved, or a commit is no patch; the set is not written.

@@ -39,15 +39,9 @@ print(json.dumps({"python": platform.python_version(), **{name: of(name) for nam
 """
 
 
-def look(patch_set: PatchSet, *, python: Path | None, devices: Path = _DEVICES) -> Iterator[Finding]:
-    """Every finding about NPUs and the serving environment.
-
-    Args:
-        patch_set: whose pins the versions are compared with.
-        python: the interpreter of the serving environment; None leaves its packages out.
-        devices: the folder of device files.
-    """
-    yield npu(devices)
+def look(patch_set: PatchSet, *, python: Path | None) -> Iterator[Finding]:
+    """Every finding about NPUs and the serving environment, whose packages are left out where it has no `python`."""
+    yield npu()
     yield cann(patch_set)
     if python is None:
         advice = "give its interpreter: patchset doctor --python /path/to/python"

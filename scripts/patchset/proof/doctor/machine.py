@@ -31,12 +31,7 @@ RUNTIME_DOWNLOADS_BYTES = 3_200_000_000
 
 
 def look(patch_set: PatchSet, *, offline: bool) -> Iterator[Finding]:
-    """Every finding about the machine; nothing is installed or changed.
-
-    Args:
-        patch_set: whose downloads and trees.
-        offline: do not ask the index.
-    """
+    """Every finding about the machine; nothing is installed or changed, and offline the index is not asked."""
     yield python()
     yield git()
     yield smoke_python()
