@@ -156,3 +156,11 @@ def test_a_prefill_on_a_decode_node_with_graphs_takes_all_ranks_another_way() ->
     )
     long = Work(Kind.PREFILL, tokens=1024)
     assert Invariant.MOE in broken("beyond MC2 a rank goes on alone (D42)", deployment, IDLE, long)
+
+
+def test_an_idle_rank_drafts_for_as_many_requests_as_the_head_takes() -> None:
+    """A long prompt has the rows of more (D44)."""
+    deployment = dataclasses.replace(
+        GENERIC, lmhead_parallel=True, mlp_parallel=True, unpadded_drafter=True, max_num_seqs=1, **EAGLE
+    )
+    assert run(deployment, IDLE, PREFILL).findings == ()
