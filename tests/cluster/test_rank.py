@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,7 @@ def test_a_wrong_one_is_told_with_its_first_step(alone: Any, monkeypatch: pytest
     unpack = BitFields.unpack
 
     def without_graph(fields: BitFields, packed: int) -> StepMetadata:
-        return replace(unpack(fields, packed), graph_usable=False)
+        return unpack(fields, packed)._replace(graph_usable=False)
 
     monkeypatch.setattr(BitFields, "unpack", without_graph)
     schedule, result = alone("device")
