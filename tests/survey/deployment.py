@@ -13,6 +13,7 @@ from job import ADDITIONAL_CONFIG, IN_PROCESS
 
 from survey import asks, profiled, space
 from survey.models import KINDS, Kind
+from survey.switches import NO_SWITCH, SWITCHES, Switch
 
 LENGTH = 256
 _SOC = {"a2": None, "a3": 253, "310p": 202}
@@ -77,6 +78,10 @@ class Deployment:
         return _SOC[self.settings["soc"]]
 
     @property
+    def _switch(self) -> Switch:
+        return SWITCHES.get(self.settings["switch"], NO_SWITCH)
+
+    @property
     def environment(self) -> dict[str, str]:
         """Of upstream and of the patches."""
         found = {
@@ -89,6 +94,7 @@ class Deployment:
         }
         if self.settings["mlp_parallel"] == "on":
             found["VLLM_ASCEND_ENABLE_MLP_OPTIMIZE"] = "1"
+        found |= self._switch.environment
         if self.soc is not None:
             found["STANDIN_SOC"] = str(self.soc)
         if self.profiled:
@@ -164,18 +170,24 @@ class Deployment:
             arguments["limit_mm_per_prompt"] = {"image": 1, "video": 0}
         if self.sleeps:
             arguments["enable_sleep_mode"] = True
-        if chosen["async_scheduling"] == "on":
-            arguments["async_scheduling"] = True
+        # Of vLLM 0.18 on, it is on where nothing is said.
+        arguments["async_scheduling"] = chosen["async_scheduling"] == "on"
         if chosen["mode"] in ("acl_graph", "full_decode"):
             sizes = [size for size in _SIZES if size <= int(chosen["max_num_seqs"])]
             arguments["compilation_config"] = {"cudagraph_capture_sizes": sizes}
         if chosen["mode"] == "full_decode":
             arguments["compilation_config"]["cudagraph_mode"] = "FULL_DECODE_ONLY"
-        if chosen["kv"] != "none":
+        if chosen["kv"].startswith("kv_"):
             arguments["kv_transfer_config"] = {
                 "kv_connector": "SharedStorageConnector",
                 "kv_role": chosen["kv"],
                 "kv_connector_extra_config": {"shared_storage_path": storage},
+            }
+        if chosen["kv"].startswith("null_"):
+            arguments["kv_transfer_config"] = {
+                "kv_connector": "NullConnector",
+                "kv_connector_module_path": "null_connector",
+                "kv_role": chosen["kv"].replace("null", "kv"),
             }
         if chosen["adapters"] == "on":
             arguments |= {"enable_lora": True, "max_loras": adapters.ADAPTERS, "max_lora_rank": adapters.RANK}
@@ -206,6 +218,9 @@ class Deployment:
             found["lmhead_tensor_parallel_size"] = split["lmhead_tensor_parallel_size"] = self.dp_size
         if chosen["mlp_parallel"] == "on":
             split["mlp_tensor_parallel_size"] = self.dp_size
+        for layer in ("oproj", "embedding"):
+            if chosen[f"{layer}_parallel"] == "on":
+                split[f"{layer}_tensor_parallel_size"] = self.dp_size
         if chosen["shared_expert_dp"] == "on":
             found["enable_shared_expert_dp"] = True
-        return found
+        return found | self._switch.additional

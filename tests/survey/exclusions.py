@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from survey.models import DENSE, EMBEDDING, EXPERTS
+from survey.switches import SWITCHES
 
 EVERY_SET = ("v0.10.0", "v0.10.1.1", "v0.10.2", "v0.11.0", "v0.18.0", "v0.23.0")
 
@@ -55,6 +56,7 @@ _NO_TOKENS = "a model that gives vectors has no lm head"
 _SPLITS_NOTHING = "a group of one rank splits nothing"
 _SEVERAL = ("2", "3")
 _LATER = ("v0.18.0", "v0.23.0")
+_OLDER = ("v0.10.0", "v0.10.1.1", "v0.10.2", "v0.11.0")
 _ASKED_OF_VECTORS = ("uneven", "one", "late", "profiled", "slept")
 
 EXCLUSIONS = (
@@ -154,7 +156,29 @@ EXCLUSIONS = (
     ),
     _without("kv", "kv_both", "vLLM's connector cannot store upstream's pair of KV caches", "v0.11.0"),
     _only_with("ask", "structured", "scheduler", ("vllm",), "upstream's scheduler ends where a grammar is awaited"),
-    _not_both("async_scheduling", "on", "pp", ("2",), "vLLM refuses both at once"),
-    _only_with("async_scheduling", "on", "drafter", ("none",), "vLLM refuses drafters with it"),
+    _not_both("async_scheduling", "on", "pp", ("2",), "vLLM refuses both at once", *_OLDER),
+    _only_with("async_scheduling", "on", "drafter", ("none",), "vLLM refuses drafters with it", *_OLDER),
+    _not_both("async_scheduling", "on", "drafter", ("ngram",), "vLLM refuses drafts of no model with it", *_LATER),
     _only_with("lmhead_parallel", "on", "tp", ("1",), "upstream refuses both at once"),
+    _without("oproj_parallel", "on", "its TorchAir alone has it, for DeepSeek", *_OLDER),
+    _without("embedding_parallel", "on", "no such parallelism", *_OLDER),
+    _only_with("oproj_parallel", "on", "dp", _SEVERAL, _SPLITS_NOTHING),
+    _only_with("embedding_parallel", "on", "dp", _SEVERAL, _SPLITS_NOTHING),
+    _only_with("oproj_parallel", "on", "kv", ("null_consumer",), "upstream takes it on a decode node alone"),
+    _not_both("oproj_parallel", "on", "mode", ("eager",), "upstream takes it with graphs alone"),
+    _only_with("oproj_parallel", "on", "tp", ("1",), "upstream refuses both at once", "v0.23.0"),
+    *(
+        _without("switch", name, "no such switch", *(set_name for set_name in EVERY_SET if set_name not in one.sets))
+        for name, one in SWITCHES.items()
+    ),
+    _only_with("switch", "flashcomm1", "tp", ("2",), "upstream takes it with tensor parallelism alone"),
+    _only_with("switch", "flashcomm1", "model", EXPERTS, "a dense model's layers have it in graphs alone", *_LATER),
+    _only_with("switch", "flashcomm1", "expert_parallel", ("on",), "upstream asks for it where there are experts"),
+    _only_with(
+        "switch", "recompute", "kv", ("null_producer", "null_consumer"), "for ranks that prefill or decode alone"
+    ),
+    _only_with("switch", "shared_stream", "model", ("deepseek_v3",), "no other checkpoint has a shared expert"),
+    _only_with("switch", "dbo", "model", ("deepseek_v3",), "upstream overlaps two halves of DeepSeek's batches alone"),
+    _only_with("switch", "allgather_ep", "expert_parallel", ("on",), "of experts in parallel"),
+    _only_with("switch", "gate_stream", "model", ("deepseek_v3",), "no other checkpoint has a shared expert"),
 )

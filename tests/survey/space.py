@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from survey.exclusions import EXCLUSIONS, Exclusion
 from survey.models import KINDS
+from survey.switches import SWITCHES
 
 Settings = dict[str, str]
 """A value for each dimension."""
@@ -31,10 +32,13 @@ DIMENSIONS: Mapping[str, tuple[str, ...]] = {
     "drafter": ("none", "mtp", "ngram", "eagle3"),
     "lmhead_parallel": ("off", "on"),
     "mlp_parallel": ("off", "on"),
+    "oproj_parallel": ("off", "on"),
+    "embedding_parallel": ("off", "on"),
     "shared_expert_dp": ("off", "on"),
     "adapters": ("off", "on"),
     "soc": ("a2", "a3", "310p"),
-    "kv": ("none", "kv_both", "kv_consumer"),
+    "kv": ("none", "kv_both", "kv_consumer", "null_producer", "null_consumer"),
+    "switch": ("none", *SWITCHES),
     "metadata_group": ("device", "cpu"),
     "client": ("in_process", "serve", "serve_external", "serve_two_apis"),
     "ask": (
