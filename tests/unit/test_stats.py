@@ -26,8 +26,8 @@ def test_the_real_series_as_git_counts_it(folder: Path, tmp_path: Path) -> None:
             before = expected.get(path, (0, 0))
             expected[path] = before[0] + int(added), before[1] + int(removed)
     found = stats.by_file(series.load(folder))
-    assert {file.path: (file.added, file.removed) for file in found} == expected
-    assert [file.path for file in found] == sorted(expected)
+    assert {path: (counts["added"], counts["removed"]) for path, counts in found.items()} == expected
+    assert list(found) == sorted(expected)
 
 
 def test_the_document(world: World, capsys: pytest.CaptureFixture[str]) -> None:
