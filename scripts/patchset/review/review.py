@@ -5,19 +5,20 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from patchset.plan.plan import Plan
-from patchset.review import diff, overlap, proof, replaced
+from patchset.review import diff, proof, replaced
 from patchset.review.diff import FileDiff
-from patchset.review.overlap import Content, TouchedFile
 from patchset.review.proof import Proof
 from patchset.review.rangediff import RangeDiff, Row
 from patchset.review.replaced import Module
 from patchset.review.scratch import Commits
+from patchset.sets import symbols
 from patchset.sets.patchfile import Patch
 
+Content = Callable[[str], bytes | None]
 _KEPT = re.compile(r"[-*+] |\d+[.)] |\s")  # how a line begins that is not to be joined with the one above
 _LABEL = re.compile(r"(Why|How): *")
 
@@ -60,6 +61,19 @@ class PatchReview:
         return self.patch.header.get("Upstream-Status").split()[0]
 
 
+@dataclass
+class Touch:
+    """What one patch changes at one place: counts of lines, and the address of the first one in the page."""
+
+    anchor: str
+    added: int = 0
+    removed: int = 0
+
+
+Overlaps = Mapping[str, Mapping[str, Mapping[int, Touch]]]
+"""By path, class or function (empty at the top of a module), and number of the patch."""
+
+
 @dataclass(frozen=True)
 class Review:
     """What the page and its Markdown twin show.
@@ -78,7 +92,7 @@ class Review:
     patches: tuple[PatchReview, ...]
     net: tuple[FileDiff, ...]
     modules: tuple[Module, ...]
-    overlaps: tuple[TouchedFile, ...]
+    overlaps: Overlaps
     proof: Proof
     ranges: RangeDiff | None
 
@@ -123,10 +137,25 @@ def review(plan: Plan, read: Callable[[str], bytes], commits: Commits, ranges: R
         patches=tuple(patches),
         net=net,
         modules=replaced.modules(plan.overlay, read),
-        overlaps=overlap.overlaps(sides),
+        overlaps=overlaps(sides),
         proof=proof.load(plan),
         ranges=ranges,
     )
+
+
+def overlaps(patches: Iterable[tuple[tuple[FileDiff, ...], Content, Content]]) -> Overlaps:
+    """Which patches meet: of each patch its diffs, and what gives the content of a path before and after it."""
+    found: dict[str, dict[str, dict[int, Touch]]] = {}
+    for number, (files, before, after) in enumerate(patches, start=1):
+        for file in files:
+            for line in (line for hunk in file.hunks for line in hunk.changed):
+                side, at = ("R", line.new) if line.new else ("L", line.old)
+                symbol = symbols.at((after if line.new else before)(file.path), file.path, at)
+                touches = found.setdefault(file.path, {}).setdefault(symbol, {})
+                touch = touches.setdefault(number, Touch(f"{file.anchor}:{side}{at}"))
+                touch.added += side == "R"
+                touch.removed += side == "L"
+    return {path: dict(sorted(places.items())) for path, places in sorted(found.items())}
 
 
 def _diff(
