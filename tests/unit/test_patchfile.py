@@ -9,7 +9,7 @@ from conftest import HEADER, MBOX
 from patchset.node.errors import PatchDoesNotApply
 from patchset.node.manifest import sha256
 from patchset.sets import patchfile
-from patchset.sets.patchfile import Fault, MalformedPatch
+from patchset.sets.patchfile import MalformedPatch
 
 DIFF = f"""\
 diff --git a/pkg/a.py b/pkg/a.py
@@ -81,16 +81,16 @@ def test_a_malformed_header_is_refused(old: str, new: str, why: str) -> None:
 @pytest.mark.parametrize(
     ("data", "line", "fault", "why"),
     [
-        (b"", 1, Fault.FORM, "does not begin with 'From 0000"),
-        (b"a\nb\n", 1, Fault.FORM, "does not begin with 'From 0000"),
-        (b"\xff\n", 1, Fault.ENCODING, "is not UTF-8"),
-        (b"\na\nb\xff\n", 3, Fault.ENCODING, "is not UTF-8"),
-        (b"a\nb", 2, Fault.FORM, "does not end with a newline"),
-        (MBOX.encode() + b"a\n", 2, Fault.FORM, "there is no diff"),
-        (MBOX.encode() + b"a\n---\n", 3, Fault.FORM, "expected `diff --git`, found '---'"),
+        (b"", 1, "form", "does not begin with 'From 0000"),
+        (b"a\nb\n", 1, "form", "does not begin with 'From 0000"),
+        (b"\xff\n", 1, "encoding", "is not UTF-8"),
+        (b"\na\nb\xff\n", 3, "encoding", "is not UTF-8"),
+        (b"a\nb", 2, "form", "does not end with a newline"),
+        (MBOX.encode() + b"a\n", 2, "form", "there is no diff"),
+        (MBOX.encode() + b"a\n---\n", 3, "form", "expected `diff --git`, found '---'"),
     ],
 )
-def test_a_file_that_is_no_patch_is_refused(data: bytes, line: int, fault: Fault, why: str) -> None:
+def test_a_file_that_is_no_patch_is_refused(data: bytes, line: int, fault: str, why: str) -> None:
     with pytest.raises(MalformedPatch, match=why) as caught:
         patchfile.parse("0001-x.patch", data)
     assert (caught.value.patch, caught.value.line, caught.value.fault) == ("0001-x.patch", line, fault)

@@ -11,15 +11,9 @@ from patchset.authoring.lint import findings
 from patchset.authoring.lint.findings import Code, Finding
 from patchset.node.errors import PatchDoesNotApply
 from patchset.sets import header, patchfile, series
-from patchset.sets.patchfile import Fault, MalformedPatch, Patch
+from patchset.sets.patchfile import MalformedPatch, Patch
 
-_FAULTS = {Fault.SIZE: Code.TOO_LARGE, Fault.ENCODING: Code.NOT_UTF8, Fault.FORM: Code.MALFORMED}
-_FIELD_FAULTS = {
-    header.Fault.MISSING: Code.FIELD_MISSING,
-    header.Fault.UNKNOWN: Code.FIELD_UNKNOWN,
-    header.Fault.TWICE: Code.FIELD_TWICE,
-    header.Fault.MALFORMED: Code.FIELD_MALFORMED,
-}
+_FAULTS = {"size": Code.TOO_LARGE, "encoding": Code.NOT_UTF8, "form": Code.MALFORMED}
 
 
 @dataclass(frozen=True)
@@ -70,7 +64,7 @@ def read(file: Path) -> tuple[Read | None, list[Finding]]:
         lines, above = patchfile.lines_of(file.name, data)
         text = "\n".join([*lines[:above], ""])
         return None, [
-            findings.at(file, problem.line, _FIELD_FAULTS[problem.fault], problem.why)
+            findings.at(file, problem.line, Code[f"FIELD_{problem.fault.upper()}"], problem.why)
             for problem in header.read(text)[1]
         ]
 
