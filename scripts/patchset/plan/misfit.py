@@ -140,13 +140,13 @@ def _excerpt(lines: Sequence[bytes], first: int, start: int) -> list[str]:
 
 
 def _nearest(hunk: Hunk, lines: list[bytes]) -> str:
-    """The place where most lines agree, for a person to look at."""
-    best, best_count = 0, 0
-    for at in range(max(len(lines) - len(hunk.old) + 1, 0)):
-        count = sum(line == lines[at + i] for i, line in enumerate(hunk.old))
-        closer = abs(at + 1 - hunk.start) < abs(best - hunk.start)
-        if count > best_count or (count == best_count and count and closer):
-            best, best_count = at + 1, count
-    if 2 * best_count < len(hunk.old) or not best:
+    """The place where most lines agree, and of such places the nearest, for a person to look at."""
+
+    size = len(hunk.old)
+    alike = {
+        at + 1: sum(line == lines[at + i] for i, line in enumerate(hunk.old)) for at in range(len(lines) - size + 1)
+    }
+    best = max(alike, key=lambda line: (alike[line], -abs(line - hunk.start)), default=0)
+    if not alike.get(best) or 2 * alike[best] < size:
         return "nowhere in the file"
-    return f"nowhere exactly; most alike is line {best}, {best_count} of {len(hunk.old)} lines"
+    return f"nowhere exactly; most alike is line {best}, {alike[best]} of {size} lines"
