@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from packaging.utils import parse_wheel_filename
 from packaging.version import InvalidVersion, Version
@@ -12,7 +14,9 @@ from packaging.version import InvalidVersion, Version
 from patchset.node.errors import Unavailable, UsageError
 from patchset.sets.setfile import Artifact, Release
 from patchset.upstream import index
-from patchset.upstream.index import Listed
+
+if TYPE_CHECKING:
+    from pypi_simple import DistributionPackage
 
 VLLM = "vllm"
 ASCEND = "vllm-ascend"
@@ -24,21 +28,17 @@ def find(project: str, version: str, *, commit: str = "") -> Release:
     Raises:
         Unavailable: no index lists the project, or lists no sdist of that version, or gives no digest for a file.
     """
-    files = [row for row in index.listing(project) if row.version == version]
-    sdist = next((row for row in files if row.kind == "sdist"), None)
+    listing = index.listing(project)
+    files = [row for row in listing if row.version == version]
+    sdist = next((row for row in files if row.package_type == "sdist"), None)
     if sdist is None:
-        offered = ", ".join(str(one) for one in newest_first(index.listing(project))[:8])
+        offered = ", ".join(map(str, newest_first(listing)[:8]))
         raise Unavailable(f"no index has an sdist of {project} {version}", hint=f"the newest with one: {offered}")
-    if bare := [row.file for row in files if not row.sha256]:
+    if bare := [row.filename for row in files if "sha256" not in row.digests]:
         raise Unavailable(f"the index gives no sha256 for {bare[0]}", hint="use an index that does, as PEP 503 asks")
-    wheels = sorted((row for row in files if row.kind == "wheel"), key=lambda row: _by_python(row.file))
-    return Release(
-        version=version,
-        commit=commit,
-        sdist=_artifact(project, sdist),
-        wheels=tuple(_artifact(project, row) for row in wheels),
-        released=sdist.uploaded,
-    )
+    wheels = sorted((row for row in files if row is not sdist), key=lambda row: _by_python(row.filename))
+    first, *others = (Artifact(project, row.filename, row.digests["sha256"]) for row in (sdist, *wheels))
+    return Release(version, commit, first, tuple(others), sdist.upload_time.date() if sdist.upload_time else None)
 
 
 def check_commit(commit: str) -> None:
@@ -47,15 +47,12 @@ def check_commit(commit: str) -> None:
         raise UsageError(f"{commit!r} is no git commit of 40 hex digits", hint="leave COMMIT out where it is not known")
 
 
-def newest_first(files: Iterable[Listed]) -> list[Version]:
+def newest_first(files: Iterable[DistributionPackage]) -> list[Version]:
     """Versions with an sdist; what is no version of PEP 440 is left out."""
     versions = set()
-    for row in files:
-        if row.kind == "sdist":
-            try:
-                versions.add(Version(row.version))
-            except InvalidVersion:
-                continue
+    for row in (row for row in files if row.package_type == "sdist"):
+        with suppress(InvalidVersion):
+            versions.add(Version(row.version or ""))
     return sorted(versions, reverse=True)
 
 
@@ -88,10 +85,6 @@ def choose(vllm: str, offered: Iterable[Version]) -> Version | None:
     """
     digits = Version(vllm).release[:3]
     return max((one for one in offered if one.release[:3] == digits and not one.is_postrelease), default=None)
-
-
-def _artifact(project: str, row: Listed) -> Artifact:
-    return Artifact(project, row.file, row.sha256)
 
 
 def _by_python(file: str) -> tuple[int, str]:
