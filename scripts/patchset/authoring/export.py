@@ -32,38 +32,23 @@ _SQUASHED = ("fixup! ", "squash! ", "amend! ")
 
 @dataclass(frozen=True)
 class Result:
-    """What export or fmt found and did.
+    """What export or fmt found and did."""
 
-    Attributes:
-        patches: the names of the series, in its order.
-        changed: files below the repository that were, or would be, written or removed.
-        notes: what was added to a commit or a patch, and which other sets were pinned anew.
-        written: whether they were.
-        tree: digest of the tree that the patches and the overlay make.
-    """
-
-    patches: tuple[str, ...]
-    changed: tuple[str, ...]
-    notes: tuple[str, ...]
-    written: bool
-    tree: str
+    patches: tuple[str, ...]  # the names of the series, in its order
+    changed: tuple[str, ...]  # files below the repository that were, or would be, written or removed
+    notes: tuple[str, ...]  # what was added to a commit or a patch, and which other sets were pinned anew
+    written: bool  # whether they were
+    tree: str  # digest of the tree that the patches and the overlay make
 
 
 @dataclass(frozen=True)
 class Told:
-    """A commit in words.
+    """A commit in words."""
 
-    Attributes:
-        commit: what it does.
-        author: who, and when.
-        subject: its first paragraph, on one line.
-        text: the whole message.
-    """
-
-    commit: Commit
-    author: Identity
-    subject: str
-    text: str
+    commit: Commit  # what it does
+    author: Identity  # who, and when
+    subject: str  # its first paragraph, on one line
+    text: str  # the whole message
 
     @property
     def title(self) -> str:

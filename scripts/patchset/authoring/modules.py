@@ -16,17 +16,11 @@ from patchset.system.git import Repository, blob_id
 
 @dataclass(frozen=True)
 class Gathered:
-    """The overlay as the tree has it.
+    """The overlay as the tree has it."""
 
-    Attributes:
-        overlay: what the set installs.
-        paths: of every module, in the tree.
-        files: of overlay/ that change, below the repository; None for one that goes.
-    """
-
-    overlay: Overlay
-    paths: frozenset[str]
-    files: Mapping[str, bytes | None]
+    overlay: Overlay  # what the set installs
+    paths: frozenset[str]  # of every module, in the tree
+    files: Mapping[str, bytes | None]  # of overlay/ that change, below the repository; None for one that goes
 
 
 def gathered(

@@ -62,18 +62,13 @@ _FORMAT = ("--keep-subject", "--no-stat", "--no-signature", "--zero-commit", "--
 
 @dataclass(frozen=True)
 class File:
-    """What a commit does to one file.
+    """What a commit does to one file."""
 
-    Attributes:
-        path: in the tree, with slashes.
-        before, after: git's ids of the contents; all zeros where there is none.
-        modes: before and after, as git has them.
-    """
-
-    path: str
+    path: str  # in the tree, with slashes
+    # Git's ids of the contents; all zeros where there is none.
     before: str
     after: str
-    modes: tuple[str, str]
+    modes: tuple[str, str]  # before and after, as git has them
 
     @property
     def executable(self) -> bool:

@@ -22,19 +22,12 @@ _OTHER_RELEASE = "the patch was made for another release"
 
 @dataclass(frozen=True)
 class Hunk:
-    """One change of consecutive lines.
+    """One change of consecutive lines."""
 
-    Attributes:
-        line: of the diff, from 1.
-        start: where it begins in the file before, from 1; 0 in a file that is not there.
-        old: the lines before, each with its newline unless it ends a file that has none.
-        ends: no context comes last, which says that the hunk reaches the end of the file.
-    """
-
-    line: int
-    start: int
-    old: tuple[bytes, ...]
-    ends: bool
+    line: int  # of the diff, from 1
+    start: int  # where it begins in the file before, from 1; 0 in a file that is not there
+    old: tuple[bytes, ...]  # the lines before, each with its newline unless it ends a file that has none
+    ends: bool  # no context comes last, which says that the hunk reaches the end of the file
 
     @property
     def begin(self) -> int:

@@ -27,20 +27,14 @@ class Fate(Enum):
 
 @dataclass(frozen=True)
 class Row:
-    """One patch of either series.
+    """One patch of either series."""
 
-    Attributes:
-        before, after: its number in the two series, from 1; 0 where it is not in it.
-        fate: what became of it.
-        subject: of the later commit.
-        text: git's diff of the two diffs, without its indent.
-    """
-
+    # Its number in the two series, from 1; 0 where it is not in it.
     before: int
     after: int
-    fate: Fate
-    subject: str
-    text: str
+    fate: Fate  # what became of it
+    subject: str  # of the later commit
+    text: str  # git's diff of the two diffs, without its indent
 
 
 @dataclass(frozen=True)

@@ -15,21 +15,13 @@ from patchset.sets.overlay import Overlay
 
 @dataclass(frozen=True)
 class Excerpt:
-    """Lines of a file.
+    """Lines of a file."""
 
-    Attributes:
-        anchor: of the excerpt in the page; a line's is the anchor, `:R`, and the number.
-        path: of the file.
-        symbol: what of the file it is; empty for the whole of it.
-        first: the number of its first line.
-        lines: the coloured lines.
-    """
-
-    anchor: str
-    path: str
-    symbol: str
-    first: int
-    lines: tuple[Line, ...]
+    anchor: str  # of the excerpt in the page; a line's is the anchor, `:R`, and the number
+    path: str  # of the file
+    symbol: str  # what of the file it is; empty for the whole of it
+    first: int  # the number of its first line
+    lines: tuple[Line, ...]  # the coloured lines
 
 
 @dataclass(frozen=True)

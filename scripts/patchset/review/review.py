@@ -25,35 +25,23 @@ _LABEL = re.compile(r"(Why|How): *")
 
 @dataclass(frozen=True)
 class Explanation:
-    """A patch's own text, by what it tells: each is a tuple of paragraphs.
+    """A patch's own text, by what it tells: each is a tuple of paragraphs."""
 
-    Attributes:
-        why, how: the paragraphs from `Why:` and from `How:` on.
-        more: those before the first label.
-    """
-
+    # The paragraphs from `Why:` and from `How:` on.
     why: tuple[str, ...]
     how: tuple[str, ...]
-    more: tuple[str, ...]
+    more: tuple[str, ...]  # those before the first label
 
 
 @dataclass(frozen=True)
 class PatchReview:
-    """One patch.
+    """One patch."""
 
-    Attributes:
-        number: in the series, from 1.
-        anchor: of the patch in the page: its file's name without `.patch`.
-        patch: as it was read.
-        says: why and how.
-        files: what it does.
-    """
-
-    number: int
-    anchor: str
-    patch: Patch
-    says: Explanation
-    files: tuple[FileDiff, ...]
+    number: int  # in the series, from 1
+    anchor: str  # of the patch in the page: its file's name without `.patch`
+    patch: Patch  # as it was read
+    says: Explanation  # why and how
+    files: tuple[FileDiff, ...]  # what it does
 
     @property
     def status(self) -> str:
@@ -76,25 +64,15 @@ Overlaps = Mapping[str, Mapping[str, Mapping[int, Touch]]]
 
 @dataclass(frozen=True)
 class Review:
-    """What the page and its Markdown twin show.
+    """What the page and its Markdown twin show."""
 
-    Attributes:
-        plan: what the set does.
-        patches: in the order of the series.
-        net: what all patches together change in upstream's files.
-        modules: the overlay.
-        overlaps: which patches meet.
-        proof: the table of defects.
-        ranges: what became of an older series; None where none was named.
-    """
-
-    plan: Plan
-    patches: tuple[PatchReview, ...]
-    net: tuple[FileDiff, ...]
-    modules: tuple[Module, ...]
-    overlaps: Overlaps
-    proof: Proof
-    ranges: RangeDiff | None
+    plan: Plan  # what the set does
+    patches: tuple[PatchReview, ...]  # in the order of the series
+    net: tuple[FileDiff, ...]  # what all patches together change in upstream's files
+    modules: tuple[Module, ...]  # the overlay
+    overlaps: Overlaps  # which patches meet
+    proof: Proof  # the table of defects
+    ranges: RangeDiff | None  # what became of an older series; None where none was named
 
     @property
     def added(self) -> int:

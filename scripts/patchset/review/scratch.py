@@ -18,19 +18,14 @@ _DIFF = ("--no-color", "--no-ext-diff", "--no-textconv", "--full-index", "--no-r
 
 @dataclass(frozen=True)
 class Commits:
-    """Upstream, on it the overlay, and then one commit for each patch.
+    """Upstream, on it the overlay, and then one commit for each patch."""
 
-    Attributes:
-        repository: where they are.
-        upstream, overlay, tip: the first commit, the one of the overlay (the first, where there is none), the last.
-        names: the patches' file names, in the order of their commits.
-    """
-
-    repository: Repository
+    repository: Repository  # where they are
+    # The first commit, the one of the overlay (the first, where there is none), the last.
     upstream: str
     overlay: str
     tip: str
-    names: tuple[str, ...]
+    names: tuple[str, ...]  # the patches' file names, in the order of their commits
 
     def net_diff(self) -> str:
         """What all patches together do, as one diff."""

@@ -40,23 +40,14 @@ Fault = Literal["missing", "unknown", "twice", "malformed"]
 
 @dataclass(frozen=True)
 class Header:
-    """What a patch says of itself.
+    """What a patch says of itself."""
 
-    Attributes:
-        subject: one line.
-        author: `Name <address>`.
-        date: with its time zone.
-        body: why and how, as plain paragraphs, without the trailers.
-        resolves: defects by their short names: D1, D3.
-        fields: every trailer, the unfolded value.
-    """
-
-    subject: str
-    author: str
-    date: datetime
-    body: str
-    resolves: tuple[str, ...]
-    fields: Trailers
+    subject: str  # one line
+    author: str  # `Name <address>`
+    date: datetime  # with its time zone
+    body: str  # why and how, as plain paragraphs, without the trailers
+    resolves: tuple[str, ...]  # defects by their short names: D1, D3
+    fields: Trailers  # every trailer, the unfolded value
 
     def get(self, name: str) -> str:
         """The value of a trailer, or an empty string."""
@@ -65,17 +56,11 @@ class Header:
 
 @dataclass(frozen=True)
 class Problem:
-    """One fault of a header.
+    """One fault of a header."""
 
-    Attributes:
-        line: in the patch, from 1; where a field is missing, the first.
-        fault: which kind.
-        why: what is wrong, without the patch's name.
-    """
-
-    line: int
+    line: int  # in the patch, from 1; where a field is missing, the first
     fault: Fault
-    why: str
+    why: str  # what is wrong, without the patch's name
 
 
 def read(text: str) -> tuple[Header | None, tuple[Problem, ...]]:

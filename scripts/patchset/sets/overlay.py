@@ -42,53 +42,32 @@ _NOTES = frozenset({"overlay.toml", "README.md"})
 
 @dataclass(frozen=True)
 class Replaced:
-    """Upstream code that an overlay module takes the place of.
-
-    Attributes:
-        module: the overlay module.
-        path: upstream's file.
-        symbol: dotted name of a class or function in it; empty for the whole file.
-        sha256: of the symbol's source lines, or of the file; empty where it is not recorded yet.
-    """
+    """Upstream code that an overlay module takes the place of."""
 
     module: str
-    path: str
-    symbol: str
-    sha256: str
+    path: str  # upstream's file
+    symbol: str  # dotted name of a class or function in it; empty for the whole file
+    sha256: str  # of the symbol's source lines, or of the file; empty where it is not recorded yet
 
 
 @dataclass(frozen=True)
 class Broken:
-    """A public name of upstream that the patched tree lacks, or has with another signature, and why that must be.
+    """A public name of upstream that the patched tree lacks, or has with another signature, and why that must be."""
 
-    Attributes:
-        path: upstream's file.
-        symbol: dotted name in it; empty for the whole file.
-        why: the reason.
-    """
-
-    path: str
-    symbol: str
+    path: str  # upstream's file
+    symbol: str  # dotted name in it; empty for the whole file
     why: str
 
 
 @dataclass(frozen=True)
 class Overlay:
-    """What a set installs.
+    """What a set installs."""
 
-    Attributes:
-        files: content by path.
-        replaces: what that replaces.
-        breaks: what of upstream's API is not kept.
-        toml: the bytes of overlay.toml.
-        omits: shared modules that it does not install.
-    """
-
-    files: Mapping[str, bytes]
-    replaces: tuple[Replaced, ...]
-    breaks: tuple[Broken, ...] = ()
-    toml: bytes = b""
-    omits: tuple[str, ...] = ()
+    files: Mapping[str, bytes]  # content by path
+    replaces: tuple[Replaced, ...]  # what that replaces
+    breaks: tuple[Broken, ...] = ()  # what of upstream's API is not kept
+    toml: bytes = b""  # the bytes of overlay.toml
+    omits: tuple[str, ...] = ()  # shared modules that it does not install
 
     def with_files(self, files: Mapping[str, bytes | None]) -> Overlay:
         """The overlay with other content of these files; None for one that goes."""

@@ -46,19 +46,12 @@ class MalformedPatch(PatchDoesNotApply):
 
 @dataclass(frozen=True)
 class Patch:
-    """One patch file.
+    """One patch file."""
 
-    Attributes:
-        name: its file name.
-        header: what it says of itself.
-        data: the whole file.
-        above: how many of its lines come before the diff.
-    """
-
-    name: str
-    header: Header
-    data: bytes
-    above: int
+    name: str  # its file name
+    header: Header  # what it says of itself
+    data: bytes  # the whole file
+    above: int  # how many of its lines come before the diff
 
     @cached_property
     def sha256(self) -> str:

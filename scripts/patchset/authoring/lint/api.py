@@ -18,17 +18,11 @@ from patchset.sets.overlay import Overlay
 
 @dataclass(frozen=True)
 class Break:
-    """One change of a module's public API.
+    """One change of a module's public API."""
 
-    Attributes:
-        symbol: dotted name in the module; empty for the module itself.
-        gone: whether the name is gone; else its signature or value has changed.
-        why: what has changed.
-    """
-
-    symbol: str
-    gone: bool
-    why: str
+    symbol: str  # dotted name in the module; empty for the module itself
+    gone: bool  # whether the name is gone; else its signature or value has changed
+    why: str  # what has changed
 
 
 def breaks(path: str, before: bytes, after: bytes | None) -> tuple[Break, ...]:

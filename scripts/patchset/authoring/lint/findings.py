@@ -63,19 +63,12 @@ class Code(Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One finding, at a file and line.
+    """One finding, at a file and line."""
 
-    Attributes:
-        file: below the repository, with slashes.
-        line: in that file, from 1.
-        code: which kind.
-        message: what is wrong, one line.
-    """
-
-    file: str
-    line: int
+    file: str  # below the repository, with slashes
+    line: int  # in that file, from 1
     code: Code
-    message: str
+    message: str  # what is wrong, one line
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}: {self.code.id} {self.message}"

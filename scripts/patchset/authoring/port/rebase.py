@@ -55,15 +55,10 @@ class Stop:
 
 @dataclass(frozen=True)
 class Tree:
-    """The work tree.
+    """The work tree."""
 
-    Attributes:
-        root: where it lies.
-        name: the new set's, and the branch's.
-    """
-
-    root: Path
-    name: str
+    root: Path  # where it lies
+    name: str  # the new set's, and the branch's
 
     @property
     def repository(self) -> Repository:

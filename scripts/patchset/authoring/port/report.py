@@ -20,40 +20,25 @@ Table = tuple[str, Sequence[str], Sequence[Sequence[str]]]
 
 @dataclass(frozen=True)
 class Fate:
-    """One patch on the new release.
-
-    Attributes:
-        patch: the patch.
-        outcome: how it fares.
-        files: those that git could not merge, each with upstream's commits that changed its lines.
-        lost: those of them that the release does not have.
-    """
+    """One patch on the new release."""
 
     patch: Patch
-    outcome: Outcome
+    outcome: Outcome  # how it fares
+    # Those that git could not merge, each with upstream's commits that changed its lines.
     files: Mapping[str, tuple[str, ...]]
-    lost: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()  # those of them that the release does not have
 
 
 @dataclass(frozen=True)
 class PortReport:
-    """A set on another release.
+    """A set on another release."""
 
-    Attributes:
-        old: the set that is carried.
-        release: the vllm-ascend release that it is carried to.
-        files: that release's: the baseline of each finding below, exactly.
-        pins: what the release says of itself.
-        fates: of each patch.
-        symbols: of each piece of upstream that an overlay module replaces.
-    """
-
-    old: PatchSet
-    release: Release
-    files: Manifest
-    pins: Pins
-    fates: tuple[Fate, ...]
-    symbols: tuple[SymbolFate, ...]
+    old: PatchSet  # the set that is carried
+    release: Release  # the vllm-ascend release that it is carried to
+    files: Manifest  # that release's: the baseline of each finding below, exactly
+    pins: Pins  # what the release says of itself
+    fates: tuple[Fate, ...]  # of each patch
+    symbols: tuple[SymbolFate, ...]  # of each piece of upstream that an overlay module replaces
 
     @property
     def manifest(self) -> str:

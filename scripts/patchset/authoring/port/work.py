@@ -37,19 +37,12 @@ FILE = "report.json"
 
 @dataclass(frozen=True)
 class Done:
-    """A port that has ended: the set, and what became of the old patches.
+    """A port that has ended: the set, and what became of the old patches."""
 
-    Attributes:
-        made: the new set.
-        kept: names of its patches.
-        dropped: names of the old patches that are not in it.
-        report: what was found at the start, as a page.
-    """
-
-    made: PatchSet
-    kept: tuple[str, ...]
-    dropped: tuple[str, ...]
-    report: Path
+    made: PatchSet  # the new set
+    kept: tuple[str, ...]  # names of its patches
+    dropped: tuple[str, ...]  # names of the old patches that are not in it
+    report: Path  # what was found at the start, as a page
 
 
 def folder(name: str) -> Path:
