@@ -41,14 +41,10 @@ class Hunk:
 
 
 def find(patch: Patch, read: Callable[[str], bytes | None]) -> PatchDoesNotApply | None:
-    """The first place where a patch does not fit at its very lines, or None.
+    """The first place where a patch, which renames no file, does not fit at its very lines, or None.
 
-    Args:
-        patch: of whose files no one was renamed.
-        read: gives a file's content before the patch; None where it is not there.
-
-    Returns:
-        An error with the file, the hunk, the lines expected and found, and where they would fit.
+    The error has the file, the hunk, the lines expected and found, and where they would fit. `read` gives a file's
+    content before the patch, None where it is not there.
     """
     for file in patch.lines:
         before = read(file.path)

@@ -123,11 +123,7 @@ def load(patch_set: PatchSet) -> Recipe:
 
 
 def make(patch_set: PatchSet, read: Callable[[str], bytes]) -> Plan:
-    """Works the plan of a set out, and checks all that `apply` will trust.
-
-    Args:
-        patch_set: what to apply.
-        read: gives upstream's bytes of a path of the upstream manifest.
+    """Works the plan of a set out, and checks all that `apply` will trust; `read` gives upstream's bytes of a path.
 
     Raises:
         PatchDoesNotApply: a patch is malformed, lies or does not fit, or the result does not compile.
@@ -147,10 +143,7 @@ def follow(
 ) -> Plan:
     """Lets git apply a recipe in a repository of its own, to the files that its patches name.
 
-    Args:
-        recipe: what to apply.
-        read: gives upstream's bytes of a path of the upstream manifest.
-        check: what else to ask of the commits: the repository, their base, the patches, the commits.
+    `check` asks more of the commits: it is given the repository, their base, the patches, and the commits.
 
     Raises:
         PatchDoesNotApply: git does not apply a patch, or a patch makes a file that the overlay makes.

@@ -8,14 +8,16 @@ import string
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from patchset.node.errors import UsageError
 from patchset.plan.plan import Plan
-from patchset.review import diff, proof, replaced
+from patchset.review import code, diff, proof
+from patchset.review.code import Line
 from patchset.review.diff import FileDiff
 from patchset.review.proof import Proof
 from patchset.review.rangediff import RangeDiff, Row
-from patchset.review.replaced import Module
 from patchset.review.scratch import Commits
 from patchset.sets import symbols
+from patchset.sets.overlay import Overlay
 from patchset.sets.patchfile import Patch
 
 Content = Callable[[str], bytes | None]
@@ -60,6 +62,24 @@ class Touch:
 
 Overlaps = Mapping[str, Mapping[str, Mapping[int, Touch]]]
 """By path, class or function (empty at the top of a module), and number of the patch."""
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """Lines of a file."""
+
+    anchor: str  # of the excerpt in the page; a line's is the anchor, `:R`, and the number
+    path: str  # of the file
+    symbol: str  # what of the file it is; empty for the whole of it
+    first: int  # the number of its first line
+    lines: tuple[Line, ...]  # the coloured lines
+
+
+@dataclass(frozen=True)
+class Module(Excerpt):
+    """The whole of an overlay module, and the upstream code that it replaces, if any."""
+
+    replaces: tuple[Excerpt, ...]
 
 
 @dataclass(frozen=True)
@@ -114,11 +134,32 @@ def review(plan: Plan, read: Callable[[str], bytes], commits: Commits, ranges: R
         plan=plan,
         patches=tuple(patches),
         net=net,
-        modules=replaced.modules(plan.overlay, read),
+        modules=modules(plan.overlay, read),
         overlaps=overlaps(sides),
         proof=proof.load(plan),
         ranges=ranges,
     )
+
+
+def modules(overlay: Overlay, read: Callable[[str], bytes]) -> tuple[Module, ...]:
+    """The modules by path; raises UsageError where upstream has no such symbol."""
+    found = []
+    for path, data in sorted(overlay.files.items()):
+        anchor = f"overlay/{path}"
+        replaces = tuple(
+            _excerpt(f"{anchor}/replaces/{row.path}", row.path, row.symbol, read(row.path))
+            for row in overlay.replaces
+            if row.module == path
+        )
+        found.append(Module(**vars(_excerpt(anchor, path, "", data)), replaces=replaces))
+    return tuple(found)
+
+
+def _excerpt(anchor: str, path: str, name: str, data: bytes) -> Excerpt:
+    symbol = symbols.find(data, name)
+    if symbol is None:
+        raise UsageError(f"{path} has no {name}", hint="mend overlay.toml")
+    return Excerpt(anchor, path, name, symbol.first, code.excerpt(path, data, symbol.first, symbol.last))
 
 
 def overlaps(patches: Iterable[tuple[tuple[FileDiff, ...], Content, Content]]) -> Overlaps:

@@ -26,7 +26,7 @@ A public name of upstream that the patched tree has no more, or with another sig
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -153,16 +153,21 @@ def _declared(
     return tuple(replaces), tuple(breaks), tuple(omits)
 
 
+def changed(overlay: Overlay, read: Callable[[str], bytes]) -> Iterator[tuple[Replaced, str | None]]:
+    """What a module replaces that is not the code that it was written against, and its digest now; None: not there."""
+    for row in overlay.replaces:
+        if (found := symbols.sha256(read(row.path), row.symbol)) != row.sha256:
+            yield row, found
+
+
 def check(overlay: Overlay, set_name: str, read: Callable[[str], bytes]) -> None:
     """Raises PinMismatch where the code that a module replaces is not the code that it was written against."""
-    for row in overlay.replaces:
-        found = symbols.sha256(read(row.path), row.symbol)
+    for row, found in changed(overlay, read):
         if found is None:
             raise UsageError(f"{overlay_toml(set_name)}: {row.path} has no {row.symbol}, which {row.module} replaces")
-        if found != row.sha256:
-            raise PinMismatch(
-                f"{row.path} {row.symbol}, which {row.module} replaces,",
-                expected=row.sha256 or "(not recorded)",
-                found=found,
-                hint=f"read upstream's change, then: patchset record {set_name}",
-            )
+        raise PinMismatch(
+            f"{row.path} {row.symbol}, which {row.module} replaces,",
+            expected=row.sha256 or "(not recorded)",
+            found=found,
+            hint=f"read upstream's change, then: patchset record {set_name}",
+        )

@@ -29,13 +29,8 @@ def materialize(
 ) -> None:
     """Makes `dest` the verified, unpatched upstream tree; does nothing where it already is.
 
-    Args:
-        patch_set: whose upstream.
-        dest: a folder that this tool owns: whatever else is there is replaced.
-        upstream: an sdist, a directory or a git checkout to take instead of the download.
-        offline: use the cache alone.
-        whole: an existing `dest` must also have the files that the sdist's build wrote.
-        terminal: where progress goes.
+    The tool owns `dest`: whatever else is there is replaced. `upstream` is an sdist, a directory or a git checkout to
+    take instead of the download. With `whole` an existing `dest` must also have the files that the sdist's build wrote.
 
     Raises:
         UsageError: `upstream` is no such thing.
