@@ -52,6 +52,7 @@ def again(world: World) -> None:
 RUNNER = f"{PACKAGE}/runner.py"
 PLAN = f"{PACKAGE}/data_parallel/plan.py"
 WHY = "\n\nWhy: so."
+OTHER, THIRD = "v9.9.10", "v9.9.11"
 
 
 def commit(world: World, message: str) -> None:
@@ -187,23 +188,9 @@ def test_a_patch_keeps_its_name(applied: World) -> None:
     again(applied)
 
 
-def test_a_foreign_patch_keeps_its_own_trailers(applied: World) -> None:
-    mail = applied.root.parent / "foreign"
-    git(applied.root.parent, "clone", "-q", str(applied.tree), str(mail))
-    (mail / "README.md").write_text("foreign\n")
-    message = "Say it otherwise\n\nIt was not said well.\n\nFixes: #12\nSigned-off-by: B <b@example.invalid>\n"
-    git(mail, "commit", "-q", "-a", "-F", "-", stdin=message.encode())
-    (applied.root.parent / "foreign.patch").write_text(git(mail, "format-patch", "-1", "--stdout"))
-    git(applied.tree, "am", "-q", "-3", str(applied.root.parent / "foreign.patch"))
-    assert applied.run("export", SET, "--offline") == 0
-    text = (applied.folder / "0004-say-it-otherwise.patch").read_text()
-    assert "\nFixes: #12\nSigned-off-by: B <b@example.invalid>\nOrigin: vendor\n" in text
-    again(applied)
-
-
 def test_a_module_goes_back_to_where_it_was(applied: World, capsys: pytest.CaptureFixture[str]) -> None:
     """With the patch that was committed along with it; every set that shares it is pinned anew, and told."""
-    another_set(applied)
+    applied.another(OTHER)
     edit(applied, PLAN, "42", "43")
     edit(applied, RUNNER, "step_20 = 20\n", "step_20 = 200\n")
     commit(applied, f"Count{WHY}")
@@ -222,64 +209,47 @@ def test_a_module_goes_back_to_where_it_was(applied: World, capsys: pytest.Captu
     assert (applied.root / "patches" / OTHER / "set.toml").read_bytes() == toml
 
 
-def test_a_module_of_the_set_itself_is_of_no_other(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    own = world.root / "overlay" / SET / PLAN
-    own.parent.mkdir(parents=True)
-    own.write_text("answer = 7\n")
+@pytest.mark.parametrize(
+    ("folder", "pinned"), [("shared", {THIRD}), (SET, set()), (f"{OTHER}+{SET}", {OTHER})], ids=["shared", "own", "few"]
+)
+def test_every_other_set_that_installs_a_module_is_pinned_anew(
+    world: World, capsys: pytest.CaptureFixture[str], folder: str, pinned: set[str]
+) -> None:
+    """And no others: where a module is shared, the second set omits it here."""
+    file = world.root / "overlay" / folder / PLAN
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("answer = 7\n")
     world.record()
-    assert world.run("apply", SET, "--no-smoke", "--offline") == 0
-    edit(world, PLAN, "7", "8")
-    git(world.tree, "commit", "-qa", "--fixup=:/Install the overlay")
-    git(world.tree, "-c", "sequence.editor=true", "rebase", "-q", "-i", "--autosquash", "upstream")
-    assert world.run("export", SET, "--offline") == 0
-    assert (own.read_text(), (world.root / "overlay" / "shared" / PLAN).read_text()) == (
-        "answer = 8\n",
-        "answer = 42\n",
-    )
-    again(world)
-    (world.tree / PLAN).unlink()
-    commit(world, "Drop it")
-    assert world.run("export", SET, "--offline") == 2
-    assert "is deleted in the tree, but there are" in capsys.readouterr().err
-
-
-def test_a_module_of_few_sets_goes_back_to_their_folder(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    few = world.root / "overlay" / f"{OTHER}+{SET}" / PLAN
-    few.parent.mkdir(parents=True)
-    few.write_text("answer = 7\n")
-    world.record()
-    another_set(world)
-    another_set(world, THIRD)
+    world.another(OTHER)
+    world.another(THIRD)
+    if folder == "shared":
+        (world.root / "overlay" / OTHER).mkdir()
+        (world.root / "overlay" / OTHER / "overlay.toml").write_text(f'omits = ["{PLAN}"]\n')
+        assert world.run("record", OTHER, "--offline") == 0
     assert world.run("apply", SET, "--no-smoke", "--offline") == 0
     edit(world, PLAN, "7", "8")
     commit(world, "Another answer")
     capsys.readouterr()
     assert world.run("export", SET, "--offline") == 0
     told = capsys.readouterr().out
-    assert f"note: patches/{OTHER}/set.toml is pinned anew" in told and THIRD not in told
-    assert (few.read_text(), (world.root / "overlay" / "shared" / PLAN).read_text()) == (
-        "answer = 8\n",
-        "answer = 42\n",
-    )
+    assert {name for name in (OTHER, THIRD) if f"note: patches/{name}/set.toml is pinned anew" in told} == pinned
+    assert file.read_text() == "answer = 8\n"
+    assert folder == "shared" or (world.root / "overlay" / "shared" / PLAN).read_text() == "answer = 42\n"
     again(world)
     for name in (OTHER, THIRD):
         assert world.run("apply", name, "--no-smoke", "--offline") == 0
 
 
-def test_a_shared_module_that_another_set_omits_does_not_pin_it_anew(
-    world: World, capsys: pytest.CaptureFixture[str]
-) -> None:
-    another_set(world)
-    (world.root / "overlay" / OTHER).mkdir()
-    (world.root / "overlay" / OTHER / "overlay.toml").write_text(f'omits = ["{PLAN}"]\n')
-    assert world.run("record", OTHER, "--offline") == 0
+def test_a_module_that_is_in_two_folders_is_not_deleted(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    own = world.root / "overlay" / SET / PLAN
+    own.parent.mkdir(parents=True)
+    own.write_text("answer = 7\n")
+    world.record()
     assert world.run("apply", SET, "--no-smoke", "--offline") == 0
-    edit(world, PLAN, "42", "43")
-    commit(world, "Another answer")
-    capsys.readouterr()
-    assert world.run("export", SET, "--offline") == 0
-    assert OTHER not in capsys.readouterr().out
-    assert world.run("apply", OTHER, "--no-smoke", "--offline") == 0
+    (world.tree / PLAN).unlink()
+    commit(world, "Drop it")
+    assert world.run("export", SET, "--offline") == 2
+    assert "is deleted in the tree, but there are" in capsys.readouterr().err
 
 
 def test_a_new_module_is_asked_for_its_place(applied: World, capsys: pytest.CaptureFixture[str]) -> None:
@@ -435,23 +405,11 @@ def test_json(applied: World, capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out)["changed"] == []
 
 
-OTHER, THIRD = "v9.9.10", "v9.9.11"
-
-
-def another_set(world: World, name: str = OTHER) -> None:
-    """A set of the same patches for the same release, recorded."""
-    folder = world.root / "patches" / name
-    shutil.copytree(world.folder, folder)
-    toml = folder / "set.toml"
-    toml.write_text(toml.read_text().replace("9.9.9", name.removeprefix("v")))
-    assert world.run("record", name, "--offline") == 0
-
-
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("command", ["fmt", "export"])
 def test_killed_while_it_writes(world: World, capsys: pytest.CaptureFixture[str], command: str) -> None:
     """At every step: patches/ and overlay/ are whole, or every other command refuses; the same one finishes it."""
-    another_set(world)
+    world.another(OTHER)
     if command == "export":
         assert world.run("apply", SET, "--no-smoke", "--offline") == 0
         edit(world, PLAN, "42", "43")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import HEADER, PACKAGE, SET, UPSTREAM, VERSION, World, git_diff, read_tree
 
-from patchset.authoring.lint import across, api, form, pinned
+from patchset.authoring.lint import across, form, pinned
 from patchset.authoring.lint.findings import Code
 from patchset.sets import patchfile, setfile
 
@@ -68,15 +68,10 @@ def change(old: str, new: str) -> Callable[[str], str]:
 BAD_PATCHES = [
     ("undercounted", lambda text: text + "+SILENTLY LOST\n", "36: PS213 .*SILENTLY LOST"),
     ("overcounted", change("@@ -2,7 +2,7 @@", "@@ -2,8 +2,8 @@"), "(PS201|PS301) "),
-    ("cut-off", lambda text: text[: text.rindex("@@ -")], "16: PS213"),
-    ("lying-path", change(f"+++ b/{RUNNER}", "+++ b/tiny_ascend/other.py"), "(PS201|PS301) "),
     ("outside", lambda text: text.replace(RUNNER, "../../etc/passwd"), "PS301 .*(is not there|git does not apply it)"),
-    ("rename", change(f"b/{RUNNER}\nindex", f"b/{PACKAGE}/ranner.py\nindex"), "(PS201|PS301|PS213) "),
     ("mode", change("index ", "old mode 100644\nnew mode 100755\nindex "), "15: PS206 .*a mode change"),
     ("short-index", lambda text: re.sub(r"index (.{7}).{33}\.\.(.{7}).{33}", r"index \1..\2", text), "16: PS213"),
     ("no-header", lambda text: text[text.index("diff --git") :], ": PS201"),
-    ("empty", lambda _: "", "1: PS201"),
-    ("no-newline", lambda text: text[:-1], "35: PS201"),
     ("unknown-field", change("Origin: vendor", "Origin: vendor\nColour: red"), "12: PS402"),
     ("missing-field", change("Origin: vendor\n", ""), "1: PS401"),
     ("twice", change("Origin: vendor\n", "Origin: vendor\nOrigin: vendor\n"), "11: PS403"),
@@ -90,8 +85,6 @@ BAD_PATCHES = [
     ("trailing-space", change("+step_5 = 50\n", "+step_5 = 50 \n"), "24: PS211"),
     ("carriage-return", change("+step_5 = 50\n", "+step_5 = 50\r\n"), "24: PS204"),
     ("does-not-compile", change("+step_5 = 50\n", "+step_5 = (\n"), "15: PS303"),
-    ("false-index", lambda text: re.sub(r"\.\..{8}", "..01234567", text), "16: PS213"),
-    ("signature", lambda text: text + "-- \n2.39.5\n", "36: PS213"),
     ("resolves", change("D1, D3", "Defect 1"), "10: PS404"),
     ("origin", change("Origin: vendor", "Origin: somewhere"), "11: PS404"),
     ("forwarded", change("Upstream-Status", "Forwarded: maybe\nUpstream-Status"), "12: PS404"),
@@ -142,35 +135,22 @@ def test_bad_bytes(
     assert any(line.startswith("0001-steps.patch:") and f" {code.id} " in line for line in found), found
 
 
-def test_a_patch_that_does_not_fit_is_told_once(clean: World, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("spoil", "wanted"),
+    [
+        (change("-step_5 = 5\n", "-step_5 = 6\n"), "0001-steps.patch:19: PS301 "),
+        (lambda text: text + "+SILENTLY LOST\n", "0001-steps.patch:36: PS213 not what git makes of this patch"),
+        (change("Origin: vendor\n", ""), "0001-steps.patch:1: PS401 "),
+    ],
+)
+def test_what_is_wrong_is_told_once(
+    clean: World, capsys: pytest.CaptureFixture[str], spoil: Callable[[str], str], wanted: str
+) -> None:
     """What comes after it in the same file is not held against a content that nobody knows."""
     file = clean.folder / "0001-steps.patch"
-    file.write_text(file.read_text().replace("-step_5 = 5\n", "-step_5 = 6\n"))
-    assert [line.split()[1] for line in lint(clean, capsys)] == ["PS301"]
-
-
-def test_a_lost_line_is_told_once(clean: World, capsys: pytest.CaptureFixture[str]) -> None:
-    file = clean.folder / "0001-steps.patch"
-    file.write_text(file.read_text() + "+SILENTLY LOST\n")
+    file.write_text(spoil(file.read_text()))
     (found,) = lint(clean, capsys)
-    assert found.startswith("0001-steps.patch:36: PS213 not what git makes of this patch")
-
-
-def test_what_comes_after_an_unreadable_patch_is_not_blamed(clean: World, capsys: pytest.CaptureFixture[str]) -> None:
-    file = clean.folder / "0001-steps.patch"
-    file.write_text(file.read_text().replace("Origin: vendor\n", ""))
-    assert [line.split(" the ")[0] for line in lint(clean, capsys)] == ["0001-steps.patch:1: PS401"]
-
-
-def test_a_binary_patch(clean: World, capsys: pytest.CaptureFixture[str]) -> None:
-    zero, blob = "0" * 40, "1" * 40
-    diff = f"diff --git a/x.bin b/x.bin\nnew file mode 100644\nindex {zero}..{blob}\n"
-    clean.add("0004-binary.patch", HEADER.format(subject="x") + diff + "Binary files /dev/null and b/x.bin differ\n")
-    clean.add("0005-binary.patch", HEADER.format(subject="y") + diff + "GIT binary patch\nliteral 0\nHc\n")
-    assert [line.split(" a ")[0] for line in lint(clean, capsys)] == [
-        "0004-binary.patch:18: PS201",
-        "0005-binary.patch:18: PS201",
-    ]
+    assert found.startswith(wanted)
 
 
 def test_an_executable_that_is_no_script(clean: World, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -229,10 +209,8 @@ def test_a_pinned_symbol_that_has_changed(clean: World, capsys: pytest.CaptureFi
     module = f'[[module]]\npath = "{PACKAGE}/data_parallel/plan.py"\n\n[[module.replaces]]\npath = "{COMM}"\n'
     toml = clean.root / OVERLAY_TOML
     toml.write_text(f'{BREAKS}{module}symbol = "Comm.size"\n')
-    assert lint(clean, capsys) == [
-        f"{OVERLAY_TOML}:14: PS501 {COMM} Comm.size: pinned not recorded, found "
-        + lint(clean, capsys)[0].split("found ")[1]
-    ]
+    (found,) = lint(clean, capsys)
+    assert found.startswith(f"{OVERLAY_TOML}:14: PS501 {COMM} Comm.size: pinned not recorded, found ")
     clean.record()
     assert lint(clean, capsys, code=0) == []
     toml.write_text(re.sub(r'sha256 = ".{8}', 'sha256 = "00000000', toml.read_text()))
@@ -265,38 +243,12 @@ def test_public_names_are_kept_or_explained(clean: World, capsys: pytest.Capture
     assert "breaks[2].why is missing" in lint(clean, capsys)[0]
 
 
-def test_griffe_reads_signatures() -> None:
-    before = b"class A:\n    def f(self, a, b=1, *, c=2): ...\n    def _g(self, a): ...\n\nLIMIT = 1\n"
-    assert api.breaks("m.py", before, before) == ()
-    assert api.breaks("m.py", before, before.replace(b"c=2", b"c=2, d=3").replace(b"_g(self, a)", b"_g(self)")) == ()
-    (one,) = api.breaks("m.py", before, before.replace(b"b=1", b"b"))
-    assert (one.symbol, one.gone) == ("A.f", False) and "required" in one.why
-    (one,) = api.breaks("m.py", before, before.replace(b"LIMIT", b"LIMITS"))
-    assert (one.symbol, one.gone) == ("LIMIT", True)
-    (one,) = api.breaks("m.py", before, None)
-    assert (one.symbol, one.gone) == ("", True)
-
-
-def another_set(world: World, name: str, edit: Callable[[str], str]) -> None:
-    """A set of the same patches for the same release, one patch edited."""
-    folder = world.root / "patches" / name
-    shutil.copytree(world.folder, folder)
-    shutil.copytree(world.root / "overlay" / SET, world.root / "overlay" / name)
-    toml = folder / "set.toml"
-    toml.write_text(toml.read_text().replace("9.9.9", name.removeprefix("v")))
-    for file in folder.glob("*.patch"):
-        file.write_text(edit(file.read_text()))
-
-
 def test_the_same_patch_in_two_sets_differs_in_context_only(clean: World, capsys: pytest.CaptureFixture[str]) -> None:
-    another_set(clean, "v9.9.10", lambda text: text)
-    assert clean.run("record", "v9.9.10", "--offline") == 0
+    clean.another("v9.9.10")
     assert lint(clean, capsys, code=0) == []
-
-    def other_steps(text: str) -> str:
-        return text.replace("+step_5 = 50\n", "+step_5 = 51\n").replace(" step_5 = 50\n", " step_5 = 51\n")
-
-    another_set(clean, "v9.9.11", other_steps)
+    clean.another("v9.9.11")
+    for file in (clean.root / "patches" / "v9.9.11").glob("*.patch"):
+        file.write_text(re.sub(r"^([+ ]step_5 = )50$", r"\g<1>51", file.read_text(), flags=re.MULTILINE))
     assert clean.run("fmt", "v9.9.11", "--offline") == 0
     (found,) = lint(clean, capsys)
     assert found == (
@@ -367,12 +319,10 @@ def test_usage(world: World, capsys: pytest.CaptureFixture[str], words: list[str
     assert why in capsys.readouterr().err
 
 
-def test_lint_needs_upstream(clean: World, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_lint_needs_upstream(clean: World) -> None:
     clean.cached.unlink()
     shutil.rmtree(clean.root / "build", ignore_errors=True)
     assert clean.run("lint", "--offline") == 6
-    diff = git_diff(UPSTREAM, UPSTREAM, tmp_path / "d")
-    assert diff == ""
     assert clean.run("lint", "--upstream", str(clean.served / f"{PACKAGE}-9.9rc1.tar.gz")) == 0
 
 

@@ -37,35 +37,21 @@ def look(patch: Patch, now: bytes | None) -> None:
     [
         ("new first\n" + LINES, r"they stand at line 8 \(offset \+1\)$"),
         (LINES.removeprefix("line 1\n"), r"they stand at line 6 \(offset -1\)$"),
-        ("new first\n" + LINES + LINES, r"they stand at line 8 \(offset \+1\) and 1 other place$"),
         (("7\n" * 7).join(["", SEVEN, SEVEN]), r"they stand at line 8 \(offset \+1\) and 1 other place$"),
         ("x\n" + SEVEN * 3, r"they stand at line 9 \(offset \+2\) and 2 other places$"),
         (LINES.replace("line 8\n", "line eight\n"), "nowhere exactly; most alike is line 7, 6 of 7 lines"),
-        ("something else\n", "nowhere in the file"),
+        (("line 7\nline 8\nline 9\nline 10\n" + "x\n" * 4) * 3, "nowhere exactly; most alike is line 9, 4 of 7 lines"),
+        ("line 7\nline 8\nline 9\n" + "x\n" * 9, "nowhere in the file"),
+        ("line 7\n", "nowhere in the file"),
         ("", "nowhere in the file"),
-    ],
-    ids=[
-        "later",
-        "earlier",
-        "twice",
-        "twice, far apart",
-        "three times",
-        "one line differs",
-        "another file",
-        "an empty file",
     ],
 )
 def test_a_misfit_says_where_it_would_fit(now: str, where: str, tmp_path: Path) -> None:
     file = single(LINES, LINES.replace("line 10\n", "line ten\n"), tmp_path)
     with pytest.raises(PatchDoesNotApply, match=rf"(?m)where the lines would fit: {where}") as caught:
         look(file, now.encode())
-    assert (caught.value.patch, caught.value.path, caught.value.hunk, caught.value.exit_code) == (
-        "x.patch",
-        "a.py",
-        1,
-        3,
-    )
-    assert "expected:" in caught.value.message and "found:" in caught.value.message
+    error = caught.value
+    assert (error.patch, error.path, error.hunk, error.exit_code) == ("x.patch", "a.py", 1, 3)
 
 
 def test_the_second_hunk_is_named(tmp_path: Path) -> None:
@@ -73,12 +59,6 @@ def test_the_second_hunk_is_named(tmp_path: Path) -> None:
     with pytest.raises(PatchDoesNotApply, match=r"a\.py, hunk 2 of 2, line 17") as caught:
         look(file, LINES.replace("line 17\n", "line seventeen\n").encode())
     assert "   17 | line 17" in caught.value.message and "   17 | line seventeen" in caught.value.message
-
-
-def test_a_missing_newline_at_the_end_is_a_difference(tmp_path: Path) -> None:
-    file = single("a\nb\n", "a\nc\n", tmp_path)
-    with pytest.raises(PatchDoesNotApply, match="no newline"):
-        look(file, b"a\nb")
 
 
 @pytest.mark.parametrize(
@@ -107,15 +87,10 @@ def test_a_file_that_should_not_or_should_be_there(
     [
         (LINES, LINES.replace("line 2\n", "").replace("line 10\n", "ten\n10\n").replace("line 18\n", "x\n")),
         (LINES, "first\n" + LINES + "last\n"),
-        (LINES, LINES.removesuffix("\n")),
         (LINES.removesuffix("\n"), LINES + "last\n"),
         ("a\r\nb\r\n", "a\r\nc\nb\r\n"),
         ("", "a\nb\n"),
-        ("a\nb\n", ""),
-        (None, "a\nb\n"),
         (None, "a\nb"),
-        (None, ""),
-        ("a\nb\n", None),
         ("a\nb", None),
         ("", None),
     ],
@@ -173,9 +148,6 @@ def test_a_misfit_of_what_ends_the_file_shows_all_of_it() -> None:
         "        3 | c",
         "  where the lines would fit: nowhere exactly; most alike is line 2, 1 of 2 lines",
     ]
-    with pytest.raises(PatchDoesNotApply) as caught:
-        look(hunks("@@ -2 +2 @@", "-b", "+d"), b"a\nb\nc\n")
-    assert caught.value.message.splitlines()[0] == "x.patch does not apply: a.py, hunk 1 of 1, line 2"
     with pytest.raises(PatchDoesNotApply, match=r"(?s)line 2\n.*\(the file ends before\)"):
         look(hunks("@@ -2 +2 @@", "-b", "+d"), b"a\n")
 
@@ -186,38 +158,3 @@ def test_places_are_all_places_the_last_one_too() -> None:
     assert misfit.places(lines, lines) == [1]
     assert misfit.places([*lines, b"c\n"], lines) == []
     assert misfit.places([], lines[:1]) == [1, 2]
-
-
-@pytest.mark.parametrize(
-    ("now", "where"),
-    [
-        ("x\n" * 2 + "line 7\nline 8\nline 9\nline 10\nx\nx\nx\n", "most alike is line 3, 4 of 7 lines"),
-        ("line 7\nline 8\nline 9\n" + "x\n" * 9, "nowhere in the file"),
-        (("line 7\nline 8\nline 9\nline 10\n" + "x\n" * 4) * 3, "most alike is line 9, 4 of 7 lines"),
-        ("x\n" * 3 + "line 7\nline 8\nline 9\nline 10\n", "nowhere in the file"),
-        ("line 7\nline 8\nline 9\nline 10\nline 11\nline 12\nx\n", "most alike is line 1, 6 of 7 lines"),
-    ],
-    ids=["more than half", "less than half", "the nearest of three", "cut off", "the whole file"],
-)
-def test_what_is_most_alike(now: str, where: str, tmp_path: Path) -> None:
-    file = single(LINES, LINES.replace("line 10\n", "line ten\n"), tmp_path)
-    with pytest.raises(PatchDoesNotApply, match=f"{where}$"):
-        look(file, now.encode())
-
-
-@pytest.mark.parametrize(
-    ("now", "where"),
-    [
-        ("..a....a.", "most alike is line 3, 1 of 2 lines"),
-        (".a....a.", "most alike is line 7, 1 of 2 lines"),
-        ("..a...a.", "most alike is line 3, 1 of 2 lines"),
-        ("..........a.", "most alike is line 11, 1 of 2 lines"),
-        ("a", "nowhere in the file"),
-    ],
-    ids=["the first is nearer", "the second is nearer", "both are as near", "far away", "too short"],
-)
-def test_of_places_as_much_alike_the_nearest_is_told(now: str, where: str) -> None:
-    """The hunk is of line 5: `a`, then something that is nowhere."""
-    file = hunks("@@ -5,2 +5 @@", "-a", "-?", "+c")
-    with pytest.raises(PatchDoesNotApply, match=f"{where}$"):
-        look(file, "".join(f"{line}\n" for line in now).encode())

@@ -131,26 +131,19 @@ def test_a_folder_on_another_upstream_differs_in_context_only(
     [
         ("no-such-ref", "neither a set in patches/, nor a folder with a set.toml, nor a commit"),
         ("--output=x", "neither a set"),
-        ("v0.0.1", "neither a set"),
+        ("bare", f"has no set {SET}"),
+        ("HEAD", "git checkout"),
     ],
 )
-def test_nothing_by_that_name(committed: World, asked: str, why: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_to_compare_with(committed: World, asked: str, why: str, capsys: pytest.CaptureFixture[str]) -> None:
+    nothing = git(committed.root, "mktree").strip()
+    git(committed.root, "tag", "bare", git(committed.root, "commit-tree", nothing, "-m", "Nothing").strip())
+    if asked == "HEAD":
+        shutil.rmtree(committed.root / ".git")
     assert committed.run("review", SET, "--offline", f"--against={asked}") == 2
     error = capsys.readouterr().err
     assert asked in error and why in error and "next: " in error
     assert not (committed.root / "build" / SET / "review").exists()
-
-
-def test_a_ref_needs_a_git_checkout(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    assert world.run("review", SET, "--offline", "--against", "HEAD") == 2
-    assert "git checkout" in capsys.readouterr().err
-
-
-def test_a_commit_without_the_set(committed: World, capsys: pytest.CaptureFixture[str]) -> None:
-    nothing = git(committed.root, "mktree").strip()
-    git(committed.root, "tag", "bare", git(committed.root, "commit-tree", nothing, "-m", "Nothing").strip())
-    assert committed.run("review", SET, "--offline", "--against", "bare") == 2
-    assert f"has no set {SET}" in capsys.readouterr().err
 
 
 def test_a_series_that_does_not_apply_is_named(committed: World, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,6 @@ import ast
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -165,17 +164,6 @@ def test_a_lie_is_refused(empty: World, text: str, lie: str) -> None:
         plan.make_recorded(load_set(SET), read)
 
 
-def test_what_git_makes_of_a_lie_is_said_line_by_line(empty: World, text: str) -> None:
-    with pytest.raises(PatchDoesNotApply) as caught:
-        make(empty, text + "+SILENTLY LOST\n")
-    line = text.count("\n") + 1
-    assert caught.value.message.splitlines() == [
-        f"0001-x.patch:{line}: not what git makes of this patch",
-        "  the file: '+SILENTLY LOST'",
-        "  git:      no more",
-    ]
-
-
 @pytest.mark.parametrize("tail", [" context\n", "-removed\n", "\\ No newline\n", "junk\n", "@@ junk @@\n", "\n"])
 def test_a_lie_that_is_told_after_the_digests_were_written_is_refused(world: World, tail: str) -> None:
     """The tree would be the same; the digest of the series is not, so that apply asks git."""
@@ -276,22 +264,6 @@ def test_attributes_of_upstream_change_no_byte(empty: World) -> None:
     git(empty.tree, "commit", "-qam", "Say otherwise\n\nWhy: so.")
     assert empty.run("export", SET, "--offline") == 0
     assert "\n-A tiny upstream.\n+other\n" in (empty.folder / "0003-say-otherwise.patch").read_text()
-
-
-def test_every_commit_of_the_tree_imports(world: World, tmp_path: Path) -> None:
-    """The overlay is there before the first patch that needs it."""
-    assert world.run("apply", SET, "--no-smoke") == 0
-    subjects = git(world.tree, "log", "--reverse", "--format=%s").splitlines()
-    assert subjects[1] == "Install the overlay"
-    for commit in git(world.tree, "rev-list", "--reverse", "HEAD").split():
-        place = tmp_path / commit
-        place.mkdir()
-        archive = subprocess.run(["git", "archive", commit], cwd=world.tree, capture_output=True, check=True).stdout
-        subprocess.run(["tar", "x"], cwd=place, input=archive, check=True)
-        modules = [path.stem for path in (place / PACKAGE).glob("*.py") if path.stem.isidentifier()]
-        code = "".join(f"import {PACKAGE}.{name}\n" for name in modules if name != "__init__")
-        done = subprocess.run([sys.executable, "-c", code], cwd=place, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
 
 
 REAL = [
