@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import HEADER, PACKAGE, SET, UPSTREAM, VERSION, World, git_diff, read_tree
 
-from patchset.authoring.lint import across, form, pinned
+from patchset.authoring.lint import check, form, pinned
 from patchset.authoring.lint.findings import Code
 from patchset.sets import patchfile, setfile
 
@@ -343,6 +343,6 @@ def test_what_differs_between_two_sets_is_named(empty: World, tmp_path: Path, ol
         file.parent.mkdir(exist_ok=True)
         rows[name] = [form.Read(file, patchfile.parse(file.name, data.encode()))]
         assert old in text
-    found = list(across.check(rows))
+    found = list(check.across(rows))
     assert [finding.message.partition(" than in ")[0].partition(" (")[0] for finding in found] == ([why] if why else [])
     assert all(finding.file == "patches/v9.10.0/0001-choose.patch" for finding in found)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from patchset.authoring import folder, modules, tree
+from patchset.authoring import folder, tree
 from patchset.node.errors import PatchDoesNotApply, TargetModified, UsageError
 from patchset.plan import commits, history, plan
 from patchset.plan.commits import Commit
@@ -76,7 +76,7 @@ def run(patch_set: PatchSet, *, upstream: Path | None, offline: bool, dry_run: b
             applied, shipped = _applied(repository, bench, base, patch_set)
             there = series.read(patch_set.folder)
             written = told(bench, base, tip)
-            ours = modules.gathered(bench, patch_set, applied, tip, _of_overlay(written))
+            ours = tree.modules(bench, patch_set, applied, tip, _of_overlay(written))
             patches, notes = as_patches(bench, base, written, ours.paths, there)
             recipe = Recipe(patch_set, tuple(patches), ours.overlay)
             made = proven(recipe, source.read)

@@ -14,8 +14,7 @@ from patchset.review import code, diff, proof
 from patchset.review.code import Line
 from patchset.review.diff import FileDiff
 from patchset.review.proof import Proof
-from patchset.review.rangediff import RangeDiff, Row
-from patchset.review.scratch import Commits
+from patchset.review.rangediff import Commits, RangeDiff, Row
 from patchset.sets import symbols
 from patchset.sets.overlay import Overlay
 from patchset.sets.patchfile import Patch
