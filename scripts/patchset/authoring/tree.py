@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The build tree as an author's work tree: what is in no commit, what git is in the middle of, the overlay's modules."""
+"""The build tree as an author's work tree: what no commit has, what git is in the middle of, the overlay's modules."""
 
 from __future__ import annotations
 
