@@ -11,7 +11,7 @@ from pathlib import Path
 
 from packaging.version import Version
 
-from patchset.authoring.lint import api, fields, findings, fit, form, pinned
+from patchset.authoring.lint import api, findings, fit, form, pinned
 from patchset.authoring.lint.findings import Code, Finding
 from patchset.authoring.lint.form import Read
 from patchset.node.errors import PatchDoesNotApply, PinMismatch, UsageError
@@ -62,7 +62,7 @@ def run(names: Sequence[str], *, today: date, upstream: Path | None, offline: bo
         if name not in chosen:
             continue
         found |= set(problems)
-        found |= {finding for row in read[name] for finding in fields.check(row, today)}
+        found |= {finding for row in read[name] for finding in form.fields(row, today)}
         found |= set(form.same(read[name]))
         try:
             patch_set = setfile.load_set(name)

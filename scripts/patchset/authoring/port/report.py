@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from patchset.authoring.port.pins import Pins
 from patchset.authoring.port.rebase import Outcome
+from patchset.authoring.port.release import Pins
 from patchset.authoring.port.replaced import Finding, SymbolFate
 from patchset.node.manifest import Manifest, digest
 from patchset.sets.patchfile import Patch

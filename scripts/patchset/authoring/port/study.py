@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from patchset.authoring.port import pins, replaced
+from patchset.authoring.port import release, replaced
 from patchset.authoring.port.rebase import Tree
 from patchset.authoring.port.report import Fate, PortReport
 from patchset.node import manifest
@@ -40,7 +40,7 @@ def make(
     sdist = cache.fetch(new.sdist, offline=offline, terminal=terminal)
     shutil.rmtree(place, ignore_errors=True)
     archive.unpack(sdist, new_tree)
-    said = pins.read(new_tree, new.wheels)
+    said = release.read(new_tree, new.wheels)
     files = manifest.measure(new_tree, manifest.walk(new_tree))
     terminal.step(f"carrying {plural(len(made.steps), 'patch')} from vllm-ascend {old.ascend.version} to {new.version}")
     tree = Tree.make(place / "tree", name, made, old_tree, new_tree)

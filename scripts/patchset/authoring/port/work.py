@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from patchset.authoring import export, tree
-from patchset.authoring.port import newset, pins, release, replaced, report, study
+from patchset.authoring.port import newset, release, replaced, report, study
 from patchset.authoring.port.rebase import UPSTREAM, Stop, Tree
 from patchset.authoring.port.replaced import SymbolFate
 from patchset.authoring.port.report import PortReport
@@ -107,7 +107,7 @@ def start(
     vllm = name.removeprefix("v")
     new = release.find(release.ASCEND, ascend or release.ascend_for(vllm), commit=commit)
     found = study.make(old, new, folder(name), name, terminal=terminal, offline=offline, clone=clone)
-    pins.check_vllm(found.pins, vllm, new.version)
+    release.check_vllm(found.pins, vllm, new.version)
     text = newset.set_toml(name, old, release.find(release.VLLM, vllm), new, found.pins, found.files)
     place = folder(name)
     (place / "set.toml").write_text(text, encoding="utf-8")
