@@ -92,15 +92,6 @@ def test_the_cache_is_verified_at_every_use(empty: World, bare: PatchSet, index:
     assert cache.fetch(bare.ascend.sdist, offline=False).read_bytes() == empty.sdist
 
 
-def test_a_cache_that_cannot_be_written(
-    bare: PatchSet, index: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("PATCHSET_CACHE", str(tmp_path / "file" / "cache"))
-    with pytest.raises(NotADirectoryError):
-        cache.fetch(bare.ascend.sdist, offline=False)
-
-
 def test_settings_of_pip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Files, the section that only download reads, and the environment above both."""
     monkeypatch.delenv("PIP_INDEX_URL")

@@ -150,11 +150,3 @@ def test_a_misfit_of_what_ends_the_file_shows_all_of_it() -> None:
     ]
     with pytest.raises(PatchDoesNotApply, match=r"(?s)line 2\n.*\(the file ends before\)"):
         look(hunks("@@ -2 +2 @@", "-b", "+d"), b"a\n")
-
-
-def test_places_are_all_places_the_last_one_too() -> None:
-    lines = [b"a\n", b"b\n", b"a\n", b"b\n"]
-    assert misfit.places([b"a\n", b"b\n"], lines) == [1, 3]
-    assert misfit.places(lines, lines) == [1]
-    assert misfit.places([*lines, b"c\n"], lines) == []
-    assert misfit.places([], lines[:1]) == [1, 2]

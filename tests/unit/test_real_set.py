@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sets of this repository, as far as they can be checked without upstream's files."""
+"""The sets of this repository, as far as they can be checked without upstream's files; and how they are counted."""
 
 from __future__ import annotations
 
 import ast
+import json
 from pathlib import Path
 
 import pytest
+from conftest import SET, World, git
 from packaging.specifiers import SpecifierSet
 
 from patchset.plan import plan
-from patchset.sets import overlay, series, setfile
+from patchset.sets import overlay, series, setfile, stats
 from patchset.sets.setfile import PatchSet
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,6 +47,28 @@ def test_no_patch_is_for_tests_or_documents(real: PatchSet) -> None:
     for patch in series.load(real.folder):
         for file in patch.lines:
             assert file.path.startswith(f"{real.package}/"), f"{patch.name}: {file.path}"
+
+
+def test_stats_are_as_git_counts_them(real: PatchSet, tmp_path: Path) -> None:
+    expected: dict[str, list[int]] = {}
+    for name in series.names((real.folder / "series").read_text()):
+        for line in git(tmp_path, "apply", "--numstat", str(real.folder / name)).splitlines():
+            added, removed, path = line.split("\t")
+            before = expected.get(path, [0, 0])
+            expected[path] = [before[0] + int(added), before[1] + int(removed)]
+    found = stats.by_file(series.load(real.folder))
+    assert {path: [counts["added"], counts["removed"]] for path, counts in found.items()} == expected
+    assert list(found) == sorted(expected)
+
+
+def test_the_document_of_stats(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert world.run("stats", SET, "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["added"] == sum(file["added"] for file in document["files"]) > 0
+    assert document["overlay_lines"] == sum(module["lines"] for module in document["overlay"]) > 0
+    assert world.run("stats", SET) == 0
+    assert f"{len(document['files'])} upstream files" in capsys.readouterr().out
 
 
 def test_no_registry_is_named() -> None:

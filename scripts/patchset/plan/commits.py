@@ -130,11 +130,9 @@ def am(repository: Repository, patches: Sequence[Patch]) -> None:
 
 def _refused(repository: Repository, patches: Sequence[Patch], error: GitError) -> PatchDoesNotApply:
     """What is wrong with the patch that `git am` has stopped at, or with one before it."""
-    try:
-        number = int((repository.folder / "rebase-apply" / "next").read_text())
-    except FileNotFoundError:
-        return _not_applied("series", error)
-    if number > len(patches):
+    stopped = repository.folder / "rebase-apply" / "next"
+    number = int(stopped.read_text()) if stopped.is_file() else 0
+    if not 0 < number <= len(patches):
         return _not_applied("series", error)
     patch = patches[number - 1]
     if before := log(repository, base := f"HEAD~{number - 1}", "HEAD"):

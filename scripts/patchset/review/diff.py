@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import groupby, pairwise
@@ -81,18 +81,13 @@ class FileDiff:
 
 
 def read(
-    text: str,
-    *,
-    anchor: str,
-    before: Callable[[str], bytes | None],
-    after: Callable[[str], bytes | None],
+    text: str, anchor: str, before: Mapping[str, bytes | None], after: Mapping[str, bytes | None]
 ) -> tuple[FileDiff, ...]:
     """The files of a git diff that git itself vouches for, from its first `diff --git` on.
 
-    `anchor` is what the files' anchors begin with. `before` and `after` give a path's content on either side, for
-    colours, or None where it is not there.
+    `anchor` is what the files' anchors begin with. `before` and `after` have the contents by path, for colours.
     """
-    return tuple(_file(file, anchor, before(file.path), after(file.path)) for file in ParsedDiff(text))
+    return tuple(_file(file, anchor, before.get(file.path), after.get(file.path)) for file in ParsedDiff(text))
 
 
 def _file(file: PatchedFile, anchor: str, before: bytes | None, after: bytes | None) -> FileDiff:

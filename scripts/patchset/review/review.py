@@ -19,7 +19,7 @@ from patchset.sets import symbols
 from patchset.sets.overlay import Overlay
 from patchset.sets.patchfile import Patch
 
-Content = Callable[[str], bytes | None]
+Content = Mapping[str, bytes | None]
 _KEPT = re.compile(r"[-*+] |\d+[.)] |\s")  # how a line begins that is not to be joined with the one above
 _LABEL = re.compile(r"(Why|How): *")
 
@@ -125,10 +125,10 @@ def review(plan: Plan, read: Callable[[str], bytes], commits: Commits, ranges: R
     for number, step in enumerate(plan.steps, start=1):
         before, now = now, now | dict(step.after)
         anchor = step.patch.name.removesuffix(".patch")
-        files = _diff(step.patch.diff.decode(), anchor, before, now)
+        files = diff.read(step.patch.diff.decode(), anchor, before, now)
         patches.append(PatchReview(number, anchor, step.patch, explain(step.patch.header.body), files))
-        sides.append((files, before.get, now.get))
-    net = _diff(commits.net_diff(), "net", {path: change.before for path, change in plan.changes.items()}, now)
+        sides.append((files, before, now))
+    net = diff.read(commits.net_diff(), "net", {path: change.before for path, change in plan.changes.items()}, now)
     return Review(
         plan=plan,
         patches=tuple(patches),
@@ -162,24 +162,18 @@ def _excerpt(anchor: str, path: str, name: str, data: bytes) -> Excerpt:
 
 
 def overlaps(patches: Iterable[tuple[tuple[FileDiff, ...], Content, Content]]) -> Overlaps:
-    """Which patches meet: of each patch its diffs, and what gives the content of a path before and after it."""
+    """Which patches meet: of each patch its diffs, and the contents by path before and after it."""
     found: dict[str, dict[str, dict[int, Touch]]] = {}
     for number, (files, before, after) in enumerate(patches, start=1):
         for file in files:
             for line in (line for hunk in file.hunks for line in hunk.changed):
                 side, at = ("R", line.new) if line.new else ("L", line.old)
-                symbol = symbols.at((after if line.new else before)(file.path), file.path, at)
+                symbol = symbols.at((after if line.new else before).get(file.path), file.path, at)
                 touches = found.setdefault(file.path, {}).setdefault(symbol, {})
                 touch = touches.setdefault(number, Touch(f"{file.anchor}:{side}{at}"))
                 touch.added += side == "R"
                 touch.removed += side == "L"
     return {path: dict(sorted(places.items())) for path, places in sorted(found.items())}
-
-
-def _diff(
-    text: str, anchor: str, before: Mapping[str, bytes | None], after: Mapping[str, bytes | None]
-) -> tuple[FileDiff, ...]:
-    return diff.read(text, anchor=anchor, before=before.get, after=after.get)
 
 
 def whole(defect: str) -> str:

@@ -119,11 +119,8 @@ class Tree:
         found = f"--strategy-option=find-renames={_ALIKE}"
         return self._run(*_REBASE, found, "--onto", UPSTREAM, FROM, self.name)
 
-    def go_on(self) -> Stop | None:
-        """Continues; where git stopped, or None."""
-        return self._run("rebase", "--continue")
-
     def _run(self, *arguments: str) -> Stop | None:
+        """Lets git rebase; where it stopped, or None."""
         try:
             self.repository.git(*_AS, *arguments)
         except GitError:
@@ -178,7 +175,7 @@ class Tree:
         while stop:
             stops[stop.subject] = stop
             self.take_upstreams_side(stop)
-            stop = self.go_on()
+            stop = self._run("rebase", "--continue")
         after = self._diffs(UPSTREAM, self.name)
         self.back()
         return {
