@@ -16,6 +16,8 @@ from patchset.authoring.lint import check, form, pinned
 from patchset.authoring.lint.findings import Code
 from patchset.sets import patchfile, setfile
 
+Capture = pytest.CaptureFixture[str]
+
 RUNNER = f"{PACKAGE}/runner.py"
 COMM = f"{PACKAGE}/comm.py"
 TODAY = ("--today", "2026-11-24")
@@ -43,14 +45,14 @@ def clean(world: World) -> World:
     return world
 
 
-def lint(world: World, capsys: pytest.CaptureFixture[str], *words: str, code: int = 1) -> list[str]:
+def lint(world: World, capsys: Capture, *words: str, code: int = 1) -> list[str]:
     """The findings, one a line, below patches/<set>/ where they are there."""
     capsys.readouterr()
     assert world.run("lint", *words, "--offline", *TODAY) == code
     return [line.removeprefix(f"patches/{SET}/") for line in capsys.readouterr().out.splitlines()]
 
 
-def test_a_clean_set_has_no_finding(clean: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_clean_set_has_no_finding(clean: World, capsys: Capture) -> None:
     before = read_tree(clean.root)
     assert lint(clean, capsys, code=0) == []
     assert lint(clean, capsys, SET, code=0) == []
@@ -105,9 +107,7 @@ BAD_PATCHES = [
 
 
 @pytest.mark.parametrize(("spoil", "wanted"), [row[1:] for row in BAD_PATCHES], ids=[row[0] for row in BAD_PATCHES])
-def test_a_bad_patch(
-    clean: World, capsys: pytest.CaptureFixture[str], spoil: Callable[[str], str], wanted: str
-) -> None:
+def test_a_bad_patch(clean: World, capsys: Capture, spoil: Callable[[str], str], wanted: str) -> None:
     file = clean.folder / "0001-steps.patch"
     text = file.read_text()
     file.write_text(spoil(text), newline="")
@@ -126,9 +126,7 @@ def test_a_bad_patch(
         (lambda data: data + b"+" * (50 * 1024 * 1024) + b"\n", Code.TOO_LARGE),
     ],
 )
-def test_bad_bytes(
-    clean: World, capsys: pytest.CaptureFixture[str], data: Callable[[bytes], bytes], code: Code
-) -> None:
+def test_bad_bytes(clean: World, capsys: Capture, data: Callable[[bytes], bytes], code: Code) -> None:
     file = clean.folder / "0001-steps.patch"
     file.write_bytes(data(file.read_bytes()))
     found = lint(clean, capsys)
@@ -143,9 +141,7 @@ def test_bad_bytes(
         (change("Origin: vendor\n", ""), "0001-steps.patch:1: PS401 "),
     ],
 )
-def test_what_is_wrong_is_told_once(
-    clean: World, capsys: pytest.CaptureFixture[str], spoil: Callable[[str], str], wanted: str
-) -> None:
+def test_what_is_wrong_is_told_once(clean: World, capsys: Capture, spoil: Callable[[str], str], wanted: str) -> None:
     """What comes after it in the same file is not held against a content that nobody knows."""
     file = clean.folder / "0001-steps.patch"
     file.write_text(spoil(file.read_text()))
@@ -153,7 +149,7 @@ def test_what_is_wrong_is_told_once(
     assert found.startswith(wanted)
 
 
-def test_an_executable_that_is_no_script(clean: World, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_an_executable_that_is_no_script(clean: World, capsys: Capture, tmp_path: Path) -> None:
     for number, text in enumerate(("#!/bin/sh\n", "data\n"), start=4):
         diff = git_diff(clean.now, {**clean.now, f"x{number}": text}, tmp_path / str(number))
         diff = diff.replace("new file mode 100644", "new file mode 100755")
@@ -162,7 +158,7 @@ def test_an_executable_that_is_no_script(clean: World, capsys: pytest.CaptureFix
     assert lint(clean, capsys) == ["0005-x.patch:15: PS206 x5 is executable, but no script"]
 
 
-def test_review_by_is_held_against_the_day(clean: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_review_by_is_held_against_the_day(clean: World, capsys: Capture) -> None:
     file = clean.folder / "0001-steps.patch"
     file.write_text(file.read_text().replace("Removal-Plan", "Review-By: 2026-12-31\nRemoval-Plan"))
     clean.record()
@@ -172,7 +168,7 @@ def test_review_by_is_held_against_the_day(clean: World, capsys: pytest.CaptureF
     assert clean.run("apply", SET, "--no-smoke", "--offline") == 0
 
 
-def test_series_and_folder_agree_both_ways(clean: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_series_and_folder_agree_both_ways(clean: World, capsys: Capture) -> None:
     folder = clean.folder
     (folder / "series").write_text("# ours\n0001-steps.patch\n0009-none.patch\n0001-steps.patch\n0003-drop-old.patch\n")
     shutil.copy(folder / "0003-drop-old.patch", folder / "0004-again.patch")
@@ -189,7 +185,7 @@ def test_series_and_folder_agree_both_ways(clean: World, capsys: pytest.CaptureF
     assert any(line.startswith("series:1: PS101") for line in lint(clean, capsys))
 
 
-def test_a_stale_record(clean: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_stale_record(clean: World, capsys: Capture) -> None:
     overlay = clean.root / "overlay" / "shared" / PACKAGE / "data_parallel" / "plan.py"
     overlay.write_text("answer = 43\n")
     (found,) = lint(clean, capsys)
@@ -205,7 +201,7 @@ def test_a_stale_record(clean: World, capsys: pytest.CaptureFixture[str]) -> Non
     assert "set.toml:1: PS101" in lint(clean, capsys)[0]
 
 
-def test_a_pinned_symbol_that_has_changed(clean: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_pinned_symbol_that_has_changed(clean: World, capsys: Capture) -> None:
     module = f'[[module]]\npath = "{PACKAGE}/data_parallel/plan.py"\n\n[[module.replaces]]\npath = "{COMM}"\n'
     toml = clean.root / OVERLAY_TOML
     toml.write_text(f'{BREAKS}{module}symbol = "Comm.size"\n')
@@ -221,7 +217,7 @@ def test_a_pinned_symbol_that_has_changed(clean: World, capsys: pytest.CaptureFi
     assert ": PS101 " in lint(clean, capsys)[0]
 
 
-def test_public_names_are_kept_or_explained(clean: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_public_names_are_kept_or_explained(clean: World, capsys: Capture) -> None:
     after = UPSTREAM[COMM].replace("def choose():", "def choose(size):").replace("def size(self)", "def _size(self)")
     clean.patch("0004-api.patch", {COMM: after})
     clean.record()
@@ -243,7 +239,7 @@ def test_public_names_are_kept_or_explained(clean: World, capsys: pytest.Capture
     assert "breaks[2].why is missing" in lint(clean, capsys)[0]
 
 
-def test_the_same_patch_in_two_sets_differs_in_context_only(clean: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_same_patch_in_two_sets_differs_in_context_only(clean: World, capsys: Capture) -> None:
     clean.another("v9.9.10")
     assert lint(clean, capsys, code=0) == []
     clean.another("v9.9.11")
@@ -271,9 +267,7 @@ def test_the_same_patch_in_two_sets_differs_in_context_only(clean: World, capsys
         (f'version = "{VERSION}"', 'version = "9.9rc2"', f"is of version {VERSION}, the release is 9.9rc2"),
     ],
 )
-def test_versions_that_disagree(
-    clean: World, capsys: pytest.CaptureFixture[str], old: str, new: str, wanted: str
-) -> None:
+def test_versions_that_disagree(clean: World, capsys: Capture, old: str, new: str, wanted: str) -> None:
     file = clean.folder / "set.toml"
     file.write_text(change(old, new)(file.read_text()))
     assert any(re.search(wanted, line) for line in lint(clean, capsys))
@@ -287,7 +281,7 @@ def test_a_pin_that_upstream_does_not_ask_for(asked: str, said: str) -> None:
     assert finding.code is Code.PINS_DISAGREE and finding.message.startswith(said) and "asks for ==" in finding.message
 
 
-def test_text_and_json_say_the_same(clean: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_text_and_json_say_the_same(clean: World, capsys: Capture) -> None:
     file = clean.folder / "0001-steps.patch"
     file.write_text(file.read_text().replace("+step_5 = 50\n", "+step_5 = 50 \n") + "+LOST\n")
     (clean.folder / "series").write_text("0001-steps.patch\n0002-hook.patch\n")
@@ -299,7 +293,7 @@ def test_text_and_json_say_the_same(clean: World, capsys: pytest.CaptureFixture[
     assert (document["sets"], document["patches"]) == ([SET], 2)
 
 
-def test_codes_are_documented(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_codes_are_documented(world: World, capsys: Capture) -> None:
     capsys.readouterr()
     assert world.run("lint", "--codes") == 0
     out = capsys.readouterr().out
@@ -314,7 +308,7 @@ def test_codes_are_documented(world: World, capsys: pytest.CaptureFixture[str]) 
         (["--upstream", "/nowhere"], 2, "no such file or directory"),
     ],
 )
-def test_usage(world: World, capsys: pytest.CaptureFixture[str], words: list[str], code: int, why: str) -> None:
+def test_usage(world: World, capsys: Capture, words: list[str], code: int, why: str) -> None:
     assert world.run("lint", *words) == code
     assert why in capsys.readouterr().err
 

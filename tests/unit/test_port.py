@@ -33,6 +33,8 @@ from port_world import (
 from patchset.authoring.port import newset, work
 from patchset.system import lock
 
+Capture = pytest.CaptureFixture[str]
+
 
 @pytest.fixture
 def releases(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Releases]:
@@ -40,7 +42,7 @@ def releases(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Releases
         yield found
 
 
-def outcomes(capsys: pytest.CaptureFixture[str], releases: Releases, *words: str) -> dict[str, str]:
+def outcomes(capsys: Capture, releases: Releases, *words: str) -> dict[str, str]:
     """Outcome of each patch, from the JSON report."""
     capsys.readouterr()
     assert releases.port("--dry-run", "--json", *words) == 0
@@ -68,7 +70,7 @@ def outcomes(capsys: pytest.CaptureFixture[str], releases: Releases, *words: str
     ],
 )
 def test_each_fate_of_a_patch(
-    releases: Releases, capsys: pytest.CaptureFixture[str], changes: dict[str, str | None], expected: dict[str, str]
+    releases: Releases, capsys: Capture, changes: dict[str, str | None], expected: dict[str, str]
 ) -> None:
     releases.offer(changes)
     found = outcomes(capsys, releases)
@@ -77,7 +79,7 @@ def test_each_fate_of_a_patch(
     assert not (releases.world.root / "build" / "port" / NEW).exists()
 
 
-def test_the_report_names_its_exact_baseline(releases: Releases, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_report_names_its_exact_baseline(releases: Releases, capsys: Capture) -> None:
     releases.offer({})
     commit = "f" * 40
     capsys.readouterr()
@@ -90,7 +92,7 @@ def test_the_report_names_its_exact_baseline(releases: Releases, capsys: pytest.
     assert f"on vllm-ascend 9.10.0rc1, sdist sha256 {baseline['sha256']}" in capsys.readouterr().out
 
 
-def test_a_clean_port_is_a_whole_set(releases: Releases, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_clean_port_is_a_whole_set(releases: Releases, capsys: Capture) -> None:
     files = releases.offer({RUNNER: SHIFTED, f"{PACKAGE}/old.py": None})
     assert releases.port() == 0
     said = capsys.readouterr().out
@@ -116,7 +118,7 @@ def test_a_clean_port_is_a_whole_set(releases: Releases, capsys: pytest.CaptureF
     assert not (releases.world.root / "build" / "port" / NEW / "tree").exists()
 
 
-def test_a_conflict_has_its_table_in_json_and_as_a_page(releases: Releases, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_conflict_has_its_table_in_json_and_as_a_page(releases: Releases, capsys: Capture) -> None:
     releases.offer({RUNNER: OVERLAPPING})
     assert releases.port("--json") == 3
     found = json.loads(capsys.readouterr().out)
@@ -145,9 +147,7 @@ def skip_the_rest(releases: Releases) -> None:
             git(releases.tree, "rebase", "--skip")
 
 
-def test_a_conflict_is_gits_and_then_the_port_is_finished(
-    releases: Releases, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_conflict_is_gits_and_then_the_port_is_finished(releases: Releases, capsys: Capture) -> None:
     releases.offer({RUNNER: OVERLAPPING})
     assert releases.port() == 3
     said = capsys.readouterr()
@@ -178,9 +178,7 @@ CUT_OFF = {
 
 
 @pytest.mark.parametrize("lost", CUT_OFF.values(), ids=CUT_OFF)
-def test_a_rebase_that_was_cut_off_begins_anew(
-    releases: Releases, lost: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_rebase_that_was_cut_off_begins_anew(releases: Releases, lost: list[str], capsys: Capture) -> None:
     releases.offer({RUNNER: OVERLAPPING})
     assert releases.port() == 3
     git(releases.tree, "update-ref", "-d", "refs/patchset/carried")  # the first run had not come so far
@@ -198,7 +196,7 @@ def test_a_rebase_that_was_cut_off_begins_anew(
     assert releases.world.run("port", "--finish") == 0
 
 
-def test_a_patch_may_be_skipped_or_resolved_away(releases: Releases, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_patch_may_be_skipped_or_resolved_away(releases: Releases, capsys: Capture) -> None:
     releases.offer({RUNNER: OVERLAPPING})
     assert releases.port() == 3
     resolve(releases, OVERLAPPING, stops=True)
@@ -209,7 +207,7 @@ def test_a_patch_may_be_skipped_or_resolved_away(releases: Releases, capsys: pyt
     assert (releases.new / "series").read_text() == "0003-drop-old.patch\n"
 
 
-def test_what_is_not_committed_is_not_lost(releases: Releases, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_not_committed_is_not_lost(releases: Releases, capsys: Capture) -> None:
     releases.offer({RUNNER: OVERLAPPING})
     assert releases.port() == 3
     skip_the_rest(releases)
@@ -229,7 +227,7 @@ def test_a_resolution_that_does_not_compile_writes_nothing(releases: Releases) -
     assert releases.world.run("port", "--abort") == 0
 
 
-def test_upstreams_commits_are_named(releases: Releases, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_upstreams_commits_are_named(releases: Releases, tmp_path: Path, capsys: Capture) -> None:
     clone = write_tree(tmp_path / "clone", UPSTREAM)
     git(clone, "init", "-q")
     git(clone, "add", "-A")
@@ -260,7 +258,7 @@ def test_upstreams_commits_are_named(releases: Releases, tmp_path: Path, capsys:
     ],
 )
 def test_names_are_checked_before_anything_is_fetched(
-    world: World, capsys: pytest.CaptureFixture[str], old: str, new: str, commit: str, why: str
+    world: World, capsys: Capture, old: str, new: str, commit: str, why: str
 ) -> None:
     """There is no index here that could be asked."""
     assert world.run("port", "--from", old, "--to", new, *(["--commit", commit] if commit else [])) == 2
@@ -279,12 +277,12 @@ def test_abort_leaves_the_repository_as_it_was(releases: Releases) -> None:
 
 
 @pytest.mark.parametrize("words", [["--finish"], ["--abort"], ["--abort", "--to", NEW]])
-def test_a_step_of_no_port(world: World, capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
+def test_a_step_of_no_port(world: World, capsys: Capture, words: list[str]) -> None:
     assert world.run("port", *words) == 2
     assert "is under way" in capsys.readouterr().err
 
 
-def test_bad_usage(releases: Releases, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_usage(releases: Releases, capsys: Capture) -> None:
     releases.offer({RUNNER: OVERLAPPING})
     assert releases.world.run("port", "--from", SET) == 2
     assert releases.port("--ascend", "1.2.3") == 6
@@ -316,7 +314,7 @@ def test_an_image_that_is_named_by_arguments(releases: Releases) -> None:
     ],
 )
 def test_a_release_for_another_vllm_or_that_does_not_say_its_pins(
-    releases: Releases, capsys: pytest.CaptureFixture[str], changes: dict[str, str | None], code: int, why: str
+    releases: Releases, capsys: Capture, changes: dict[str, str | None], code: int, why: str
 ) -> None:
     releases.offer(changes)
     assert releases.port() == code
@@ -379,7 +377,7 @@ REWRITTEN = (
     ],
 )
 def test_what_becomes_of_replaced_code(
-    releases: Releases, capsys: pytest.CaptureFixture[str], changes: dict[str, str | None], findings: list[str]
+    releases: Releases, capsys: Capture, changes: dict[str, str | None], findings: list[str]
 ) -> None:
     replacing(releases.world)
     releases.offer(changes)
@@ -390,7 +388,7 @@ def test_what_becomes_of_replaced_code(
     assert all(bool(one["diff"]) == (one["finding"] == "changed") for one in symbols)
 
 
-def test_replaced_code_that_differs_must_have_been_read(releases: Releases, capsys: pytest.CaptureFixture[str]) -> None:
+def test_replaced_code_that_differs_must_have_been_read(releases: Releases, capsys: Capture) -> None:
     replacing(releases.world)
     releases.offer({COMM: UPSTREAM[COMM].replace("return 1", "return 2")})
     assert releases.port() == 1
@@ -444,49 +442,30 @@ def stopped_between_the_folders(releases: Releases, monkeypatch: pytest.MonkeyPa
     return staging / "overlay" / NEW, staging / "patches" / NEW
 
 
-def as_if_killed() -> None:
-    """The lock of a run that did not come to its end."""
-    work.folder(NEW).with_name(f".{NEW}.lock").write_text("1\n")
-
-
-def test_a_set_that_cannot_be_put_in_place_is_in_no_place(
-    releases: Releases, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("moved", "step", "code"),
+    [(0, "--finish", 0), (1, "--finish", 0), (1, "--abort", 0), (2, "--finish", 0), (2, "--abort", 2)],
+)
+def test_a_run_that_ends_while_it_puts_the_set_in_place(
+    releases: Releases, monkeypatch: pytest.MonkeyPatch, capsys: Capture, moved: int, step: str, code: int
 ) -> None:
+    """Before its two folders, between them, after both: the next step takes half a set back, and a whole one stays."""
     made = stopped_between_the_folders(releases, monkeypatch)
     assert "No space left on device" in capsys.readouterr().err
     assert releases.untouched() and all(folder.is_dir() for folder in made)
-    assert releases.world.run("port", "--finish") == 0
-    assert releases.world.run("apply", NEW, "--no-smoke", "--offline") == 0
-
-
-@pytest.mark.parametrize("step", ["--finish", "--abort"])
-def test_half_a_set_of_a_run_that_was_killed_is_taken_back(
-    releases: Releases, monkeypatch: pytest.MonkeyPatch, step: str
-) -> None:
-    overlay, _ = stopped_between_the_folders(releases, monkeypatch)
-    overlay.rename(releases.world.root / "overlay" / NEW)
-    as_if_killed()
-    assert releases.world.run("port", step) == 0
-    assert releases.untouched() == (step == "--abort")
-    assert work.running() == []
-
-
-@pytest.mark.parametrize(("step", "code"), [("--finish", 0), ("--abort", 2)])
-def test_a_set_that_a_killed_run_has_written_stays(
-    releases: Releases, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], step: str, code: int
-) -> None:
-    overlay, patches = stopped_between_the_folders(releases, monkeypatch)
-    overlay.rename(releases.world.root / "overlay" / NEW)
-    patches.rename(releases.new)
-    as_if_killed()
-    capsys.readouterr()
+    for folder, place in list(zip(made, (releases.world.root / "overlay" / NEW, releases.new), strict=True))[:moved]:
+        folder.rename(place)
+        work.folder(NEW).with_name(f".{NEW}.lock").write_text("1\n")  # as of a run that was killed
     assert releases.world.run("port", step) == code
-    assert ("is written already" in capsys.readouterr().err) == (step == "--abort")
+    assert ("is written already" in capsys.readouterr().err) == bool(code)
     assert work.running() == [] and not releases.tree.exists()
-    assert releases.world.run("apply", NEW, "--no-smoke", "--offline") == 0
+    whole = step == "--finish" or moved == 2
+    assert releases.untouched() != whole
+    if whole:
+        assert releases.world.run("apply", NEW, "--no-smoke", "--offline") == 0
 
 
-def test_an_index_without_digests(releases: Releases, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_index_without_digests(releases: Releases, capsys: Capture) -> None:
     releases.offer({})
     page = releases.world.served / "simple" / "vllm-ascend" / "index.html"
     page.write_text(re.sub("#sha256=[0-9a-f]*", "", page.read_text()))
@@ -495,15 +474,13 @@ def test_an_index_without_digests(releases: Releases, capsys: pytest.CaptureFixt
     assert releases.untouched() and work.running() == []
 
 
-def test_a_vllm_that_no_release_is_named_after(releases: Releases, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_vllm_that_no_release_is_named_after(releases: Releases, capsys: Capture) -> None:
     releases.offer({})
     assert releases.world.run("port", "--from", SET, "--to", "v3.0.0") == 2
     assert "no vllm-ascend is named after vLLM 3.0.0" in capsys.readouterr().err
 
 
-def test_outlook_looks_at_every_newer_final_release_and_the_newest_of_all(
-    releases: Releases, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_outlook_looks_at_every_newer_final_release_and_the_newest_of_all(releases: Releases, capsys: Capture) -> None:
     releases.offer({RUNNER: SHIFTED}, "9.10.0")
     releases.offer({RUNNER: STEPS_DONE}, "9.11.0")
     releases.offer(MOVED, "9.11.0.post1")
@@ -521,7 +498,7 @@ def test_outlook_looks_at_every_newer_final_release_and_the_newest_of_all(
     assert read_tree(releases.world.root / "patches") == before
 
 
-def test_outlook_writes_its_table_into_a_document(releases: Releases, capsys: pytest.CaptureFixture[str]) -> None:
+def test_outlook_writes_its_table_into_a_document(releases: Releases, capsys: Capture) -> None:
     releases.offer({RUNNER: OVERLAPPING}, "9.12.0rc2")
     document = releases.world.root / "outlook.md"
     document.write_text(f"Before.\n\n<!-- outlook: {SET} -->\nold\n<!-- end -->\n\nAfter.\n")

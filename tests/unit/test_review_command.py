@@ -14,10 +14,12 @@ from zipfile import ZipFile
 import pytest
 from conftest import PACKAGE, SET, UPSTREAM, World, git, make_sdist, read_tree, sha256
 
+Capture = pytest.CaptureFixture[str]
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def test_the_report(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_report(world: World, capsys: Capture) -> None:
     before = read_tree(world.root)
     capsys.readouterr()
     assert world.run("review", SET, "--offline", "--json") == 0
@@ -67,7 +69,7 @@ def large_module(world: World) -> None:
     ],
 )
 def test_what_cannot_be_reviewed_is_named_and_nothing_is_written(
-    world: World, edit: Callable[[World], None], named: str, capsys: pytest.CaptureFixture[str]
+    world: World, edit: Callable[[World], None], named: str, capsys: Capture
 ) -> None:
     assert world.run("review", SET, "--offline") == 0
     folder = world.root / "build" / SET / "review"
@@ -114,18 +116,18 @@ def page(world: World) -> str:
     return (world.root / "build" / SET / "review" / "index.html").read_text()
 
 
-def fates(world: World, capsys: pytest.CaptureFixture[str], against: str = "HEAD") -> object:
+def fates(world: World, capsys: Capture, against: str = "HEAD") -> object:
     """How many patches met each fate, by the command's document."""
     capsys.readouterr()
     assert world.run("review", SET, "--offline", "--json", "--against", against) == 0
     return json.loads(capsys.readouterr().out)["range_diff"]["patches"]
 
 
-def test_the_same_series(committed: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_same_series(committed: World, capsys: Capture) -> None:
     assert fates(committed, capsys) == {"same": 4}
 
 
-def test_each_fate(committed: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_fate(committed: World, capsys: Capture) -> None:
     """A header edited, a line changed, a patch added, one dropped: against the commit before."""
     rewrite(committed, "0001-steps.patch", "Why: because.", "Why: because it must.")
     (committed.folder / "0003-drop-old.patch").unlink()
@@ -144,9 +146,7 @@ def test_each_fate(committed: World, capsys: pytest.CaptureFixture[str]) -> None
     assert "| 3 |  | dropped | Do 0003-drop-old.patch |" in text
 
 
-def test_a_small_patch_that_changes_wholly_is_still_that_patch(
-    committed: World, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_small_patch_that_changes_wholly_is_still_that_patch(committed: World, capsys: Capture) -> None:
     """Git's range-diff takes it for one that goes and one that comes; the patch's name says otherwise."""
     committed.overlay({f"{PACKAGE}/data_parallel/plan.py": "nothing = 'the same'\n"})
     committed.record()
@@ -176,7 +176,7 @@ def other_release(world: World, folder: Path) -> Path:
 
 
 def test_a_folder_on_another_upstream_differs_in_context_only(
-    committed: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    committed: World, tmp_path: Path, capsys: Capture
 ) -> None:
     folder = other_release(committed, tmp_path / "other")
     assert fates(committed, capsys, str(folder)) == {"same": 2, "context only": 2}
@@ -191,7 +191,7 @@ def test_a_folder_on_another_upstream_differs_in_context_only(
         ("HEAD", "git checkout"),
     ],
 )
-def test_nothing_to_compare_with(committed: World, asked: str, why: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_to_compare_with(committed: World, asked: str, why: str, capsys: Capture) -> None:
     nothing = git(committed.root, "mktree").strip()
     git(committed.root, "tag", "bare", git(committed.root, "commit-tree", nothing, "-m", "Nothing").strip())
     if asked == "HEAD":
@@ -202,7 +202,7 @@ def test_nothing_to_compare_with(committed: World, asked: str, why: str, capsys:
     assert not (committed.root / "build" / SET / "review").exists()
 
 
-def test_a_series_that_does_not_apply_is_named(committed: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_series_that_does_not_apply_is_named(committed: World, capsys: Capture) -> None:
     good = (committed.folder / "0001-steps.patch").read_bytes()
     rewrite(committed, "0001-steps.patch", " step_4 = 4\n", " step_4 = 99\n")
     bad = commit(committed, "A broken patch")
