@@ -50,7 +50,7 @@ class PatchReview:
         return self.patch.header.get("Upstream-Status").split()[0]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Touch:
     """What one patch changes at one place: counts of lines, and the address of the first one in the page."""
 
@@ -170,9 +170,8 @@ def overlaps(patches: Iterable[tuple[tuple[FileDiff, ...], Content, Content]]) -
                 side, at = ("R", line.new) if line.new else ("L", line.old)
                 symbol = symbols.at((after if line.new else before).get(file.path), file.path, at)
                 touches = found.setdefault(file.path, {}).setdefault(symbol, {})
-                touch = touches.setdefault(number, Touch(f"{file.anchor}:{side}{at}"))
-                touch.added += side == "R"
-                touch.removed += side == "L"
+                last = touches.get(number, Touch(f"{file.anchor}:{side}{at}"))
+                touches[number] = Touch(last.anchor, last.added + (side == "R"), last.removed + (side == "L"))
     return {path: dict(sorted(places.items())) for path, places in sorted(found.items())}
 
 

@@ -95,7 +95,8 @@ class PortReport:
 
 def show(report: PortReport, terminal: Terminal) -> None:
     """The report as tables on stdout."""
-    terminal.note(f"{report.old.name} (vllm-ascend {report.old.ascend.version}) on {report.baseline}")
+    counts = ", ".join(f"{count} {what}" for what, count in report.counts.items())
+    terminal.note(f"{report.old.name} (vllm-ascend {report.old.ascend.version}) on {report.baseline}: {counts}")
     for title, columns, rows in tables(report):
         terminal.table(title, columns, rows)
 
