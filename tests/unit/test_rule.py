@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-import ast
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +17,6 @@ from patchset.node.errors import PatchDoesNotApply
 from patchset.plan import commits, plan
 from patchset.sets import patchfile
 from patchset.sets.setfile import load_set
-from patchset.system import paths
 from patchset.system.terminal import Terminal
 from patchset.upstream.source import Source
 
@@ -266,40 +265,16 @@ def test_attributes_of_upstream_change_no_byte(empty: World) -> None:
     assert "\n-A tiny upstream.\n+other\n" in (empty.folder / "0003-say-otherwise.patch").read_text()
 
 
-REAL = [
-    name
-    for name in sorted(path.parent.name for path in (Path(__file__).parents[2] / "patches").glob("*/set.toml"))
-    if (Path(__file__).parents[2] / "build" / name / "pristine").is_dir()
-]
-
-
-@pytest.mark.parametrize("name", REAL)
-def test_every_commit_of_a_set_has_what_it_imports(name: str) -> None:
-    """Each module of the package that a commit's files import is there in that commit, and each file compiles."""
-    patch_set = load_set(name)
-    pristine = paths.pristine_dir(name)
-    made = plan.make_recorded(patch_set, lambda path: (pristine / path).read_bytes())
-    there = {*patch_set.sources(), *made.overlay.files}
-    now: dict[str, bytes | None] = dict(made.overlay.files)
-    for step in made.steps:
-        now |= step.after
-        there = {path for path in {*there, *now} if path not in now or now[path] is not None}
-        for path, data in now.items():
-            if data is not None and path.endswith(".py"):
-                plan.check_compiles(path, data, step.patch.name)
-                for module in _imported(data, patch_set.package):
-                    stem = module.replace(".", "/")
-                    assert {f"{stem}.py", f"{stem}/__init__.py"} & there, f"{step.patch.name}: {path} imports {module}"
-
-
-def _imported(source: bytes, package: str) -> list[str]:
-    found = []
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            found.append(node.module)
-        elif isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
-    return [name for name in found if name.startswith(f"{package}.data_parallel")]
+def test_every_commit_of_the_tree_imports(world: World, tmp_path: Path) -> None:
+    """The overlay is there before the first patch that needs it."""
+    assert world.run("apply", SET, "--no-smoke") == 0
+    assert git(world.tree, "log", "--reverse", "--format=%s").splitlines()[1] == "Install the overlay"
+    for commit in git(world.tree, "rev-list", "HEAD").split():
+        place = tmp_path / commit
+        git(world.tree, "worktree", "add", "-q", "--detach", str(place), commit)
+        modules = [path.stem for path in (place / PACKAGE).glob("*.py") if path.stem.isidentifier()]
+        code = "".join(f"import {PACKAGE}.{name}\n" for name in modules if name != "__init__")
+        subprocess.run([sys.executable, "-c", code], cwd=place, check=True)
 
 
 def test_a_source_is_asked_for_the_files_that_a_patch_names(world: World) -> None:
