@@ -42,6 +42,14 @@ def releases(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Releases
         yield found
 
 
+@pytest.fixture
+def stopped(releases: Releases) -> Releases:
+    """A port that has stopped at the first of two conflicts."""
+    releases.offer({RUNNER: OVERLAPPING})
+    assert releases.port() == 3
+    return releases
+
+
 def outcomes(capsys: Capture, releases: Releases, *words: str) -> dict[str, str]:
     """Outcome of each patch, from the JSON report."""
     capsys.readouterr()
@@ -170,61 +178,46 @@ def test_a_conflict_is_gits_and_then_the_port_is_finished(releases: Releases, ca
     assert work.running() == []
 
 
-CUT_OFF = {
-    "before-the-stop": ["REBASE_HEAD"],
-    "at-its-begin": ["REBASE_HEAD", "rebase-merge/head-name"],
-    "before": ["rebase-merge"],
-}
-
-
-@pytest.mark.parametrize("lost", CUT_OFF.values(), ids=CUT_OFF)
-def test_a_rebase_that_was_cut_off_begins_anew(releases: Releases, lost: list[str], capsys: Capture) -> None:
-    releases.offer({RUNNER: OVERLAPPING})
-    assert releases.port() == 3
-    git(releases.tree, "update-ref", "-d", "refs/patchset/carried")  # the first run had not come so far
+@pytest.mark.parametrize("lost", [["REBASE_HEAD"], ["REBASE_HEAD", "rebase-merge/head-name"], ["rebase-merge"]])
+def test_a_rebase_that_was_cut_off_begins_anew(stopped: Releases, lost: list[str], capsys: Capture) -> None:
+    git(stopped.tree, "update-ref", "-d", "refs/patchset/carried")  # the first run had not come so far
     for name in lost:
-        file = releases.tree / ".git" / name
+        file = stopped.tree / ".git" / name
         shutil.rmtree(file) if file.is_dir() else file.unlink()
     capsys.readouterr()
-    assert releases.world.run("port", "--finish") == 3
+    assert stopped.world.run("port", "--finish") == 3
     assert "'Do 0001-steps.patch' conflicts with v9.10.0's upstream" in capsys.readouterr().err
-    resolve(releases, OVERLAPPING, stops=True)
-    (releases.tree / ".git" / "REBASE_HEAD").unlink()  # the maintainer's own git was killed: the tree stays as it is
-    assert releases.world.run("port", "--finish") == 3
+    resolve(stopped, OVERLAPPING, stops=True)
+    (stopped.tree / ".git" / "REBASE_HEAD").unlink()  # the maintainer's own git was killed: the tree stays as it is
+    assert stopped.world.run("port", "--finish") == 3
     assert "the rebase was cut off" in capsys.readouterr().err
-    skip_the_rest(releases)
-    assert releases.world.run("port", "--finish") == 0
+    skip_the_rest(stopped)
+    assert stopped.world.run("port", "--finish") == 0
 
 
-def test_a_patch_may_be_skipped_or_resolved_away(releases: Releases, capsys: Capture) -> None:
-    releases.offer({RUNNER: OVERLAPPING})
-    assert releases.port() == 3
-    resolve(releases, OVERLAPPING, stops=True)
-    skip_the_rest(releases)
-    assert releases.world.run("port", "--finish") == 0
+def test_a_patch_may_be_skipped_or_resolved_away(stopped: Releases, capsys: Capture) -> None:
+    resolve(stopped, OVERLAPPING, stops=True)
+    skip_the_rest(stopped)
+    assert stopped.world.run("port", "--finish") == 0
     said = capsys.readouterr().out
     assert "left out: 0001-steps.patch" in said and "left out: 0002-hook.patch" in said
-    assert (releases.new / "series").read_text() == "0003-drop-old.patch\n"
+    assert (stopped.new / "series").read_text() == "0003-drop-old.patch\n"
 
 
-def test_what_is_not_committed_is_not_lost(releases: Releases, capsys: Capture) -> None:
-    releases.offer({RUNNER: OVERLAPPING})
-    assert releases.port() == 3
-    skip_the_rest(releases)
-    (releases.tree / "README.md").write_text("mine\n")
-    assert releases.world.run("port", "--finish") == 4
+def test_what_is_not_committed_is_not_lost(stopped: Releases, capsys: Capture) -> None:
+    skip_the_rest(stopped)
+    (stopped.tree / "README.md").write_text("mine\n")
+    assert stopped.world.run("port", "--finish") == 4
     assert "has changes that are in no commit" in capsys.readouterr().err
-    assert releases.untouched()
+    assert stopped.untouched()
 
 
-def test_a_resolution_that_does_not_compile_writes_nothing(releases: Releases) -> None:
-    releases.offer({RUNNER: OVERLAPPING})
-    assert releases.port() == 3
-    resolve(releases, "def f(:\n", stops=True)
-    skip_the_rest(releases)
-    assert releases.world.run("port", "--finish") == 3
-    assert releases.untouched()
-    assert releases.world.run("port", "--abort") == 0
+def test_a_resolution_that_does_not_compile_writes_nothing(stopped: Releases) -> None:
+    resolve(stopped, "def f(:\n", stops=True)
+    skip_the_rest(stopped)
+    assert stopped.world.run("port", "--finish") == 3
+    assert stopped.untouched()
+    assert stopped.world.run("port", "--abort") == 0
 
 
 def test_upstreams_commits_are_named(releases: Releases, tmp_path: Path, capsys: Capture) -> None:
@@ -322,28 +315,24 @@ def test_a_release_for_another_vllm_or_that_does_not_say_its_pins(
     assert releases.untouched() and work.running() == []
 
 
-def test_the_overlay_may_be_mended_under_a_port(releases: Releases) -> None:
+def test_the_overlay_may_be_mended_under_a_port(stopped: Releases) -> None:
     """In the tree: then it is the new set's own; or in overlay/: then it stays where it is."""
-    releases.offer({RUNNER: OVERLAPPING})
-    assert releases.port() == 3
     plan, init = (f"{PACKAGE}/data_parallel/{name}.py" for name in ("plan", "__init__"))
-    releases.world.overlay({init: "# mended\n"})
-    skip_the_rest(releases)
-    (releases.tree / plan).write_text("answer = 43\n")
-    git(releases.tree, "commit", "-qam", "Another answer")
-    assert releases.world.run("port", "--finish") == 0
-    overlay = releases.world.root / "overlay"
+    stopped.world.overlay({init: "# mended\n"})
+    skip_the_rest(stopped)
+    (stopped.tree / plan).write_text("answer = 43\n")
+    git(stopped.tree, "commit", "-qam", "Another answer")
+    assert stopped.world.run("port", "--finish") == 0
+    overlay = stopped.world.root / "overlay"
     assert (overlay / "shared" / plan).read_text() == "answer = 42\n"
     assert (overlay / NEW / plan).read_text() == "answer = 43\n"
     assert (overlay / "shared" / init).read_text() == "# mended\n" and not (overlay / NEW / init).exists()
 
 
-def test_a_state_that_cannot_be_read_can_be_aborted(releases: Releases) -> None:
-    releases.offer({RUNNER: OVERLAPPING})
-    assert releases.port() == 3
-    (releases.tree.parent / "report.json").write_text("{")
-    assert releases.world.run("port", "--finish") == 2
-    assert releases.world.run("port", "--abort") == 0
+def test_a_state_that_cannot_be_read_can_be_aborted(stopped: Releases) -> None:
+    (stopped.tree.parent / "report.json").write_text("{")
+    assert stopped.world.run("port", "--finish") == 2
+    assert stopped.world.run("port", "--abort") == 0
 
 
 def replacing(world: World) -> None:
