@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import pytest
 import trees
 from hypothesis import assume, event, given
 from hypothesis import strategies as st
@@ -66,12 +65,3 @@ def test_a_patch_that_lies_is_refused(pair: Pair, data: st.DataObject) -> None:
             return
         event(f"{what}: means what it says")  # as where a line of the text is doubled
         assert commits.format_patches(bench, base) == [lie]
-
-
-@pytest.mark.parametrize("tail", STRAY)
-def test_nothing_may_follow(tail: str) -> None:
-    with commits.scratch() as bench:
-        base, data = trees.patch(bench, {"a.py": "x\n"}, {"a.py": "y\n"})
-        with pytest.raises(PatchDoesNotApply):
-            patch = patchfile.parse("x.patch", data + tail.encode())
-            commits.refuse_lies(bench, base, [patch], commits.apply(bench, base, [patch]))

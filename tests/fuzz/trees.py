@@ -91,5 +91,6 @@ def patch(bench: Repository, before: Tree, after: Tree) -> tuple[str, bytes]:
 
 def at(bench: Repository, commit: str) -> Tree:
     """The tree of a commit."""
-    rows = (row.partition("\t") for row in bench.git("ls-tree", "-r", "-z", commit).split("\0") if row)
-    return {path: bench.git_bytes("cat-file", "blob", fields.split()[2]).decode() for fields, _, path in rows}
+    files = bench.files(commit)
+    blobs = bench.blobs(files.values())
+    return {path: blobs[blob].decode() for path, blob in files.items()}

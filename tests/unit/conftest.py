@@ -7,11 +7,14 @@ import gzip
 import hashlib
 import io
 import os
+import shutil
 import socket
 import subprocess
 import tarfile
 import textwrap
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -216,6 +219,15 @@ class World:
     def overlay(self, files: dict[str, str]) -> None:
         write_tree(self.root / "overlay" / "shared", files)
 
+    def another(self, name: str) -> None:
+        """A set of the same patches for the same release, recorded."""
+        folder = shutil.copytree(self.folder, self.root / "patches" / name)
+        if (own := self.root / "overlay" / SET).is_dir():
+            shutil.copytree(own, self.root / "overlay" / name)
+        toml = folder / "set.toml"
+        toml.write_text(toml.read_text().replace("9.9.9", name.removeprefix("v")))
+        assert self.run("record", name, "--offline") == 0
+
     def expected(self) -> dict[str, bytes]:
         """The patched tree."""
         overlay = self.root / "overlay" / "shared"
@@ -331,6 +343,19 @@ class _Quiet(SimpleHTTPRequestHandler):
         pass
 
 
+@contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    """Serves a folder on loopback; the URL of its index, which is in simple/."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder))) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}/simple"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
 @pytest.fixture
 def index(empty: World, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
     """An index on loopback that serves the sdist; yields its URL."""
@@ -338,12 +363,6 @@ def index(empty: World, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-unt
     project.mkdir(parents=True)
     (project / SDIST).write_bytes(empty.sdist)
     (project / "index.html").write_text(f'<html><body><a href="{SDIST}">{SDIST}</a></body></html>')
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(empty.served)))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    url = f"http://127.0.0.1:{server.server_address[1]}/simple"
-    monkeypatch.setenv("PIP_INDEX_URL", url)
-    yield url
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(empty.served) as url:
+        monkeypatch.setenv("PIP_INDEX_URL", url)
+        yield url

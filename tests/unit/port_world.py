@@ -3,16 +3,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from conftest import PACKAGE, SET, UPSTREAM, World, _Quiet, make_sdist, sha256
+from conftest import PACKAGE, SET, UPSTREAM, World, make_sdist, serving, sha256
 
 NEW = "v9.10.0"
 RUNNER = f"{PACKAGE}/runner.py"
@@ -71,16 +68,9 @@ def offering(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Releases
     """An index on loopback that offers what it is given."""
     found = Releases(world, {"vllm-ascend": {WHEEL: b"wheel"}, "vllm": {"vllm-9.10.0.tar.gz": b"vllm"}})
     found.write()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(world.served)))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{server.server_address[1]}/simple")
-    try:
+    with serving(world.served) as url:
+        monkeypatch.setenv("PIP_INDEX_URL", url)
         yield found
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 SHIFTED = "first = 0\nsecond = 0\n" + UPSTREAM[RUNNER]

@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 from conftest import HEADER, PACKAGE, SET, UPSTREAM, VERSION, World, git_diff, read_tree
 
-from patchset.authoring.lint import across, api, form, pinned
+from patchset.authoring.lint import check, form, pinned
 from patchset.authoring.lint.findings import Code
 from patchset.sets import patchfile, setfile
+
+Capture = pytest.CaptureFixture[str]
 
 RUNNER = f"{PACKAGE}/runner.py"
 COMM = f"{PACKAGE}/comm.py"
@@ -43,14 +45,14 @@ def clean(world: World) -> World:
     return world
 
 
-def lint(world: World, capsys: pytest.CaptureFixture[str], *words: str, code: int = 1) -> list[str]:
+def lint(world: World, capsys: Capture, *words: str, code: int = 1) -> list[str]:
     """The findings, one a line, below patches/<set>/ where they are there."""
     capsys.readouterr()
     assert world.run("lint", *words, "--offline", *TODAY) == code
     return [line.removeprefix(f"patches/{SET}/") for line in capsys.readouterr().out.splitlines()]
 
 
-def test_a_clean_set_has_no_finding(clean: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_clean_set_has_no_finding(clean: World, capsys: Capture) -> None:
     before = read_tree(clean.root)
     assert lint(clean, capsys, code=0) == []
     assert lint(clean, capsys, SET, code=0) == []
@@ -68,15 +70,10 @@ def change(old: str, new: str) -> Callable[[str], str]:
 BAD_PATCHES = [
     ("undercounted", lambda text: text + "+SILENTLY LOST\n", "36: PS213 .*SILENTLY LOST"),
     ("overcounted", change("@@ -2,7 +2,7 @@", "@@ -2,8 +2,8 @@"), "(PS201|PS301) "),
-    ("cut-off", lambda text: text[: text.rindex("@@ -")], "16: PS213"),
-    ("lying-path", change(f"+++ b/{RUNNER}", "+++ b/tiny_ascend/other.py"), "(PS201|PS301) "),
     ("outside", lambda text: text.replace(RUNNER, "../../etc/passwd"), "PS301 .*(is not there|git does not apply it)"),
-    ("rename", change(f"b/{RUNNER}\nindex", f"b/{PACKAGE}/ranner.py\nindex"), "(PS201|PS301|PS213) "),
     ("mode", change("index ", "old mode 100644\nnew mode 100755\nindex "), "15: PS206 .*a mode change"),
     ("short-index", lambda text: re.sub(r"index (.{7}).{33}\.\.(.{7}).{33}", r"index \1..\2", text), "16: PS213"),
     ("no-header", lambda text: text[text.index("diff --git") :], ": PS201"),
-    ("empty", lambda _: "", "1: PS201"),
-    ("no-newline", lambda text: text[:-1], "35: PS201"),
     ("unknown-field", change("Origin: vendor", "Origin: vendor\nColour: red"), "12: PS402"),
     ("missing-field", change("Origin: vendor\n", ""), "1: PS401"),
     ("twice", change("Origin: vendor\n", "Origin: vendor\nOrigin: vendor\n"), "11: PS403"),
@@ -90,8 +87,6 @@ BAD_PATCHES = [
     ("trailing-space", change("+step_5 = 50\n", "+step_5 = 50 \n"), "24: PS211"),
     ("carriage-return", change("+step_5 = 50\n", "+step_5 = 50\r\n"), "24: PS204"),
     ("does-not-compile", change("+step_5 = 50\n", "+step_5 = (\n"), "15: PS303"),
-    ("false-index", lambda text: re.sub(r"\.\..{8}", "..01234567", text), "16: PS213"),
-    ("signature", lambda text: text + "-- \n2.39.5\n", "36: PS213"),
     ("resolves", change("D1, D3", "Defect 1"), "10: PS404"),
     ("origin", change("Origin: vendor", "Origin: somewhere"), "11: PS404"),
     ("forwarded", change("Upstream-Status", "Forwarded: maybe\nUpstream-Status"), "12: PS404"),
@@ -112,9 +107,7 @@ BAD_PATCHES = [
 
 
 @pytest.mark.parametrize(("spoil", "wanted"), [row[1:] for row in BAD_PATCHES], ids=[row[0] for row in BAD_PATCHES])
-def test_a_bad_patch(
-    clean: World, capsys: pytest.CaptureFixture[str], spoil: Callable[[str], str], wanted: str
-) -> None:
+def test_a_bad_patch(clean: World, capsys: Capture, spoil: Callable[[str], str], wanted: str) -> None:
     file = clean.folder / "0001-steps.patch"
     text = file.read_text()
     file.write_text(spoil(text), newline="")
@@ -133,47 +126,30 @@ def test_a_bad_patch(
         (lambda data: data + b"+" * (50 * 1024 * 1024) + b"\n", Code.TOO_LARGE),
     ],
 )
-def test_bad_bytes(
-    clean: World, capsys: pytest.CaptureFixture[str], data: Callable[[bytes], bytes], code: Code
-) -> None:
+def test_bad_bytes(clean: World, capsys: Capture, data: Callable[[bytes], bytes], code: Code) -> None:
     file = clean.folder / "0001-steps.patch"
     file.write_bytes(data(file.read_bytes()))
     found = lint(clean, capsys)
     assert any(line.startswith("0001-steps.patch:") and f" {code.id} " in line for line in found), found
 
 
-def test_a_patch_that_does_not_fit_is_told_once(clean: World, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("spoil", "wanted"),
+    [
+        (change("-step_5 = 5\n", "-step_5 = 6\n"), "0001-steps.patch:19: PS301 "),
+        (lambda text: text + "+SILENTLY LOST\n", "0001-steps.patch:36: PS213 not what git makes of this patch"),
+        (change("Origin: vendor\n", ""), "0001-steps.patch:1: PS401 "),
+    ],
+)
+def test_what_is_wrong_is_told_once(clean: World, capsys: Capture, spoil: Callable[[str], str], wanted: str) -> None:
     """What comes after it in the same file is not held against a content that nobody knows."""
     file = clean.folder / "0001-steps.patch"
-    file.write_text(file.read_text().replace("-step_5 = 5\n", "-step_5 = 6\n"))
-    assert [line.split()[1] for line in lint(clean, capsys)] == ["PS301"]
-
-
-def test_a_lost_line_is_told_once(clean: World, capsys: pytest.CaptureFixture[str]) -> None:
-    file = clean.folder / "0001-steps.patch"
-    file.write_text(file.read_text() + "+SILENTLY LOST\n")
+    file.write_text(spoil(file.read_text()))
     (found,) = lint(clean, capsys)
-    assert found.startswith("0001-steps.patch:36: PS213 not what git makes of this patch")
+    assert found.startswith(wanted)
 
 
-def test_what_comes_after_an_unreadable_patch_is_not_blamed(clean: World, capsys: pytest.CaptureFixture[str]) -> None:
-    file = clean.folder / "0001-steps.patch"
-    file.write_text(file.read_text().replace("Origin: vendor\n", ""))
-    assert [line.split(" the ")[0] for line in lint(clean, capsys)] == ["0001-steps.patch:1: PS401"]
-
-
-def test_a_binary_patch(clean: World, capsys: pytest.CaptureFixture[str]) -> None:
-    zero, blob = "0" * 40, "1" * 40
-    diff = f"diff --git a/x.bin b/x.bin\nnew file mode 100644\nindex {zero}..{blob}\n"
-    clean.add("0004-binary.patch", HEADER.format(subject="x") + diff + "Binary files /dev/null and b/x.bin differ\n")
-    clean.add("0005-binary.patch", HEADER.format(subject="y") + diff + "GIT binary patch\nliteral 0\nHc\n")
-    assert [line.split(" a ")[0] for line in lint(clean, capsys)] == [
-        "0004-binary.patch:18: PS201",
-        "0005-binary.patch:18: PS201",
-    ]
-
-
-def test_an_executable_that_is_no_script(clean: World, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_an_executable_that_is_no_script(clean: World, capsys: Capture, tmp_path: Path) -> None:
     for number, text in enumerate(("#!/bin/sh\n", "data\n"), start=4):
         diff = git_diff(clean.now, {**clean.now, f"x{number}": text}, tmp_path / str(number))
         diff = diff.replace("new file mode 100644", "new file mode 100755")
@@ -182,7 +158,7 @@ def test_an_executable_that_is_no_script(clean: World, capsys: pytest.CaptureFix
     assert lint(clean, capsys) == ["0005-x.patch:15: PS206 x5 is executable, but no script"]
 
 
-def test_review_by_is_held_against_the_day(clean: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_review_by_is_held_against_the_day(clean: World, capsys: Capture) -> None:
     file = clean.folder / "0001-steps.patch"
     file.write_text(file.read_text().replace("Removal-Plan", "Review-By: 2026-12-31\nRemoval-Plan"))
     clean.record()
@@ -192,7 +168,7 @@ def test_review_by_is_held_against_the_day(clean: World, capsys: pytest.CaptureF
     assert clean.run("apply", SET, "--no-smoke", "--offline") == 0
 
 
-def test_series_and_folder_agree_both_ways(clean: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_series_and_folder_agree_both_ways(clean: World, capsys: Capture) -> None:
     folder = clean.folder
     (folder / "series").write_text("# ours\n0001-steps.patch\n0009-none.patch\n0001-steps.patch\n0003-drop-old.patch\n")
     shutil.copy(folder / "0003-drop-old.patch", folder / "0004-again.patch")
@@ -209,7 +185,7 @@ def test_series_and_folder_agree_both_ways(clean: World, capsys: pytest.CaptureF
     assert any(line.startswith("series:1: PS101") for line in lint(clean, capsys))
 
 
-def test_a_stale_record(clean: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_stale_record(clean: World, capsys: Capture) -> None:
     overlay = clean.root / "overlay" / "shared" / PACKAGE / "data_parallel" / "plan.py"
     overlay.write_text("answer = 43\n")
     (found,) = lint(clean, capsys)
@@ -225,14 +201,12 @@ def test_a_stale_record(clean: World, capsys: pytest.CaptureFixture[str]) -> Non
     assert "set.toml:1: PS101" in lint(clean, capsys)[0]
 
 
-def test_a_pinned_symbol_that_has_changed(clean: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_pinned_symbol_that_has_changed(clean: World, capsys: Capture) -> None:
     module = f'[[module]]\npath = "{PACKAGE}/data_parallel/plan.py"\n\n[[module.replaces]]\npath = "{COMM}"\n'
     toml = clean.root / OVERLAY_TOML
     toml.write_text(f'{BREAKS}{module}symbol = "Comm.size"\n')
-    assert lint(clean, capsys) == [
-        f"{OVERLAY_TOML}:14: PS501 {COMM} Comm.size: pinned not recorded, found "
-        + lint(clean, capsys)[0].split("found ")[1]
-    ]
+    (found,) = lint(clean, capsys)
+    assert found.startswith(f"{OVERLAY_TOML}:14: PS501 {COMM} Comm.size: pinned not recorded, found ")
     clean.record()
     assert lint(clean, capsys, code=0) == []
     toml.write_text(re.sub(r'sha256 = ".{8}', 'sha256 = "00000000', toml.read_text()))
@@ -243,7 +217,7 @@ def test_a_pinned_symbol_that_has_changed(clean: World, capsys: pytest.CaptureFi
     assert ": PS101 " in lint(clean, capsys)[0]
 
 
-def test_public_names_are_kept_or_explained(clean: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_public_names_are_kept_or_explained(clean: World, capsys: Capture) -> None:
     after = UPSTREAM[COMM].replace("def choose():", "def choose(size):").replace("def size(self)", "def _size(self)")
     clean.patch("0004-api.patch", {COMM: after})
     clean.record()
@@ -265,38 +239,12 @@ def test_public_names_are_kept_or_explained(clean: World, capsys: pytest.Capture
     assert "breaks[2].why is missing" in lint(clean, capsys)[0]
 
 
-def test_griffe_reads_signatures() -> None:
-    before = b"class A:\n    def f(self, a, b=1, *, c=2): ...\n    def _g(self, a): ...\n\nLIMIT = 1\n"
-    assert api.breaks("m.py", before, before) == ()
-    assert api.breaks("m.py", before, before.replace(b"c=2", b"c=2, d=3").replace(b"_g(self, a)", b"_g(self)")) == ()
-    (one,) = api.breaks("m.py", before, before.replace(b"b=1", b"b"))
-    assert (one.symbol, one.gone) == ("A.f", False) and "required" in one.why
-    (one,) = api.breaks("m.py", before, before.replace(b"LIMIT", b"LIMITS"))
-    assert (one.symbol, one.gone) == ("LIMIT", True)
-    (one,) = api.breaks("m.py", before, None)
-    assert (one.symbol, one.gone) == ("", True)
-
-
-def another_set(world: World, name: str, edit: Callable[[str], str]) -> None:
-    """A set of the same patches for the same release, one patch edited."""
-    folder = world.root / "patches" / name
-    shutil.copytree(world.folder, folder)
-    shutil.copytree(world.root / "overlay" / SET, world.root / "overlay" / name)
-    toml = folder / "set.toml"
-    toml.write_text(toml.read_text().replace("9.9.9", name.removeprefix("v")))
-    for file in folder.glob("*.patch"):
-        file.write_text(edit(file.read_text()))
-
-
-def test_the_same_patch_in_two_sets_differs_in_context_only(clean: World, capsys: pytest.CaptureFixture[str]) -> None:
-    another_set(clean, "v9.9.10", lambda text: text)
-    assert clean.run("record", "v9.9.10", "--offline") == 0
+def test_the_same_patch_in_two_sets_differs_in_context_only(clean: World, capsys: Capture) -> None:
+    clean.another("v9.9.10")
     assert lint(clean, capsys, code=0) == []
-
-    def other_steps(text: str) -> str:
-        return text.replace("+step_5 = 50\n", "+step_5 = 51\n").replace(" step_5 = 50\n", " step_5 = 51\n")
-
-    another_set(clean, "v9.9.11", other_steps)
+    clean.another("v9.9.11")
+    for file in (clean.root / "patches" / "v9.9.11").glob("*.patch"):
+        file.write_text(re.sub(r"^([+ ]step_5 = )50$", r"\g<1>51", file.read_text(), flags=re.MULTILINE))
     assert clean.run("fmt", "v9.9.11", "--offline") == 0
     (found,) = lint(clean, capsys)
     assert found == (
@@ -319,9 +267,7 @@ def test_the_same_patch_in_two_sets_differs_in_context_only(clean: World, capsys
         (f'version = "{VERSION}"', 'version = "9.9rc2"', f"is of version {VERSION}, the release is 9.9rc2"),
     ],
 )
-def test_versions_that_disagree(
-    clean: World, capsys: pytest.CaptureFixture[str], old: str, new: str, wanted: str
-) -> None:
+def test_versions_that_disagree(clean: World, capsys: Capture, old: str, new: str, wanted: str) -> None:
     file = clean.folder / "set.toml"
     file.write_text(change(old, new)(file.read_text()))
     assert any(re.search(wanted, line) for line in lint(clean, capsys))
@@ -335,7 +281,7 @@ def test_a_pin_that_upstream_does_not_ask_for(asked: str, said: str) -> None:
     assert finding.code is Code.PINS_DISAGREE and finding.message.startswith(said) and "asks for ==" in finding.message
 
 
-def test_text_and_json_say_the_same(clean: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_text_and_json_say_the_same(clean: World, capsys: Capture) -> None:
     file = clean.folder / "0001-steps.patch"
     file.write_text(file.read_text().replace("+step_5 = 50\n", "+step_5 = 50 \n") + "+LOST\n")
     (clean.folder / "series").write_text("0001-steps.patch\n0002-hook.patch\n")
@@ -347,7 +293,7 @@ def test_text_and_json_say_the_same(clean: World, capsys: pytest.CaptureFixture[
     assert (document["sets"], document["patches"]) == ([SET], 2)
 
 
-def test_codes_are_documented(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_codes_are_documented(world: World, capsys: Capture) -> None:
     capsys.readouterr()
     assert world.run("lint", "--codes") == 0
     out = capsys.readouterr().out
@@ -362,17 +308,15 @@ def test_codes_are_documented(world: World, capsys: pytest.CaptureFixture[str]) 
         (["--upstream", "/nowhere"], 2, "no such file or directory"),
     ],
 )
-def test_usage(world: World, capsys: pytest.CaptureFixture[str], words: list[str], code: int, why: str) -> None:
+def test_usage(world: World, capsys: Capture, words: list[str], code: int, why: str) -> None:
     assert world.run("lint", *words) == code
     assert why in capsys.readouterr().err
 
 
-def test_lint_needs_upstream(clean: World, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_lint_needs_upstream(clean: World) -> None:
     clean.cached.unlink()
     shutil.rmtree(clean.root / "build", ignore_errors=True)
     assert clean.run("lint", "--offline") == 6
-    diff = git_diff(UPSTREAM, UPSTREAM, tmp_path / "d")
-    assert diff == ""
     assert clean.run("lint", "--upstream", str(clean.served / f"{PACKAGE}-9.9rc1.tar.gz")) == 0
 
 
@@ -393,6 +337,6 @@ def test_what_differs_between_two_sets_is_named(empty: World, tmp_path: Path, ol
         file.parent.mkdir(exist_ok=True)
         rows[name] = [form.Read(file, patchfile.parse(file.name, data.encode()))]
         assert old in text
-    found = list(across.check(rows))
+    found = list(check.across(rows))
     assert [finding.message.partition(" than in ")[0].partition(" (")[0] for finding in found] == ([why] if why else [])
     assert all(finding.file == "patches/v9.10.0/0001-choose.patch" for finding in found)

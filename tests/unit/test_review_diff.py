@@ -32,7 +32,7 @@ def text(line: code.Line) -> str:
 
 def shown(old: list[str], new: list[str]) -> diff.FileDiff:
     before, after = ("".join(f"{line}\n" for line in lines).encode() for lines in (old, new))
-    (file,) = diff.read(unified("m.py", old, new), anchor="p", before={"m.py": before}.get, after={"m.py": after}.get)
+    (file,) = diff.read(unified("m.py", old, new), "p", {"m.py": before}, {"m.py": after})
     return file
 
 
@@ -124,22 +124,23 @@ def test_a_line_with_no_kin_is_not_marked_word_by_word() -> None:
     assert not any(run.changed for line in file.hunks[0].changed for run in line.line)
 
 
-def test_pairs_are_the_closest_lines_not_the_first() -> None:
-    pairs = words.pair(["one(a, b)"], ["zzz", "one(a, c)", "one(q)"])
-    assert [(pair.old, pair.new) for pair in pairs] == [(0, 1)]
-
-
-def test_the_same_words_in_another_order_are_another_line() -> None:
-    assert words.pair(["a b c d e f g h"], ["h g f e d c b a"]) == ()
-
-
-def test_a_huge_change_is_not_compared_word_by_word() -> None:
-    assert words.pair([f"a{n} = 1" for n in range(200)], [f"a{n} = 2" for n in range(200)]) == ()
+@pytest.mark.parametrize(
+    ("removed", "added", "pairs"),
+    [
+        (["one(a, b)"], ["zzz", "one(a, c)", "one(q)"], [(0, 1)]),  # the closest lines, not the first
+        (["a b c d e f g h"], ["h g f e d c b a"], []),
+        ([f"a{n} = 1" for n in range(200)], [f"a{n} = 2" for n in range(200)], []),  # too many to compare
+    ],
+)
+def test_lines_that_are_versions_of_each_other(
+    removed: list[str], added: list[str], pairs: list[tuple[int, int]]
+) -> None:
+    assert [(pair.old, pair.new) for pair in words.pair(removed, added)] == pairs
 
 
 def test_a_file_without_a_last_newline_says_so() -> None:
     content = "diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\n+b\n\\ No newline at end of file\n"
-    (file,) = diff.read(content, anchor="p", before=lambda _: None, after=lambda _: None)
+    (file,) = diff.read(content, "p", {}, {})
     assert [line.unended for line in file.hunks[0].changed] == [False, True]
 
 
@@ -167,8 +168,5 @@ def test_no_symbol_where_python_cannot_be_read() -> None:
 def test_characters_that_hide_are_named(character: str, name: str) -> None:
     assert name in code.html(code.plain(f"a{character}b"))
     assert character not in code.html(code.plain(f"a{character}b"))
-    assert code.reveal(f"a{character}b") == f"a[{name}]b"
-
-
-def test_html_in_code_is_text() -> None:
     assert code.html((Run("<script>", "s", True),)) == '<i class="s x">&lt;script&gt;</i>'
+    assert code.reveal(f"a{character}b") == f"a[{name}]b"

@@ -15,6 +15,8 @@ from conftest import HEADER, PACKAGE, SET, UPSTREAM, World, git_diff
 
 from patchset.review import code, markdown, page
 
+Capture = pytest.CaptureFixture[str]
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -218,7 +220,7 @@ def test_defects_of_another_tree_prove_nothing(world: World, more: dict[str, obj
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"rows": [{}]}', '{"rows": 3}'])
-def test_a_report_that_cannot_be_read(world: World, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_report_that_cannot_be_read(world: World, text: str, capsys: Capture) -> None:
     report(world).write_text(text)
     assert world.run("review", SET, "--offline") == 2
     error = capsys.readouterr().err

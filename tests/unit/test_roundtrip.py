@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import re
 import shutil
-from pathlib import Path
 
 import pytest
 from conftest import PACKAGE, SET, World, git, make_world, read_tree
@@ -27,6 +26,7 @@ CONTENT = st.builds(
 TAKEN = re.compile(r"---|diff -|Index: ")  # how a line begins that git takes for the end of a message
 EDITS = st.dictionaries(st.sampled_from(PATHS), st.one_of(st.none(), CONTENT), min_size=1, max_size=3)
 BODY = st.lists(st.one_of(LINE, ODD), min_size=1, max_size=6).map("\n".join)
+Patches = list[tuple[str, str, str, dict[str, bytes | None]]]
 PATCHES = st.lists(st.tuples(LINE, BODY, LINE, EDITS), min_size=1, max_size=3)
 
 
@@ -57,9 +57,7 @@ def commit(world: World, subject: str, body: str, plan: str, edits: dict[str, by
 @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 @given(patches=PATCHES)
 def test_commit_export_apply(
-    patches: list[tuple[str, str, str, dict[str, bytes | None]]],
-    tmp_path_factory: pytest.TempPathFactory,
-    monkeypatch: pytest.MonkeyPatch,
+    patches: Patches, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assume(all(subject.strip() and body.strip() and plan.strip() for subject, body, plan, _ in patches))
     subjects = [" ".join(subject.split()) for subject, _, _, _ in patches]
@@ -73,7 +71,7 @@ def test_commit_export_apply(
         shutil.rmtree(folder)
 
 
-def _round_trip(world: World, patches: list[tuple[str, str, str, dict[str, bytes | None]]]) -> None:
+def _round_trip(world: World, patches: Patches) -> None:
     world.record()
     assert world.run("apply", SET, "--no-smoke", "--offline") == 0
     made = sum(commit(world, *patch) for patch in patches)
@@ -81,9 +79,7 @@ def _round_trip(world: World, patches: list[tuple[str, str, str, dict[str, bytes
     before = read_tree(world.folder)
     if (code := world.run("export", SET, "--offline")) != 0:
         assert code == 3 and read_tree(world.folder) == before
-        assert any(TAKEN.match(line) for _, body, _, _ in patches for line in body.split("\n")), (
-            "a message as any other"
-        )
+        assert any(TAKEN.match(line) for _, body, _, _ in patches for line in body.split("\n")), "as any other"
         return
     written = read_tree(world.folder)
     assert len(list(world.folder.glob("*.patch"))) == made
@@ -95,4 +91,3 @@ def _round_trip(world: World, patches: list[tuple[str, str, str, dict[str, bytes
     assert world.run("export", SET, "--offline") == 0
     assert world.run("fmt", SET, "--offline") == 0
     assert read_tree(world.folder) == written
-    assert {path.name for path in Path(world.folder).iterdir()} == {Path(path).name for path in written}

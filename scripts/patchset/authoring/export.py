@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from patchset.authoring import folder, modules, tree
+from patchset.authoring import folder, tree
 from patchset.node.errors import PatchDoesNotApply, TargetModified, UsageError
 from patchset.plan import commits, history, plan
 from patchset.plan.commits import Commit
@@ -26,43 +26,29 @@ from patchset.upstream.pristine import check_given
 from patchset.upstream.source import Source
 
 _NUMBER = re.compile(r"(\d{4})-")
+_ANEW = "keep your commits (git branch keep), remove the tree, make apply VERSION={}, pick them"
 _SQUASHED = ("fixup! ", "squash! ", "amend! ")
 
 
 @dataclass(frozen=True)
-class ExportResult:
-    """What export found and did.
+class Result:
+    """What export or fmt found and did."""
 
-    Attributes:
-        patches: the names of the series, in its order.
-        changed: files below the repository that were, or would be, written or removed.
-        notes: what was added to a commit, and which other sets were pinned anew.
-        written: whether they were.
-        tree: digest of the tree that the patches and the overlay make.
-    """
-
-    patches: tuple[str, ...]
-    changed: tuple[str, ...]
-    notes: tuple[str, ...]
-    written: bool
-    tree: str
+    patches: tuple[str, ...]  # the names of the series, in its order
+    changed: tuple[str, ...]  # files below the repository that were, or would be, written or removed
+    notes: tuple[str, ...]  # what was added to a commit or a patch, and which other sets were pinned anew
+    written: bool  # whether they were
+    tree: str  # digest of the tree that the patches and the overlay make
 
 
 @dataclass(frozen=True)
 class Told:
-    """A commit in words.
+    """A commit in words."""
 
-    Attributes:
-        commit: what it does.
-        author: who, and when.
-        subject: its first paragraph, on one line.
-        text: the whole message.
-    """
-
-    commit: Commit
-    author: Identity
-    subject: str
-    text: str
+    commit: Commit  # what it does
+    author: Identity  # who, and when
+    subject: str  # its first paragraph, on one line
+    text: str  # the whole message
 
     @property
     def title(self) -> str:
@@ -70,9 +56,7 @@ class Told:
         return f"commit {self.commit.id[:10]} ({self.subject})"
 
 
-def run(
-    patch_set: PatchSet, *, upstream: Path | None, offline: bool, dry_run: bool, terminal: Terminal
-) -> ExportResult:
+def run(patch_set: PatchSet, *, upstream: Path | None, offline: bool, dry_run: bool, terminal: Terminal) -> Result:
     """Writes patches/<set>: one patch a commit, the series, the digests in set.toml; and the overlay.
 
     Raises:
@@ -92,7 +76,7 @@ def run(
             applied, shipped = _applied(repository, bench, base, patch_set)
             there = series.read(patch_set.folder)
             written = told(bench, base, tip)
-            ours = modules.gathered(bench, patch_set, applied, tip, _of_overlay(written))
+            ours = tree.modules(bench, patch_set, applied, tip, _of_overlay(written))
             patches, notes = as_patches(bench, base, written, ours.paths, there)
             recipe = Recipe(patch_set, tuple(patches), ours.overlay)
             made = proven(recipe, source.read)
@@ -108,7 +92,7 @@ def run(
             history.write(repository.root, recipe, source.read, patch_set.upstream_manifest())
             history.point(repository.root, patch_set.name)
         names = tuple(patch.name for patch in patches)
-        return ExportResult(names, tuple(changed), tuple(notes), not dry_run, made.tree)
+        return Result(names, tuple(changed), tuple(notes), not dry_run, made.tree)
 
 
 def proven(recipe: Recipe, read: Callable[[str], bytes]) -> Plan:
@@ -161,8 +145,8 @@ def _applied(
     """What a tree was made from: git's ids of the overlay modules by path, and the patch files in their order."""
     tip = repository.ref(history.SERIES)
     if tip is None:
-        hint = f"keep your commits (git branch keep), remove the tree, make apply VERSION={patch_set.name}, pick them"
-        raise TargetModified(f"{repository.root} does not say what it was made from", paths=(), hint=hint)
+        text = f"{repository.root} does not say what it was made from"
+        raise TargetModified(text, paths=(), hint=_ANEW.format(patch_set.name))
     written = told(bench, base, tip)
     overlaid = _of_overlay(written)
     return overlaid, commits.format_patches(bench, written[0].commit.id if overlaid else base, tip)
@@ -291,8 +275,5 @@ def _same(bench: Repository, made: Plan, tip: str, overlaid: Iterable[str]) -> N
 
 
 def _differs(what: str, patch_set: PatchSet) -> TargetModified:
-    return TargetModified(
-        f"{what} is not what the pinned release and the patches make; nothing was written",
-        paths=[what.split()[0]],
-        hint=f"keep your commits (git branch keep), remove the tree, make apply VERSION={patch_set.name}, pick them",
-    )
+    text = f"{what} is not what the pinned release and the patches make; nothing was written"
+    return TargetModified(text, paths=[what.split()[0]], hint=_ANEW.format(patch_set.name))

@@ -6,10 +6,10 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from patchset.authoring import export, folder
+from patchset.authoring.export import Result
 from patchset.node.errors import PatchDoesNotApply
 from patchset.plan import commits
 from patchset.plan.plan import Recipe
@@ -25,16 +25,7 @@ _DROPPED = re.compile(rf"^({'|'.join(header.TRAILERS)}):", re.MULTILINE)
 _APPLY = ("apply", "--cached", "--whitespace=nowarn")
 
 
-@dataclass(frozen=True)
-class FmtResult:
-    """The result of fmt: the files that git would write otherwise, and whether they were written."""
-
-    changed: tuple[str, ...]
-    notes: tuple[str, ...]
-    written: bool
-
-
-def run(patch_set: PatchSet, *, upstream: Path | None, offline: bool, dry_run: bool, terminal: Terminal) -> FmtResult:
+def run(patch_set: PatchSet, *, upstream: Path | None, offline: bool, dry_run: bool, terminal: Terminal) -> Result:
     """Rewrites the patches that are not as git writes them, and pins the digests.
 
     Raises:
@@ -51,7 +42,7 @@ def run(patch_set: PatchSet, *, upstream: Path | None, offline: bool, dry_run: b
     changed = folder.differing(wanted | folder.with_results(made, {}))
     if changed and not dry_run:
         folder.write(patch_set, "fmt", changed, terminal)
-    return FmtResult(tuple(changed), tuple(notes), bool(changed) and not dry_run)
+    return Result(tuple(files), tuple(changed), tuple(notes), bool(changed) and not dry_run, made.tree)
 
 
 def formatted(

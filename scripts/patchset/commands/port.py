@@ -46,7 +46,6 @@ def add(menu: Menu) -> None:
         help="a vllm-ascend release (default: each newer final one, and a newer pre-release)",
     )
     one.add_argument("--into", metavar="FILE", type=Path, help="write the table into this document, between its marks")
-    one.add_argument("--html", metavar="DIR", type=Path, help="write a page for each release there")
 
 
 def _name_of_set(text: str) -> str:
@@ -126,14 +125,13 @@ def _finish(name: str, arguments: argparse.Namespace, terminal: Terminal) -> int
 
 def outlook(arguments: argparse.Namespace, terminal: Terminal) -> int:
     """`patchset outlook`."""
-    from patchset.authoring.port import outlook
+    from patchset.authoring.port import outlook, report
     from patchset.sets.setfile import load_set
 
     reports = outlook.run(load_set(arguments.set), arguments.against, terminal=terminal, offline=arguments.offline)
-    outlook.show(reports, terminal)
+    for one in reports:
+        report.show(one, terminal)
     if arguments.into:
         outlook.write_into(reports, arguments.into)
-    if arguments.html:
-        outlook.write_pages(reports, arguments.html)
     terminal.document({"set": arguments.set, "releases": [one.as_dict() for one in reports]})
     return 0

@@ -78,7 +78,7 @@ def stats(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
     report = stats.count(load_set(arguments.set))
     stats.show(report, terminal)
-    terminal.document(report.as_dict())
+    terminal.document(report)
     return 0
 
 

@@ -62,18 +62,13 @@ _FORMAT = ("--keep-subject", "--no-stat", "--no-signature", "--zero-commit", "--
 
 @dataclass(frozen=True)
 class File:
-    """What a commit does to one file.
+    """What a commit does to one file."""
 
-    Attributes:
-        path: in the tree, with slashes.
-        before, after: git's ids of the contents; all zeros where there is none.
-        modes: before and after, as git has them.
-    """
-
-    path: str
+    path: str  # in the tree, with slashes
+    # Git's ids of the contents; all zeros where there is none.
     before: str
     after: str
-    modes: tuple[str, str]
+    modes: tuple[str, str]  # before and after, as git has them
 
     @property
     def executable(self) -> bool:
@@ -135,11 +130,9 @@ def am(repository: Repository, patches: Sequence[Patch]) -> None:
 
 def _refused(repository: Repository, patches: Sequence[Patch], error: GitError) -> PatchDoesNotApply:
     """What is wrong with the patch that `git am` has stopped at, or with one before it."""
-    try:
-        number = int((repository.folder / "rebase-apply" / "next").read_text())
-    except FileNotFoundError:
-        return _not_applied("series", error)
-    if number > len(patches):
+    stopped = repository.folder / "rebase-apply" / "next"
+    number = int(stopped.read_text()) if stopped.is_file() else 0
+    if not 0 < number <= len(patches):
         return _not_applied("series", error)
     patch = patches[number - 1]
     if before := log(repository, base := f"HEAD~{number - 1}", "HEAD"):

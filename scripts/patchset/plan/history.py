@@ -70,14 +70,10 @@ def authored(root: Path, set_name: str) -> Authored | None:
 
 @dataclass(frozen=True)
 class Written:
-    """The commits of a recipe.
+    """The commits of a recipe."""
 
-    Attributes:
-        tip: the last one.
-        files: content of each file that they change, None where it goes, and whether it may be run.
-    """
-
-    tip: str
+    tip: str  # the last one
+    # Content of each file that they change, None where it goes, and whether it may be run.
     files: Mapping[str, tuple[bytes | None, bool]]
 
 

@@ -22,19 +22,12 @@ _OTHER_RELEASE = "the patch was made for another release"
 
 @dataclass(frozen=True)
 class Hunk:
-    """One change of consecutive lines.
+    """One change of consecutive lines."""
 
-    Attributes:
-        line: of the diff, from 1.
-        start: where it begins in the file before, from 1; 0 in a file that is not there.
-        old: the lines before, each with its newline unless it ends a file that has none.
-        ends: no context comes last, which says that the hunk reaches the end of the file.
-    """
-
-    line: int
-    start: int
-    old: tuple[bytes, ...]
-    ends: bool
+    line: int  # of the diff, from 1
+    start: int  # where it begins in the file before, from 1; 0 in a file that is not there
+    old: tuple[bytes, ...]  # the lines before, each with its newline unless it ends a file that has none
+    ends: bool  # no context comes last, which says that the hunk reaches the end of the file
 
     @property
     def begin(self) -> int:
@@ -48,14 +41,10 @@ class Hunk:
 
 
 def find(patch: Patch, read: Callable[[str], bytes | None]) -> PatchDoesNotApply | None:
-    """The first place where a patch does not fit at its very lines, or None.
+    """The first place where a patch, which renames no file, does not fit at its very lines, or None.
 
-    Args:
-        patch: of whose files no one was renamed.
-        read: gives a file's content before the patch; None where it is not there.
-
-    Returns:
-        An error with the file, the hunk, the lines expected and found, and where they would fit.
+    The error has the file, the hunk, the lines expected and found, and where they would fit. `read` gives a file's
+    content before the patch, None where it is not there.
     """
     for file in patch.lines:
         before = read(file.path)
@@ -140,13 +129,13 @@ def _excerpt(lines: Sequence[bytes], first: int, start: int) -> list[str]:
 
 
 def _nearest(hunk: Hunk, lines: list[bytes]) -> str:
-    """The place where most lines agree, for a person to look at."""
-    best, best_count = 0, 0
-    for at in range(max(len(lines) - len(hunk.old) + 1, 0)):
-        count = sum(line == lines[at + i] for i, line in enumerate(hunk.old))
-        closer = abs(at + 1 - hunk.start) < abs(best - hunk.start)
-        if count > best_count or (count == best_count and count and closer):
-            best, best_count = at + 1, count
-    if 2 * best_count < len(hunk.old) or not best:
+    """The place where most lines agree, and of such places the nearest, for a person to look at."""
+
+    size = len(hunk.old)
+    alike = {
+        at + 1: sum(line == lines[at + i] for i, line in enumerate(hunk.old)) for at in range(len(lines) - size + 1)
+    }
+    best = max(alike, key=lambda line: (alike[line], -abs(line - hunk.start)), default=0)
+    if not alike.get(best) or 2 * alike[best] < size:
         return "nowhere in the file"
-    return f"nowhere exactly; most alike is line {best}, {best_count} of {len(hunk.old)} lines"
+    return f"nowhere exactly; most alike is line {best}, {alike[best]} of {size} lines"

@@ -22,17 +22,11 @@ from patchset.system.git import Repository
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a set is made of: pins, patches and overlay modules.
+    """What a set is made of: pins, patches and overlay modules."""
 
-    Attributes:
-        patch_set: the pins.
-        patches: in the order of the series.
-        overlay: the modules that come before them.
-    """
-
-    patch_set: PatchSet
-    patches: tuple[Patch, ...]
-    overlay: Overlay
+    patch_set: PatchSet  # the pins
+    patches: tuple[Patch, ...]  # in the order of the series
+    overlay: Overlay  # the modules that come before them
 
     @cached_property
     def series(self) -> str:
@@ -79,19 +73,12 @@ class Change:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that applying a set means.
+    """Everything that applying a set means."""
 
-    Attributes:
-        recipe: what was applied.
-        steps: one per patch, in the order of the series.
-        changes: each touched file, before and after.
-        upstream: content of each of upstream's files that the patches name.
-    """
-
-    recipe: Recipe
-    steps: tuple[Step, ...]
-    changes: Mapping[str, Change]
-    upstream: Mapping[str, bytes]
+    recipe: Recipe  # what was applied
+    steps: tuple[Step, ...]  # one per patch, in the order of the series
+    changes: Mapping[str, Change]  # each touched file, before and after
+    upstream: Mapping[str, bytes]  # content of each of upstream's files that the patches name
 
     @property
     def patch_set(self) -> PatchSet:
@@ -136,11 +123,7 @@ def load(patch_set: PatchSet) -> Recipe:
 
 
 def make(patch_set: PatchSet, read: Callable[[str], bytes]) -> Plan:
-    """Works the plan of a set out, and checks all that `apply` will trust.
-
-    Args:
-        patch_set: what to apply.
-        read: gives upstream's bytes of a path of the upstream manifest.
+    """Works the plan of a set out, and checks all that `apply` will trust; `read` gives upstream's bytes of a path.
 
     Raises:
         PatchDoesNotApply: a patch is malformed, lies or does not fit, or the result does not compile.
@@ -160,10 +143,7 @@ def follow(
 ) -> Plan:
     """Lets git apply a recipe in a repository of its own, to the files that its patches name.
 
-    Args:
-        recipe: what to apply.
-        read: gives upstream's bytes of a path of the upstream manifest.
-        check: what else to ask of the commits: the repository, their base, the patches, the commits.
+    `check` asks more of the commits: it is given the repository, their base, the patches, and the commits.
 
     Raises:
         PatchDoesNotApply: git does not apply a patch, or a patch makes a file that the overlay makes.

@@ -36,17 +36,11 @@ _LARGEST = 1_000_000  # characters of a text that is coloured
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A piece of a line.
+    """A piece of a line."""
 
-    Attributes:
-        text: without a newline.
-        look: the class of its colour, one letter; empty for plain text.
-        changed: whether the other side of the diff has other words here.
-    """
-
-    text: str
-    look: str = ""
-    changed: bool = False
+    text: str  # without a newline
+    look: str = ""  # the class of its colour, one letter; empty for plain text
+    changed: bool = False  # whether the other side of the diff has other words here
 
 
 Line = tuple[Run, ...]

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import groupby, pairwise
@@ -30,22 +30,15 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class DiffLine:
-    """One line.
+    """One line."""
 
-    Attributes:
-        kind: whether it is there before, after, or both.
-        old, new: its number in the file before and after, from 1; 0 where it is not there.
-        line: its coloured text.
-        row: where it stands in its block when both sides are shown side by side, from 1.
-        unended: it ends a file that has no newline at its end.
-    """
-
-    kind: Kind
+    kind: Kind  # whether it is there before, after, or both
+    # Its number in the file before and after, from 1; 0 where it is not there.
     old: int
     new: int
-    line: Line
-    row: int
-    unended: bool = False
+    line: Line  # its coloured text
+    row: int  # where it stands in its block when both sides are shown side by side, from 1
+    unended: bool = False  # it ends a file that has no newline at its end
 
 
 @dataclass(frozen=True)
@@ -58,18 +51,12 @@ class Block:
 
 @dataclass(frozen=True)
 class ShownHunk:
-    """One hunk.
+    """One hunk."""
 
-    Attributes:
-        title: `@@ -old +new @@`.
-        symbol: the class or function that it is in.
-        blocks: its lines.
-        above, below: unchanged lines of the file around it, which no other hunk of the file has.
-    """
-
-    title: str
-    symbol: str
-    blocks: tuple[Block, ...]
+    title: str  # `@@ -old +new @@`
+    symbol: str  # the class or function that it is in
+    blocks: tuple[Block, ...]  # its lines
+    # Unchanged lines of the file around it, which no other hunk of the file has.
     above: tuple[DiffLine, ...]
     below: tuple[DiffLine, ...]
 
@@ -81,39 +68,26 @@ class ShownHunk:
 
 @dataclass(frozen=True)
 class FileDiff:
-    """What a diff does to one file.
+    """What a diff does to one file."""
 
-    Attributes:
-        anchor: of the file in the page; a line's is the anchor, `:L` or `:R`, and the number.
-        path: in the tree.
-        status: added, deleted or modified.
-        added, removed: counts of lines.
-        hunks: in the order of the file.
-        source: the lines of the diff as they are in the patch, for Markdown.
-    """
-
-    anchor: str
-    path: str
-    status: str
+    anchor: str  # of the file in the page; a line's is the anchor, `:L` or `:R`, and the number
+    path: str  # in the tree
+    status: str  # added, deleted or modified
+    # Counts of lines.
     added: int
     removed: int
-    hunks: tuple[ShownHunk, ...]
-    source: str
+    hunks: tuple[ShownHunk, ...]  # in the order of the file
+    source: str  # the lines of the diff as they are in the patch, for Markdown
 
 
 def read(
-    text: str,
-    *,
-    anchor: str,
-    before: Callable[[str], bytes | None],
-    after: Callable[[str], bytes | None],
+    text: str, anchor: str, before: Mapping[str, bytes | None], after: Mapping[str, bytes | None]
 ) -> tuple[FileDiff, ...]:
     """The files of a git diff that git itself vouches for, from its first `diff --git` on.
 
-    `anchor` is what the files' anchors begin with. `before` and `after` give a path's content on either side, for
-    colours, or None where it is not there.
+    `anchor` is what the files' anchors begin with. `before` and `after` have the contents by path, for colours.
     """
-    return tuple(_file(file, anchor, before(file.path), after(file.path)) for file in ParsedDiff(text))
+    return tuple(_file(file, anchor, before.get(file.path), after.get(file.path)) for file in ParsedDiff(text))
 
 
 def _file(file: PatchedFile, anchor: str, before: bytes | None, after: bytes | None) -> FileDiff:

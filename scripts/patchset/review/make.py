@@ -11,7 +11,7 @@ from typing import Any
 from patchset.node.errors import PatchDoesNotApply
 from patchset.plan import plan
 from patchset.plan.plan import Plan
-from patchset.review import against, markdown, page, rangediff, review, scratch
+from patchset.review import against, markdown, page, rangediff, review
 from patchset.review.review import Review
 from patchset.sets.setfile import PatchSet
 from patchset.system import disk, paths
@@ -62,12 +62,12 @@ def run(patch_set: PatchSet, source: Source, asked: str | None, terminal: Termin
     made = plan.make(patch_set, source.read)
     _refuse_unreadable(made)
     with ExitStack() as stack:
-        commits = stack.enter_context(scratch.commits(made))
+        commits = stack.enter_context(rangediff.commits(made))
         ranges = None
         if asked:
             terminal.step(f"comparing with {asked}")
             label, other = stack.enter_context(against.opened(asked, patch_set, source, terminal, offline=offline))
-            before = stack.enter_context(scratch.commits(other))
+            before = stack.enter_context(rangediff.commits(other))
             ranges = rangediff.compare(before, commits, label)
         shown = review.review(made, source.read, commits, ranges)
     terminal.step("writing the page")

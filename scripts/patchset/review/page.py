@@ -23,8 +23,7 @@ from patchset.node.errors import plural
 from patchset.proof.defects import Defect
 from patchset.review import code
 from patchset.review.diff import Block, FileDiff, Kind, ShownHunk
-from patchset.review.replaced import Module
-from patchset.review.review import Review, lines_of, whole
+from patchset.review.review import Module, Review, lines_of, whole
 
 _Item = TypeVar("_Item")
 

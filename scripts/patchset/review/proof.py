@@ -19,15 +19,11 @@ from patchset.system import paths
 
 @dataclass(frozen=True)
 class Proof:
-    """The rows, and what a reader must know of them.
+    """The rows, and what a reader must know of them."""
 
-    Attributes:
-        rows: from the report; without one, the defects that the patches say they resolve, with no evidence.
-        note: why the rows prove nothing of this series; empty where they are of its very tree.
-    """
-
+    # From the report; without one, the defects that the patches say they resolve, with no evidence.
     rows: tuple[Defect, ...]
-    note: str
+    note: str  # why the rows prove nothing of this series; empty where they are of its very tree
 
     @property
     def proven(self) -> int:

@@ -1,16 +1,62 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The fate of each patch between two series: git's range-diff, with the changes of each changed patch."""
+"""A plan's commits, in a repository for one run, and what became of each since another plan: git's range-diff."""
 
 from __future__ import annotations
 
 import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import Enum
+from pathlib import Path
 
-from patchset.review.scratch import Commits
+from patchset.plan import history
+from patchset.plan.plan import Plan
 from patchset.system.git import Repository
 
+_DIFF = ("--no-color", "--no-ext-diff", "--no-textconv", "--full-index", "--no-renames", "--histogram")
 _PAIR = re.compile(r"\s*(-|\d+):\s+([0-9a-f]{7,40}|-+) ([=!<>])\s+(-|\d+):\s+([0-9a-f]{7,40}|-+) (.*)")
+
+
+@dataclass(frozen=True)
+class Commits:
+    """Upstream, on it the overlay, and then one commit for each patch."""
+
+    repository: Repository  # where they are
+    # The first commit, the one of the overlay (the first, where there is none), the last.
+    upstream: str
+    overlay: str
+    tip: str
+    names: tuple[str, ...]  # the patches' file names, in the order of their commits
+
+    def net_diff(self) -> str:
+        """What all patches together do, as one diff."""
+        return self.repository.git("diff", *_DIFF, self.overlay, self.tip)
+
+    def patches(self) -> str:
+        """The range of the patches."""
+        return f"{self.overlay}..{self.tip}"
+
+    def modules(self) -> str:
+        """The range of the overlay's commit."""
+        return f"{self.upstream}..{self.overlay}"
+
+
+@contextmanager
+def commits(plan: Plan) -> Iterator[Commits]:
+    """Makes the commits; they go when the block ends.
+
+    Raises:
+        PatchDoesNotApply: git does not apply a patch.
+    """
+    with tempfile.TemporaryDirectory(prefix="patchset-review-") as folder:
+        root = Path(folder)
+        tip = history.write(root, plan.recipe, plan.upstream.__getitem__, ()).tip
+        repository = Repository(root)
+        upstream = str(repository.ref(history.UPSTREAM))
+        overlay = repository.git("rev-parse", f"{tip}~{len(plan.recipe.patches)}").strip()
+        yield Commits(repository, upstream, overlay, tip, tuple(patch.name for patch in plan.recipe.patches))
 
 
 class Fate(Enum):
@@ -25,22 +71,20 @@ class Fate(Enum):
     DROPPED = "dropped"
 
 
+_FATES = {"=": Fate.SAME, "<": Fate.DROPPED, ">": Fate.ADDED}  # by range-diff's sign
+
+
 @dataclass(frozen=True)
 class Row:
-    """One patch of either series.
+    """One patch of either series."""
 
-    Attributes:
-        before, after: its number in the two series, from 1; 0 where it is not in it.
-        fate: what became of it.
-        subject: of the later commit.
-        text: git's diff of the two diffs, without its indent.
-    """
-
+    # Its number in the two series, from 1; 0 where it is not in it.
     before: int
     after: int
     fate: Fate
-    subject: str
-    text: str
+    subject: str  # of the later commit
+    commits: tuple[str, str]  # on either side; dashes where there is none
+    text: str = ""  # git's diff of the two diffs, without its indent
 
 
 @dataclass(frozen=True)
@@ -56,64 +100,48 @@ class RangeDiff:
         return {fate: number for fate, number in found.items() if number}
 
 
-@dataclass(frozen=True)
-class _Pair:
-    """A line of range-diff: number and id of the commit on either side, and the diff that follows it."""
-
-    before: int
-    before_id: str
-    sign: str
-    after: int
-    after_id: str
-    subject: str
-    text: str = ""
-
-
 def compare(before: Commits, after: Commits, label: str) -> RangeDiff:
     """`git range-diff` of two series, each on its own upstream."""
     repository = after.repository
     info = repository.root / ".git" / "objects" / "info"
     info.mkdir(exist_ok=True)
     (info / "alternates").write_text(f"{before.repository.root / '.git' / 'objects'}\n", encoding="utf-8")
-    pairs = _paired(_run(repository, before.patches(), after.patches()), before, after)
-    last = [max((pair.before for pair in pairs), default=0), max((pair.after for pair in pairs), default=0)]
-    for pair in _run(repository, before.modules(), after.modules(), "--creation-factor=10000"):
-        pairs.append(replace(pair, before=pair.before and last[0] + 1, after=pair.after and last[1] + 1))
-    return RangeDiff(label, tuple(_row(pair, repository) for pair in pairs))
+    rows = _paired(_run(repository, before.patches(), after.patches()), before, after)
+    last = [max((row.before for row in rows), default=0), max((row.after for row in rows), default=0)]
+    for row in _run(repository, before.modules(), after.modules(), "--creation-factor=10000"):
+        rows.append(replace(row, before=row.before and last[0] + 1, after=row.after and last[1] + 1))
+    return RangeDiff(label, tuple(rows))
 
 
-def _run(repository: Repository, before: str, after: str, *options: str) -> list[_Pair]:
+def _run(repository: Repository, before: str, after: str, *options: str) -> list[Row]:
     text = repository.git("range-diff", "--no-color", "--abbrev=40", *options, before, after)
-    pairs: list[_Pair] = []
+    rows: list[Row] = []
     for line in text.splitlines():
         if found := _PAIR.fullmatch(line):
             numbers = [0 if found[group] == "-" else int(found[group]) for group in (1, 4)]
-            pairs.append(_Pair(numbers[0], found[2], found[3], numbers[1], found[5], found[6]))
-        elif pairs:
-            pairs[-1] = replace(pairs[-1], text=f"{pairs[-1].text}{line.removeprefix('    ')}\n")
-    return pairs
+            commits = found[2], found[5]
+            fate = _FATES.get(found[3]) or _fate(repository, *commits)
+            rows.append(Row(numbers[0], numbers[1], fate, found[6], commits))
+        elif rows:
+            told = f"{rows[-1].text}\n{line.removeprefix('    ')}"
+            rows[-1] = replace(rows[-1], text=told.strip("\n"))
+    return rows
 
 
-def _paired(pairs: list[_Pair], old: Commits, new: Commits) -> list[_Pair]:
-    """The pairs, and as one the two halves of a patch of one file name that git finds too unlike for a pair."""
-    dropped = {old.names[pair.before - 1]: pair for pair in pairs if pair.sign == "<"}
-    added = {new.names[pair.after - 1]: pair for pair in pairs if pair.sign == ">"}
+def _paired(rows: list[Row], old: Commits, new: Commits) -> list[Row]:
+    """The rows, and as one the two halves of a patch of one file name that git finds too unlike for a pair."""
+    dropped = {old.names[row.before - 1]: row for row in rows if row.fate is Fate.DROPPED}
+    added = {new.names[row.after - 1]: row for row in rows if row.fate is Fate.ADDED}
     halves = {added[name]: dropped[name] for name in dropped.keys() & added.keys()}
     found = []
-    for pair in pairs:
-        if before := halves.get(pair):
-            ranges = (f"{commit}^..{commit}" for commit in (before.before_id, pair.after_id))
+    for row in rows:
+        if before := halves.get(row):
+            ranges = (f"{commit}^..{commit}" for commit in (before.commits[0], row.commits[1]))
             (both,) = _run(new.repository, *ranges, "--creation-factor=10000")
-            found.append(replace(both, before=before.before, after=pair.after))
-        elif pair not in halves.values():
-            found.append(pair)
+            found.append(replace(both, before=before.before, after=row.after))
+        elif row not in halves.values():
+            found.append(row)
     return found
-
-
-def _row(pair: _Pair, repository: Repository) -> Row:
-    known = {"=": Fate.SAME, "<": Fate.DROPPED, ">": Fate.ADDED}
-    fate = known.get(pair.sign) or _fate(repository, pair.before_id, pair.after_id)
-    return Row(pair.before, pair.after, fate, pair.subject, pair.text.rstrip("\n"))
 
 
 def _fate(repository: Repository, before: str, after: str) -> Fate:

@@ -5,54 +5,44 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from patchset.node.errors import UsageError
 from patchset.plan.plan import Plan
-from patchset.review import diff, overlap, proof, replaced
+from patchset.review import code, diff, proof
+from patchset.review.code import Line
 from patchset.review.diff import FileDiff
-from patchset.review.overlap import Content, TouchedFile
 from patchset.review.proof import Proof
-from patchset.review.rangediff import RangeDiff, Row
-from patchset.review.replaced import Module
-from patchset.review.scratch import Commits
+from patchset.review.rangediff import Commits, RangeDiff, Row
+from patchset.sets import symbols
+from patchset.sets.overlay import Overlay
 from patchset.sets.patchfile import Patch
 
+Content = Mapping[str, bytes | None]
 _KEPT = re.compile(r"[-*+] |\d+[.)] |\s")  # how a line begins that is not to be joined with the one above
 _LABEL = re.compile(r"(Why|How): *")
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """A patch's own text, by what it tells: each is a tuple of paragraphs.
+    """A patch's own text, by what it tells: each is a tuple of paragraphs."""
 
-    Attributes:
-        why, how: the paragraphs from `Why:` and from `How:` on.
-        more: those before the first label.
-    """
-
+    # The paragraphs from `Why:` and from `How:` on.
     why: tuple[str, ...]
     how: tuple[str, ...]
-    more: tuple[str, ...]
+    more: tuple[str, ...]  # those before the first label
 
 
 @dataclass(frozen=True)
 class PatchReview:
-    """One patch.
+    """One patch."""
 
-    Attributes:
-        number: in the series, from 1.
-        anchor: of the patch in the page: its file's name without `.patch`.
-        patch: as it was read.
-        says: why and how.
-        files: what it does.
-    """
-
-    number: int
-    anchor: str
-    patch: Patch
-    says: Explanation
-    files: tuple[FileDiff, ...]
+    number: int  # in the series, from 1
+    anchor: str  # of the patch in the page: its file's name without `.patch`
+    patch: Patch  # as it was read
+    says: Explanation  # why and how
+    files: tuple[FileDiff, ...]  # what it does
 
     @property
     def status(self) -> str:
@@ -61,26 +51,47 @@ class PatchReview:
 
 
 @dataclass(frozen=True)
+class Touch:
+    """What one patch changes at one place: counts of lines, and the address of the first one in the page."""
+
+    anchor: str
+    added: int = 0
+    removed: int = 0
+
+
+Overlaps = Mapping[str, Mapping[str, Mapping[int, Touch]]]
+"""By path, class or function (empty at the top of a module), and number of the patch."""
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """Lines of a file."""
+
+    anchor: str  # of the excerpt in the page; a line's is the anchor, `:R`, and the number
+    path: str  # of the file
+    symbol: str  # what of the file it is; empty for the whole of it
+    first: int  # the number of its first line
+    lines: tuple[Line, ...]  # the coloured lines
+
+
+@dataclass(frozen=True)
+class Module(Excerpt):
+    """The whole of an overlay module, and the upstream code that it replaces, if any."""
+
+    replaces: tuple[Excerpt, ...]
+
+
+@dataclass(frozen=True)
 class Review:
-    """What the page and its Markdown twin show.
+    """What the page and its Markdown twin show."""
 
-    Attributes:
-        plan: what the set does.
-        patches: in the order of the series.
-        net: what all patches together change in upstream's files.
-        modules: the overlay.
-        overlaps: which patches meet.
-        proof: the table of defects.
-        ranges: what became of an older series; None where none was named.
-    """
-
-    plan: Plan
-    patches: tuple[PatchReview, ...]
-    net: tuple[FileDiff, ...]
-    modules: tuple[Module, ...]
-    overlaps: tuple[TouchedFile, ...]
-    proof: Proof
-    ranges: RangeDiff | None
+    plan: Plan  # what the set does
+    patches: tuple[PatchReview, ...]  # in the order of the series
+    net: tuple[FileDiff, ...]  # what all patches together change in upstream's files
+    modules: tuple[Module, ...]  # the overlay
+    overlaps: Overlaps  # which patches meet
+    proof: Proof  # the table of defects
+    ranges: RangeDiff | None  # what became of an older series; None where none was named
 
     @property
     def added(self) -> int:
@@ -114,25 +125,54 @@ def review(plan: Plan, read: Callable[[str], bytes], commits: Commits, ranges: R
     for number, step in enumerate(plan.steps, start=1):
         before, now = now, now | dict(step.after)
         anchor = step.patch.name.removesuffix(".patch")
-        files = _diff(step.patch.diff.decode(), anchor, before, now)
+        files = diff.read(step.patch.diff.decode(), anchor, before, now)
         patches.append(PatchReview(number, anchor, step.patch, explain(step.patch.header.body), files))
-        sides.append((files, before.get, now.get))
-    net = _diff(commits.net_diff(), "net", {path: change.before for path, change in plan.changes.items()}, now)
+        sides.append((files, before, now))
+    net = diff.read(commits.net_diff(), "net", {path: change.before for path, change in plan.changes.items()}, now)
     return Review(
         plan=plan,
         patches=tuple(patches),
         net=net,
-        modules=replaced.modules(plan.overlay, read),
-        overlaps=overlap.overlaps(sides),
+        modules=modules(plan.overlay, read),
+        overlaps=overlaps(sides),
         proof=proof.load(plan),
         ranges=ranges,
     )
 
 
-def _diff(
-    text: str, anchor: str, before: Mapping[str, bytes | None], after: Mapping[str, bytes | None]
-) -> tuple[FileDiff, ...]:
-    return diff.read(text, anchor=anchor, before=before.get, after=after.get)
+def modules(overlay: Overlay, read: Callable[[str], bytes]) -> tuple[Module, ...]:
+    """The modules by path; raises UsageError where upstream has no such symbol."""
+    found = []
+    for path, data in sorted(overlay.files.items()):
+        anchor = f"overlay/{path}"
+        replaces = tuple(
+            _excerpt(f"{anchor}/replaces/{row.path}", row.path, row.symbol, read(row.path))
+            for row in overlay.replaces
+            if row.module == path
+        )
+        found.append(Module(**vars(_excerpt(anchor, path, "", data)), replaces=replaces))
+    return tuple(found)
+
+
+def _excerpt(anchor: str, path: str, name: str, data: bytes) -> Excerpt:
+    symbol = symbols.find(data, name)
+    if symbol is None:
+        raise UsageError(f"{path} has no {name}", hint="mend overlay.toml")
+    return Excerpt(anchor, path, name, symbol.first, code.excerpt(path, data, symbol.first, symbol.last))
+
+
+def overlaps(patches: Iterable[tuple[tuple[FileDiff, ...], Content, Content]]) -> Overlaps:
+    """Which patches meet: of each patch its diffs, and the contents by path before and after it."""
+    found: dict[str, dict[str, dict[int, Touch]]] = {}
+    for number, (files, before, after) in enumerate(patches, start=1):
+        for file in files:
+            for line in (line for hunk in file.hunks for line in hunk.changed):
+                side, at = ("R", line.new) if line.new else ("L", line.old)
+                symbol = symbols.at((after if line.new else before).get(file.path), file.path, at)
+                touches = found.setdefault(file.path, {}).setdefault(symbol, {})
+                last = touches.get(number, Touch(f"{file.anchor}:{side}{at}"))
+                touches[number] = Touch(last.anchor, last.added + (side == "R"), last.removed + (side == "L"))
+    return {path: dict(sorted(places.items())) for path, places in sorted(found.items())}
 
 
 def whole(defect: str) -> str:

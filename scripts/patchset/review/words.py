@@ -18,15 +18,12 @@ Span = tuple[int, int]
 
 @dataclass(frozen=True)
 class Pair:
-    """Two versions of one line.
+    """Two versions of one line."""
 
-    Attributes:
-        old, new: which of the removed and which of the added lines, from 0.
-        old_spans, new_spans: the characters, begin to end, that the other version has not.
-    """
-
+    # Which of the removed and which of the added lines, from 0.
     old: int
     new: int
+    # The characters, begin to end, that the other version has not.
     old_spans: tuple[Span, ...]
     new_spans: tuple[Span, ...]
 

@@ -25,21 +25,13 @@ def file() -> Path:
 
 
 def titles() -> dict[str, str]:
-    """Titles by name; none where the repository holds no table of them.
-
-    Raises:
-        UsageError: a table is no table of strings.
-    """
+    """Titles by name; none where the repository holds no table of them. Raises UsageError, as all that reads one."""
     tables = [*([file()] if file().is_file() else []), *_of_few_sets()]
     return {name: title for table in tables for name, title in _strings(table, "titles").items()}
 
 
 def absent(set_name: str) -> dict[str, str]:
-    """Why a set's release does not have a defect, by the name of the defect.
-
-    Raises:
-        UsageError: the file is not there, or a table is no table of strings.
-    """
+    """Why a set's release does not have a defect, by the name of the defect."""
     shared = _strings(file(), "titles")
     found = {name: why for name, why in _strings(file(), "absent", set_name).items() if name in shared}
     elsewhere, still = _of_others(set_name, "elsewhere"), left_open(set_name)
@@ -47,11 +39,7 @@ def absent(set_name: str) -> dict[str, str]:
 
 
 def left_open(set_name: str) -> dict[str, str]:
-    """Defects that a set's release has, that other sets mend and this one does not, and why, by name.
-
-    Raises:
-        UsageError: a table is no table of strings.
-    """
+    """Defects that a set's release has, that other sets mend and this one does not, and why, by name."""
     return _of_others(set_name, "open", set_name)
 
 
@@ -74,6 +62,7 @@ def is_of_others(folder: str, set_name: str) -> bool:
 
 
 def _strings(file: Path, *tables: str) -> dict[str, str]:
+    """A table of a file; raises UsageError where that is not there, or no table of strings."""
     try:
         found = tomllib.loads(file.read_text(encoding="utf-8"))
         for name in tables:

@@ -9,7 +9,7 @@ import email.utils
 import re
 from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum
+from typing import Literal
 
 # The line that begins a patch: as of git format-patch --zero-commit, so that it never changes.
 MBOX = f"From {'0' * 40} Mon Sep 17 00:00:00 2001\n"
@@ -35,55 +35,32 @@ _TRAILER = re.compile(r"([A-Za-z][A-Za-z0-9-]*):[ \t]*(.*)")
 _PICKED = re.compile(r"\(cherry picked from commit [0-9a-f]+\)")
 
 Trailers = tuple[tuple[str, str], ...]
+Fault = Literal["missing", "unknown", "twice", "malformed"]
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a patch says of itself.
+    """What a patch says of itself."""
 
-    Attributes:
-        subject: one line.
-        author: `Name <address>`.
-        date: with its time zone.
-        body: why and how, as plain paragraphs, without the trailers.
-        resolves: defects by their short names: D1, D3.
-        fields: every trailer, the unfolded value.
-    """
-
-    subject: str
-    author: str
-    date: datetime
-    body: str
-    resolves: tuple[str, ...]
-    fields: Trailers
+    subject: str  # one line
+    author: str  # `Name <address>`
+    date: datetime  # with its time zone
+    body: str  # why and how, as plain paragraphs, without the trailers
+    resolves: tuple[str, ...]  # defects by their short names: D1, D3
+    fields: Trailers  # every trailer, the unfolded value
 
     def get(self, name: str) -> str:
         """The value of a trailer, or an empty string."""
         return dict(self.fields).get(name, "")
 
 
-class Fault(Enum):
-    """What may be wrong with a header."""
-
-    MISSING = "missing"
-    UNKNOWN = "unknown"
-    TWICE = "twice"
-    MALFORMED = "malformed"
-
-
 @dataclass(frozen=True)
 class Problem:
-    """One fault of a header.
+    """One fault of a header."""
 
-    Attributes:
-        line: in the patch, from 1; where a field is missing, the first.
-        fault: which kind.
-        why: what is wrong, without the patch's name.
-    """
-
-    line: int
+    line: int  # in the patch, from 1; where a field is missing, the first
     fault: Fault
-    why: str
+    why: str  # what is wrong, without the patch's name
 
 
 def read(text: str) -> tuple[Header | None, tuple[Problem, ...]]:
@@ -91,7 +68,7 @@ def read(text: str) -> tuple[Header | None, tuple[Problem, ...]]:
     message = email.message_from_string(text.removeprefix(MBOX), policy=email.policy.default)
     if message.defects:
         why = f"the mail header is malformed ({type(message.defects[0]).__name__})"
-        return None, (Problem(1, Fault.MALFORMED, why),)
+        return None, (Problem(1, "malformed", why),)
     problems: list[Problem] = []
 
     def problem(name: str, fault: Fault, why: str) -> None:
@@ -100,32 +77,32 @@ def read(text: str) -> tuple[Header | None, tuple[Problem, ...]]:
     mail: dict[str, str] = {}
     for name, value in message.items():
         if name not in MAIL:
-            problem(name, Fault.UNKNOWN, f"git drops the mail header {name!r}: a field is a trailer, below the text")
+            problem(name, "unknown", f"git drops the mail header {name!r}: a field is a trailer, below the text")
         elif name in mail:
-            problem(name, Fault.TWICE, f"the mail header {name} is there twice")
+            problem(name, "twice", f"the mail header {name} is there twice")
         mail[name] = " ".join(str(value).split())
     body, rows = split(str(message.get_payload()).strip("\n"))
     fields: dict[str, str] = {}
     for name, value in rows:
         if name not in TRAILERS and not _FOREIGN.fullmatch(name):
-            problem(name, Fault.UNKNOWN, f"the trailer {name!r} is not known")
+            problem(name, "unknown", f"the trailer {name!r} is not known")
         elif name in fields and name in TRAILERS:
-            problem(name, Fault.TWICE, f"the trailer {name} is there twice")
+            problem(name, "twice", f"the trailer {name} is there twice")
         fields[name] = value
     for kind, values, names in (("mail header", mail, MAIL[:3]), ("trailer", fields, tuple(DEFAULTS))):
         for name in (name for name in names if not values.get(name)):
-            problem(name, Fault.MISSING, f"the {kind} {name} is missing")
+            problem(name, "missing", f"the {kind} {name} is missing")
     if (status := fields.get("Upstream-Status", "")) and status.split()[0] not in STATUSES:
-        problem("Upstream-Status", Fault.MALFORMED, f"Upstream-Status must begin with one of {', '.join(STATUSES)}")
+        problem("Upstream-Status", "malformed", f"Upstream-Status must begin with one of {', '.join(STATUSES)}")
     name, address = email.utils.parseaddr(mail.get("From", ""))
     if mail.get("From") and (not name or "@" not in address):
-        problem("From", Fault.MALFORMED, "From must be `Name <address>`")
+        problem("From", "malformed", "From must be `Name <address>`")
     date = _moment(mail.get("Date", ""))
     if mail.get("Date") and (date is None or date.tzinfo is None):
         why = "is not a mail date" if date is None else "has no time zone"
-        problem("Date", Fault.MALFORMED, f"Date {mail['Date']!r} {why}")
+        problem("Date", "malformed", f"Date {mail['Date']!r} {why}")
     if not body:
-        problem("", Fault.MISSING, "there is no text that says why and how")
+        problem("", "missing", "there is no text that says why and how")
     if problems or date is None:
         return None, tuple(problems)
     resolves = tuple(word for word in re.split(r"[,\s]+", fields.get("Resolves", "")) if word)

@@ -26,7 +26,7 @@ A public name of upstream that the patched tree has no more, or with another sig
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -42,53 +42,32 @@ _NOTES = frozenset({"overlay.toml", "README.md"})
 
 @dataclass(frozen=True)
 class Replaced:
-    """Upstream code that an overlay module takes the place of.
-
-    Attributes:
-        module: the overlay module.
-        path: upstream's file.
-        symbol: dotted name of a class or function in it; empty for the whole file.
-        sha256: of the symbol's source lines, or of the file; empty where it is not recorded yet.
-    """
+    """Upstream code that an overlay module takes the place of."""
 
     module: str
-    path: str
-    symbol: str
-    sha256: str
+    path: str  # upstream's file
+    symbol: str  # dotted name of a class or function in it; empty for the whole file
+    sha256: str  # of the symbol's source lines, or of the file; empty where it is not recorded yet
 
 
 @dataclass(frozen=True)
 class Broken:
-    """A public name of upstream that the patched tree lacks, or has with another signature, and why that must be.
+    """A public name of upstream that the patched tree lacks, or has with another signature, and why that must be."""
 
-    Attributes:
-        path: upstream's file.
-        symbol: dotted name in it; empty for the whole file.
-        why: the reason.
-    """
-
-    path: str
-    symbol: str
+    path: str  # upstream's file
+    symbol: str  # dotted name in it; empty for the whole file
     why: str
 
 
 @dataclass(frozen=True)
 class Overlay:
-    """What a set installs.
+    """What a set installs."""
 
-    Attributes:
-        files: content by path.
-        replaces: what that replaces.
-        breaks: what of upstream's API is not kept.
-        toml: the bytes of overlay.toml.
-        omits: shared modules that it does not install.
-    """
-
-    files: Mapping[str, bytes]
-    replaces: tuple[Replaced, ...]
-    breaks: tuple[Broken, ...] = ()
-    toml: bytes = b""
-    omits: tuple[str, ...] = ()
+    files: Mapping[str, bytes]  # content by path
+    replaces: tuple[Replaced, ...]  # what that replaces
+    breaks: tuple[Broken, ...] = ()  # what of upstream's API is not kept
+    toml: bytes = b""  # the bytes of overlay.toml
+    omits: tuple[str, ...] = ()  # shared modules that it does not install
 
     def with_files(self, files: Mapping[str, bytes | None]) -> Overlay:
         """The overlay with other content of these files; None for one that goes."""
@@ -174,16 +153,21 @@ def _declared(
     return tuple(replaces), tuple(breaks), tuple(omits)
 
 
+def changed(overlay: Overlay, read: Callable[[str], bytes]) -> Iterator[tuple[Replaced, str | None]]:
+    """What a module replaces that is not the code that it was written against, and its digest now; None: not there."""
+    for row in overlay.replaces:
+        if (found := symbols.sha256(read(row.path), row.symbol)) != row.sha256:
+            yield row, found
+
+
 def check(overlay: Overlay, set_name: str, read: Callable[[str], bytes]) -> None:
     """Raises PinMismatch where the code that a module replaces is not the code that it was written against."""
-    for row in overlay.replaces:
-        found = symbols.sha256(read(row.path), row.symbol)
+    for row, found in changed(overlay, read):
         if found is None:
             raise UsageError(f"{overlay_toml(set_name)}: {row.path} has no {row.symbol}, which {row.module} replaces")
-        if found != row.sha256:
-            raise PinMismatch(
-                f"{row.path} {row.symbol}, which {row.module} replaces,",
-                expected=row.sha256 or "(not recorded)",
-                found=found,
-                hint=f"read upstream's change, then: patchset record {set_name}",
-            )
+        raise PinMismatch(
+            f"{row.path} {row.symbol}, which {row.module} replaces,",
+            expected=row.sha256 or "(not recorded)",
+            found=found,
+            hint=f"read upstream's change, then: patchset record {set_name}",
+        )

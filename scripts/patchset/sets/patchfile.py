@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from unidiff.errors import UnidiffParseError
 from unidiff.patch import PatchSet as Diff
@@ -23,15 +23,8 @@ from patchset.sets.header import Header
 LIMIT = 8 * 1024 * 1024  # bytes of the largest patch file that is read
 NAMED = re.compile(rb"^diff --git a/(.+) b/\1$", re.MULTILINE)
 _SCRIPT = re.compile(rb"^diff --git a/(.+) b/\1\n(?:index \S+|(?:new|deleted) file mode) 100755$", re.MULTILINE)
+Fault = Literal["size", "encoding", "form"]
 _BINARY = ("GIT binary patch", "Binary files ")
-
-
-class Fault(StrEnum):
-    """What may keep a file from being read as a patch."""
-
-    SIZE = "size"
-    ENCODING = "encoding"
-    FORM = "form"
 
 
 class MalformedPatch(PatchDoesNotApply):
@@ -43,7 +36,7 @@ class MalformedPatch(PatchDoesNotApply):
         why: what is wrong, without the patch's name.
     """
 
-    def __init__(self, name: str, line: int, why: str, fault: Fault) -> None:
+    def __init__(self, name: str, line: int, why: str, fault: Fault = "form") -> None:
         hint = "make fmt writes it as git does, where git can read it"
         super().__init__(f"{name}:{line}: malformed patch: {why}", patch=name, hint=hint)
         self.line = line
@@ -53,19 +46,12 @@ class MalformedPatch(PatchDoesNotApply):
 
 @dataclass(frozen=True)
 class Patch:
-    """One patch file.
+    """One patch file."""
 
-    Attributes:
-        name: its file name.
-        header: what it says of itself.
-        data: the whole file.
-        above: how many of its lines come before the diff.
-    """
-
-    name: str
-    header: Header
-    data: bytes
-    above: int
+    name: str  # its file name
+    header: Header  # what it says of itself
+    data: bytes  # the whole file
+    above: int  # how many of its lines come before the diff
 
     @cached_property
     def sha256(self) -> str:
@@ -97,7 +83,7 @@ class Patch:
         try:
             return Diff(self.diff)
         except UnidiffParseError as error:
-            raise MalformedPatch(self.name, self.above + 1, str(error), Fault.FORM) from error
+            raise MalformedPatch(self.name, self.above + 1, str(error)) from error
 
     @property
     def added(self) -> int:
@@ -120,7 +106,7 @@ def read(file: Path) -> bytes:
         data = stream.read(LIMIT + 1)
     if len(data) > LIMIT:
         why = f"the file has {file.stat().st_size} bytes; a patch has at most {LIMIT}"
-        raise MalformedPatch(file.name, 1, why, Fault.SIZE)
+        raise MalformedPatch(file.name, 1, why, "size")
     return data
 
 
@@ -144,17 +130,17 @@ def lines_of(name: str, data: bytes) -> tuple[list[str], int]:
         text = data.decode()
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        raise MalformedPatch(name, line, "is not UTF-8", Fault.ENCODING) from error
+        raise MalformedPatch(name, line, "is not UTF-8", "encoding") from error
     lines = text.split("\n")
     if lines.pop():
-        raise MalformedPatch(name, len(lines) + 1, "the file does not end with a newline", Fault.FORM)
+        raise MalformedPatch(name, len(lines) + 1, "the file does not end with a newline")
     if not text.startswith(header.MBOX):
-        raise MalformedPatch(name, 1, f"does not begin with {header.MBOX.rstrip()!r}", Fault.FORM)
+        raise MalformedPatch(name, 1, f"does not begin with {header.MBOX.rstrip()!r}")
     above = next((at for at, line in enumerate(lines) if line.startswith(("diff -", "---", "Index: "))), None)
     if above is None:
-        raise MalformedPatch(name, len(lines), "there is no diff", Fault.FORM)
+        raise MalformedPatch(name, len(lines), "there is no diff")
     if not lines[above].startswith("diff --git "):
-        raise MalformedPatch(name, above + 1, f"expected `diff --git`, found {lines[above][:60]!r}", Fault.FORM)
+        raise MalformedPatch(name, above + 1, f"expected `diff --git`, found {lines[above][:60]!r}")
     if binary := next((at for at in range(above, len(lines)) if lines[at].startswith(_BINARY)), 0):
-        raise MalformedPatch(name, binary + 1, "a binary patch is not supported", Fault.FORM)
+        raise MalformedPatch(name, binary + 1, "a binary patch is not supported")
     return lines, above

@@ -34,21 +34,13 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Release:
-    """One release of a project.
+    """One release of a project."""
 
-    Attributes:
-        version: as in the project's metadata.
-        commit: git commit of the tag, 40 hex digits; empty where it is not pinned.
-        sdist: the source archive.
-        wheels: the published wheels that the set covers.
-        released: the day of the release; None where it is not pinned.
-    """
-
-    version: str
-    commit: str
+    version: str  # as in the project's metadata
+    commit: str  # git commit of the tag, 40 hex digits; empty where it is not pinned
     sdist: Artifact
-    wheels: tuple[Artifact, ...] = ()
-    released: date | None = None
+    wheels: tuple[Artifact, ...] = ()  # the published wheels that the set covers
+    released: date | None = None  # the day of the release; None where it is not pinned
 
 
 @dataclass(frozen=True)
@@ -61,37 +53,26 @@ class Touched:
 
 @dataclass(frozen=True)
 class PatchSet:
-    """One folder under patches/.
+    """One folder under patches/."""
 
-    Attributes:
-        name: the folder's name, which is `v` and the vLLM version.
-        folder: patches/<name>.
-        vllm, ascend: the two releases that belong together.
-        package: import name of the patched package; its folder at the top of the tree.
-        torch, torch_npu, cann: versions that the release is made for.
-        python: version specifier of the patched package.
-        generated: files of the sdist that not every form of the release has: its build wrote them, so that a git
-            checkout lacks or varies them, or its wheels leave them out.
-        manifest_sha256: digest of upstream.sha256.
-        touched: files that the series or the overlay changes, by path.
-        tree: digest of the resulting tree, generated files left out.
-        series: digest of the patch files and the overlay that made it.
-    """
-
-    name: str
-    folder: Path
+    name: str  # the folder's name, which is `v` and the vLLM version
+    folder: Path  # patches/<name>
+    # The two releases that belong together.
     vllm: Release
     ascend: Release
-    package: str
+    package: str  # import name of the patched package; its folder at the top of the tree
+    # Versions that the release is made for.
     torch: str
     torch_npu: str
     cann: str
-    python: str
+    python: str  # version specifier of the patched package
+    # Files of the sdist that not every form of the release has: its build wrote them, so that a git checkout lacks
+    # or varies them, or its wheels leave them out.
     generated: frozenset[str]
-    manifest_sha256: str
-    touched: Mapping[str, Touched] = field(hash=False)
-    tree: str = ""
-    series: str = ""
+    manifest_sha256: str  # digest of upstream.sha256
+    touched: Mapping[str, Touched] = field(hash=False)  # files that the series or the overlay changes, by path
+    tree: str = ""  # digest of the resulting tree, generated files left out
+    series: str = ""  # digest of the patch files and the overlay that made it
 
     @property
     def root(self) -> Path:

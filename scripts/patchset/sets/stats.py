@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 from patchset.sets import overlay, series
@@ -13,62 +13,38 @@ from patchset.sets.setfile import PatchSet
 from patchset.system.terminal import Terminal
 
 
-@dataclass(frozen=True)
-class FileStats:
-    """What the patches of a series do to one upstream file: a line that two patches change counts twice."""
-
-    path: str
-    patches: int
-    added: int
-    removed: int
-
-
-@dataclass(frozen=True)
-class SetStats:
-    """What the patches do to each file, and the lines of each overlay file, both by path."""
-
-    set_name: str
-    files: tuple[FileStats, ...]
-    modules: Mapping[str, int]
-
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "set": self.set_name,
-            "files": [asdict(file) for file in self.files],
-            "overlay": [{"path": path, "lines": lines} for path, lines in self.modules.items()],
-            "added": sum(file.added for file in self.files),
-            "removed": sum(file.removed for file in self.files),
-            "overlay_lines": sum(self.modules.values()),
-        }
-
-
-def count(patch_set: PatchSet) -> SetStats:
-    """Counts a set's patches and overlay.
+def count(patch_set: PatchSet) -> dict[str, Any]:
+    """Counts a set's patches and overlay, as the command's document has it.
 
     Raises:
         UsageError, PatchDoesNotApply: the series, a patch or the overlay cannot be read.
     """
+    files = by_file(series.load(patch_set.folder))
     modules = {path: data.count(b"\n") for path, data in sorted(overlay.load(patch_set).files.items())}
-    return SetStats(patch_set.name, by_file(series.load(patch_set.folder)), modules)
+    return {
+        "set": patch_set.name,
+        "files": [{"path": path, **counts} for path, counts in files.items()],
+        "overlay": [{"path": path, "lines": lines} for path, lines in modules.items()],
+        "added": sum(counts["added"] for counts in files.values()),
+        "removed": sum(counts["removed"] for counts in files.values()),
+        "overlay_lines": sum(modules.values()),
+    }
 
 
-def by_file(patches: Iterable[Patch]) -> tuple[FileStats, ...]:
-    """The files that ``patches`` change, sorted by path."""
-    found: dict[str, FileStats] = {}
+def by_file(patches: Iterable[Patch]) -> dict[str, Counter[str]]:
+    """How many patches change each upstream file, by path, and by how many lines: one that two change counts twice."""
+    found: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for patch in patches:
         for file in patch.lines:
-            was = found.get(file.path, FileStats(file.path, 0, 0, 0))
-            counts = (was.patches + 1, was.added + file.added, was.removed + file.removed)
-            found[file.path] = FileStats(file.path, *counts)
-    return tuple(found[path] for path in sorted(found))
+            found[file.path].update(patches=1, added=file.added, removed=file.removed)
+    return dict(sorted(found.items()))
 
 
-def show(stats: SetStats, terminal: Terminal) -> None:
+def show(counts: dict[str, Any], terminal: Terminal) -> None:
     """Prints both tables."""
-    total = stats.as_dict()
-    rows = [(file.path, str(file.patches), f"+{file.added}", f"-{file.removed}") for file in stats.files]
-    rows.append((f"{len(stats.files)} upstream files", "", f"+{total['added']}", f"-{total['removed']}"))
-    terminal.table(f"patches of {stats.set_name}", ("upstream file", "patches", "+", "-"), rows, right="patches + -")
-    lines = [(path, str(count)) for path, count in stats.modules.items()]
-    lines.append((f"{len(stats.modules)} overlay files", str(total["overlay_lines"])))
-    terminal.table(f"overlay of {stats.set_name}", ("overlay file", "lines"), lines, right="lines")
+    rows = [(one["path"], str(one["patches"]), f"+{one['added']}", f"-{one['removed']}") for one in counts["files"]]
+    rows.append((f"{len(rows)} upstream files", "", f"+{counts['added']}", f"-{counts['removed']}"))
+    terminal.table(f"patches of {counts['set']}", ("upstream file", "patches", "+", "-"), rows, right="patches + -")
+    lines = [(one["path"], str(one["lines"])) for one in counts["overlay"]]
+    lines.append((f"{len(lines)} overlay files", str(counts["overlay_lines"])))
+    terminal.table(f"overlay of {counts['set']}", ("overlay file", "lines"), lines, right="lines")

@@ -36,19 +36,13 @@ def fetch(artifact: Artifact, *, offline: bool, terminal: Terminal | None = None
     """
     file = location(artifact)
     if file.is_file():
-        try:
-            check(file, artifact)
-        except PinMismatch:
-            if offline:
-                raise PinMismatch(
-                    f"the cached {file}",
-                    expected=artifact.sha256,
-                    found=sha256_file(file),
-                    hint="run again without OFFLINE=1 to fetch it anew",
-                ) from None
-            file.unlink()
-        else:
+        found = sha256_file(file)
+        if found == artifact.sha256:
             return file
+        if offline:
+            hint = "run again without OFFLINE=1 to fetch it anew"
+            raise PinMismatch(f"the cached {file}", expected=artifact.sha256, found=found, hint=hint)
+        file.unlink()
     if offline:
         raise Unavailable(
             f"{artifact.file} is not in the cache, and offline was asked for\n  cache: {paths.cache_dir()}",
@@ -58,11 +52,8 @@ def fetch(artifact: Artifact, *, offline: bool, terminal: Terminal | None = None
     partial = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         download(artifact, partial, terminal)
-        check(
-            partial,
-            artifact,
-            hint="the index serves another file under this name; the pin decides, so nothing was kept",
-        )
+        hint = "the index serves another file under this name; the pin decides, so nothing was kept"
+        check(partial, artifact, hint=hint)
         partial.replace(file)
     finally:
         partial.unlink(missing_ok=True)

@@ -12,8 +12,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
@@ -25,7 +23,7 @@ from patchset.system.terminal import Terminal
 
 if TYPE_CHECKING:  # half a second, which a command without the network does not pay
     import requests
-    from pypi_simple import ProjectPage
+    from pypi_simple import DistributionPackage
 
 _TIMEOUT_S = 60
 _CHUNK = 1 << 16
@@ -100,15 +98,9 @@ def download(artifact: Artifact, destination: Path, terminal: Terminal | None) -
             shutil.copyfile(local / artifact.file, destination)
             return
 
-    def fetch(session: requests.Session, index: str) -> str | None:
-        url = _find(session, index, artifact)
-        if url is not None:
-            _fetch(session, url, destination, artifact.file, terminal)
-        return url
-
-    failures: list[str] = []
-    if next(_answers(configured, fetch, artifact.file, failures), None) is None:
-        raise Unavailable(f"no index gave {artifact.file}\n  " + "\n  ".join(failures), hint=_HINT)
+    _first(
+        configured, artifact, "gave", lambda session, url: _fetch(session, url, destination, artifact.file, terminal)
+    )
 
 
 def find(artifact: Artifact) -> str:
@@ -117,29 +109,54 @@ def find(artifact: Artifact) -> str:
     Raises:
         Unavailable: none does; the message names each one and why.
     """
+    return _first(settings(), artifact, "lists", lambda *_: None)
+
+
+def listing(project: str) -> list[DistributionPackage]:
+    """Every sdist and wheel of a project on the configured indexes; a file that two list counts once, the first.
+
+    Raises:
+        Unavailable: no configured index lists the project; the message names each one and why.
+    """
+    found: dict[str, DistributionPackage] = {}
+    failures: list[str] = []
+    for _, packages in _answers(settings(), project, project, lambda _, packages: packages or None, failures):
+        for package in packages:
+            if package.version and package.package_type in ("sdist", "wheel"):
+                found.setdefault(package.filename, package)
+    if not found:
+        raise Unavailable(f"no index lists {project}\n  " + "\n  ".join(failures), hint=_LISTING_HINT)
+    return list(found.values())
+
+
+def _first(
+    configured: Mapping[str, list[str]], artifact: Artifact, verb: str, use: Callable[[requests.Session, str], None]
+) -> str:
+    """The first index with the artifact whose URL can be used, as it may be shown; raises Unavailable."""
     failures: list[str] = []
 
-    def look(session: requests.Session, index: str) -> str | None:
-        return _find(session, index, artifact)
+    def ask(session: requests.Session, packages: Sequence[DistributionPackage]) -> str | None:
+        url = next((package.url for package in packages if package.filename == artifact.file), None)
+        if url is not None:
+            use(session, url)
+        return url
 
-    for index, _ in _answers(settings(), look, artifact.file, failures):
+    for index, _ in _answers(configured, artifact.project, artifact.file, ask, failures):
         return without_secrets(index)
-    raise Unavailable(f"no index lists {artifact.file}\n  " + "\n  ".join(failures), hint=_HINT)
+    raise Unavailable(f"no index {verb} {artifact.file}\n  " + "\n  ".join(failures), hint=_HINT)
 
 
 def _answers(
     configured: Mapping[str, list[str]],
-    ask: Callable[[requests.Session, str], T | None],
+    project: str,
     what: str,
+    ask: Callable[[requests.Session, Sequence[DistributionPackage]], T | None],
     failures: list[str],
 ) -> Iterator[tuple[str, T]]:
     """The configured indexes that have an answer, in their order, each with it.
 
-    Args:
-        configured: pip's settings.
-        ask: asks one index; None is that it does not have `what`.
-        what: for messages.
-        failures: gets a line for each index that does not answer, or that does not have it.
+    `ask` is given what an index lists of the project, and returns None where that has no `what`. `failures` gets a line
+    for each index that does not answer, or that does not have it.
     """
     import requests
     from pypi_simple import PYPI_SIMPLE_ENDPOINT
@@ -148,7 +165,7 @@ def _answers(
     with _session(configured) as session:
         for index in indexes:
             try:
-                answer = ask(session, index)
+                answer = ask(session, _listed(session, index, project))
             except (requests.RequestException, OSError) as error:
                 failures.append(f"{without_secrets(index)}: {_reason(error)}")
                 continue
@@ -156,49 +173,6 @@ def _answers(
                 failures.append(f"{without_secrets(index)}: has no {what}")
             else:
                 yield index, answer
-
-
-@dataclass(frozen=True)
-class Listed:
-    """A file as an index lists it.
-
-    Attributes:
-        version: of the project, as the file's name has it.
-        kind: sdist or wheel.
-        file: its name.
-        sha256: as the index says; empty where it does not.
-        uploaded: the day; None where the index does not say.
-    """
-
-    version: str
-    kind: str
-    file: str
-    sha256: str
-    uploaded: date | None
-
-
-def listing(project: str) -> list[Listed]:
-    """Every sdist and wheel of a project on the configured indexes; a file that two list counts once, the first.
-
-    Raises:
-        Unavailable: no configured index lists the project; the message names each one and why.
-    """
-    found: dict[str, Listed] = {}
-    failures: list[str] = []
-
-    def ask(session: requests.Session, index: str) -> ProjectPage | None:
-        return _page(session, index, project)
-
-    for _, page in _answers(settings(), ask, project, failures):
-        for package in page.packages:
-            if package.version and package.package_type in ("sdist", "wheel"):
-                digest = (package.digests or {}).get("sha256", "")
-                day = package.upload_time.date() if package.upload_time else None
-                row = Listed(package.version, package.package_type, package.filename, digest, day)
-                found.setdefault(row.file, row)
-    if not found:
-        raise Unavailable(f"no index lists {project}\n  " + "\n  ".join(failures), hint=_LISTING_HINT)
-    return list(found.values())
 
 
 def _over_tls(trusted: Sequence[str]) -> requests.Session:
@@ -243,26 +217,19 @@ def _session(configured: Mapping[str, list[str]]) -> requests.Session:
     return session
 
 
-def _find(session: requests.Session, index: str, artifact: Artifact) -> str | None:
-    """The URL of the artifact on one index, or None where the index does not list it."""
-    page = _page(session, index, artifact.project)
-    packages = page.packages if page else []
-    return next((package.url for package in packages if package.filename == artifact.file), None)
-
-
-def _page(session: requests.Session, index: str, project: str) -> ProjectPage | None:
-    """What one index lists of a project, or None where it does not know it."""
+def _listed(session: requests.Session, index: str, project: str) -> Sequence[DistributionPackage]:
+    """What one index lists of a project; nothing where it does not know it."""
     from pypi_simple import NoSuchProjectError, ProjectPage, PyPISimple, UnsupportedContentTypeError
 
     if index.startswith("file:"):
-        page_file = paths.of_url(index) / project / "index.html"
-        if not page_file.is_file():
-            return None
-        return ProjectPage.from_html(project, page_file.read_text(encoding="utf-8"), page_file.as_uri())
+        page = paths.of_url(index) / project / "index.html"
+        if not page.is_file():
+            return []
+        return ProjectPage.from_html(project, page.read_text(encoding="utf-8"), page.as_uri()).packages
     try:
-        return PyPISimple(index, session=session).get_project_page(project, timeout=_TIMEOUT_S)
+        return PyPISimple(index, session=session).get_project_page(project, timeout=_TIMEOUT_S).packages
     except NoSuchProjectError:
-        return None
+        return []
     except UnsupportedContentTypeError as error:
         raise OSError(f"does not answer as a package index ({error})") from error
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ast
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from patchset.node.errors import PinMismatch, UsageError, first_of
 from patchset.sets.setfile import PatchSet
 from patchset.system import lock
 from patchset.system.terminal import Terminal
-from patchset.upstream import cache, entrypoints
+from patchset.upstream import cache
 from patchset.upstream.archive import unpack
 
 _SHOWN = 10
@@ -28,13 +29,8 @@ def materialize(
 ) -> None:
     """Makes `dest` the verified, unpatched upstream tree; does nothing where it already is.
 
-    Args:
-        patch_set: whose upstream.
-        dest: a folder that this tool owns: whatever else is there is replaced.
-        upstream: an sdist, a directory or a git checkout to take instead of the download.
-        offline: use the cache alone.
-        whole: an existing `dest` must also have the files that the sdist's build wrote.
-        terminal: where progress goes.
+    The tool owns `dest`: whatever else is there is replaced. `upstream` is an sdist, a directory or a git checkout to
+    take instead of the download. With `whole` an existing `dest` must also have the files that the sdist's build wrote.
 
     Raises:
         UsageError: `upstream` is no such thing.
@@ -56,7 +52,7 @@ def _make(patch_set: PatchSet, dest: Path, *, upstream: Path | None, offline: bo
         elif upstream.is_dir():
             _copy(patch_set, upstream, staging)
             pinned = patch_set.upstream_manifest().get(f"{patch_set.package}.egg-info/entry_points.txt")
-            entrypoints.restore(staging, patch_set.package, pinned)
+            _restore_entry_points(staging, patch_set.package, pinned)
         else:
             check_given(patch_set, upstream)
             unpack(upstream, staging)
@@ -120,3 +116,44 @@ def _verify(patch_set: PatchSet, tree: Path, present: list[str], name: str) -> N
         found=f"{len(rows)} files that differ\n    {shown}",
         hint=f"check out tag v{patch_set.ascend.version} without changes, or leave UPSTREAM out to fetch it",
     )
+
+
+def entry_points(setup_py: str) -> str:
+    """entry_points.txt as the sdist's build writes it, from the literal of setup.py; empty where there is none.
+
+    >>> print(entry_points("setup(entry_points={'b': ['x = p:x'], 'a': ['z = p:z', 'y = p:y']})"), end="")
+    [a]
+    y = p:y
+    z = p:z
+    <BLANKLINE>
+    [b]
+    x = p:x
+    """
+    for node in ast.walk(ast.parse(setup_py)):
+        if isinstance(node, ast.keyword) and node.arg == "entry_points":
+            try:
+                groups = ast.literal_eval(node.value)
+                return "\n".join(
+                    f"[{group}]\n" + "".join(f"{row}\n" for row in sorted(groups[group])) for group in sorted(groups)
+                )
+            except (ValueError, TypeError):
+                return ""
+    return ""
+
+
+def _restore_entry_points(tree: Path, package: str, wanted: str | None) -> None:
+    """Writes <package>.egg-info/entry_points.txt where the copy of a checkout lacks it, if its sha256 is the wanted.
+
+    Without it vLLM does not find the plugin.
+    """
+    file = tree / f"{package}.egg-info" / "entry_points.txt"
+    setup_py = tree / "setup.py"
+    if wanted is None or file.exists() or not setup_py.is_file():
+        return
+    try:
+        data = entry_points(setup_py.read_text(encoding="utf-8")).encode()
+    except (SyntaxError, UnicodeDecodeError):
+        return
+    if manifest.sha256(data) == wanted:
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(data)

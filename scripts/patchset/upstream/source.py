@@ -17,25 +17,17 @@ from patchset.upstream.pristine import materialize
 
 @dataclass
 class Source:
-    """Reads upstream's files.
-
-    Attributes:
-        patch_set: whose upstream.
-        given: an sdist, a directory or a git checkout to take instead of the download.
-        offline: use the cache alone.
-        terminal: where progress goes.
-        root, store: a tree and kept originals to look at first; a tree that is pristine needs no network.
-        place: where a whole tree is made if it is needed; build/<set>/pristine by default.
-    """
+    """Reads upstream's files."""
 
     patch_set: PatchSet
     _: KW_ONLY
-    given: Path | None
-    offline: bool
+    given: Path | None  # an sdist, a directory or a git checkout to take instead of the download
+    offline: bool  # use the cache alone
     terminal: Terminal
+    # A tree and kept originals to look at first: a tree that is pristine needs no network.
     root: Path | None = None
     store: Store | None = None
-    place: Path | None = None
+    place: Path | None = None  # where a whole tree is made if it is needed; build/<set>/pristine by default
     _tree: Path | None = field(default=None, init=False)
 
     def read(self, path: str) -> bytes:

@@ -12,23 +12,17 @@ import griffe
 from patchset.authoring.lint import findings
 from patchset.authoring.lint.findings import Code, Finding
 from patchset.plan.plan import Change
-from patchset.sets import overlay, symbols
+from patchset.sets import overlay
 from patchset.sets.overlay import Overlay
 
 
 @dataclass(frozen=True)
 class Break:
-    """One change of a module's public API.
+    """One change of a module's public API."""
 
-    Attributes:
-        symbol: dotted name in the module; empty for the module itself.
-        gone: whether the name is gone; else its signature or value has changed.
-        why: what has changed.
-    """
-
-    symbol: str
-    gone: bool
-    why: str
+    symbol: str  # dotted name in the module; empty for the module itself
+    gone: bool  # whether the name is gone; else its signature or value has changed
+    why: str  # what has changed
 
 
 def breaks(path: str, before: bytes, after: bytes | None) -> tuple[Break, ...]:
@@ -88,12 +82,11 @@ def replaced(set_name: str, modules: Overlay, read: Callable[[str], bytes]) -> I
     """Upstream code that a module replaces, held against the digest that overlay.toml pins."""
     file = overlay.overlay_toml(set_name)
     text = file.read_text(encoding="utf-8") if modules.replaces else ""
-    for row in modules.replaces:
-        found = symbols.sha256(read(row.path), row.symbol)
+    for row, found in overlay.changed(modules, read):
         line = findings.line_of(text, f'symbol = "{row.symbol}"' if row.symbol else f'"{row.path}"')
         if found is None:
-            yield findings.at(file, line, Code.REPLACED_CHANGED, f"{row.path} has no {row.symbol}")
-        elif found != row.sha256:
+            why = f"{row.path} has no {row.symbol}"
+        else:
             was = row.sha256[:12] or "not recorded"
             why = f"{row.path} {row.symbol}: pinned {was}, found {found[:12]}; read the change, then patchset record"
-            yield findings.at(file, line, Code.REPLACED_CHANGED, why)
+        yield findings.at(file, line, Code.REPLACED_CHANGED, why)

@@ -3,19 +3,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import takewhile
 from pathlib import Path
 
-from patchset.authoring.lint import across, api, fields, findings, fit, form, pinned
+from packaging.version import Version
+
+from patchset.authoring.lint import api, findings, fit, form, pinned
 from patchset.authoring.lint.findings import Code, Finding
 from patchset.authoring.lint.form import Read
 from patchset.node.errors import PatchDoesNotApply, PinMismatch, UsageError
 from patchset.plan import plan
 from patchset.plan.plan import Plan, Recipe
-from patchset.sets import overlay, series, setfile
+from patchset.sets import header, overlay, series, setfile
 from patchset.sets.setfile import PatchSet
 from patchset.system import paths
 from patchset.system.terminal import Terminal
@@ -60,7 +62,7 @@ def run(names: Sequence[str], *, today: date, upstream: Path | None, offline: bo
         if name not in chosen:
             continue
         found |= set(problems)
-        found |= {finding for row in read[name] for finding in fields.check(row, today)}
+        found |= {finding for row in read[name] for finding in form.fields(row, today)}
         found |= set(form.same(read[name]))
         try:
             patch_set = setfile.load_set(name)
@@ -73,7 +75,7 @@ def run(names: Sequence[str], *, today: date, upstream: Path | None, offline: bo
         source = Source(patch_set, given=upstream, offline=offline, terminal=terminal)
         found |= set(pinned.check(patch_set, source.read))
         found |= set(_against_upstream(patch_set, readable, source.read, whole=not problems))
-    found |= {finding for finding in across.check(read) if finding.file.split("/")[1] in chosen}
+    found |= {finding for finding in across(read) if finding.file.split("/")[1] in chosen}
     ordered = tuple(sorted(found, key=lambda one: (one.file, one.line, one.code.id, one.message)))
     return LintReport(chosen, sum(len(read[name]) for name in chosen), ordered)
 
@@ -133,3 +135,46 @@ def _recorded(made: Plan) -> Iterator[Finding]:
             line = findings.line_of(text, f"{what} = ")
             why = f"the {what}'s digest: patchset record {made.patch_set.name}"
             yield findings.at(file, line, Code.RECORD_STALE, why)
+
+
+def across(sets: Mapping[str, Sequence[Read]]) -> Iterator[Finding]:
+    """The same patch in several sets, told by its Subject, adds and removes the same lines, or says why not.
+
+    Findings at each patch that differs from its namesake in an earlier set, unless it has a Set-Specific field.
+    """
+    first: dict[str, tuple[str, Read]] = {}
+    for name in sorted(sets, key=lambda name: Version(name.removeprefix("v"))):
+        for row in sets[name]:
+            if row.patch.header.get("Set-Specific"):
+                continue
+            subject = row.patch.header.subject
+            other, reference = first.setdefault(subject, (name, row))
+            if difference := _difference(reference, row):
+                line = header.line_of(row.patch.data.decode(), "Subject")
+                why = f"{difference} than in {other}/{reference.file.name}; if that must be, say why in Set-Specific"
+                yield findings.at(row.file, line, Code.SETS_DIFFER, why)
+
+
+def _difference(reference: Read, row: Read) -> str:
+    """How the change differs, in words; empty where it does not."""
+    before, after = _changed_lines(reference), _changed_lines(row)
+    for path in sorted(before.keys() | after.keys()):
+        if path not in after:
+            return f"does not change {path}, other"
+        if path not in before:
+            return f"changes {path}, other"
+        if before[path] != after[path]:
+            ours = next((line for line in after[path] if line not in before[path]), "")
+            missing = next((line for line in before[path] if line not in after[path]), "")
+            return f"changes other lines of {path} ({(ours or missing).strip()[:60]!r})"
+    return ""
+
+
+def _changed_lines(row: Read) -> dict[str, tuple[str, ...]]:
+    """The lines that a patch adds and removes, with + or -, by path, without context."""
+    return {
+        patched.path: tuple(
+            f"{line.line_type}{line.value}" for hunk in patched for line in hunk if line.is_added or line.is_removed
+        )
+        for patched in row.patch.lines
+    }

@@ -15,71 +15,60 @@ class Code(Enum):
 
     Attributes:
         id: PS and three digits; the first is the subject.
-        label: the name in words.
         summary: what it says, in one line.
+        label: the name, as it is shown.
     """
 
-    def __init__(self, code: str, label: str, summary: str) -> None:
-        self.id, self.label, self.summary = code, label, summary
+    def __init__(self, code: str, summary: str) -> None:
+        self.id, self.summary = code, summary
 
-    SET_UNREADABLE = ("PS101", "set-unreadable", "set.toml, the series or overlay.toml cannot be read")
-    NOT_IN_FOLDER = ("PS102", "not-in-folder", "the series lists a patch that the folder does not have")
-    NOT_IN_SERIES = ("PS103", "not-in-series", "the folder has a patch that the series does not list")
-    LISTED_TWICE = ("PS104", "listed-twice", "the series lists a patch twice")
-    SAME_PATCH = ("PS105", "same-patch", "two patches are the same, byte for byte")
-    RECORD_STALE = ("PS106", "record-stale", "a digest in set.toml is not that of what the set makes")
-    PINS_DISAGREE = ("PS107", "pins-disagree", "a pinned version is not that of its files, or not upstream's own")
+    @property
+    def label(self) -> str:
+        return self.name.lower().replace("_", "-")
 
-    MALFORMED = ("PS201", "malformed", "the file is no patch: an mbox line, a header, and a git diff")
-    TOO_LARGE = ("PS202", "too-large", "the file is larger than any patch that is read")
-    NOT_UTF8 = ("PS203", "not-utf8", "the file is not UTF-8")
-    CARRIAGE_RETURN = (
-        "PS204",
-        "carriage-return",
-        "a line ends with a carriage return that upstream's file does not have",
-    )
-    MODE = ("PS206", "mode", "the mode of a file is odd or changes, or a new file that is no script is executable")
-    TRAILING_SPACE = ("PS211", "trailing-space", "an added line ends with white space")
-    CONFLICT_MARKER = ("PS212", "conflict-marker", "an added line is a conflict marker")
-    NOT_CANONICAL = ("PS213", "not-canonical", "the file is not what git makes of it: a line is lost, or lies")
+    SET_UNREADABLE = ("PS101", "set.toml, the series or overlay.toml cannot be read")
+    NOT_IN_FOLDER = ("PS102", "the series lists a patch that the folder does not have")
+    NOT_IN_SERIES = ("PS103", "the folder has a patch that the series does not list")
+    LISTED_TWICE = ("PS104", "the series lists a patch twice")
+    SAME_PATCH = ("PS105", "two patches are the same, byte for byte")
+    RECORD_STALE = ("PS106", "a digest in set.toml is not that of what the set makes")
+    PINS_DISAGREE = ("PS107", "a pinned version is not that of its files, or not upstream's own")
 
-    DOES_NOT_FIT = ("PS301", "does-not-fit", "a hunk does not fit at its very lines; no fuzz and no offset is allowed")
-    DOES_NOT_COMPILE = ("PS303", "does-not-compile", "a Python file does not compile after the patch")
+    MALFORMED = ("PS201", "the file is no patch: an mbox line, a header, and a git diff")
+    TOO_LARGE = ("PS202", "the file is larger than any patch that is read")
+    NOT_UTF8 = ("PS203", "the file is not UTF-8")
+    CARRIAGE_RETURN = ("PS204", "a line ends with a carriage return that upstream's file does not have")
+    MODE = ("PS206", "the mode of a file is odd or changes, or a new file that is no script is executable")
+    TRAILING_SPACE = ("PS211", "an added line ends with white space")
+    CONFLICT_MARKER = ("PS212", "an added line is a conflict marker")
+    NOT_CANONICAL = ("PS213", "the file is not what git makes of it: a line is lost, or lies")
 
-    FIELD_MISSING = ("PS401", "field-missing", "a required field of the header, or its text, is missing")
-    FIELD_UNKNOWN = ("PS402", "field-unknown", "a field of the header is not known")
-    FIELD_TWICE = ("PS403", "field-twice", "a field of the header is there twice")
-    FIELD_MALFORMED = ("PS404", "field-malformed", "a field of the header has a value that it must not have")
-    INCONSISTENT = ("PS405", "inconsistent", "two fields of the header contradict each other")
-    REVIEW_PASSED = ("PS406", "review-passed", "the day by which the patch was to be reviewed has passed")
+    DOES_NOT_FIT = ("PS301", "a hunk does not fit at its very lines; no fuzz and no offset is allowed")
+    DOES_NOT_COMPILE = ("PS303", "a Python file does not compile after the patch")
 
-    REPLACED_CHANGED = ("PS501", "replaced-changed", "upstream code that the overlay replaces is not what was replaced")
-    API_GONE = ("PS502", "api-gone", "a public name of upstream is gone, and overlay.toml does not say why")
-    API_CHANGED = (
-        "PS503",
-        "api-changed",
-        "a public signature of upstream has changed, and overlay.toml does not say why",
-    )
-    BREAK_STALE = ("PS504", "break-stale", "overlay.toml explains a change of a public name that there is not")
+    FIELD_MISSING = ("PS401", "a required field of the header, or its text, is missing")
+    FIELD_UNKNOWN = ("PS402", "a field of the header is not known")
+    FIELD_TWICE = ("PS403", "a field of the header is there twice")
+    FIELD_MALFORMED = ("PS404", "a field of the header has a value that it must not have")
+    INCONSISTENT = ("PS405", "two fields of the header contradict each other")
+    REVIEW_PASSED = ("PS406", "the day by which the patch was to be reviewed has passed")
 
-    SETS_DIFFER = ("PS601", "sets-differ", "the same patch adds or removes other lines in another set, unexplained")
+    REPLACED_CHANGED = ("PS501", "upstream code that the overlay replaces is not what was replaced")
+    API_GONE = ("PS502", "a public name of upstream is gone, and overlay.toml does not say why")
+    API_CHANGED = ("PS503", "a public signature of upstream has changed, and overlay.toml does not say why")
+    BREAK_STALE = ("PS504", "overlay.toml explains a change of a public name that there is not")
+
+    SETS_DIFFER = ("PS601", "the same patch adds or removes other lines in another set, unexplained")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One finding, at a file and line.
+    """One finding, at a file and line."""
 
-    Attributes:
-        file: below the repository, with slashes.
-        line: in that file, from 1.
-        code: which kind.
-        message: what is wrong, one line.
-    """
-
-    file: str
-    line: int
+    file: str  # below the repository, with slashes
+    line: int  # in that file, from 1
     code: Code
-    message: str
+    message: str  # what is wrong, one line
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}: {self.code.id} {self.message}"

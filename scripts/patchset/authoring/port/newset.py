@@ -9,7 +9,7 @@ from pathlib import Path
 
 import tomlkit
 
-from patchset.authoring.port.pins import Pins
+from patchset.authoring.port.release import Pins
 from patchset.authoring.port.replaced import SymbolFate
 from patchset.node import manifest
 from patchset.plan import plan, record

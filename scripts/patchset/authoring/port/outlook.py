@@ -9,8 +9,7 @@ from pathlib import Path
 from packaging.version import Version
 
 from patchset.authoring import document
-from patchset.authoring.port import release, report, study
-from patchset.authoring.port.replaced import Finding
+from patchset.authoring.port import release, study
 from patchset.authoring.port.report import PortReport
 from patchset.node.errors import UsageError
 from patchset.sets.setfile import PatchSet
@@ -34,12 +33,17 @@ def run(patch_set: PatchSet, versions: Sequence[str] | None, *, terminal: Termin
         raise UsageError(f"no index has a release newer than {patch_set.ascend.version}", hint="name one: --against")
     place = paths.repo_root() / "build" / "outlook" / patch_set.name
     with lock.hold(place.with_name(f".{place.name}.lock")):
-        reports = []
-        for version in versions:
-            new = release.find(release.ASCEND, version)
-            made = study.make(patch_set, new, place / version, patch_set.name, terminal=terminal, offline=offline)
-            reports.append(made)
-        return reports
+        return [
+            study.make(
+                patch_set,
+                release.find(release.ASCEND, version),
+                place / version,
+                patch_set.name,
+                terminal=terminal,
+                offline=offline,
+            )
+            for version in versions
+        ]
 
 
 def newer(than: str, offered: Iterable[Version]) -> list[str]:
@@ -56,40 +60,6 @@ def newer(than: str, offered: Iterable[Version]) -> list[str]:
     finals = [one for one in above if not one.is_prerelease]
     chosen = [*{one.release: one for one in finals}.values(), *(one for one in above[-1:] if one.is_prerelease)]
     return [str(one) for one in chosen]
-
-
-def show(reports: Sequence[PortReport], terminal: Terminal) -> None:
-    """One table: patches by releases, and below it what overlay modules replace."""
-    if not reports:
-        return
-    old = reports[0].old
-    columns = [one.release.version for one in reports]
-    rows = [
-        [fate.patch.name, *(one.fates[at].outcome.value for one in reports)] for at, fate in enumerate(reports[0].fates)
-    ]
-    rows += [
-        [f"{symbol.row.symbol or symbol.row.path}", *(one.symbols[at].finding.value for one in reports)]
-        for at, symbol in enumerate(reports[0].symbols)
-    ]
-    terminal.table(
-        f"{old.name} (vllm-ascend {old.ascend.version}) on", ["patch, or code that is replaced", *columns], rows
-    )
-    for one in reports:
-        gone = sorted({path for fate in one.fates for path in fate.lost})
-        lost = [symbol for symbol in one.symbols if symbol.finding is Finding.GONE]
-        terminal.note(f"{one.baseline}: {', '.join(f'{n} {what}' for what, n in one.counts.items())}")
-        terminal.note(
-            f"  vLLM {one.pins.vllm.value}, torch {one.pins.torch.value}; {len(lost)} replaced symbols are gone"
-        )
-        for path in gone:
-            terminal.note(f"  gone: {path}")
-
-
-def write_pages(reports: Sequence[PortReport], folder: Path) -> None:
-    """A page for each release."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for one in reports:
-        (folder / f"{one.old.name}-on-{one.release.version}.html").write_text(report.page(one), encoding="utf-8")
 
 
 def write_into(reports: Sequence[PortReport], file: Path) -> None:

@@ -54,31 +54,11 @@ class Stop:
 
 
 @dataclass(frozen=True)
-class Carried:
-    """A patch on the new release.
-
-    Attributes:
-        outcome: how it fares there.
-        files: those that git could not merge.
-        lost: those of them that the release does not have.
-    """
-
-    outcome: Outcome
-    files: tuple[str, ...] = ()
-    lost: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class Tree:
-    """The work tree.
+    """The work tree."""
 
-    Attributes:
-        root: where it lies.
-        name: the new set's, and the branch's.
-    """
-
-    root: Path
-    name: str
+    root: Path  # where it lies
+    name: str  # the new set's, and the branch's
 
     @property
     def repository(self) -> Repository:
@@ -139,11 +119,8 @@ class Tree:
         found = f"--strategy-option=find-renames={_ALIKE}"
         return self._run(*_REBASE, found, "--onto", UPSTREAM, FROM, self.name)
 
-    def go_on(self) -> Stop | None:
-        """Continues; where git stopped, or None."""
-        return self._run("rebase", "--continue")
-
     def _run(self, *arguments: str) -> Stop | None:
+        """Lets git rebase; where it stopped, or None."""
         try:
             self.repository.git(*_AS, *arguments)
         except GitError:
@@ -190,29 +167,21 @@ class Tree:
         fields = self.repository.git("diff-tree", *options, FROM, UPSTREAM).split("\0")
         return dict(zip(fields[1::3], fields[2::3], strict=False))
 
-    def assess(self) -> dict[str, Carried]:
-        """How each patch fares, by its subject; the work tree is as before afterwards."""
+    def assess(self) -> dict[str, tuple[Outcome, Stop | None]]:
+        """How each patch fares, by its subject, and where git stopped at it; the work tree is as before afterwards."""
         before = self._diffs(FROM, _SERIES)
-        stops: dict[str, Carried] = {}
+        stops: dict[str, Stop] = {}
         stop = self._start()
         while stop:
-            outcome = Outcome.LOST if stop.lost else Outcome.CONFLICT
-            stops[stop.subject] = Carried(outcome, tuple(stop.files), stop.lost)
+            stops[stop.subject] = stop
             self.take_upstreams_side(stop)
-            stop = self.go_on()
+            stop = self._run("rebase", "--continue")
         after = self._diffs(UPSTREAM, self.name)
         self.back()
-        found = {}
-        for subject, diff in before.items():
-            told = (
-                Outcome.ABSORBED
-                if subject not in after
-                else Outcome.CLEAN
-                if after[subject] == diff
-                else Outcome.MERGED
-            )
-            found[subject] = stops.get(subject) or Carried(told)
-        return found
+        return {
+            subject: (_outcome(stops.get(subject), diff, after.get(subject)), stops.get(subject))
+            for subject, diff in before.items()
+        }
 
     def _diffs(self, base: str, tip: str) -> dict[str, str]:
         """What each commit changes, by its subject, without what tells only where in the file that is."""
@@ -223,3 +192,11 @@ class Tree:
             lines = (line for line in diff.split("\n") if not line.startswith("index "))
             found[subject] = "\n".join("@@" if line.startswith("@@ ") else line for line in lines)
         return found
+
+
+def _outcome(stop: Stop | None, before: str, after: str | None) -> Outcome:
+    if stop:
+        return Outcome.LOST if stop.lost else Outcome.CONFLICT
+    if after is None:
+        return Outcome.ABSORBED
+    return Outcome.CLEAN if after == before else Outcome.MERGED

@@ -26,24 +26,16 @@ class Finding(Enum):
 
 @dataclass(frozen=True)
 class SymbolFate:
-    """One symbol in the other release.
+    """One symbol in the other release."""
 
-    Attributes:
-        row: as overlay.toml pins it.
-        finding: same lines, moved (same lines elsewhere), changed, or gone.
-        path, symbol: where it is there; empty where it is gone.
-        sha256: of its lines there.
-        diff: from the pinned lines to those.
-        alike: the share of lines that both have, 0 to 1.
-    """
-
-    row: Replaced
-    finding: Finding
+    row: Replaced  # as overlay.toml pins it
+    finding: Finding  # same lines, moved (same lines elsewhere), changed, or gone
+    # Where it is there; empty where it is gone.
     path: str = ""
     symbol: str = ""
-    sha256: str = ""
-    diff: str = ""
-    alike: float = 0.0
+    sha256: str = ""  # of its lines there
+    diff: str = ""  # from the pinned lines to those
+    alike: float = 0.0  # the share of lines that both have, 0 to 1
 
 
 def look(rows: Iterable[Replaced], old: Path, new: Path, renames: Mapping[str, str]) -> tuple[SymbolFate, ...]:

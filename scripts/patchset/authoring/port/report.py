@@ -1,57 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a port or an outlook found: as a table, as JSON, as a page."""
+"""What a port or an outlook found: as tables, as JSON, as a page."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from patchset.authoring.port.pins import Pins
 from patchset.authoring.port.rebase import Outcome
+from patchset.authoring.port.release import Pins
 from patchset.authoring.port.replaced import Finding, SymbolFate
 from patchset.node.manifest import Manifest, digest
 from patchset.sets.patchfile import Patch
 from patchset.sets.setfile import PatchSet, Release
 from patchset.system.terminal import Terminal
 
+Table = tuple[str, Sequence[str], Sequence[Sequence[str]]]
+
 
 @dataclass(frozen=True)
 class Fate:
-    """One patch on the new release.
-
-    Attributes:
-        patch: the patch.
-        outcome: how it fares.
-        files: those that git could not merge, each with upstream's commits that changed its lines.
-        lost: those of them that the release does not have.
-    """
+    """One patch on the new release."""
 
     patch: Patch
-    outcome: Outcome
+    outcome: Outcome  # how it fares
+    # Those that git could not merge, each with upstream's commits that changed its lines.
     files: Mapping[str, tuple[str, ...]]
-    lost: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()  # those of them that the release does not have
 
 
 @dataclass(frozen=True)
 class PortReport:
-    """A set on another release.
+    """A set on another release."""
 
-    Attributes:
-        old: the set that is carried.
-        release: the vllm-ascend release that it is carried to.
-        files: that release's: the baseline of each finding below, exactly.
-        pins: what the release says of itself.
-        fates: of each patch.
-        symbols: of each piece of upstream that an overlay module replaces.
-    """
-
-    old: PatchSet
-    release: Release
-    files: Manifest
-    pins: Pins
-    fates: tuple[Fate, ...]
-    symbols: tuple[SymbolFate, ...]
+    old: PatchSet  # the set that is carried
+    release: Release  # the vllm-ascend release that it is carried to
+    files: Manifest  # that release's: the baseline of each finding below, exactly
+    pins: Pins  # what the release says of itself
+    fates: tuple[Fate, ...]  # of each patch
+    symbols: tuple[SymbolFate, ...]  # of each piece of upstream that an overlay module replaces
 
     @property
     def manifest(self) -> str:
@@ -108,22 +95,22 @@ class PortReport:
 
 def show(report: PortReport, terminal: Terminal) -> None:
     """The report as tables on stdout."""
-    terminal.note(f"{report.old.name} (vllm-ascend {report.old.ascend.version}) on {report.baseline}")
-    terminal.table(
-        "Pins, as the release has them",
-        ("pin", "value", "where"),
-        [(n, p.value, p.where) for n, p in report.pins.rows()],
-    )
-    terminal.table(
-        "Patches",
-        ("patch", "outcome", "files, and what upstream did to them"),
-        [(fate.patch.name, fate.outcome.value, "\n".join(_remarks(fate))) for fate in report.fates],
-    )
-    terminal.table(
-        "Upstream code that overlay modules replace",
-        ("symbol", "finding", "module"),
-        [(_place(one), one.finding.value, one.row.module.rpartition("/")[2]) for one in report.symbols],
-    )
+    counts = ", ".join(f"{count} {what}" for what, count in report.counts.items())
+    terminal.note(f"{report.old.name} (vllm-ascend {report.old.ascend.version}) on {report.baseline}: {counts}")
+    for title, columns, rows in tables(report):
+        terminal.table(title, columns, rows)
+
+
+def tables(report: PortReport) -> list[Table]:
+    """Title, columns and rows of each table."""
+    pins = [(name, pin.value, pin.where) for name, pin in report.pins.rows()]
+    patches = [(fate.patch.name, fate.outcome.value, "\n".join(_remarks(fate))) for fate in report.fates]
+    symbols = [(_place(one), one.finding.value, one.row.module.rpartition("/")[2]) for one in report.symbols]
+    return [
+        ("Pins, as the release has them", ("pin", "value", "where"), pins),
+        ("Patches", ("patch", "outcome", "files, and what upstream did to them"), patches),
+        ("Upstream code that overlay modules replace", ("symbol", "finding", "module"), symbols),
+    ]
 
 
 def _remarks(fate: Fate) -> list[str]:
@@ -142,11 +129,11 @@ def _place(one: SymbolFate) -> str:
 
 
 def page(report: PortReport) -> str:
-    """The report as one self-contained HTML file."""
+    """The tables as one self-contained HTML file, and upstream's changes to replaced code."""
     from jinja2 import Environment
 
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(_PAGE).render(report=report, remarks=_remarks, place=_place)
+    return environment.from_string(_PAGE).render(report=report, tables=tables(report))
 
 
 _PAGE = """\
@@ -156,34 +143,24 @@ _PAGE = """\
 <title>{{ report.old.name }} on vllm-ascend {{ report.release.version }}</title>
 <style>
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
-table { border-collapse: collapse; width: 100%; margin-bottom: 2rem; }
-th, td { border-bottom: 1px solid #ccc; padding: .4rem .6rem; text-align: left; vertical-align: top; }
-td pre { margin: 0; white-space: pre-wrap; }
-code, pre { font: 13px/1.4 ui-monospace, monospace; overflow-wrap: anywhere; }
+td, th, pre { padding: .4rem .6rem; text-align: left; vertical-align: top; white-space: pre-wrap; }
 </style>
 <h1>{{ report.old.name }} on vllm-ascend {{ report.release.version }}</h1>
-<p>Carried from vllm-ascend {{ report.old.ascend.version }}. Baseline: <code>{{ report.baseline }}</code>,
-files <code>{{ report.manifest }}</code>.</p>
-<h2>Pins</h2>
-<table><tr><th>pin<th>value<th>where
-{% for name, pin in report.pins.rows() %}
-<tr><td>{{ name }}<td>{{ pin.value }}<td>{{ pin.where }}
+<p>Carried from vllm-ascend {{ report.old.ascend.version }}. Baseline: {{ report.baseline }}.</p>
+{% for title, columns, rows in tables %}
+<h2>{{ title }}</h2>
+<table>
+<tr>{% for column in columns %}<th>{{ column }}{% endfor %}
+
+{% for row in rows %}
+<tr>{% for cell in row %}<td>{{ cell }}{% endfor %}
+
 {% endfor %}
 </table>
-<h2>Patches</h2>
-<table><tr><th>patch<th>outcome<th>files, and what upstream did to them
-{% for fate in report.fates %}
-<tr><td>{{ fate.patch.name }}<br>{{ fate.patch.header.subject }}<td>{{ fate.outcome.value }}
-<td><pre>{{ remarks(fate) | join("\\n") }}</pre>
 {% endfor %}
-</table>
-<h2>Upstream code that overlay modules replace</h2>
-<table><tr><th>symbol<th>finding<th>module
-{% for one in report.symbols %}
-<tr><td><pre>{{ place(one) }}</pre>
-{% if one.diff %}<details><summary>upstream's change</summary><pre>{{ one.diff }}</pre></details>{% endif %}
-<td>{{ one.finding.value }}<td>{{ one.row.module }}
+{% for one in report.symbols if one.diff %}
+<h2>Upstream's change to {{ one.row.path }} {{ one.row.symbol }}</h2>
+<pre>{{ one.diff }}</pre>
 {% endfor %}
-</table>
 </html>
 """

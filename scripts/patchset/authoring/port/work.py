@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from patchset.authoring import export, tree
-from patchset.authoring.port import newset, pins, release, replaced, report, study
+from patchset.authoring.port import newset, release, replaced, report, study
 from patchset.authoring.port.rebase import UPSTREAM, Stop, Tree
 from patchset.authoring.port.replaced import SymbolFate
 from patchset.authoring.port.report import PortReport
@@ -37,19 +37,12 @@ FILE = "report.json"
 
 @dataclass(frozen=True)
 class Done:
-    """A port that has ended: the set, and what became of the old patches.
+    """A port that has ended: the set, and what became of the old patches."""
 
-    Attributes:
-        made: the new set.
-        kept: names of its patches.
-        dropped: names of the old patches that are not in it.
-        report: what was found at the start, as a page.
-    """
-
-    made: PatchSet
-    kept: tuple[str, ...]
-    dropped: tuple[str, ...]
-    report: Path
+    made: PatchSet  # the new set
+    kept: tuple[str, ...]  # names of its patches
+    dropped: tuple[str, ...]  # names of the old patches that are not in it
+    report: Path  # what was found at the start, as a page
 
 
 def folder(name: str) -> Path:
@@ -114,7 +107,7 @@ def start(
     vllm = name.removeprefix("v")
     new = release.find(release.ASCEND, ascend or release.ascend_for(vllm), commit=commit)
     found = study.make(old, new, folder(name), name, terminal=terminal, offline=offline, clone=clone)
-    pins.check_vllm(found.pins, vllm, new.version)
+    release.check_vllm(found.pins, vllm, new.version)
     text = newset.set_toml(name, old, release.find(release.VLLM, vllm), new, found.pins, found.files)
     place = folder(name)
     (place / "set.toml").write_text(text, encoding="utf-8")
