@@ -60,7 +60,6 @@ def _name_of_set(text: str) -> str:
 
 
 def port(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    """`patchset port`."""
     from patchset.authoring.port import release, report, work
 
     if arguments.step:
@@ -125,7 +124,6 @@ def _finish(name: str, arguments: argparse.Namespace, terminal: Terminal) -> int
 
 
 def outlook(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    """`patchset outlook`."""
     from patchset.authoring.port import outlook
     from patchset.sets.setfile import load_set
 

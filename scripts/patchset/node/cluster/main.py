@@ -9,13 +9,13 @@ import os
 import pkgutil
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 from patchset import __version__
 from patchset.node import expected, options
 from patchset.node.cluster import check, tables
 from patchset.node.cluster.schedule import Schedule
-from patchset.node.errors import PatchsetError, Unavailable, UsageError
+from patchset.node.errors import PatchsetError, Unavailable
 from patchset.node.expected import Expected
 from patchset.node.verify import command
 
@@ -59,21 +59,14 @@ def _answer(words: Sequence[str], known: Expected | None) -> int:
         return _INTERRUPTED
 
 
-class _Parser(argparse.ArgumentParser):
-    """Raises instead of exiting, so that a usage error looks like every other error."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message, hint=f"{self.prog} --help")
-
-
 def parser() -> argparse.ArgumentParser:
     """The parser of patchset-node.pyz."""
-    top = _Parser(prog="patchset-node.pyz", description="Checks builds and clusters on a node, offline.")
+    top = options.Parser(prog="patchset-node.pyz", description="Checks builds and clusters on a node, offline.")
     top.add_argument("--version", action="version", version=f"patchset {__version__}")
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=options.Parser)
     options.add_verify(_command(commands, "verify", options.VERIFY, _verify))
     cluster = commands.add_parser("cluster", help=options.CLUSTER, description=options.CLUSTER)
-    actions = cluster.add_subparsers(dest="action", required=True, metavar="COMMAND", parser_class=_Parser)
+    actions = cluster.add_subparsers(dest="action", required=True, metavar="COMMAND", parser_class=options.Parser)
     options.add_cluster_verify(_command(actions, "verify", options.CLUSTER_VERIFY, _cluster, options.HOW))
     options.add_cluster_smoke(_command(actions, "smoke", options.CLUSTER_SMOKE, _cluster, options.HOW))
     return top
