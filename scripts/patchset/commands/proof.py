@@ -122,8 +122,7 @@ def evidence(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def doctor(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    from patchset.proof.doctor import ascend, machine
-    from patchset.proof.doctor.finding import Verdict
+    from patchset.proof.doctor import Verdict, ascend, machine
 
     patch_set = load_set(arguments.set)
     terminal.step("looking at this machine")
