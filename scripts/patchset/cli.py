@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from patchset import __version__
 from patchset.commands import authoring, port, proof, review, trace, tree, wheels
 from patchset.commands.menu import Menu
-from patchset.node.errors import INTERNAL, PatchsetError, Unavailable
+from patchset.node.errors import INTERNAL, PatchsetError, unavailable
 from patchset.system.terminal import Terminal
 
 GROUPS = (tree, proof, wheels, authoring, port, review, trace)
@@ -85,11 +85,7 @@ def answer(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - the reader is gone; keep the interpreter's last flush quiet
         return 0
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        unavailable = Unavailable(
-            f"{where}{error.strerror or error}", hint="mend the file, folder or disk, then run again"
-        )
-        return _fail(unavailable, terminal)
+        return _fail(unavailable(error), terminal)
     except Exception as error:
         return _internal(error, words)
 

@@ -18,20 +18,18 @@ from typing import Any
 
 import pytest
 import wheel_world
-from conftest import PACKAGE, SET, VERSION, World, sha256
+from conftest import PACKAGE, SET, VERSION, Capture, World, sha256
 
 from patchset import cli
 from patchset.node import errors, fingerprint
 from patchset.node import expected as carried
-from patchset.node.cluster import check, report, watch
+from patchset.node.cluster import check, main, report, watch
 from patchset.node.cluster.report import ClusterReport, NodeRow, RankRow, Verdict
 from patchset.node.cluster.schedule import Schedule, agreed
 from patchset.node.cluster.survey import survey
 from patchset.node.expected import Expected
 from patchset.sets.setfile import load_set
 from patchset.wheels import kit
-
-Capture = pytest.CaptureFixture[str]
 
 UPSTREAM = {"vllm_ascend/a.py": "1" * 64, "vllm_ascend/b.py": "2" * 64}
 PATCHED = {"vllm_ascend/a.py": "3" * 64, "vllm_ascend/b.py": "2" * 64, "vllm_ascend/c.py": "4" * 64}
@@ -175,7 +173,7 @@ def test_a_node_is_held_against_the_build_and_the_others(state: dict[str, Any], 
 
 def test_many_files_that_differ_are_counted() -> None:
     row = judged(files={f"vllm_ascend/{number:02}.py": "0" * 64 for number in range(30)})
-    assert row.why.count("unknown") == 8 and row.why.endswith(" and 25 more") and len(row.files) == 33
+    assert row.why.count("unknown") == 8 and row.why.endswith(", and 25 more") and len(row.files) == 33
 
 
 def test_wheels_want_their_local_version() -> None:
@@ -312,6 +310,7 @@ def test_a_driver_that_aborts_is_named_with_its_last_words(monkeypatch: pytest.M
 def test_a_silent_cluster_is_a_finding_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch, "_DRIVE", "import time; time.sleep(60)")
     steps: list[str] = []
-    found = check.run(EXPECTED, address="auto", timeout=1.0, count=None, smoke=None, step=steps.append)
+    arguments = main.parser().parse_args(["cluster", "verify", "--address=auto", "--timeout=1"])
+    found = check.run(EXPECTED, arguments, steps.append)
     assert found.exit_code == 6 and found.missing == ("Ray named no nodes in 1 s",)
     assert steps == ["asking the nodes of the Ray cluster of this machine"]

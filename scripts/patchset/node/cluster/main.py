@@ -13,9 +13,8 @@ from typing import Any
 
 from patchset import __version__
 from patchset.node import expected, options
-from patchset.node.cluster import check, tables
-from patchset.node.cluster.schedule import Schedule
-from patchset.node.errors import PatchsetError, Unavailable
+from patchset.node.cluster import check, report
+from patchset.node.errors import PatchsetError, unavailable
 from patchset.node.expected import Expected
 from patchset.node.verify import command
 
@@ -51,9 +50,7 @@ def _answer(words: Sequence[str], known: Expected | None) -> int:
     except BrokenPipeError:
         raise
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        hint = "mend the file, folder or disk, then run again"
-        return _fail(Unavailable(f"{where}{error.strerror or error}", hint=hint), "--json" in words)
+        return _fail(unavailable(error), "--json" in words)
     except KeyboardInterrupt:
         print("interrupted: the node is as before", file=sys.stderr)
         return _INTERRUPTED
@@ -90,20 +87,9 @@ def _verify(arguments: argparse.Namespace, known: Expected) -> int:
 
 
 def _cluster(arguments: argparse.Namespace, known: Expected) -> int:
-    smoke = None
-    if arguments.action == "smoke":
-        schedule = Schedule(arguments.seed, arguments.steps, arguments.dp)
-        smoke = check.Smoke(schedule, arguments.device, arguments.group)
-    report = check.run(
-        known,
-        address=arguments.address,
-        timeout=arguments.timeout,
-        count=arguments.nodes,
-        smoke=smoke,
-        step=lambda message: print(f"* {message}", file=sys.stderr),
-    )
-    print(json.dumps(report.as_dict(), indent=2) if arguments.json else "\n".join(tables.lines(report)))
-    return report.exit_code
+    found = check.run(known, arguments, lambda message: print(f"* {message}", file=sys.stderr))
+    print(json.dumps(found.as_dict(), indent=2) if arguments.json else "\n".join(report.lines(found)))
+    return found.exit_code
 
 
 def _carried() -> Expected:
