@@ -13,6 +13,7 @@ from conftest import (
     PACKAGE,
     SET,
     UPSTREAM,
+    Capture,
     World,
     git,
     make_sdist,
@@ -22,8 +23,6 @@ from conftest import (
     usual,
     write_tree,
 )
-
-Capture = pytest.CaptureFixture[str]
 
 
 def document(capsys: Capture) -> dict:  # type: ignore[type-arg]
