@@ -196,7 +196,4 @@ def test_pip_settings_reach_uv() -> None:
     assert found["UV_INDEX"] == "u a b"
     assert found["UV_FIND_LINKS"] == "w"
     assert uv.settings({"index-url": ["u"]}, {"UV_INDEX": "mine"}) == {}
-
-
-def test_an_extra_index_does_not_outrank_uv_s_default() -> None:
-    assert "UV_INDEX" not in uv.settings({"extra-index-url": ["a"]}, {})
+    assert "UV_INDEX" not in uv.settings({"extra-index-url": ["a"]}, {}), "it would outrank uv's default"
