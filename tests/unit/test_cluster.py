@@ -233,6 +233,29 @@ def test_one_exit_code(nodes: list[Verdict], ranks: list[Verdict], missing: tupl
     assert ClusterReport(EXPECTED, node_rows, rank_rows, missing).exit_code == code
 
 
+def test_a_smoke_run_is_told_as_tables_or_as_a_document(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    times = {"device": "cpu, gloo", "joined": 1.0, "first": 2.0, "median": 3.0, "slowest": 4.0}
+
+    def driver(task: dict[str, Any], limit: float) -> list[dict[str, Any]]:
+        if task["do"] == "survey":
+            return [introduced("n0"), {"node": "n0", "survey": STATE}]
+        digest = Schedule(task["seed"], task["steps"], task["ranks"]).digest()
+        came = [{"rank": rank, "result": {**times, "digest": digest, "wrong": ""}} for rank in range(task["ranks"])]
+        return [{"ranks": ["n0", "n0"]}, *came]
+
+    monkeypatch.setattr(watch, "run", driver)
+    smoke = ["cluster", "smoke", "--dp=2", "--steps=5"]
+    assert main.main(smoke, EXPECTED) == 0
+    out, err = capsys.readouterr()
+    assert "\n1     h 10.0.0.1 n0  cpu, gloo  1.0       2.0       3.0        4.0         ok\n" in out
+    assert out.endswith("\n1 of 1 nodes ok, 2 of 2 ranks came to what was computed directly\n")
+    assert err.endswith("* 2 ranks make 5 steps over the device group\n")
+    assert main.main([*smoke, "--json"], EXPECTED) == 0
+    assert [row["verdict"] for row in json.loads(capsys.readouterr().out)["ranks"]] == ["ok", "ok"]
+    assert main.main(["cluster", "verify", "--nodes=2"], EXPECTED) == 6
+    assert "\n1 of 2 nodes are in the cluster\n" in capsys.readouterr().out
+
+
 # Steps.
 
 

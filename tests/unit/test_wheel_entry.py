@@ -56,14 +56,6 @@ def test_reading_and_writing_give_the_same_bytes(files: dict[str, tuple]) -> Non
     assert {one.path: (one.data, one.mode & 0o777, one.date, one.method) for one in entries} == files
 
 
-@given(st.dictionaries(NAMES, st.binary(max_size=300), max_size=6))
-def test_zipfile_reads_what_is_written(files: dict[str, bytes]) -> None:
-    data = entry.write([entry.new(path, content) for path, content in files.items()])
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        assert archive.testzip() is None
-        assert {path: archive.read(path) for path in archive.namelist()} == files
-
-
 @given(st.data())
 def test_no_change_of_a_byte_goes_unnoticed(data: st.DataObject) -> None:
     """Either it is refused, or the entries differ: two archives are never taken for the same."""

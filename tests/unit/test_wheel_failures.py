@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from conftest import PACKAGE, SET, Capture, World
 from test_crash import killed_at
-from wheel_world import PATCHED, TAGS, dist, name, publish, tree
+from wheel_world import dist, publish, tree
 
 from patchset.system import disk, lock, paths
 from patchset.wheels import make
@@ -112,13 +112,6 @@ def test_another_run_at_the_same_time(published: World, capsys: Capture) -> None
     with lock.hold(paths.build_dir(SET) / ".wheels.lock"):
         assert published.run("wheels", SET, "--offline") == 7
     assert not (published.root / "dist").exists()
-
-
-def test_a_changed_set_replaces_the_wheels_whole(published: World) -> None:
-    assert published.run("wheels", SET, "--offline") == 0
-    assert published.run("wheels", SET, "--offline", "--local", "dp.2") == 0
-    names = {path.name for path in dist(published).glob("*.whl")}
-    assert names == {name(tag, PATCHED.replace("dp.1", "dp.2")) for tag in TAGS}
 
 
 @pytest.mark.parametrize("kind", ["link", "file"])

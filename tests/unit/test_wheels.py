@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 from conftest import PACKAGE, SET, Capture, World
-from installer.sources import WheelFile
 from wheel_world import PATCHED, PATCHED_INFO, TAGS, dist, house, members, name, pack, pin, publish, tree
 
 from patchset.node.verify import entry
@@ -54,17 +53,6 @@ def test_the_version_is_where_installers_look_and_nowhere_else(made: World, tag:
     assert metadata.endswith("\n\nVersion: is told in the text, too.\n")
     stated = ("METADATA", "patchset.json", "sboms/patchset.cdx.json", "sboms/patchset.intoto.json", "RECORD")
     assert told == [f"{PATCHED_INFO}/{member}" for member in stated]
-
-
-@pytest.mark.parametrize("tag", TAGS)
-def test_record_is_right(made: World, tag: str) -> None:
-    with WheelFile.open(dist(made) / name(tag, PATCHED)) as source:
-        source.validate_record()
-        assert source.version == PATCHED
-        assert source.dist_info_dir == PATCHED_INFO
-        paths = [row.partition(",")[0] for row in source.read_dist_info("RECORD").splitlines()]
-    assert len(paths) == len(set(paths)) and not [path for path in paths if path.endswith("/")]
-    assert f"{PACKAGE}/old.py" not in paths
 
 
 def test_the_same_bytes_each_time(made: World) -> None:
