@@ -37,7 +37,6 @@ _UTF8 = 0x800
 _DEFLATE_LEVEL = 0x006  # a remark on how hard the packer tried
 _VERSION = 20  # of the format: deflate and folders
 _UNIX = 3
-_FOLDER = 0x10  # MS-DOS attribute
 
 _HINT = "get the wheel from a source that you trust"
 
