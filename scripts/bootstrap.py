@@ -37,21 +37,16 @@ class BootstrapError(Exception):
 
 def made_from(part: str) -> str:
     """Digest of what a part of .venv is made from: its locks and, for the tool, pyproject.toml's word on the build."""
-    locks = ("bootstrap.txt", "tool.txt") if part == "tool" else ("dev.txt",)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     about = {key: project[key] for key in ("build-system", "project")} if part == "tool" else {}
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
-    for lock in locks:
+    for lock in ("bootstrap.txt", "tool.txt") if part == "tool" else ("dev.txt",):
         digest.update((REQUIREMENTS / lock).read_bytes())
     return digest.hexdigest()
 
 
 def install(part: str, *, offline: bool) -> None:
-    """Brings a part of .venv up to date.
-
-    Raises:
-        BootstrapError: says what could not be had, and the end of what pip or uv said.
-    """
+    """Brings a part of .venv up to date; raises BootstrapError, with the end of what pip or uv said."""
     stamp = VENV / {"tool": ".ready", "dev": ".dev"}[part]
     wanted = made_from(part)
     if stamp.is_file() and stamp.read_text() == wanted:
@@ -131,23 +126,19 @@ def _uv(*words: str, offline: bool) -> None:
     _run([str(BIN / "uv"), "--quiet", *(["--offline"] if offline else []), *words], environ)
 
 
-def _there() -> bool:
-    """Whether a tool is left where an installation fails."""
-    return any((venv / "bin" / "patchset").is_file() for venv in (VENV, ASIDE))
-
-
 def _run(command: list[str], environ: dict[str, str]) -> None:
     done = subprocess.run(
         command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
     if done.returncode:
         tail = "\n  ".join(done.stdout.strip().splitlines()[-8:])
+        left = any((venv / "bin" / "patchset").is_file() for venv in (VENV, ASIDE))
         raise BootstrapError(
             f"could not install into {VENV}\n  {tail}\n"
             "next: check the network and pip's index settings, then run the same command again; without a network,\n"
             "  let PIP_NO_INDEX=1 PIP_FIND_LINKS=DIR name a folder that was filled elsewhere, by\n"
             "  pip download --require-hashes -d DIR -r requirements/bootstrap.txt -r requirements/tool.txt"
-            + ("; .venv is as it was, and .venv/bin/patchset still runs" if _there() else "")
+            + ("; .venv is as it was, and .venv/bin/patchset still runs" if left else "")
         )
 
 

@@ -15,29 +15,18 @@ import traceback
 from collections.abc import Sequence
 
 from patchset import __version__
-from patchset.commands import (
-    authoring,
-    cluster,
-    doctor,
-    lint,
-    port,
-    proof,
-    review,
-    trace,
-    tree,
-    verify,
-    wheels,
-)
+from patchset.commands import authoring, port, proof, review, trace, tree, wheels
 from patchset.commands.menu import Menu
-from patchset.node.errors import INTERNAL, PatchsetError, Unavailable
+from patchset.node.errors import INTERNAL, PatchsetError, unavailable
 from patchset.system.terminal import Terminal
 
-GROUPS = (tree, proof, doctor, wheels, verify, cluster, authoring, lint, port, review, trace)
+GROUPS = (tree, proof, wheels, authoring, port, review, trace)
 READERS = {
     "operator": ("apply", "status", "revert", "wheels", "verify", "cluster", "smoke", "trace", "doctor"),
     "reviewer": ("review", "lint", "defects", "evidence", "stats"),
     "engineer": ("export", "fmt", "record", "port", "outlook", "runtime"),
 }
+_USAGE = "usage: patchset COMMAND [SET] [options]    patchset COMMAND --help    patchset --version"
 _WHAT = """\
 Patches a pinned release of vllm-ascend, checks the result, and ships and reviews it.
 SET is a set's name, vLLM version or vllm-ascend version, as v0.10.1.1 or 0.10.1rc1; `patchset sets` lists them."""
@@ -49,10 +38,16 @@ _INTERRUPTED = 130
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of `patchset` and its subcommands."""
-    menu = Menu.for_readers(_WHAT, _EXAMPLES, READERS)
+    """The parser of `patchset` and its subcommands; its help groups them by reader, and leaves out those of none."""
+    menu = Menu.top(_WHAT, "patchset")
     for group in GROUPS:
         group.add(menu)
+    listed = [
+        line
+        for reader, names in READERS.items()
+        for line in (f"{reader}:", *(f"  {name:<9} {menu.summaries[name]}" for name in names))
+    ]
+    menu.parser.screen = "\n".join([_USAGE, _WHAT, *listed, _EXAMPLES, ""])
     return menu.parser
 
 
@@ -90,11 +85,7 @@ def answer(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - the reader is gone; keep the interpreter's last flush quiet
         return 0
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        unavailable = Unavailable(
-            f"{where}{error.strerror or error}", hint="mend the file, folder or disk, then run again"
-        )
-        return _fail(unavailable, terminal)
+        return _fail(unavailable(error), terminal)
     except Exception as error:
         return _internal(error, words)
 

@@ -11,8 +11,9 @@ import sys
 from collections.abc import Sequence
 
 from patchset import cli
-from patchset.commands.menu import OFFLINE, Menu, at_least
+from patchset.commands.menu import OFFLINE, Menu
 from patchset.commands.proof import applied, asked
+from patchset.node.options import at_least
 from patchset.system.terminal import Terminal
 
 MODELS = ("patched", "pristine", "mutants")

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from patchset.proof import testrun, trees
+from patchset.proof import runtime, testrun
 from patchset.proof.smoke import SHARED_ON
 from patchset.proof.testrun import Case
 from patchset.sets.setfile import PatchSet
@@ -42,7 +42,7 @@ def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False, slow:
         Unavailable: the runtime or the pristine tree could not be made.
         Findings: the tests did not come to an end.
     """
-    both = trees.both(patch_set, terminal, offline=offline)
+    both = runtime.both(patch_set, terminal, offline=offline)
     tests, build = paths.repo_root() / "tests", paths.build_dir(patch_set.name)
     suites = {"overlay": ["overlay", *([] if patch_set.name == SHARED_ON else ["-m", "not shared"])]}
     if patch_set.name in schedules.SETS:

@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 from patchset.node import manifest
 from patchset.node.errors import Findings, UsageError
 from patchset.node.manifest import sha256
-from patchset.proof import smoke, trees
-from patchset.proof.trees import Trees
+from patchset.proof import runtime, smoke
+from patchset.proof.runtime import Trees
 from patchset.sets.setfile import PatchSet
 from patchset.system import paths
 from patchset.system.terminal import Terminal
@@ -97,7 +97,7 @@ def run(
         Findings: the survey did not come to an end.
     """
     deployments = _deployments(patch_set.name, count=count, seed=seed, only=only, found=found, turn=turn)
-    both = trees.both(patch_set, terminal, offline=offline)
+    both = runtime.both(patch_set, terminal, offline=offline)
     terminal.step(f"survey: {len(deployments)} deployments, each on both trees")
     rows = _rows(patch_set, both, deployments, terminal, reduce=reduce)
     report = SurveyReport(patch_set.name, tuple(rows))

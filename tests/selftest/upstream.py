@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from patchset.proof import testrun, trees
+from patchset.proof import runtime, testrun
+from patchset.proof.runtime import Trees
 from patchset.proof.testrun import Result
-from patchset.proof.trees import Trees
 from patchset.sets.setfile import PatchSet
 from patchset.system import paths
 from patchset.system.terminal import Terminal
@@ -81,7 +81,7 @@ def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) -> Co
         Unavailable: the runtime could not be made.
         Findings: the tests did not come to an end.
     """
-    both = trees.both(patch_set, terminal, offline=offline)
+    both = runtime.both(patch_set, terminal, offline=offline)
     work = paths.build_dir(patch_set.name) / "upstream-tests"
     shutil.rmtree(work, ignore_errors=True)
     # The pristine tree's tests for both, and away from either tree, which would shadow the other.

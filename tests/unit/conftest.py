@@ -19,18 +19,22 @@ from dataclasses import dataclass, field
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from patchset import cli
 from patchset.proof import gate
+from patchset.sets.setfile import PatchSet, Release
 from patchset.target import distinfo
 from selftest import __main__ as selftest
 
 # Random cases are drawn however slow the machine is.
 settings.register_profile("any speed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any speed")
+
+Capture = pytest.CaptureFixture[str]
 
 SET = "v9.9.9"
 PACKAGE = "tiny_ascend"
@@ -112,6 +116,13 @@ def smoke_tested(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     """Every tree counts as one that has passed the smoke tests, which unit tests cannot run; not with ``untested``."""
     if request.node.get_closest_marker("untested") is None:
         monkeypatch.setattr(gate, "passed", lambda *_: gate.Tier.QUICK)
+
+
+def bare_set(name: str, folder: Path, release: Release, **more: Any) -> PatchSet:
+    """A set as set.toml would have it, of one release for both projects, without a file."""
+    told: dict[str, Any] = {"package": PACKAGE, "torch": "2.7.1", "torch_npu": "2.7.1", "cann": "8.2"}
+    told |= {"python": ">=3.9", "generated": frozenset(), "manifest_sha256": "", "touched": {}}
+    return PatchSet(name=name, folder=folder, vllm=release, ascend=release, **told | more)
 
 
 def sha256(data: bytes) -> str:

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import PACKAGE, SET, World, git, make_world, read_tree, usual
+from conftest import PACKAGE, SET, Capture, World, git, make_world, read_tree, usual
 from port_world import NEARBY, NEW, RUNNER, SHIFTED, Releases, offering
 from test_crash import Case, check_whole
 from wheel_world import dist, publish, tree
@@ -37,7 +37,7 @@ class Scenario:
     words: Words
     code: int = 0
 
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def __init__(self, capsys: Capture) -> None:
         self.capsys = capsys
 
     def save(self) -> None:
@@ -73,7 +73,7 @@ class Scenario:
 class OnTarget(Scenario):
     """apply or revert, of the build tree or in place."""
 
-    def __init__(self, folder: Path, kind: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def __init__(self, folder: Path, kind: str, name: str, capsys: Capture) -> None:
         super().__init__(capsys)
         self.case, self.name = Case(folder, kind), name
         self.code = 1 if name == "apply" else 0  # the child's tree has passed no smoke test
@@ -104,7 +104,7 @@ class OnTarget(Scenario):
 class Wheels(Scenario):
     """The wheels, made where there are none or in the place of those of an earlier set."""
 
-    def __init__(self, world: World, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def __init__(self, world: World, name: str, capsys: Capture) -> None:
         super().__init__(capsys)
         self.world, self.place = world, world.root
         self.words = ["wheels", SET, "--offline"]
@@ -134,7 +134,7 @@ class Wheels(Scenario):
 class Port(Scenario):
     """A port: without conflicts, finished after one, and forgotten."""
 
-    def __init__(self, releases: Releases, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def __init__(self, releases: Releases, name: str, capsys: Capture) -> None:
         super().__init__(capsys)
         self.releases, self.place = releases, releases.world.root
         self.name = name
@@ -187,7 +187,7 @@ class Port(Scenario):
 
 @contextmanager
 def scenario(
-    folder: Path, kind: str, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    folder: Path, kind: str, name: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> Iterator[Scenario]:
     """The scenario of a name, in a world of its own."""
     monkeypatch.setenv("PATCHSET_ROOT", str(folder / "repo"))

@@ -13,6 +13,7 @@ from conftest import (
     PACKAGE,
     SET,
     UPSTREAM,
+    Capture,
     World,
     git,
     make_sdist,
@@ -22,8 +23,6 @@ from conftest import (
     usual,
     write_tree,
 )
-
-Capture = pytest.CaptureFixture[str]
 
 
 def document(capsys: Capture) -> dict:  # type: ignore[type-arg]
@@ -117,6 +116,9 @@ def test_a_second_apply_says_that_there_is_nothing_to_do(world: World, capsys: C
 
 
 def test_status_and_revert_and_apply_again(world: World, capsys: Capture) -> None:
+    assert world.run("revert", SET) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert not world.tree.parent.joinpath(".vllm-ascend.patchset").exists()
     assert world.run("status", SET) == 1
     assert capsys.readouterr().out.startswith("absent: ")
     world.run("apply", SET, "--no-smoke", "--json")
@@ -137,12 +139,6 @@ def test_status_and_revert_and_apply_again(world: World, capsys: Capture) -> Non
     assert document(capsys) | {"changed": [], "result": ""} == first | {"changed": [], "result": ""}
     assert read_tree(world.tree) == world.expected()
     assert git(world.tree, "status", "--porcelain") == ""
-
-
-def test_revert_where_nothing_is_there(world: World, capsys: Capture) -> None:
-    assert world.run("revert", SET) == 0
-    assert "nothing to do" in capsys.readouterr().out
-    assert not world.tree.parent.joinpath(".vllm-ascend.patchset").exists()
 
 
 def test_a_dry_run_says_all_and_changes_nothing(world: World, capsys: Capture) -> None:

@@ -12,14 +12,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import SET, World
+from conftest import SET, Capture, World
 
 from patchset import cli
 from patchset.commands import tree
 from patchset.system import paths
 from selftest.__main__ import build_menu
 
-Capture = pytest.CaptureFixture[str]
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -28,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
     [
         ([], "required: COMMAND"),
         (["fly"], "invalid choice: 'fly'"),
+        (["cluster", "smoke", "--nodes", "x"], "next: patchset cluster smoke --help"),
         (["apply"], "required: SET"),
         (["apply", SET, "--fast"], "unrecognized arguments: --fast"),
         (["apply", SET, "--device", "gpu"], "invalid choice: 'gpu'"),
@@ -71,13 +71,16 @@ def test_help_and_version_go_to_stdout(words: list[str], capsys: Capture) -> Non
     assert cli.main(words) == 0
     out, err = capsys.readouterr()
     assert "patchset" in out and err == ""
+    assert words[0] != "apply" or out.startswith("usage: patchset apply [-h]")
 
 
-def test_an_internal_error_has_a_report_and_no_traceback(
+def test_an_internal_error_has_a_report_and_no_traceback_an_interrupt_neither(
     world: World, monkeypatch: pytest.MonkeyPatch, capsys: Capture, tmp_path: Path
 ) -> None:
+    ending: BaseException = RuntimeError("a bug")
+
     def fail(*_: object) -> int:
-        raise RuntimeError("a bug")
+        raise ending
 
     monkeypatch.setattr(tree, "status", fail)
     monkeypatch.delenv("PATCHSET_DEBUG")
@@ -90,13 +93,7 @@ def test_an_internal_error_has_a_report_and_no_traceback(
     monkeypatch.setenv("PATCHSET_DEBUG", "1")
     assert cli.main(["status", SET]) == 70
     assert "Traceback" in capsys.readouterr().err
-
-
-def test_an_interrupt_is_no_traceback(world: World, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    def stop(*_: object) -> int:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(tree, "status", stop)
+    ending = KeyboardInterrupt()
     assert cli.main(["status", SET]) == 130
     assert "interrupted" in capsys.readouterr().err
 
@@ -112,13 +109,6 @@ def test_no_git(world: World, monkeypatch: pytest.MonkeyPatch, capsys: Capture) 
     monkeypatch.setenv("PATH", "/nowhere")
     assert world.run("apply", SET, "--no-smoke") == 6
     assert "git is not on PATH" in capsys.readouterr().err
-
-
-def test_help_and_usage_errors_name_the_command(capsys: Capture) -> None:
-    assert cli.main(["apply", "--help"]) == 0
-    assert capsys.readouterr().out.startswith("usage: patchset apply [-h]")
-    assert cli.main(["cluster", "smoke", "--nodes", "x"]) == 2
-    assert "next: patchset cluster smoke --help" in capsys.readouterr().err
 
 
 def test_a_broken_pipe_is_quiet(world: World) -> None:

@@ -6,7 +6,6 @@ tests/cluster has the same with Ray.
 
 from __future__ import annotations
 
-import ast
 import io
 import json
 import subprocess
@@ -19,20 +18,18 @@ from typing import Any
 
 import pytest
 import wheel_world
-from conftest import PACKAGE, SET, VERSION, World, sha256
+from conftest import PACKAGE, SET, VERSION, Capture, World, sha256
 
 from patchset import cli
 from patchset.node import errors, fingerprint
 from patchset.node import expected as carried
-from patchset.node.cluster import check, report, watch
+from patchset.node.cluster import check, main, report, watch
 from patchset.node.cluster.report import ClusterReport, NodeRow, RankRow, Verdict
 from patchset.node.cluster.schedule import Schedule, agreed
 from patchset.node.cluster.survey import survey
 from patchset.node.expected import Expected
 from patchset.sets.setfile import load_set
 from patchset.wheels import kit
-
-Capture = pytest.CaptureFixture[str]
 
 UPSTREAM = {"vllm_ascend/a.py": "1" * 64, "vllm_ascend/b.py": "2" * 64}
 PATCHED = {"vllm_ascend/a.py": "3" * 64, "vllm_ascend/b.py": "2" * 64, "vllm_ascend/c.py": "4" * 64}
@@ -79,7 +76,7 @@ def test_a_set_expects_what_applying_it_gives(world: World) -> None:
     assert expected.version == expected.release == VERSION
 
 
-def test_wheels_expect_what_is_in_them_and_their_version(world: World, tmp_path: Path) -> None:
+def test_wheels_expect_what_is_in_them_and_their_version(world: World) -> None:
     wheel_world.publish(world)
     assert world.run("wheels", SET, "--offline") == 0
     made = (wheel_world.dist(world) / kit.NAME).read_bytes()
@@ -88,46 +85,15 @@ def test_wheels_expect_what_is_in_them_and_their_version(world: World, tmp_path:
     assert expected.version == wheel_world.PATCHED
     assert replace(expected, version=VERSION, manifests={}) == kit.expect(load_set(SET))
     assert f"{sha256(made)}  {kit.NAME}\n" in (wheel_world.dist(world) / "SHA256SUMS").read_text()
-    # It is what checks the nodes, byte by byte.
-    python, heard = tmp_path / "python", tmp_path / "heard"
-    python.write_text(f'#!/bin/sh\ncp "$1" {heard}\n')
-    python.chmod(0o755)
-    assert world.run("cluster", "verify", SET, "--expect-from", "dist", "--python", str(python)) == 0
-    assert heard.read_bytes() == made
-
-
-def test_there_are_no_wheels(world: World, capsys: Capture) -> None:
-    assert world.run("cluster", "verify", SET, "--expect-from", "dist") == 2
-    err = capsys.readouterr().err
-    assert f"{kit.NAME} is not there" in err and f"next: make wheels VERSION={SET}" in err
 
 
 # The kit.
 
 
 def test_a_kit_has_the_same_bytes_each_time(world: World) -> None:
-    assert world.run("cluster", "kit", SET) == 0
-    made = (world.root / "build" / SET / kit.NAME).read_bytes()
-    assert world.run("cluster", "kit", SET, "--out", str(world.root / "new" / "other.pyz")) == 0
-    assert (world.root / "new" / "other.pyz").read_bytes() == made
-    assert sha256(kit.build(kit.expect(load_set(SET)))) == sha256(made)
-    assert carried.parse(kit.expect(load_set(SET)).render()) == kit.expect(load_set(SET))
-
-
-def test_a_node_needs_the_standard_library_and_python_3_9(tmp_path: Path) -> None:
-    with zipfile.ZipFile(io.BytesIO(kit.build(EXPECTED))) as archive:
-        sources = {name: archive.read(name) for name in archive.namelist() if name.endswith(".py")}
-        archive.extractall(tmp_path)
-    command = [Path(sys.executable).with_name("vermin"), "-t=3.9-", tmp_path]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert found.returncode == 0, found.stdout
-    assert "patchset/node/cluster/driver.py" in sources
-    for name, source in sources.items():
-        tree = ast.parse(source, name)
-        imported = {alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names}
-        imported |= {node.module or "" for node in tree.body if isinstance(node, ast.ImportFrom)}
-        roots = {module.partition(".")[0] for module in imported}
-        assert roots <= sys.stdlib_module_names | {"patchset"}, name
+    expected = kit.expect(load_set(SET))
+    assert kit.build(expected) == kit.build(kit.expect(load_set(SET)))
+    assert carried.parse(expected.render()) == expected
 
 
 def test_the_kit_says_that_there_is_no_ray_here(tmp_path: Path) -> None:
@@ -150,10 +116,10 @@ def test_the_kit_says_that_there_is_no_ray_here(tmp_path: Path) -> None:
         ([], "required: COMMAND"),
         (["fly"], "invalid choice: 'fly'"),
         (["smoke", SET], "required: --dp"),
-        (["smoke", SET, "--dp", "0"], "argument --dp: invalid number from 1 value: '0'"),
-        (["smoke", SET, "--dp", "2", "--steps", "x"], "argument --steps: invalid number from 1 value: 'x'"),
-        (["verify", SET, "--timeout", "nan"], "argument --timeout: invalid number of seconds value: 'nan'"),
-        (["verify", SET, "--timeout=-1"], "argument --timeout: invalid number of seconds value: '-1'"),
+        (["smoke", SET, "--dp", "0"], "argument --dp: '0' is not a whole number of 1 or more"),
+        (["smoke", SET, "--dp", "2", "--steps", "x"], "argument --steps: 'x' is not a whole number of 1 or more"),
+        (["verify", SET, "--timeout", "nan"], "argument --timeout: 'nan' is not a number of seconds"),
+        (["verify", SET, "--timeout=-1"], "argument --timeout: '-1' is not a number of seconds"),
         (["verify", "v0"], "no patch set 'v0'"),
         (["verify", SET, "--python", "/nowhere/python"], "--python /nowhere/python: no such program"),
     ],
@@ -207,7 +173,7 @@ def test_a_node_is_held_against_the_build_and_the_others(state: dict[str, Any], 
 
 def test_many_files_that_differ_are_counted() -> None:
     row = judged(files={f"vllm_ascend/{number:02}.py": "0" * 64 for number in range(30)})
-    assert row.why.count("unknown") == 8 and row.why.endswith(" and 25 more") and len(row.files) == 33
+    assert row.why.count("unknown") == 8 and row.why.endswith(", and 25 more") and len(row.files) == 33
 
 
 def test_wheels_want_their_local_version() -> None:
@@ -265,6 +231,29 @@ def test_one_exit_code(nodes: list[Verdict], ranks: list[Verdict], missing: tupl
     node_rows = tuple(NodeRow("id", "name", verdict) for verdict in nodes)
     rank_rows = tuple(RankRow(0, "name", verdict) for verdict in ranks)
     assert ClusterReport(EXPECTED, node_rows, rank_rows, missing).exit_code == code
+
+
+def test_a_smoke_run_is_told_as_tables_or_as_a_document(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    times = {"device": "cpu, gloo", "joined": 1.0, "first": 2.0, "median": 3.0, "slowest": 4.0}
+
+    def driver(task: dict[str, Any], limit: float) -> list[dict[str, Any]]:
+        if task["do"] == "survey":
+            return [introduced("n0"), {"node": "n0", "survey": STATE}]
+        digest = Schedule(task["seed"], task["steps"], task["ranks"]).digest()
+        came = [{"rank": rank, "result": {**times, "digest": digest, "wrong": ""}} for rank in range(task["ranks"])]
+        return [{"ranks": ["n0", "n0"]}, *came]
+
+    monkeypatch.setattr(watch, "run", driver)
+    smoke = ["cluster", "smoke", "--dp=2", "--steps=5"]
+    assert main.main(smoke, EXPECTED) == 0
+    out, err = capsys.readouterr()
+    assert "\n1     h 10.0.0.1 n0  cpu, gloo  1.0       2.0       3.0        4.0         ok\n" in out
+    assert out.endswith("\n1 of 1 nodes ok, 2 of 2 ranks came to what was computed directly\n")
+    assert err.endswith("* 2 ranks make 5 steps over the device group\n")
+    assert main.main([*smoke, "--json"], EXPECTED) == 0
+    assert [row["verdict"] for row in json.loads(capsys.readouterr().out)["ranks"]] == ["ok", "ok"]
+    assert main.main(["cluster", "verify", "--nodes=2"], EXPECTED) == 6
+    assert "\n1 of 2 nodes are in the cluster\n" in capsys.readouterr().out
 
 
 # Steps.
@@ -344,6 +333,7 @@ def test_a_driver_that_aborts_is_named_with_its_last_words(monkeypatch: pytest.M
 def test_a_silent_cluster_is_a_finding_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch, "_DRIVE", "import time; time.sleep(60)")
     steps: list[str] = []
-    found = check.run(EXPECTED, address="auto", timeout=1.0, count=None, smoke=None, step=steps.append)
+    arguments = main.parser().parse_args(["cluster", "verify", "--address=auto", "--timeout=1"])
+    found = check.run(EXPECTED, arguments, steps.append)
     assert found.exit_code == 6 and found.missing == ("Ray named no nodes in 1 s",)
     assert steps == ["asking the nodes of the Ray cluster of this machine"]

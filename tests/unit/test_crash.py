@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import PACKAGE, SET, UPSTREAM, World, git, make_world, read_tree, usual
+from conftest import PACKAGE, SET, UPSTREAM, Capture, World, git, make_world, read_tree, usual
 
 from patchset import cli
 from patchset.system import disk
@@ -81,9 +81,7 @@ class Case:
         shutil.copytree(self.saved, self.place, symlinks=True)
 
 
-def check_whole(
-    case: Case, patched: dict[str, bytes], before: dict[str, bytes], capsys: pytest.CaptureFixture[str]
-) -> None:
+def check_whole(case: Case, patched: dict[str, bytes], before: dict[str, bytes], capsys: Capture) -> None:
     """What status says is so, and no file is half written."""
     now = case.read()
     for path, data in now.items():
@@ -114,7 +112,7 @@ def check_whole(
     ],
 )
 def test_killed_at_every_step(
-    kind: str, scenario: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    kind: str, scenario: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     monkeypatch.setenv("PATCHSET_ROOT", str(tmp_path / "repo"))
     case = Case(tmp_path, kind)
@@ -176,7 +174,7 @@ def test_the_locks_of_a_git_that_was_killed_too(world: World) -> None:
         assert world.run("apply", SET, "--no-smoke") == 0
 
 
-def test_the_lock_of_a_git_that_may_be_at_work_is_left(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_lock_of_a_git_that_may_be_at_work_is_left(world: World, capsys: Capture) -> None:
     assert world.run("apply", SET, "--no-smoke") == 0
     lock = world.tree / ".git" / "HEAD.lock"
     lock.touch()
@@ -186,9 +184,7 @@ def test_the_lock_of_a_git_that_may_be_at_work_is_left(world: World, capsys: pyt
     assert world.run("revert", SET) == 0
 
 
-def test_a_failing_disk_takes_everything_back(
-    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_failing_disk_takes_everything_back(world: World, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     """A full disk in the middle of the change: the run fails, the target is as before, nothing is left over."""
     target = world.checkout(world.root.parent / "target")
     before = read_tree(target)
@@ -207,7 +203,7 @@ def test_a_failing_disk_takes_everything_back(
     assert not (target.parent / ".target.patchset").exists()
 
 
-def test_someone_elses_edit_meanwhile_is_kept(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_someone_elses_edit_meanwhile_is_kept(world: World, capsys: Capture) -> None:
     """A run was cut off, then a file was edited: the next command refuses and names it."""
     target = world.checkout(world.root.parent / "target")
     words = ["apply", SET, "--target", str(target)]

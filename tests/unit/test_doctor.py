@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import Capture
 
 from patchset import cli
-from patchset.proof.doctor import ascend, machine
-from patchset.proof.doctor.finding import Verdict
+from patchset.proof.doctor import Verdict, ascend, machine
 from patchset.sets.setfile import PatchSet, load_set
 
 
@@ -25,14 +25,11 @@ def test_this_machine_can_run_the_tool() -> None:
     assert machine.git().verdict is Verdict.OK
 
 
-def test_no_git(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_no_git_or_an_old_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     found = machine.git()
     assert (found.verdict, found.found) == (Verdict.LACKS, "not there; >=2.29.2 is needed")
     assert "install git" in found.advice
-
-
-def test_an_old_git(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     program(tmp_path, "git", "echo git version 2.17.1")
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
     assert machine.git().found == "2.17.1; >=2.29.2 is needed"
@@ -120,14 +117,9 @@ def test_a_serving_environment_without_the_packages(real_set: PatchSet) -> None:
 def test_a_serving_environment_of_another_release(tmp_path: Path, real_set: PatchSet) -> None:
     said = {"python": "3.10.4", "vllm": "0.10.1.1", "vllm-ascend": "0.9.2", "torch": "2.7.1+cpu", "torch-npu": None}
     python = program(tmp_path, "python", f"echo '{json.dumps(said)}'")
-    verdicts = {one.subject.partition(" ")[0]: one.verdict for one in ascend.packages(real_set, python)}
-    assert verdicts == {
-        "python": Verdict.OK,
-        "vllm": Verdict.OK,
-        "vllm-ascend": Verdict.LACKS,
-        "torch": Verdict.OK,
-        "torch-npu": Verdict.LACKS,
-    }
+    found = [(one.subject.partition(" ")[0], one.verdict) for one in ascend.packages(real_set, python)]
+    assert [name for name, verdict in found if verdict is Verdict.OK] == ["python", "vllm", "torch"]
+    assert [name for name, verdict in found if verdict is Verdict.LACKS] == ["vllm-ascend", "torch-npu"]
 
 
 def test_a_serving_interpreter_that_does_not_run(tmp_path: Path, real_set: PatchSet) -> None:
@@ -136,7 +128,7 @@ def test_a_serving_interpreter_that_does_not_run(tmp_path: Path, real_set: Patch
     assert str(tmp_path) in one.found
 
 
-def test_the_command_says_what_lacks(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_the_command_says_what_lacks(capsys: Capture, tmp_path: Path) -> None:
     code = cli.main(["doctor", "v0.10.1.1", "--offline", "--json", "--python", str(tmp_path / "python")])
     document = json.loads(capsys.readouterr().out)
     assert (code, document["lacking"]) == (1, ["serving environment"])

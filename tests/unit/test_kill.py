@@ -19,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from conftest import Capture
 from killing import Scenario, scenario
 
 # The calls of our own process that change names, contents or modes. git's processes are its own matter: while one runs
@@ -48,7 +49,7 @@ SCENARIOS = [
 
 @pytest.fixture
 def killing(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> Iterator[Scenario]:
     with scenario(tmp_path, *request.param, monkeypatch, capsys) as found:
         yield found

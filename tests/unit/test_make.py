@@ -8,10 +8,7 @@ import venv
 from pathlib import Path
 
 import pytest
-from conftest import SET, World
-
-from patchset.commands import unsaved
-from patchset.node.errors import TargetModified
+from conftest import SET, Capture, World
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -57,18 +54,8 @@ def test_an_apostrophe_in_a_path_is_one_of_the_path(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        [
-            "apply",
-            "VERSION=v1",
-            "TARGET=/x",
-            "UPSTREAM=/y",
-            "OFFLINE=1",
-            "DRY_RUN=1",
-            "SMOKE=0",
-            "DEVICE=npu",
-            "JSON=1",
-        ],
-        ["revert", "DRY_RUN=1"],
+        ["apply", "VERSION=v1", "TARGET=/x", "UPSTREAM=/y", "OFFLINE=1", "DRY_RUN=1", "SMOKE=0", "DEVICE=npu"],
+        ["revert", "DRY_RUN=1", "JSON=1"],
         ["port", "FROM=v1", "TO=v2", "COMMIT=a", "STEP=finish", "HISTORY=a", "REVIEWED=1"],
         ["wheels", "FROM=source", "SIGN=key", "LOCAL=dp.2"],
         ["test", "OFFLINE=1", "PYTHON=python3"],
@@ -235,7 +222,7 @@ def test_two_first_runs_at_once(checkout: Checkout) -> None:
     assert len(checkout.calls()) == 2  # the tool's packages and the tool itself, once
 
 
-def test_clean_keeps_work(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_clean_keeps_work(world: World, capsys: Capture) -> None:
     assert world.run("unsaved") == 0
     assert world.run("apply", SET, "--no-smoke", "--offline") == 0
     assert world.run("unsaved") == 0
@@ -250,18 +237,16 @@ def test_clean_keeps_work(world: World, capsys: pytest.CaptureFixture[str]) -> N
     said = capsys.readouterr().err
     assert "1 file changed by hand" in said and "a port is under way" in said and "signed wheels" in said
     assert "make clean-all" in said
-    with pytest.raises(TargetModified):
-        unsaved.refuse()
 
 
-def test_clean_keeps_the_tree_of_a_set_of_another_branch(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_clean_keeps_the_tree_of_a_set_of_another_branch(world: World, capsys: Capture) -> None:
     assert world.run("apply", SET, "--no-smoke", "--offline") == 0
     world.folder.rename(world.root / "elsewhere")
     assert world.run("unsaved") == 4
     assert "a set that is not in patches/ here" in capsys.readouterr().err
 
 
-def test_clean_keeps_commits(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_clean_keeps_commits(world: World, capsys: Capture) -> None:
     assert world.run("apply", SET, "--no-smoke", "--offline") == 0
     (world.tree / "tiny_ascend" / "comm.py").write_text("mine = True\n")
     commit = ["git", "-c", "user.name=t", "-c", "user.email=t@example.invalid", "commit", "-qam", "Mine"]

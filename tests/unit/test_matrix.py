@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import SET, World
+from conftest import SET, Capture, World
 
 from patchset.proof import defects, smoke
 from patchset.proof.defects import DefectReport, table
@@ -115,7 +115,7 @@ def test_a_whole_smoke_run_is_one_of_the_defects(
         assert fixed(world) == ["D1", "D3"]
 
 
-def test_bad_input(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_input(world: World, capsys: Capture) -> None:
     assert world.selftest("matrix", "v0") == 2
     assert world.run("apply", SET, "--no-smoke", "--offline") == 0
     (world.root / "build" / SET / "defects.json").write_text("{")

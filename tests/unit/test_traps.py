@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import HEADER, PACKAGE, SET, UPSTREAM, World, git, git_diff, read_tree
+from conftest import HEADER, PACKAGE, SET, UPSTREAM, Capture, World, git, git_diff, read_tree
 
 from patchset.plan import history
 from patchset.system import lock
@@ -35,7 +35,7 @@ def test_t1_git_apply_skips_files_in_a_folder_of_another_repository(world: World
     assert git(world.tree, "rev-parse", "--show-toplevel").strip() == str(world.tree.resolve())
 
 
-def test_t2_an_undercounted_hunk_is_refused(empty: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_t2_an_undercounted_hunk_is_refused(empty: World, capsys: Capture) -> None:
     """`git apply --check`, `patch --dry-run` and unidiff all accept it, and drop the line."""
     diff = git_diff(UPSTREAM, {**UPSTREAM, **EDIT}, empty.root.parent / "t2")
     text = HEADER.format(subject="Lose a line") + diff + "+SILENTLY LOST\n"
@@ -53,7 +53,7 @@ def test_t2_an_undercounted_hunk_is_refused(empty: World, capsys: pytest.Capture
     assert not empty.tree.exists()
 
 
-def test_t3_no_fuzz_and_no_offset(empty: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_t3_no_fuzz_and_no_offset(empty: World, capsys: Capture) -> None:
     """GNU patch takes both by default, git takes an offset; upstream is pinned, so here both mean a stale patch."""
     runner = UPSTREAM[f"{PACKAGE}/runner.py"]
     shifted = {**UPSTREAM, f"{PACKAGE}/runner.py": "# one line more\n# and another\n" + runner}
@@ -89,7 +89,7 @@ def test_t4_success_is_what_is_read_back(world: World, monkeypatch: pytest.Monke
 
 
 def test_t4_a_git_that_makes_another_file_is_found_out(
-    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     real = history.Repository.git
 
@@ -124,7 +124,7 @@ def test_t4_a_file_that_changes_behind_our_back_fails_the_run(world: World, monk
     assert world.run("apply", SET, "--target", str(target)) == 5
 
 
-def test_t5_a_missing_file_is_not_already_applied(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_t5_a_missing_file_is_not_already_applied(world: World, capsys: Capture) -> None:
     """Reverse-applying a patch proves nothing; recorded digests do."""
     assert world.run("apply", SET, "--no-smoke") == 0
     (world.tree / PACKAGE / "runner.py").unlink()
@@ -134,7 +134,7 @@ def test_t5_a_missing_file_is_not_already_applied(world: World, capsys: pytest.C
     assert "tiny_ascend/runner.py: missing" in capsys.readouterr().err
 
 
-def test_t5_a_tree_with_one_patch_of_a_sequence_is_partial(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_t5_a_tree_with_one_patch_of_a_sequence_is_partial(world: World, capsys: Capture) -> None:
     target = world.checkout(world.root.parent / "target")
     (target / PACKAGE / "old.py").unlink()
     assert world.run("status", SET, "--target", str(target)) == 1
@@ -151,7 +151,7 @@ def _hold(path: Path, ready: object, done: object) -> None:
 
 
 @pytest.mark.parametrize("command", ["apply", "revert", "status"])
-def test_t10_two_runs_on_one_target_do_not_meet(world: World, command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_t10_two_runs_on_one_target_do_not_meet(world: World, command: str, capsys: Capture) -> None:
     from patchset.sets.setfile import load_set
 
     assert world.run("apply", SET, "--no-smoke") == 0

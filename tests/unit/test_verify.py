@@ -4,10 +4,8 @@
 from __future__ import annotations
 
 import compileall
-import io
 import json
 import shutil
-import stat
 import subprocess
 import sys
 import venv
@@ -16,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import PACKAGE, SET, VERSION, World, sha256, write_tree
+from conftest import PACKAGE, SET, VERSION, Capture, World, sha256, write_tree
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from verify_world import WHEEL, edit_manifest, install_wheel, made, once, repack, site  # noqa: F401 - fixtures
@@ -33,7 +31,7 @@ FIRST = f"{PACKAGE}/__init__.py"  # the first row of RECORD
 
 
 @pytest.fixture
-def verify(made: World, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, list[dict[str, str]]]]:
+def verify(made: World, capsys: Capture) -> Callable[..., tuple[int, list[dict[str, str]]]]:
     """Runs `patchset verify --json`; its exit code and findings, or the error as one."""
 
     def run(*words: object) -> tuple[int, list[dict[str, str]]]:
@@ -71,9 +69,7 @@ def test_what_make_wheels_made_is_accepted(made: World, verify, site: Path) -> N
     assert (site / PACKAGE / "__pycache__").is_dir()
 
 
-def test_a_wheel_an_installation_and_a_tree_have_one_fingerprint(
-    made: World, site: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_wheel_an_installation_and_a_tree_have_one_fingerprint(made: World, site: Path, capsys: Capture) -> None:
     assert made.run("apply", SET, "--offline", "--no-smoke") == 0
     seals = set()
     for words in (("--dist", dist(made)), ("--installed", "--path", site), ("--tree", made.tree)):
@@ -183,11 +179,7 @@ def test_a_record_that_cannot_be_read(made: World, verify, record: bytes, path: 
     wheel = repack(dist(made) / WHEEL, lambda files: files.update({RECORD: record}))
     code, findings = verify("--wheel", wheel)
     assert code == 1 and path in [row["path"] for row in findings if row["kind"] == "RECORD"]
-
-
-def test_a_wheel_without_record_is_seen(made: World, verify) -> None:
-    wheel = repack(dist(made) / WHEEL, lambda files: files.pop(RECORD))
-    assert one(verify("--wheel", wheel)) == (RECORD, "missing")
+    assert one(verify("--wheel", repack(wheel, lambda files: files.pop(RECORD)))) == (RECORD, "missing")
 
 
 def test_a_manifest_that_agrees_with_a_changed_file_is_seen_by_the_set(made: World, verify) -> None:
@@ -294,24 +286,17 @@ def test_the_set_of_a_build_without_a_manifest_is_found_by_its_version(made: Wor
     assert f"every Python file is upstream's {VERSION}" in refused(verify("--wheel", wheel))
 
 
-def test_upstreams_installation_is_told_from_ours(made: World, verify, tmp_path: Path) -> None:
-    place = made.site_packages(tmp_path / "site")
-    assert f"every Python file is upstream's {VERSION}" in refused(verify("--installed", "--path", place))
-
-
-@pytest.mark.parametrize("keep", [0, 10, 5000, -1], ids=["empty", "10 bytes", "half", "but one byte"])
-def test_a_truncated_wheel(made: World, verify, keep: int) -> None:
+def test_an_archive_that_no_honest_wheel_is(made: World, verify) -> None:
+    """test_wheel_entry has what is refused."""
     wheel = dist(made) / WHEEL
-    wheel.write_bytes(wheel.read_bytes()[:keep])
+    whole = wheel.read_bytes()
+    wheel.write_bytes(whole[:5000])
     assert "is not a readable zip archive" in refused(verify("--wheel", wheel))
-
-
-def test_a_wheel_with_a_flipped_byte(made: World, verify) -> None:
-    wheel = dist(made) / WHEEL
-    data = bytearray(wheel.read_bytes())
-    data[data.index(b"step_6 = answer")] ^= 1
-    wheel.write_bytes(data)
+    wheel.write_bytes(whole.replace(b"step_6 = answer", b"step_7 = answer"))
     assert "is damaged (its CRC-32 is another)" in refused(verify("--wheel", wheel))
+    with zipfile.ZipFile(wheel, "a") as archive:
+        archive.writestr("../evil.py", "import evil\n")
+    assert "leaves the tree" in refused(verify("--wheel", wheel))
 
 
 def test_something_that_is_no_wheel(made: World, verify, tmp_path: Path) -> None:
@@ -322,61 +307,6 @@ def test_something_that_is_no_wheel(made: World, verify, tmp_path: Path) -> None
         archive.writestr("a.txt", "a")
     assert "has 0 .dist-info folders" in refused(verify("--wheel", text))
     assert "no such file" in refused(verify("--wheel", tmp_path / "nowhere.whl"), 2)
-
-
-@pytest.mark.parametrize("path", ["../evil.py", "/etc/evil", f"{PACKAGE}/../../evil.py", f"{PACKAGE}/a\nb.py"])
-def test_a_wheel_with_a_path_that_leaves_it(made: World, verify, path: str) -> None:
-    wheel = repack(dist(made) / WHEEL, append(path, b"#"))
-    assert ": member '" in refused(verify("--wheel", wheel))
-
-
-def test_a_wheel_with_a_link(made: World, verify) -> None:
-    wheel = dist(made) / WHEEL
-    with zipfile.ZipFile(wheel, "a") as archive:
-        link = zipfile.ZipInfo(f"{PACKAGE}/link.py")
-        link.external_attr = (stat.S_IFLNK | 0o777) << 16
-        archive.writestr(link, "/etc/passwd")
-    assert "is a link or a device" in refused(verify("--wheel", wheel))
-
-
-def hide(data: bytes, at: int, extra: bytes, *, moved: int) -> bytes:
-    """A wheel with more bytes at a place, and its directory's place corrected, as zipfile reads it."""
-    end = bytearray(data[-22:])
-    end[16:20] = (int.from_bytes(end[16:20], "little") + moved).to_bytes(4, "little")
-    return data[:at] + extra + data[at:-22] + bytes(end)
-
-
-@pytest.mark.parametrize("where", ["before", "behind the last", "comment", "after"])
-def test_a_wheel_that_hides_something_from_some_readers(made: World, verify, where: str) -> None:
-    wheel = dist(made) / WHEEL
-    data = wheel.read_bytes()
-    with zipfile.ZipFile(io.BytesIO(), "w") as other:
-        other.writestr(f"{PACKAGE}/evil.py", "import evil\n")
-        assert other.fp is not None
-        other.fp.seek(0)
-        evil = other.fp.read()
-    directory = int.from_bytes(data[-6:-2], "little")
-    hidden = {
-        "before": evil + data,
-        "behind the last": hide(data, directory, evil, moved=len(evil)),
-        "comment": data[:-2] + b"\4\0" + b"evil",
-        "after": hide(data, len(data) - 22, evil, moved=0),
-    }[where]
-    wheel.write_bytes(hidden)
-    if where == "after":
-        assert "is not a readable zip archive" in refused(verify("--wheel", wheel))
-        return
-    with zipfile.ZipFile(wheel) as archive:
-        assert archive.testzip() is None, "who reads the directory sees nothing"
-    assert "bytes that belong to none" in refused(verify("--wheel", wheel))
-
-
-def test_a_wheel_whose_entries_and_directory_disagree(made: World, verify) -> None:
-    wheel = dist(made) / WHEEL
-    data = bytearray(wheel.read_bytes())
-    data[22] ^= 1  # the size beside the first member's data; readers of the directory take the other one
-    wheel.write_bytes(data)
-    assert "describes falsely" in refused(verify("--wheel", wheel))
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -396,14 +326,6 @@ def test_a_flipped_bit_is_seen_unless_no_content_changes(made: World, verify, da
         wheel.write_bytes(before)
 
 
-def test_a_name_in_no_encoding(made: World, verify) -> None:
-    wheel = dist(made) / WHEEL
-    data = wheel.read_bytes()
-    assert "caf\u00e9".encode() in data
-    wheel.write_bytes(data.replace("caf\u00e9".encode(), b"caf\xff\xff"))
-    assert "is not a readable zip archive: 'utf-8' codec" in refused(verify("--wheel", wheel))
-
-
 def contents_of(data: bytes, wheel: Path) -> dict[str, str]:
     wheel.write_bytes(data)
     return content(wheel)
@@ -411,22 +333,6 @@ def contents_of(data: bytes, wheel: Path) -> dict[str, str]:
 
 def content(wheel: Path) -> dict[str, str]:
     return build.read_wheel(wheel).digests
-
-
-def test_a_wheel_with_a_member_twice(made: World, verify) -> None:
-    wheel = dist(made) / WHEEL
-    with zipfile.ZipFile(wheel, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
-        archive.writestr(RUNNER, "import evil\n")
-    assert "twice" in refused(verify("--wheel", wheel))
-
-
-def test_a_bomb_is_not_unpacked(made: World, verify, tmp_path: Path) -> None:
-    wheel = tmp_path / WHEEL
-    with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("zeros", "w") as member:
-        for _ in range(100):
-            member.write(bytes(1 << 20))
-    assert wheel.stat().st_size < 2_000_000
-    assert "is a zip bomb" in refused(verify("--wheel", wheel))
 
 
 @pytest.mark.parametrize(
@@ -516,12 +422,6 @@ def test_what_others_install_beside_it_is_not_its_business(verify, site: Path) -
     compileall.compile_dir(site, quiet=2, optimize=2)
     (site / PATCHED_INFO / "direct_url.json").write_text("{}")
     assert verify("--installed", "--path", site) == (0, [])
-
-
-def test_a_source_that_does_not_compile(verify, site: Path) -> None:
-    (site / RUNNER).write_text("(")
-    code, findings = verify("--installed", "--path", site)
-    assert code == 1 and [row["path"] for row in findings] == [RUNNER]
 
 
 def test_no_installation(verify, tmp_path: Path) -> None:
@@ -638,7 +538,7 @@ def test_a_tree_of_one_of_several_sets(made: World, verify) -> None:
     assert "nothing says which set" in refused(verify("--tree", made.root), 2)
 
 
-def test_the_words_for_people(made: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_words_for_people(made: World, capsys: Capture) -> None:
     wheel = repack(dist(made) / WHEEL, append(RUNNER, b"#"))
     capsys.readouterr()
     assert made.run("verify", "--wheel", str(wheel)) == 1

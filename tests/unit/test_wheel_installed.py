@@ -6,14 +6,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import PACKAGE, SET, World
-from installer import install
-from installer.destinations import SchemeDictionaryDestination
-from installer.sources import WheelFile
+from conftest import PACKAGE, SET, Capture, World
+from verify_world import install_wheel
 from wheel_world import PATCHED, PATCHED_INFO, TAGS, dist, name, publish, tree
 
 from patchset.node.errors import PinMismatch, UsageError
-from patchset.proof import installed
+from patchset.proof import settle
 from patchset.sets.setfile import load_set
 
 
@@ -23,36 +21,27 @@ def venv(world: World, tmp_path: Path) -> Path:
     publish(world)
     assert world.run("wheels", SET, "--offline") == 0
     folder = tmp_path / "venv"
-    site = folder / "lib" / "python3.11" / "site-packages"
-    schemes = {scheme: str(site) for scheme in ("purelib", "platlib")} | {"scripts": str(folder / "bin")}
-    with WheelFile.open(dist(world) / name(TAGS[0], PATCHED)) as source:
-        destination = SchemeDictionaryDestination(schemes, interpreter="/usr/bin/python3", script_kind="posix")
-        install(source, destination, additional_metadata={"INSTALLER": b"installer"})
+    install_wheel(dist(world) / name(TAGS[0], PATCHED), folder / "lib" / "python3.11" / "site-packages")
     return folder
 
 
-def test_a_virtual_environment_or_its_site_packages(venv: Path) -> None:
-    site = venv / "lib" / "python3.11" / "site-packages"
-    for given in (venv, site):
-        assert installed.site_packages(load_set(SET), given) == site
-
-
-def test_the_package_and_its_metadata_alone(venv: Path, tmp_path: Path) -> None:
-    patch_set = load_set(SET)
-    site = installed.site_packages(patch_set, venv)
+def test_the_package_and_its_metadata_alone(venv: Path) -> None:
+    """Of a virtual environment, or of its site-packages folder."""
+    patch_set, site = load_set(SET), venv / "lib" / "python3.11" / "site-packages"
     (site / "torch").mkdir()
     (site / PACKAGE / "kernels.so").touch()
-    for device in ("npu", "cpu", "npu", "cpu"):
-        place = installed.alone(patch_set, site, tmp_path / "alone", device)
+    for given, device in ((venv, "npu"), (site, "cpu"), (venv, "npu"), (site, "cpu")):
+        place = settle.of_installation(patch_set, given, device).folder
         assert sorted(path.name for path in place.iterdir()) == [PACKAGE, PATCHED_INFO]
         assert (place / PACKAGE / "kernels.so").exists() == (device == "npu")  # the stand-in has its own
+        assert (place / PATCHED_INFO).resolve() == site / PATCHED_INFO
     assert (place / PACKAGE / "data_parallel" / "plan.py").read_text() == "answer = 42\n"
     assert tree(site)  # links were removed, not what they point to
 
 
-def test_nothing_installed(venv: Path, tmp_path: Path, world: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_installed(venv: Path, tmp_path: Path, world: World, capsys: Capture) -> None:
     with pytest.raises(UsageError, match="has no installation of tiny_ascend"):
-        installed.site_packages(load_set(SET), tmp_path)
+        settle.of_installation(load_set(SET), tmp_path, "cpu")
     assert world.run("smoke", SET, "--installed", str(tmp_path)) == 2
 
 
@@ -60,7 +49,7 @@ def test_an_editable_installation(venv: Path) -> None:
     site = venv / "lib" / "python3.11" / "site-packages"
     (site / PACKAGE).rename(venv / "moved")
     with pytest.raises(UsageError, match="metadata and not its files"):
-        installed.site_packages(load_set(SET), venv)
+        settle.of_installation(load_set(SET), venv, "cpu")
 
 
 @pytest.mark.parametrize("change", ["edited", "added", "removed"])
@@ -73,6 +62,6 @@ def test_what_the_set_does_not_make(venv: Path, change: str, world: World) -> No
     else:
         file.unlink()
     with pytest.raises(PinMismatch, match="fingerprint") as caught:
-        installed.site_packages(load_set(SET), venv)
+        settle.of_installation(load_set(SET), venv, "cpu")
     assert "patchset verify --installed --path" in caught.value.hint
     assert world.run("smoke", SET, "--installed", str(venv)) == 5

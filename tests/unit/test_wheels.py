@@ -1,18 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Patched wheels: what is in them, what stays as it was, and what lies beside them."""
+"""Patched wheels: what is in them and beside them, and where the published ones come from."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import stat
 import zipfile
 import zlib
+from pathlib import Path
 
 import pytest
-from conftest import PACKAGE, SET, World
-from installer.sources import WheelFile
-from wheel_world import DATE, INFO, PATCHED, PATCHED_INFO, TAGS, dist, members, name, pack, pin, publish, tree
+from conftest import PACKAGE, SET, Capture, World
+from wheel_world import PATCHED, PATCHED_INFO, TAGS, dist, house, members, name, pack, pin, publish, tree
 
 from patchset.node.verify import entry
 
@@ -44,32 +43,6 @@ def test_a_wheel_holds_the_patched_package(made: World, tag: str) -> None:
 
 
 @pytest.mark.parametrize("tag", TAGS)
-def test_what_nothing_touches_stays_byte_for_byte(made: World, published: dict[str, bytes], tag: str) -> None:
-    before = {one.path: one for one in entry.read(published[name(tag)], "upstream")}
-    made_wheel = (dist(made) / name(tag, PATCHED)).read_bytes()
-    after = {one.path: one for one in entry.read(made_wheel, "patched")}
-    touched = {f"{PACKAGE}/runner.py", f"{PACKAGE}/old.py", f"{INFO}/METADATA", f"{INFO}/RECORD"}
-    for path, one in before.items():
-        if path not in touched:
-            moved = path.replace(INFO, PATCHED_INFO)
-            assert after[moved] == one.renamed(moved)
-            assert one.stored in made_wheel
-    assert after[f"{PACKAGE}/_C.so"].mode == stat.S_IFREG | 0o755
-    assert after[f"{PACKAGE}/comm.py"].date == DATE
-    order = [path.replace(INFO, PATCHED_INFO) for path in before if path not in touched]
-    assert [path for path in after if path in order] == order
-
-
-def test_new_and_changed_members_are_plain_files_of_a_fixed_date(made: World) -> None:
-    with zipfile.ZipFile(dist(made) / name(TAGS[0], PATCHED)) as archive:
-        for path in (f"{PACKAGE}/new.py", f"{PACKAGE}/data_parallel/plan.py", f"{PACKAGE}/runner.py"):
-            info = archive.getinfo(path)
-            assert info.external_attr >> 16 == stat.S_IFREG | 0o644
-            assert info.date_time == (1980, 1, 1, 0, 0, 0)
-            assert info.compress_type == zipfile.ZIP_STORED
-
-
-@pytest.mark.parametrize("tag", TAGS)
 def test_the_version_is_where_installers_look_and_nowhere_else(made: World, tag: str) -> None:
     file = dist(made) / name(tag, PATCHED)
     with zipfile.ZipFile(file) as archive:
@@ -80,17 +53,6 @@ def test_the_version_is_where_installers_look_and_nowhere_else(made: World, tag:
     assert metadata.endswith("\n\nVersion: is told in the text, too.\n")
     stated = ("METADATA", "patchset.json", "sboms/patchset.cdx.json", "sboms/patchset.intoto.json", "RECORD")
     assert told == [f"{PATCHED_INFO}/{member}" for member in stated]
-
-
-@pytest.mark.parametrize("tag", TAGS)
-def test_record_is_right(made: World, tag: str) -> None:
-    with WheelFile.open(dist(made) / name(tag, PATCHED)) as source:
-        source.validate_record()
-        assert source.version == PATCHED
-        assert source.dist_info_dir == PATCHED_INFO
-        paths = [row.partition(",")[0] for row in source.read_dist_info("RECORD").splitlines()]
-    assert len(paths) == len(set(paths)) and not [path for path in paths if path.endswith("/")]
-    assert f"{PACKAGE}/old.py" not in paths
 
 
 def test_the_same_bytes_each_time(made: World) -> None:
@@ -106,7 +68,7 @@ def test_sums_cover_everything(made: World) -> None:
 
 
 def test_the_manifest_names_what_each_wheel_was_made_from(
-    world: World, published: dict[str, bytes], capsys: pytest.CaptureFixture[str]
+    world: World, published: dict[str, bytes], capsys: Capture
 ) -> None:
     capsys.readouterr()
     assert world.run("wheels", SET, "--offline", "--json") == 0
@@ -136,3 +98,80 @@ def test_no_library_packs_a_byte(world: World, monkeypatch: pytest.MonkeyPatch) 
     assert entry.write(entry.read(data, "w")) == data
     pin(world, {name(TAGS[0]): data})
     assert world.run("wheels", SET, "--offline") == 0
+
+
+# Where the published wheels come from: the index, a wheelhouse, a single file.
+
+
+def made_names(world: World) -> list[str]:
+    return sorted(path.name for path in dist(world).glob("*.whl"))
+
+
+@pytest.fixture
+def wheelhouse(world: World, tmp_path: Path) -> Path:
+    """The published wheels, and what else lies in a wheelhouse."""
+    folder = house(world, tmp_path / "wheelhouse")
+    (folder / "torch-2.7.1-cp311-cp311-linux_x86_64.whl").write_bytes(b"not looked at")
+    (folder / f"{PACKAGE}-9.8-cp311-cp311-linux_x86_64.whl").write_bytes(b"not looked at")
+    return folder
+
+
+def test_a_wheelhouse_makes_the_same_wheels(world: World, wheelhouse: Path) -> None:
+    assert world.run("wheels", SET, "--offline") == 0
+    before = tree(dist(world))
+    assert world.run("wheels", SET, "--offline", "--upstream", str(wheelhouse)) == 0
+    assert tree(dist(world)) == before
+
+
+def test_of_a_wheelhouse_what_it_has(world: World, wheelhouse: Path, capsys: Capture) -> None:
+    (wheelhouse / name(TAGS[0])).unlink()
+    assert world.run("wheels", SET, "--offline", "--upstream", str(wheelhouse)) == 0
+    assert made_names(world) == [name(TAGS[1], PATCHED)]
+    assert f"lacks 1 of 2 wheels: {name(TAGS[0])}" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_a_single_wheel(world: World, wheelhouse: Path) -> None:
+    """The others go: dist/<set> is what the last run made, and its index lists no more than it holds."""
+    assert world.run("wheels", SET, "--offline") == 0
+    assert world.run("wheels", SET, "--offline", "--upstream", str(wheelhouse / name(TAGS[1]))) == 0
+    assert made_names(world) == [name(TAGS[1], PATCHED)]
+    listed = json.loads((dist(world) / "simple" / "tiny-ascend" / "index.json").read_text())["files"]
+    assert [row["filename"] for row in listed] == [name(TAGS[1], PATCHED)]
+
+
+@pytest.fixture
+def served(world: World, index: str) -> dict[str, Path]:
+    """The published wheels on an index, and not in the cache; their files by name."""
+    project = world.served / "simple" / "vllm-ascend"
+    files = {}
+    for file, data in publish(world).items():
+        (project / file).write_bytes(data)
+        files[file] = project / file
+        for cached in Path(world.cached).parents[1].glob(f"*/{file}"):
+            cached.unlink()
+    page = "".join(f'<a href="{file}">{file}</a>' for file in files)
+    (project / "index.html").write_text(f"<html><body>{page}</body></html>")
+    return files
+
+
+def test_the_index_gives_what_is_not_cached(world: World, served: dict[str, Path]) -> None:
+    assert world.run("wheels", SET) == 0
+    assert made_names(world) == sorted(name(tag, PATCHED) for tag in TAGS)
+    for file in served.values():
+        file.unlink()
+    assert world.run("wheels", SET, "--offline") == 0
+
+
+def test_an_index_that_serves_another_file(world: World, served: dict[str, Path], capsys: Capture) -> None:
+    served[name(TAGS[1])].write_bytes(b"another")
+    assert world.run("wheels", SET) == 5
+    assert name(TAGS[1]) in capsys.readouterr().err
+    assert not (world.root / "dist").exists()
+
+
+def test_an_index_without_one_of_the_wheels(world: World, served: dict[str, Path], capsys: Capture) -> None:
+    page = world.served / "simple" / "vllm-ascend" / "index.html"
+    page.write_text(page.read_text().replace(name(TAGS[1]), "other.whl"))
+    assert world.run("wheels", SET) == 6
+    assert f"has no {name(TAGS[1])}" in capsys.readouterr().err
+    assert not (world.root / "dist").exists()

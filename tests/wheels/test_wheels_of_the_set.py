@@ -117,17 +117,7 @@ def test_the_index(patch_set: PatchSet, dist: Path, venv: Venv, tmp_path: Path, 
     try:
         url = f"{dist.as_uri()}/simple"
         if scheme == "http":
-            command = [
-                str(venv.python),
-                "-u",
-                "-m",
-                "http.server",
-                "0",
-                "--bind",
-                "127.0.0.1",
-                "--directory",
-                str(dist),
-            ]
+            command = [venv.python, "-u", "-m", "http.server", "0", "--bind=127.0.0.1", f"--directory={dist}"]
             server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
             assert server.stdout
             url = server.stdout.readline().split("(")[1].split(")")[0].rstrip("/") + "/simple"

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""export, fmt: how what a maintainer did with git, or by hand, becomes a set."""
+"""export, fmt: how what a maintainer did with git, or by hand, becomes a set; lint: what is wrong with it."""
 
 from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
+from datetime import UTC, date, datetime
 from typing import Any
 
 from patchset.commands.menu import DRY_RUN, OFFLINE, UPSTREAM, Menu
@@ -21,10 +22,21 @@ def add(menu: Menu) -> None:
     ):
         one = menu.command(name, summary, handler, UPSTREAM, OFFLINE, DRY_RUN)
         one.add_argument("--check", action="store_true", help="as --dry-run, and exit 1 where something would change")
+    one = menu.bare(
+        "lint", "check the patches, the series, the overlay and the digests of sets", lint, UPSTREAM, OFFLINE
+    )
+    one.add_argument("sets", metavar="SET", nargs="*", help="folders of patches/; all of them by default")
+    one.add_argument("--codes", action="store_true", help="print what each code means, and check nothing")
+    one.add_argument(
+        "--today",
+        type=date.fromisoformat,
+        default=None,
+        metavar="DAY",
+        help="the day that Review-By is held against (default: today, UTC)",
+    )
 
 
 def export(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    """`patchset export`."""
     from patchset.authoring import export
 
     outcome = export.run(load_set(arguments.set), **_options(arguments), terminal=terminal)
@@ -41,7 +53,6 @@ def export(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def fmt(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    """`patchset fmt`."""
     from patchset.authoring import fmt
 
     outcome = fmt.run(load_set(arguments.set), **_options(arguments), terminal=terminal)
@@ -54,6 +65,37 @@ def fmt(arguments: argparse.Namespace, terminal: Terminal) -> int:
         terminal.note(f"unchanged: the patches of {arguments.set} are as git writes them")
     terminal.document({"set": arguments.set} | asdict(outcome))
     return 1 if arguments.check and outcome.changed else 0
+
+
+def lint(arguments: argparse.Namespace, terminal: Terminal) -> int:
+    from patchset.authoring.lint import check
+    from patchset.authoring.lint.findings import Code
+
+    if arguments.codes:
+        for code in Code:
+            terminal.note(f"{code.id}  {code.label:17}  {code.summary}")
+        terminal.document({code.id: {"name": code.label, "summary": code.summary} for code in Code})
+        return 0
+    report = check.run(
+        arguments.sets,
+        today=arguments.today or datetime.now(UTC).date(),
+        upstream=arguments.upstream,
+        offline=arguments.offline,
+        terminal=terminal,
+    )
+    for finding in report.findings:
+        terminal.note(str(finding))
+    terminal.document(
+        {
+            "sets": list(report.sets),
+            "patches": report.patches,
+            "findings": [finding.as_dict() for finding in report.findings],
+        }
+    )
+    terminal.step(
+        f"{plural(len(report.findings), 'finding')} in {plural(report.patches, 'patch')} of {', '.join(report.sets)}"
+    )
+    return 1 if report.findings else 0
 
 
 def _options(arguments: argparse.Namespace) -> dict[str, Any]:

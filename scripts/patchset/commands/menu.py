@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, NoReturn
+from typing import Any
 
 from patchset import __version__
-from patchset.node.errors import UsageError
+from patchset.node import options
 from patchset.system import paths
 from patchset.system.terminal import Terminal
 
@@ -34,38 +33,19 @@ DEVICE: Option = (
 )
 
 
-class Parser(argparse.ArgumentParser):
-    """Raises instead of exiting, so that a usage error looks like every other error."""
+class Parser(options.Parser):
+    """One whose help may be a screen that somebody has put together."""
 
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message, hint=f"{self.prog} --help")
-
-
-class Overview(Parser):
-    """A parser whose help is one screen: what each reader wants first, a line for each command.
-
-    Attributes:
-        readers: names of commands, by who uses them. A command of none is left out.
-        summaries: of the commands, by name.
-    """
-
-    readers: Mapping[str, Sequence[str]] = MappingProxyType({})
-    summaries: Mapping[str, str] = MappingProxyType({})
+    screen = ""
 
     def format_help(self) -> str:
-        """The whole screen."""
-        listed = [
-            line
-            for reader, names in self.readers.items()
-            for line in (f"{reader}:", *(f"  {name:<9} {self.summaries[name]}" for name in names))
-        ]
-        return "\n".join([self.format_usage().rstrip(), self.description or "", *listed, self.epilog or "", ""])
+        return self.screen or super().format_help()
 
 
 class Menu:
     """What a group of commands adds itself to."""
 
-    def __init__(self, parser: argparse.ArgumentParser, dest: str) -> None:
+    def __init__(self, parser: Parser, dest: str) -> None:
         self.parser = parser
         self.summaries: dict[str, str] = {}
         self._commands = parser.add_subparsers(
@@ -73,21 +53,12 @@ class Menu:
         )
 
     @classmethod
-    def top(cls, description: str, prog: str = "patchset") -> Menu:
+    def top(cls, description: str, prog: str) -> Menu:
         """The menu of a whole command line."""
-        parser = Parser(prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+        shape = argparse.RawDescriptionHelpFormatter
+        parser = Parser(prog=prog, description=description, formatter_class=shape)
         parser.add_argument("--version", action="version", version=f"patchset {__version__}")
         return cls(parser, "command")
-
-    @classmethod
-    def for_readers(cls, description: str, epilog: str, readers: Mapping[str, Sequence[str]]) -> Menu:
-        """The menu of `patchset`; its help groups the commands by reader."""
-        usage = "patchset COMMAND [SET] [options]    patchset COMMAND --help    patchset --version"
-        parser = Overview(prog="patchset", usage=usage, description=description, epilog=epilog)
-        parser.add_argument("--version", action="version", version=f"patchset {__version__}")
-        menu = cls(parser, "command")
-        parser.readers, parser.summaries = readers, menu.summaries
-        return menu
 
     def group(self, name: str, summary: str, description: str) -> Menu:
         """`patchset NAME COMMAND`: the menu of commands that share a first word; `arguments.action` is the second."""
@@ -119,18 +90,3 @@ class Menu:
         )
         asked.completer = lambda **_: paths.sets()  # type: ignore[attr-defined] # argcomplete asks it
         return sub
-
-
-def at_least(least: int) -> Callable[[str], int]:
-    """The type of a whole number with a lower bound."""
-
-    def number(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = least - 1
-        if value < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {least} or more")
-        return value
-
-    return number

@@ -59,7 +59,6 @@ def _name_of_set(text: str) -> str:
 
 
 def port(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    """`patchset port`."""
     from patchset.authoring.port import release, report, work
 
     if arguments.step:
@@ -124,7 +123,6 @@ def _finish(name: str, arguments: argparse.Namespace, terminal: Terminal) -> int
 
 
 def outlook(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    """`patchset outlook`."""
     from patchset.authoring.port import outlook, report
     from patchset.sets.setfile import load_set
 

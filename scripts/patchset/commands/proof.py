@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""smoke, evidence, defects, runtime and stats: what is shown of an applied tree."""
+"""smoke, evidence, defects, runtime and stats: what is shown of an applied tree; doctor: of this machine."""
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 
 from patchset.commands.menu import DEVICE, OFFLINE, Menu
@@ -32,11 +33,12 @@ def add(menu: Menu) -> None:
         ("runtime", "build the Python environment of the smoke tests", runtime),
     ):
         menu.command(name, summary, handler, OFFLINE)
+    one = menu.command("doctor", "say what this machine has and lacks, and what to do about it", doctor, OFFLINE)
+    one.add_argument("--python", type=Path, metavar="FILE", help="the interpreter of a serving environment to look at")
     menu.command("stats", "count the lines that each patch and the overlay add and remove", stats)
 
 
 def smoke(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    """`patchset smoke`."""
     from patchset.proof import defects, smoke
 
     patched = None
@@ -63,7 +65,6 @@ def smoke(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def defects(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    """`patchset defects`."""
     from patchset.proof import defects
 
     report = defects.run(asked(arguments, terminal), terminal, offline=arguments.offline)
@@ -73,7 +74,6 @@ def defects(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def stats(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    """`patchset stats`."""
     from patchset.sets import stats
 
     report = stats.count(load_set(arguments.set))
@@ -83,7 +83,6 @@ def stats(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def runtime(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    """`patchset runtime`."""
     from patchset.proof import runtime
 
     made = runtime.ensure(load_set(arguments.set), terminal, offline=arguments.offline)
@@ -93,7 +92,6 @@ def runtime(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def evidence(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    """`patchset evidence`."""
     from patchset.proof import defects, evidence, smoke
     from patchset.system import paths
     from patchset.system.git import Repository
@@ -121,6 +119,27 @@ def evidence(arguments: argparse.Namespace, terminal: Terminal) -> int:
         terminal.note(f"evidence: {plural(len(found.report.cases), 'row')} run again, {len(found.differing)} differ")
     terminal.document(found.as_dict())
     return 0 if found.ok else 1
+
+
+def doctor(arguments: argparse.Namespace, terminal: Terminal) -> int:
+    from patchset.proof.doctor import Verdict, ascend, machine
+
+    patch_set = load_set(arguments.set)
+    terminal.step("looking at this machine")
+    findings = [
+        *machine.look(patch_set, offline=arguments.offline),
+        *ascend.look(patch_set, python=arguments.python),
+    ]
+    width = max(len(one.subject) for one in findings)
+    for one in findings:
+        terminal.note(f"{one.verdict.value:<8}{one.subject:<{width}}  {one.found}")
+        if one.advice:
+            terminal.note(f"{'':<8}{'':<{width}}  needed for {one.needed_for}; {one.advice}")
+    lacking = [one.subject for one in findings if one.verdict is Verdict.LACKS]
+    terminal.note(f"lacking: {', '.join(lacking)}" if lacking else "nothing is lacking")
+    listed = [asdict(one) | {"verdict": one.verdict.value} for one in findings]
+    terminal.document({"set": patch_set.name, "lacking": lacking, "findings": listed})
+    return 1 if lacking else 0
 
 
 def asked(arguments: argparse.Namespace, terminal: Terminal) -> PatchSet:

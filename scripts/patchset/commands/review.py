@@ -23,7 +23,6 @@ def add(menu: Menu) -> None:
 
 
 def review(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    """`patchset review`."""
     from patchset.review import make
     from patchset.upstream.source import Source
 

@@ -19,7 +19,6 @@ def add(menu: Menu) -> None:
 
 
 def trace(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    """`patchset trace`."""
     from patchset.trace import events
     from patchset.trace.align import line_up
     from patchset.trace.load import load_all

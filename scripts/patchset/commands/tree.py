@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""apply, status, revert, record: what is done to a tree."""
+"""apply, status, revert, record: what is done to a tree; sets, and what `make clean` asks."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 
 from patchset.commands.menu import DEVICE, DRY_RUN, OFFLINE, TARGET, UPSTREAM, Menu
-from patchset.node.errors import plural
+from patchset.node.errors import TargetModified, plural
 from patchset.sets.setfile import load_set, only_set
+from patchset.system import paths
 from patchset.system.terminal import Terminal
 
 
@@ -34,7 +36,6 @@ def add(menu: Menu) -> None:
 
 
 def apply(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    """`patchset apply`."""
     from patchset.commands import summary
     from patchset.proof import settle
     from patchset.target import apply
@@ -64,7 +65,6 @@ def apply(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def status(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    """`patchset status`."""
     from patchset.commands import summary
     from patchset.proof import gate
     from patchset.system import lock
@@ -86,7 +86,6 @@ def status(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def revert(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    """`patchset revert`."""
     from patchset.commands import summary
     from patchset.target import revert
 
@@ -104,9 +103,6 @@ def revert(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def sets(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    """`patchset sets`."""
-    from patchset.system import paths
-
     found = [load_set(name) for name in ([arguments.name] if arguments.name else paths.sets())]
     for one in found:
         terminal.note(
@@ -118,16 +114,52 @@ def sets(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def unsaved(_: argparse.Namespace, terminal: Terminal) -> int:
-    """`patchset unsaved`."""
-    from patchset.commands import unsaved
+    """Raises TargetModified where build/ or dist/ holds work that is nowhere else: `make clean` would take it away."""
+    found = list(_unsaved())
+    if not found:
+        terminal.document({"found": []})
+        return 0
+    rows = "\n".join(f"  {place}: {what}" for place, what in found)
+    raise TargetModified(
+        f"there is work to lose; nothing was removed\n{rows}",
+        paths=[str(place) for place, _ in found],
+        hint="keep it, then run again; `make clean-all` removes it with the rest",
+    )
 
-    unsaved.refuse()
-    terminal.document({"found": []})
-    return 0
+
+def _unsaved() -> Iterator[tuple[Path, str]]:
+    """Where such work lies, what it is, and the command that keeps it."""
+    from patchset.authoring.port import work
+    from patchset.system.state import Store
+    from patchset.target.assess import State, assess
+    from patchset.target.locate import build_tree
+
+    for name in paths.sets():
+        patch_set = load_set(name)
+        target = build_tree(patch_set)
+        if not target.root.is_dir():
+            continue
+        report = assess(patch_set, target, Store(target.state))
+        if report.authored:
+            yield target.root, f"{report.authored.what}; keep them with {report.authored.next}"
+        elif report.state is State.MODIFIED:
+            yield (
+                target.root,
+                f"{plural(len(report.rows), 'file')} changed by hand; `patchset status {name}` names them",
+            )
+    for tree in sorted((paths.repo_root() / "build").glob("v*/vllm-ascend")):
+        if tree.parent.name not in paths.sets():
+            yield tree, "the tree of a set that is not in patches/ here"
+    for name in work.running():
+        yield (
+            work.folder(name),
+            f"a port is under way; end it with make port STEP=finish TO={name}, or STEP=abort",
+        )
+    for signature in sorted((paths.repo_root() / "dist").glob("*/SHA256SUMS.minisig")):
+        yield signature.parent, "signed wheels; move them elsewhere"
 
 
 def record(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    """`patchset record`."""
     from patchset.plan import plan, record
     from patchset.upstream.source import Source
 

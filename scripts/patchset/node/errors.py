@@ -84,11 +84,7 @@ class PatchDoesNotApply(PatchsetError):
 
 
 class TargetModified(PatchsetError):
-    """The target holds content that is neither upstream's nor the set's, and would be lost.
-
-    Attributes:
-        paths: the files, relative to the target.
-    """
+    """The target holds files, by `paths` in it, that are neither upstream's nor the set's and would be lost."""
 
     exit_code = 4
 
@@ -98,12 +94,7 @@ class TargetModified(PatchsetError):
 
 
 class PinMismatch(PatchsetError):
-    """Bytes are not the ones that the set pins.
-
-    Attributes:
-        what: the file or value that was checked.
-        expected, found: the two digests or versions.
-    """
+    """Bytes, or a version, of a file are not the ones that the set pins."""
 
     exit_code = 5
 
@@ -120,20 +111,20 @@ class Unavailable(PatchsetError):
     exit_code = 6
 
 
-class Locked(PatchsetError):
-    """Another run works on the same target.
+def unavailable(error: OSError) -> Unavailable:
+    """What the system said of a file, folder or disk."""
+    where = f"{error.filename}: " if error.filename else ""
+    return Unavailable(f"{where}{error.strerror or error}", hint="mend the file, folder or disk, then run again")
 
-    Attributes:
-        lock: the lock file.
-        pid: process id of the holder, or None where it could not be read.
-    """
+
+class Locked(PatchsetError):
+    """Another run works on the same target; `pid` is None where the lock file does not say it."""
 
     exit_code = 7
 
     def __init__(self, lock: Path, pid: int | None) -> None:
         holder = f"process {pid}" if pid else "another process"
-        super().__init__(
-            f"{holder} is working on this target\n  lock: {lock}", hint="wait for it to end, then run again"
-        )
+        said = f"{holder} is working on this target\n  lock: {lock}"
+        super().__init__(said, hint="wait for it to end, then run again")
         self.lock = lock
         self.pid = pid

@@ -5,7 +5,12 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
+
+from patchset.node.errors import UsageError
 
 VERIFY = "check wheels, an installation, a tree or dist/<set>, file by file, offline"
 CLUSTER = "check the nodes of a Ray cluster"
@@ -18,6 +23,13 @@ Exit codes: 0 every node and rank is fine; 1 one is not; 2 usage; 6 Ray, a node 
 _VERIFY_S = 60.0
 _SMOKE_S = 300.0
 _CLUSTER = ("address", "timeout", "nodes", "dp", "steps", "seed", "group", "device")
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises instead of exiting, so that a usage error looks like every other error."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, hint=f"{self.prog} --help")
 
 
 def add_verify(parser: argparse.ArgumentParser) -> None:
@@ -43,18 +55,20 @@ def add_cluster_verify(parser: argparse.ArgumentParser, timeout: float = _VERIFY
     parser.add_argument(
         "--timeout",
         metavar="SECONDS",
-        type=_positive,
+        type=_seconds,
         default=timeout,
         help="end after so long, with what is known by then (default: %(default).0f)",
     )
-    parser.add_argument("--nodes", metavar="N", type=_count, help="how many nodes there must be")
+    parser.add_argument("--nodes", metavar="N", type=at_least(1), help="how many nodes there must be")
 
 
 def add_cluster_smoke(parser: argparse.ArgumentParser) -> None:
     """Those of `add_cluster_verify`, and --dp, --steps, --seed, --group, --device."""
     add_cluster_verify(parser, _SMOKE_S)
-    parser.add_argument("--dp", metavar="N", type=_count, required=True, help="data-parallel ranks, one device each")
-    parser.add_argument("--steps", metavar="N", type=_count, default=300, help="default: %(default)s")
+    parser.add_argument(
+        "--dp", metavar="N", type=at_least(1), required=True, help="data-parallel ranks, one device each"
+    )
+    parser.add_argument("--steps", metavar="N", type=at_least(1), default=300, help="default: %(default)s")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="of the random batches (default: %(default)s)")
     parser.add_argument(
         "--group",
@@ -76,20 +90,19 @@ def words(arguments: argparse.Namespace) -> list[str]:
     return [f"--{name}={value}" for name, value in given.items() if value is not None]
 
 
-def _count(word: str) -> int:
-    number = int(word)
-    if number < 1:
-        raise ValueError
+def at_least(least: int) -> Callable[[str], int]:
+    """The type of a whole number with a lower bound."""
+
+    def number(word: str) -> int:
+        if not word.isdecimal() or int(word) < least:
+            raise argparse.ArgumentTypeError(f"{word!r} is not a whole number of {least} or more")
+        return int(word)
+
     return number
 
 
-def _positive(word: str) -> float:
-    number = float(word)
-    if not 0 < number < float("inf"):
-        raise ValueError
-    return number
-
-
-# argparse names the function in its message: `invalid number from 1 value: '0'`.
-_count.__name__ = "number from 1"
-_positive.__name__ = "number of seconds"
+def _seconds(word: str) -> float:
+    with suppress(ValueError):
+        if 0 < float(word) < float("inf"):
+            return float(word)
+    raise argparse.ArgumentTypeError(f"{word!r} is not a number of seconds")

@@ -132,10 +132,7 @@ class DefectReport:
 def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) -> DefectReport:
     """Runs the tests that show defects, and writes the table.
 
-    Raises:
-        UsageError: the set has not been applied, or the titles cannot be read.
-        Unavailable: the runtime could not be made.
-        Findings: the tests did not come to an end.
+    Raises as `smoke.run_tests`; UsageError also where the titles cannot be read.
     """
     cases, log = smoke.run_tests(
         patch_set, device="cpu", terminal=terminal, select=["-m", "defect"], log_name="defects.log", offline=offline
@@ -150,11 +147,7 @@ def keep(patch_set: PatchSet, report: SmokeReport) -> None:
 
 
 def record(patch_set: PatchSet, cases: Sequence[Case], log: str) -> DefectReport:
-    """Writes the table that these results make.
-
-    Raises:
-        UsageError: the titles cannot be read.
-    """
+    """Writes the table that these results make."""
     report = of_cases(patch_set, cases, log)
     folder = paths.build_dir(patch_set.name)
     (folder / "defects.json").write_text(json.dumps(report.as_dict(), indent=2) + "\n")
@@ -162,11 +155,7 @@ def record(patch_set: PatchSet, cases: Sequence[Case], log: str) -> DefectReport
 
 
 def of_cases(patch_set: PatchSet, cases: Sequence[Case], log: str) -> DefectReport:
-    """The table that these results of the set's own tree make.
-
-    Raises:
-        UsageError: the titles cannot be read.
-    """
+    """The table that these results of the set's own tree make."""
     absent = facts.absent(patch_set.name)
     resolved = {name for patch in series.load(patch_set.folder) for name in patch.header.resolves}
     rows = table(cases, facts.titles(), resolved, absent, facts.left_open(patch_set.name))

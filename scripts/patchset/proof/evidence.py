@@ -31,11 +31,8 @@ _PROPERTIES = ("mode", "defect", "tree", "refuted", "seen", "quick")
 class Evidence:
     """What a whole run of a set's smoke tests said, on the stand-in.
 
-    Attributes:
-        set_name: the set.
-        tree: digest of the patched tree.
-        tests: digest of the tests and the stand-in.
-        rows: the tests, sorted by name; passed or skipped, since evidence holds no failure.
+    `tree` and `tests` are digests, of the patched tree and of the tests with the stand-in. The rows are sorted by name;
+    none has failed.
     """
 
     set_name: str
@@ -57,10 +54,8 @@ class Check:
     """What came of holding a set's evidence against runs here.
 
     Attributes:
-        set_name: the set.
         foreign: why the evidence says nothing of this tree, so that the whole suite ran; empty where it does.
         differing: rows that a run here contradicts, as `test: what the evidence says, what was found`.
-        report: the run.
     """
 
     set_name: str
@@ -88,11 +83,7 @@ def file_of(patch_set: PatchSet) -> Path:
 
 
 def load(patch_set: PatchSet) -> Evidence | None:
-    """A set's evidence; None where it has none.
-
-    Raises:
-        UsageError: the file is not what `make evidence` writes.
-    """
+    """A set's evidence, None where it has none; raises UsageError where the file is not what `make evidence` writes."""
     file = file_of(patch_set)
     if not file.is_file():
         return None
@@ -114,8 +105,7 @@ def _row(found: Mapping[str, Any]) -> Case:
 def make(patch_set: PatchSet, terminal: Terminal, *, offline: bool) -> SmokeReport:
     """Runs the whole suite of a set and, where all of it passes, writes the evidence.
 
-    Raises:
-        UsageError, Unavailable, Findings: as `smoke.run`; Findings also where tests were changed meanwhile.
+    Raises as `smoke.run`; Findings also where tests were changed meanwhile.
     """
     tests = gate.tests_digest(patch_set.name)
     report = smoke.run(patch_set, device="cpu", terminal=terminal, offline=offline)
@@ -144,18 +134,14 @@ def _write(patch_set: PatchSet, evidence: Evidence) -> None:
 def check(patch_set: PatchSet, terminal: Terminal, *, seed: str, offline: bool) -> Check:
     """Runs the quick tier and a sample of the evidence's rows; the whole suite where the evidence is of something else.
 
-    The set's build tree must be applied; `seed`, from which the sample is drawn, is the commit.
-
-    Raises:
-        UsageError, Unavailable, Findings: as `smoke.run`.
+    The set's build tree must be applied; the sample is drawn from `seed`. Raises as `smoke.run`.
     """
     known = load(patch_set)
     foreign = "there is none" if known is None else known.foreign(patch_set)
     if known is None or foreign:
         terminal.step(f"evidence of {patch_set.name}: {foreign}; the whole suite runs")
-        return Check(
-            patch_set.name, foreign, (), smoke.run(patch_set, device="cpu", terminal=terminal, offline=offline)
-        )
+        report = smoke.run(patch_set, device="cpu", terminal=terminal, offline=offline)
+        return Check(patch_set.name, foreign, (), report)
     drawn = sample(known.rows, f"{seed} {patch_set.name}")
     quick = [row for row in known.rows if "quick" in row.properties]
     asked = {row.node: row for row in (*quick, *drawn)}

@@ -30,13 +30,7 @@ class Tier(Enum):
 
 @dataclass(frozen=True)
 class Subject:
-    """What a run of the smoke tests is about.
-
-    Attributes:
-        tree: digest of the patched tree.
-        tests: digest of the tests and the stand-in.
-        device: cpu for the stand-in, or npu.
-    """
+    """What a run is about: digest of the patched tree, digest of tests and stand-in, device (cpu for the stand-in)."""
 
     tree: str
     tests: str

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The runtime of the smoke tests: torch and vLLM's requirements in one venv, and vLLM beside it.
+"""The runtime of the smoke tests: torch and vLLM's requirements in one venv, vLLM beside it, and both trees for it.
 
     build/runtime/venv             Python with requirements/runtime.txt, the same for every set with that torch, which
                                    has no CUDA where a configured index has such a build (requirements/torch-cpu.txt)
@@ -25,13 +25,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from patchset.node.errors import Unavailable
+from patchset.node.errors import Unavailable, UsageError
 from patchset.node.manifest import sha256, sha256_file
 from patchset.proof import uv
 from patchset.sets.setfile import PatchSet
 from patchset.system import lock, paths
 from patchset.system.terminal import Terminal
 from patchset.upstream import cache
+from patchset.upstream.pristine import materialize
 
 # What the locks' torch has wheels for, and vLLM runs on.
 PYTHON = ">=3.11,<3.13"
@@ -44,7 +45,6 @@ class Runtime:
     """A Python that can run vLLM.
 
     Attributes:
-        python: the interpreter.
         vllm: folder that holds the vllm package.
         env: the environment to run it in; PYTHONPATH is left to `environment`.
         stamp: what it was made from.
@@ -85,6 +85,34 @@ def ensure(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) ->
         python = _venv(installer, patch_set.torch, terminal)
         vllm = _vllm(installer, python, patch_set, terminal)
     return Runtime(python, vllm, _environment(root, patch_set.vllm.version), (vllm / _STAMP).read_text())
+
+
+@dataclass(frozen=True)
+class Trees:
+    """The pristine tree, the patched tree, the runtime for both, and the folder of the NPU's stand-in for its path."""
+
+    pristine: Path
+    patched: Path
+    runtime: Runtime
+    standin: Path
+
+
+def both(patch_set: PatchSet, terminal: Terminal, *, offline: bool, patched: Path | None = None) -> Trees:
+    """The trees and the runtime; the pristine tree and the runtime are made where they are not there.
+
+    `patched` is another folder that holds the patched package than the build tree.
+
+    Raises:
+        UsageError: the set has not been applied.
+        Unavailable: the pristine tree or the runtime could not be made.
+    """
+    patched = patched or paths.tree_dir(patch_set.name)
+    if not patched.is_dir():
+        raise UsageError(f"{patched} is not there", hint=f"make apply VERSION={patch_set.name} SMOKE=0")
+    pristine = paths.pristine_dir(patch_set.name)
+    materialize(patch_set, pristine, offline=offline, terminal=terminal)
+    made = ensure(patch_set, terminal, offline=offline)
+    return Trees(pristine, patched, made, standin_dir(patch_set.name))
 
 
 def _environment(root: Path, vllm_version: str) -> dict[str, str]:
@@ -179,21 +207,15 @@ def _vllm(installer: uv.Installer, python: Path, patch_set: PatchSet, terminal: 
     )
     if differing.is_file():
         place = ["--python", str(python), "--target", str(partial), "--no-deps"]
-        installer.run(
-            f"install requirements/{differing.name}",
-            ["pip", "install", *place, "--require-hashes", "-r", str(differing)],
-        )
+        words = ["pip", "install", *place, "--require-hashes", "-r", str(differing)]
+        installer.run(f"install requirements/{differing.name}", words)
     _stamp(partial, made_from)
     partial.rename(folder)
     return folder
 
 
 def base_python() -> str:
-    """An installed interpreter within the range `PYTHON`; the running interpreter if it fits.
-
-    Raises:
-        Unavailable: there is none.
-    """
+    """An installed interpreter within the range `PYTHON`; raises Unavailable where there is none."""
     command = [str(uv.find()), "python", "find", "--system", "--no-python-downloads", PYTHON]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     if found.returncode:

@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from patchset.node import fingerprint
-from patchset.node.errors import PatchsetError
+from patchset.node.errors import PatchsetError, PinMismatch, UsageError
 from patchset.plan import plan
-from patchset.proof import gate, installed, smoke
+from patchset.proof import gate, smoke
 from patchset.proof.gate import Tier
 from patchset.proof.smoke import Patched, SmokeReport
 from patchset.sets.setfile import PatchSet
@@ -75,20 +77,55 @@ def _package(patch_set: PatchSet, target: Target, device: str, *, offline: bool,
     """A folder with the package in place, and metadata by which vLLM finds its plugins."""
     place = paths.build_dir(patch_set.name) / "in-place"
     if target.kind is Kind.SITE_PACKAGES:
-        return installed.alone(patch_set, target.root, place, device)
+        return _alone(patch_set, target.root, place, device)
     pristine = paths.pristine_dir(patch_set.name)
     materialize(patch_set, pristine, offline=offline, terminal=terminal)
-    return installed.linked(
-        place, (target.root / patch_set.package, pristine / f"{patch_set.package}.egg-info"), device
-    )
+    return _linked(place, (target.root / patch_set.package, pristine / f"{patch_set.package}.egg-info"), device)
 
 
 def of_installation(patch_set: PatchSet, given: Path, device: str) -> Patched:
-    """The patched wheel that an installer left in a virtual environment or site-packages folder.
+    """The patched wheel that an installer left: in the folder given, as `pip install --target` makes it, or a venv's.
 
     Raises:
-        UsageError, PinMismatch: as `installed.site_packages`.
+        UsageError: the package is not installed there, or an editable installation.
+        PinMismatch: what is installed is not what the set makes.
     """
-    folder = installed.site_packages(patch_set, given)
-    tree = fingerprint.of(plan.patched_manifest(patch_set.sources(), patch_set.touched), patch_set.package)
-    return Patched(installed.alone(patch_set, folder, paths.build_dir(patch_set.name) / "installed", device), tree)
+    candidates = [given, *sorted(given.glob("lib/python3*/site-packages"))]
+    found = [folder for folder in candidates if list(folder.glob(f"{patch_set.package}-*.dist-info"))]
+    if not found:
+        hint = "give a virtual environment or a site-packages folder; `make wheels` prints how to install"
+        raise UsageError(f"{given} has no installation of {patch_set.package}", hint=hint)
+    folder = found[0].resolve()
+    if not (folder / patch_set.package).is_dir():
+        hint = "an editable installation runs a checkout: patch and test that one with TARGET="
+        raise UsageError(f"{folder} has {patch_set.package}'s metadata and not its files", hint=hint)
+    expected = fingerprint.of(plan.patched_manifest(patch_set.sources(), patch_set.touched), patch_set.package)
+    if (measured := fingerprint.of_folder(folder, patch_set.package)) != expected:
+        raise PinMismatch(
+            f"the {patch_set.package} installed in {folder}",
+            expected=f"fingerprint {expected}",
+            found=f"fingerprint {measured}",
+            hint=f"patchset verify --installed --path {folder} says which files differ",
+        )
+    return Patched(_alone(patch_set, folder, paths.build_dir(patch_set.name) / "installed", device), expected)
+
+
+def _alone(patch_set: PatchSet, folder: Path, place: Path, device: str) -> Path:
+    """The installed package and its metadata alone: the smoke tests bring their own torch and vLLM."""
+    return _linked(place, (folder / patch_set.package, *folder.glob(f"{patch_set.package}-*.dist-info")), device)
+
+
+def _linked(place: Path, entries: Iterable[Path], device: str) -> Path:
+    """``place``, made anew with a link to each entry; for the stand-in (cpu), which has kernels of its own and cannot
+    load an NPU's, a package has no compiled libraries."""
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+    for entry in entries:
+        if device == "cpu" and any(entry.glob("*.so")):
+            (place / entry.name).mkdir()
+            for member in entry.iterdir():
+                if member.suffix != ".so":
+                    (place / entry.name / member.name).symlink_to(member)
+        else:
+            (place / entry.name).symlink_to(entry)
+    return place

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from patchset.node.manifest import sha256
-from patchset.proof import gate, testrun, trees
+from patchset.proof import gate, runtime, testrun
 from patchset.proof.gate import Tier
 from patchset.proof.runtime import Runtime
 from patchset.proof.testrun import Case, Result
@@ -36,12 +36,7 @@ _OUTCOME = re.compile(r"(?P<test>\S+::.+?) (?P<outcome>PASSED|FAILED|ERROR|SKIPP
 
 @dataclass(frozen=True)
 class Patched:
-    """A patched package outside of the build tree.
-
-    Attributes:
-        folder: holds the package and its metadata.
-        tree: digest of the tree that it lies in.
-    """
+    """A patched package outside of the build tree: the folder that holds it, and the digest of its tree."""
 
     folder: Path
     tree: str
@@ -51,12 +46,7 @@ class Patched:
 class SmokeReport:
     """What a run of the smoke tests found; also in build/<set>/smoke.json.
 
-    Attributes:
-        set_name: the set.
-        device: cpu for the stand-in, or npu.
-        cases: the results.
-        log: the file with pytest's output.
-        tier: what was run; None for a part that the caller has chosen.
+    `tier` is None for a part that the caller has chosen, `log` the file with pytest's output.
     """
 
     set_name: str
@@ -111,9 +101,7 @@ def run(
 
     The patched tree must have been applied, or `patched` takes its place; the pristine one is made. The device is cpu
     for the NPU's stand-in, or npu. `only`, a pytest -k expression, or the names of `tests` choose a part of the whole.
-
-    Raises:
-        UsageError, Unavailable, Findings: as `run_tests`.
+    Raises as `run_tests`.
     """
     part = bool(only or tests)
     select = ["--quick"] if tier is Tier.QUICK and not part else []
@@ -164,7 +152,7 @@ def run_tests(
         Unavailable: the runtime could not be made.
         Findings: the tests did not come to an end.
     """
-    both = trees.both(patch_set, terminal, offline=offline, patched=patched)
+    both = runtime.both(patch_set, terminal, offline=offline, patched=patched)
     made = both.runtime
     work = paths.build_dir(patch_set.name) / "smoke"
     work.mkdir(parents=True, exist_ok=True)

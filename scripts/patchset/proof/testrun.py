@@ -72,15 +72,7 @@ def run(
     limit: float,
     each_line: Callable[[str], None] = lambda _: None,
 ) -> list[Case]:
-    """Runs pytest and reads its report.
-
-    Args:
-        command: Python, `-m pytest` and its arguments; the report is added.
-        environ: the whole environment.
-        folder: the working directory.
-        log: file that gets the output; the report lies beside it as .xml.
-        limit: seconds after which the whole process group is killed.
-        each_line: is told every line of output.
+    """Runs pytest, as `watched` does, and reads its report, which lies beside the log as .xml.
 
     Raises:
         Findings: it wrote no report, or ran past the limit: the last line is told, which under `-v` is the test.
@@ -104,10 +96,14 @@ def watched(
     limit: float,
     each_line: Callable[[str], None] = lambda _: None,
 ) -> int:
-    """Runs a program in a process group of its own, as `run` does pytest; its exit code.
+    """Runs a program in a process group of its own; its exit code.
 
-    Raises:
-        Findings: it ran past the limit.
+    Args:
+        environ: the whole environment.
+        folder: the working directory.
+        log: file that gets the output.
+        limit: seconds after which the process group is killed, and Findings raised.
+        each_line: is told every line of output.
     """
     process = subprocess.Popen(
         command,

@@ -37,11 +37,7 @@ class Installer:
         return self._call(arguments, {})[0] == 0
 
     def run(self, what: str, arguments: Sequence[str], extra: Mapping[str, str] | None = None) -> None:
-        """Runs uv; its output goes to the log.
-
-        Raises:
-            Unavailable: uv failed; the message has the end of its output.
-        """
+        """Runs uv; its output goes to the log, and where it fails the end of it to the user, as Unavailable."""
         code, start = self._call(arguments, extra or {})
         if code:
             said = self.log.read_bytes()[start:].decode(errors="replace").strip().splitlines()
@@ -97,16 +93,10 @@ def settings(pip: Mapping[str, Sequence[str]], environ: Mapping[str, str]) -> di
 
 
 def find() -> Path:
-    """uv beside this Python, as the Makefile installs it, or on the PATH.
-
-    Raises:
-        Unavailable: it is in neither place.
-    """
+    """uv beside this Python, as the Makefile installs it, or on the PATH; raises Unavailable where it is in neither."""
     beside = Path(sys.executable).with_name("uv")
     found = str(beside) if beside.is_file() else shutil.which("uv")
     if not found:
-        raise Unavailable(
-            f"uv is not beside {sys.executable} nor on the PATH",
-            hint="run `make` once, which puts it into .venv, or `pip install uv`",
-        )
+        hint = "run `make` once, which puts it into .venv, or `pip install uv`"
+        raise Unavailable(f"uv is not beside {sys.executable} nor on the PATH", hint=hint)
     return Path(found)

@@ -44,28 +44,19 @@ _ENVIRONMENT = {
 
 
 class GitError(Unavailable):
-    """Git refused.
-
-    Attributes:
-        said: what it wrote to its standard error, line by line.
-    """
+    """Git refused; `said` is what it wrote to its standard error, line by line."""
 
     def __init__(self, command: str, said: str) -> None:
-        super().__init__(
-            f"git {command}: {said}".replace("\n", "\n  "),
-            hint=f"git {OLDEST} or newer is needed, and room on the disk",
-        )
+        hint = f"git {OLDEST} or newer is needed, and room on the disk"
+        super().__init__(f"git {command}: {said}".replace("\n", "\n  "), hint=hint)
         self.said = said.splitlines()
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Author and committer: `Name <address>`, and a date that git understands.
+    """Author and committer: `Name <address>`, and a date that git understands, or empty where it knows it otherwise.
 
-    Attributes:
-        person: `Name <address>`.
-        date: empty where git is told it otherwise.
-        committer_alone: the author is another, whom git is told otherwise.
+    With `committer_alone` the author is another, whom git is told otherwise.
     """
 
     person: str
@@ -110,12 +101,7 @@ class Repository:
         return self.objects or self.folder / "objects"
 
     def git(self, *arguments: str, stdin: bytes = b"", identity: Identity | None = None) -> str:
-        """Runs git and returns what it prints, as text.
-
-        Raises:
-            GitError: it failed.
-            Unavailable: there is no git.
-        """
+        """Runs git and returns what it prints, as text; raises GitError, or Unavailable where there is none."""
         return self.git_bytes(*arguments, stdin=stdin, identity=identity).decode(errors="replace")
 
     def git_bytes(self, *arguments: str, stdin: bytes = b"", identity: Identity | None = None) -> bytes:

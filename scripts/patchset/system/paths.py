@@ -11,18 +11,12 @@ from patchset.node.errors import UsageError
 
 
 def repo_root() -> Path:
-    """The repository that holds patches/ and overlay/: PATCHSET_ROOT, or the one that this package lies in.
-
-    Raises:
-        UsageError: there is no patches/ folder there.
-    """
+    """The repository that holds patches/ and overlay/: PATCHSET_ROOT, or the one that this package lies in."""
     named = os.environ.get("PATCHSET_ROOT")
     root = Path(named).resolve() if named else Path(__file__).resolve().parents[3]
     if not (root / "patches").is_dir():
-        raise UsageError(
-            f"no patches/ folder in {root}",
-            hint="run patchset from a checkout of the repository, or set PATCHSET_ROOT to one",
-        )
+        hint = "run patchset from a checkout of the repository, or set PATCHSET_ROOT to one"
+        raise UsageError(f"no patches/ folder in {root}", hint=hint)
     return root
 
 

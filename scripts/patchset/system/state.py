@@ -11,18 +11,20 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+
+import msgspec
 
 from patchset.node.errors import UsageError
 from patchset.node.manifest import sha256, unsafe_reason
 from patchset.system import disk, lock
 
 FORMAT = 1
-T = TypeVar("T")
+T = TypeVar("T", "Installed", "Journal")
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Installed:
     set: str
     tree: str
     series: str
-    files: Mapping[str, FileState] = field(default_factory=dict)
+    files: Mapping[str, FileState]
 
 
 @dataclass(frozen=True)
@@ -90,13 +92,11 @@ class Store:
 
     def installed(self) -> Installed | None:
         """What is installed, or None."""
-        value = self._read(self._state)
-        return None if value is None else self._parse(self._state, _installed, value)
+        return self._read(self._state, Installed)
 
     def journal(self) -> Journal | None:
         """What was being done when a run was cut off, or None."""
-        value = self._read(self._journal)
-        return None if value is None else self._parse(self._journal, _journal, value)
+        return self._read(self._journal, Journal)
 
     def write_journal(self, journal: Journal) -> None:
         """From here on the change is finished or taken back, whatever happens."""
@@ -158,22 +158,20 @@ class Store:
                 if not self._journal.exists():
                     self._tidy()
 
-    def _read(self, file: Path) -> dict[str, Any] | None:
+    def _read(self, file: Path, wanted: type[T]) -> T | None:
         try:
             value = json.loads(file.read_text(encoding="utf-8"))
+            if not isinstance(value, dict) or value.pop("format", None) != FORMAT:
+                raise self._refuse(file, "another version of patchset wrote it")
+            found = msgspec.convert(value, wanted)
         except FileNotFoundError:
             return None
-        except ValueError as error:
+        except ValueError as error:  # msgspec's own are such, too
             raise self._refuse(file, str(error)) from error
-        if not isinstance(value, dict) or value.pop("format", None) != FORMAT:
-            raise self._refuse(file, "another version of patchset wrote it")
-        return value
-
-    def _parse(self, file: Path, parse: Callable[[dict[str, Any]], T], value: dict[str, Any]) -> T:
-        try:
-            return parse(value)
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise self._refuse(file, f"a field is missing or malformed ({error})") from error
+        for path in found.files:
+            if reason := unsafe_reason(path):
+                raise self._refuse(file, f"{path!r} {reason}")
+        return found
 
     def _refuse(self, file: Path, why: str) -> UsageError:
         return UsageError(
@@ -184,19 +182,3 @@ class Store:
         disk.make_folder(file.parent)
         disk.write(file, json.dumps({"format": FORMAT, **value}, indent=1).encode(), mode=0o644)
         disk.sync(file.parent)
-
-
-def _files(value: dict[str, Any]) -> dict[str, FileState]:
-    for path in value:
-        if reason := unsafe_reason(path):
-            raise ValueError(f"{path!r} {reason}")
-    return {path: FileState(**row) for path, row in value.items()}
-
-
-def _installed(value: dict[str, Any]) -> Installed:
-    return Installed(str(value["set"]), str(value["tree"]), str(value["series"]), _files(value["files"]))
-
-
-def _journal(value: dict[str, Any]) -> Journal:
-    installed, was = (None if value[key] is None else _installed(value[key]) for key in ("installed", "was"))
-    return Journal(str(value["command"]), _files(value["files"]), installed, was)

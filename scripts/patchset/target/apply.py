@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,11 +20,10 @@ from patchset.system.state import FileState, Installed, Store
 from patchset.system.terminal import Terminal
 from patchset.target import change, distinfo, likeness
 from patchset.target.assess import Assessment, State, assess
+from patchset.target.change import Files
 from patchset.target.locate import Kind, Target, build_tree, locate
 from patchset.upstream.pristine import check_given
 from patchset.upstream.source import Source
-
-Files = Mapping[str, tuple[bytes | None, bool]]  # content, None where a file goes, and whether it may be run
 
 _SHOWN = 20
 
@@ -34,8 +33,6 @@ class ApplyResult:
     """What apply found and did.
 
     Attributes:
-        target: what it worked on.
-        recipe: what was applied.
         result: applied, unchanged (it was applied already), or would apply (a dry run).
         changed: the files that were, or would be, written or removed.
         tree: digest of upstream's and the set's files that are then in the target; of a whole tree, set.toml's.
@@ -111,7 +108,7 @@ def run(
         terminal.step(f"changing {plural(len(desired), 'file')} in {target.root}")
         installed = _installed(target, store, recipe, source, report, files)
         change.carry_out(target, store, "apply", report.found, desired, installed)
-        verify(target, patch_set)
+        _verify(target, patch_set)
         return outcome("applied", desired, commit)
 
 
@@ -126,20 +123,19 @@ def refuse_modified(report: Assessment, target: Target, patch_set: PatchSet) -> 
     if report.state is not State.MODIFIED:
         return
     looks = likeness.of(report, target, patch_set)
-    names = [f"{row.path}: {row.found.value}" for row in report.rows]
+    names = first_of([f"{row.path}: {row.found.value}" for row in report.rows], _SHOWN)
     hint = f"make status{target.named} shows the state; make revert{target.named} RESCUE=dir copies these files to a "
-    hint += "new folder and gives upstream's back"
     raise TargetModified(
-        f"{target.root} is modified; nothing was written\n  " + "\n  ".join([*looks, *first_of(names, _SHOWN)]),
+        f"{target.root} is modified; nothing was written\n  " + "\n  ".join([*looks, *names]),
         paths=[row.path for row in report.rows],
-        hint=hint,
+        hint=hint + "new folder and gives upstream's back",
     )
 
 
-def _copies(patch_set: PatchSet) -> dict[str, tuple[bytes | None, bool]]:
+def _copies(patch_set: PatchSet) -> Files:
     """What the set makes of each file, where the build tree holds just that; else nothing."""
     root = build_tree(patch_set).root
-    found: dict[str, tuple[bytes | None, bool]] = {}
+    found: Files = {}
     for path, row in patch_set.touched.items():
         data, executable = disk.read(root / path) if row.patched else (None, False)
         if (None if data is None else manifest.sha256(data)) != row.patched:
@@ -159,9 +155,7 @@ def _refuse_other(files: Files, patch_set: PatchSet) -> None:
             raise PinMismatch(path, expected=wanted or "no file", found=found or "no file", hint=hint)
 
 
-def _desired(
-    target: Target, store: Store, files: Files, report: Assessment, source: Source
-) -> dict[str, tuple[bytes | None, bool]]:
+def _desired(target: Target, store: Store, files: Files, report: Assessment, source: Source) -> Files:
     """The content of each file that is not yet as the set wants it; `files` is what it makes of those it changes."""
     desired = {path: row for path, row in files.items() if target.covers(path)}
     upstream = source.patch_set.sources()
@@ -242,7 +236,7 @@ def _build(target: Target, store: Store, recipe: Recipe, source: Source, termina
     for path, row in recipe.patch_set.touched.items():
         if row.patched:
             disk.sync(staging / path)
-    verify(replace(target, root=staging), recipe.patch_set)
+    _verify(replace(target, root=staging), recipe.patch_set)
     installed = _installed(target, store, recipe, source)
     disk.step("rename the tree")
     staging.rename(target.root)
@@ -257,7 +251,7 @@ def _wanted(target: Target, patch_set: PatchSet) -> manifest.Manifest:
     return {path: sha for path, sha in whole.items() if target.covers(path)}
 
 
-def verify(target: Target, patch_set: PatchSet) -> None:
+def _verify(target: Target, patch_set: PatchSet) -> None:
     """Reads the target back; raises PinMismatch where a file is not what set.toml records."""
     wanted = _wanted(target, patch_set)
     gone = [path for path, row in patch_set.touched.items() if row.patched is None and target.covers(path)]
@@ -265,9 +259,5 @@ def verify(target: Target, patch_set: PatchSet) -> None:
     if found == wanted:
         return
     path = min(path for path in wanted.keys() | found.keys() if wanted.get(path) != found.get(path))
-    raise PinMismatch(
-        f"{target.root / path}, read back,",
-        expected=wanted.get(path, "no file"),
-        found=found.get(path, "no file"),
-        hint="another program changed it meanwhile? run patchset status",
-    )
+    what, hint = f"{target.root / path}, read back,", "another program changed it meanwhile? run patchset status"
+    raise PinMismatch(what, expected=wanted.get(path, "no file"), found=found.get(path, "no file"), hint=hint)

@@ -18,16 +18,8 @@ from patchset.system import disk
 from patchset.system.state import Installed, Journal, Store
 from patchset.target.locate import Kind, Target
 
-_DERIVED_FOLDERS = (
-    ".git",
-    "__pycache__",
-    ".pytest_cache",
-    ".mypy_cache",
-    ".ruff_cache",
-    "build",
-    "dist",
-    "kernel_meta",
-)
+_CACHES = ("__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache")
+_DERIVED_FOLDERS = (".git", *_CACHES, "build", "dist", "kernel_meta")
 _DERIVED_SUFFIXES = (".pyc", ".pyo", ".so", ".o", ".a")
 
 
@@ -54,13 +46,7 @@ class Found(Enum):
 
 @dataclass(frozen=True)
 class Row:
-    """One file that differs from the expected state.
-
-    Attributes:
-        path: in the target.
-        found: what it is.
-        differs_from: `upstream` where only upstream has a say, else what the set or upstream expects there.
-    """
+    """One file that differs from `upstream`, where it alone has a say, or from what the set or upstream expects."""
 
     path: str
     found: Found
@@ -100,11 +86,7 @@ class Assessment:
 
 
 def assess(patch_set: PatchSet, target: Target, store: Store) -> Assessment:
-    """Reads a target; changes nothing.
-
-    Raises:
-        UsageError, PinMismatch: the set, or the state beside the target, cannot be read.
-    """
+    """Reads a target and the state beside it; changes nothing."""
     journal, installed = store.journal(), store.installed()
     if not target.root.is_dir():
         return Assessment(State.ABSENT, {}, (), {}, (), journal, installed, "")

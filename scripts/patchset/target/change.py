@@ -20,14 +20,13 @@ from patchset.system.state import FileState, Installed, Journal, Store
 from patchset.system.terminal import Terminal
 from patchset.target.locate import Kind, Target
 
+Files = dict[str, tuple[bytes | None, bool]]
+"""By path: the content, None for no file, and whether a new file is executable."""
+
 
 @contextmanager
 def session(target: Target, store: Store) -> Iterator[None]:
-    """Holds the target's lock, without what a git holds that was killed with the last run.
-
-    Raises:
-        Locked: another run holds it.
-    """
+    """Holds the target's lock, without what a git holds that was killed with the last run."""
     with store.session() as killed:
         if killed and target.kind is Kind.BUILD:
             Repository(target.root).unlock()
@@ -55,15 +54,9 @@ def turn(target: Target, store: Store, command: str, terminal: Terminal, *, dry_
         yield
 
 
-def differing(
-    found: Mapping[str, str], desired: Mapping[str, tuple[bytes | None, bool]]
-) -> dict[str, tuple[bytes | None, bool]]:
-    """The desired files that are not so yet: content, None for no file, and whether a new file is executable."""
-    return {
-        path: (data, executable)
-        for path, (data, executable) in desired.items()
-        if found.get(path) != (None if data is None else manifest.sha256(data))
-    }
+def differing(found: Mapping[str, str], desired: Files) -> Files:
+    """The desired files that are not so yet."""
+    return {path: row for path, row in desired.items() if found.get(path) != _sha256(row[0])}
 
 
 def carry_out(
@@ -71,16 +64,14 @@ def carry_out(
     store: Store,
     command: str,
     found: Mapping[str, str],
-    desired: Mapping[str, tuple[bytes | None, bool]],
+    desired: Files,
     installed: Installed | None,
 ) -> None:
-    """Brings files to their desired content.
+    """Brings files to their desired content; the caller holds the lock.
 
     Args:
-        target, store: where; the caller holds the lock.
         command: apply or revert, for the journal.
         found: sha256 of the files when the target was judged.
-        desired: content, None for no file, and whether a new file is executable, by path.
         installed: what is installed afterwards; None for a pristine target.
 
     Raises:
@@ -88,12 +79,11 @@ def carry_out(
     """
     files: dict[str, FileState] = {}
     for path, (data, executable) in sorted(desired.items()):
+        file = target.root / path
         _refuse_links(target.root, path)
-        now = _read(target.root / path)
-        if found.get(path) != (None if now is None else manifest.sha256(now)):
-            raise TargetModified(
-                f"{target.root / path} was changed just now", paths=[path], hint="run the command again"
-            )
+        now = file.read_bytes() if file.exists() else None
+        if found.get(path) != _sha256(now):
+            raise TargetModified(f"{file} was changed just now", paths=[path], hint="run the command again")
         if now != data:
             before, after = (None if content is None else store.keep(content) for content in (now, data))
             files[path] = FileState(before, after, executable)
@@ -113,24 +103,21 @@ def complete(target: Target, store: Store, journal: Journal) -> None:
     Raises:
         TargetModified: a file is neither as before nor as after the change; nothing is written then.
     """
-    found = manifest.measure(target.root, journal.files)
-    foreign = [
-        path for path, sha in found.items() if sha not in (journal.files[path].before, journal.files[path].after)
-    ]
-    if foreign:
+    found, files = manifest.measure(target.root, journal.files), journal.files
+    if foreign := [path for path, sha in found.items() if sha not in (files[path].before, files[path].after)]:
         raise TargetModified(
             f"{target.root}: changed by someone else while a change of this tool was under way:\n  "
             + "\n  ".join(foreign),
             paths=foreign,
             hint=f"move your version of these files away, then run patchset {journal.command} again",
         )
-    for path, row in sorted(journal.files.items()):
+    for path, row in sorted(files.items()):
         file = target.root / path
         if disk.temporary(file).exists():
             disk.remove(disk.temporary(file))
         if found.get(path) != row.after:
             _replace(target, store, path, row)
-    for folder in {(target.root / path).parent for path in journal.files}:
+    for folder in {(target.root / path).parent for path in files}:
         if folder.is_dir():
             disk.sync(folder)
     _read_back(target, journal)
@@ -141,11 +128,7 @@ def complete(target: Target, store: Store, journal: Journal) -> None:
 
 
 def recover(target: Target, store: Store, command: str) -> str:
-    """Ends an interrupted run: the same command finishes the change, another command takes the change back.
-
-    Returns:
-        what was done, one line; empty where nothing was to do.
-    """
+    """Ends an interrupted run, and says how: the same command finishes the change, another takes it back."""
     journal = store.journal()
     if journal is None:
         return ""
@@ -164,12 +147,8 @@ def _replace(target: Target, store: Store, path: str, row: FileState) -> None:
         return
     data = store.get(row.after)
     if data is None:
-        raise PinMismatch(
-            str(store.folder / "objects" / row.after),
-            expected=row.after,
-            found="missing or damaged",
-            hint="patchset revert",
-        )
+        kept = str(store.folder / "objects" / row.after)
+        raise PinMismatch(kept, expected=row.after, found="missing or damaged", hint="patchset revert")
     if file.exists():
         was = file.stat()
         disk.write(file, data, mode=was.st_mode & 0o7777, owner=was)
@@ -185,12 +164,8 @@ def _read_back(target: Target, journal: Journal) -> None:
     found = manifest.measure(target.root, journal.files)
     for path, row in journal.files.items():
         if found.get(path) != row.after:
-            raise PinMismatch(
-                str(target.root / path),
-                expected=row.after or "no file",
-                found=found.get(path, "no file"),
-                hint="run it again",
-            )
+            wanted, there = row.after or "no file", found.get(path, "no file")
+            raise PinMismatch(str(target.root / path), expected=wanted, found=there, hint="run it again")
 
 
 def _remove_bytecode(file: Path) -> None:
@@ -206,11 +181,8 @@ def _below(root: Path, folder: Path) -> list[Path]:
     return [parent for parent in (folder, *folder.parents) if parent != root and root in parent.parents]
 
 
-def _read(file: Path) -> bytes | None:
-    try:
-        return file.read_bytes()
-    except FileNotFoundError:
-        return None
+def _sha256(data: bytes | None) -> str | None:
+    return None if data is None else manifest.sha256(data)
 
 
 def _refuse_links(root: Path, path: str) -> None:
@@ -219,7 +191,6 @@ def _refuse_links(root: Path, path: str) -> None:
     for part in path.split("/"):
         file /= part
         if file.is_symlink():
+            why = f"{file} is a link; nothing is written through links"
             where = file.relative_to(root).as_posix()
-            raise TargetModified(
-                f"{file} is a link; nothing is written through links", paths=[where], hint="replace it with a real file"
-            )
+            raise TargetModified(why, paths=[where], hint="replace it with a real file")

@@ -32,11 +32,7 @@ def digest_row(path: str, digest: str, size: int) -> list[str]:
 
 
 def update(record: bytes, changes: Mapping[str, bytes | None], source: str) -> bytes:
-    """RECORD after some files have changed, to these contents; None is that of a file that is gone.
-
-    Raises:
-        UsageError: RECORD is no CSV of three fields a row, or lists a file twice.
-    """
+    """RECORD after some files have changed, to these contents, None for no file; raises UsageError where it is none."""
     try:
         text = record.decode()
     except UnicodeDecodeError as error:

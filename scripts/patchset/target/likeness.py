@@ -24,17 +24,15 @@ def of(report: Assessment, target: Target, patch_set: PatchSet) -> tuple[str, ..
 
 
 def _of_another_set(target: Target, patch_set: PatchSet) -> Iterator[str]:
-    others = [load_set(name) for name in paths.sets() if name != patch_set.name]
-    upstream = [other.sources() for other in others]
-    patched = [
-        _covered(target, plan.patched_manifest(files, other.touched))
-        for files, other in zip(upstream, others, strict=True)
-    ]
-    sources = [_covered(target, files) for files in upstream]
-    found = manifest.measure(target.root, {path for release in (*sources, *patched) for path in release})
-    for other, pristine, made in zip(others, sources, patched, strict=True):
+    releases = []
+    for other in [load_set(name) for name in paths.sets() if name != patch_set.name]:
+        pristine = other.sources()
+        patched = plan.patched_manifest(pristine, other.touched)
+        releases.append((other, _covered(target, pristine), _covered(target, patched)))
+    found = manifest.measure(target.root, {path for _, *both in releases for files in both for path in files})
+    for other, pristine, patched in releases:
         release = f"vllm-ascend {other.ascend.version}, of set {other.name}"
-        if _has(found, made):
+        if _has(found, patched):
             yield f"this is {release}, with the set applied: VERSION={other.name}"
         elif _has(found, pristine):
             yield f"this is {release}: VERSION={other.name}"

@@ -28,7 +28,6 @@ class Target:
     """A folder that holds the package.
 
     Attributes:
-        kind: what sort of folder.
         root: the folder itself; a build tree may not be there yet.
         set_name: the set that is applied to it.
         state: the folder, beside it or in its .git, that holds the lock, the journal and the original bytes.

@@ -15,6 +15,7 @@ from patchset.system.terminal import Terminal
 from patchset.target import change, distinfo
 from patchset.target.apply import refuse_modified
 from patchset.target.assess import Assessment, Found, State, assess
+from patchset.target.change import Files
 from patchset.target.locate import Target, locate
 from patchset.upstream.pristine import check_given
 from patchset.upstream.source import Source
@@ -25,7 +26,6 @@ class RevertResult:
     """What revert found and did.
 
     Attributes:
-        target: what it worked on.
         result: reverted, unchanged (there was nothing to take back), or would revert (a dry run).
         changed: the files that were, or would be, given back or removed.
         tree: digest of upstream's files in the target.
@@ -76,7 +76,7 @@ def run(
         if rescue and modified:
             _copy(target.root, modified, rescue)
         source = Source(patch_set, given=upstream, offline=offline, terminal=terminal, root=target.root, store=store)
-        desired = _desired(patch_set, target, store, report, source)
+        desired = _desired(target, store, report, source)
         terminal.step(f"changing {plural(len(desired), 'file')} in {target.root}")
         change.carry_out(target, store, "revert", report.found, desired, None)
         report = assess(patch_set, target, store)
@@ -97,17 +97,12 @@ def _copy(root: Path, files: Iterable[str], folder: Path) -> None:
             disk.write(folder / path, (root / path).read_bytes(), mode=(root / path).stat().st_mode & 0o777)
 
 
-def _desired(
-    patch_set: PatchSet, target: Target, store: Store, report: Assessment, source: Source
-) -> dict[str, tuple[bytes | None, bool]]:
+def _desired(target: Target, store: Store, report: Assessment, source: Source) -> Files:
     """Upstream's content of each file that holds something else."""
-    upstream = patch_set.upstream_manifest()
+    upstream = source.patch_set.upstream_manifest()
     installed = report.installed.files if report.installed else {}
-    original: dict[str, bytes | None] = {}
-    for path in {*report.files, *(row.path for row in report.rows)}:
-        if path == target.record:
-            continue
-        original[path] = source.read(path) if path in upstream else None
+    paths = {*report.files, *(row.path for row in report.rows)} - {target.record}
+    original = {path: source.read(path) if path in upstream else None for path in paths}
     if target.record:
         before = installed[target.record].before if target.record in installed else None
         kept = store.get(before) if before else None

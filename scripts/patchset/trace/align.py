@@ -15,13 +15,7 @@ from patchset.trace.load import Decision, RankTrace, Step
 
 @dataclass(frozen=True)
 class Difference:
-    """The first step in which ranks differ.
-
-    Attributes:
-        step: its number.
-        what: in what they differ, one phrase.
-        by_rank: what each rank has, by its name.
-    """
+    """The first step in which ranks differ: its number, in what, and what each rank has, by its name."""
 
     step: int
     what: str
@@ -111,11 +105,8 @@ def _differences(ranks: Sequence[RankTrace], first: int) -> Iterator[Difference]
 def _decisions(number: int, having: Mapping[RankTrace, Step]) -> Iterator[Difference]:
     decided = {rank: step.decision for rank, step in having.items() if step.decision is not None}
     for field in fields(Decision):
-        yield from _unequal(
-            number,
-            f"the decision ({field.name})",
-            {rank: str(getattr(made, field.name)) for rank, made in decided.items()},
-        )
+        values = {rank: str(getattr(made, field.name)) for rank, made in decided.items()}
+        yield from _unequal(number, f"the decision ({field.name})", values)
     full = {rank: ", ".join(step.collectives) for rank, step in having.items() if step.decision is not None}
     yield from _unequal(number, "the sequence of collectives", full)
 

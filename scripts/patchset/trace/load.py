@@ -148,11 +148,7 @@ class _Peers:
 
 
 def load(path: Path) -> RankTrace:
-    """Reads a file.
-
-    Raises:
-        UsageError: it is not a trace, or a line of it is not what it should be.
-    """
+    """Reads a file; raises UsageError where it is not a trace, or a line of it is not what it should be."""
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -199,11 +195,7 @@ class _Line:
         return self._members.get("kind")
 
     def read(self, kind: str, wanted: type[T]) -> T:
-        """The members as a dataclass, each held to its type.
-
-        Raises:
-            UsageError: the line is of another kind, or lacks a member, or has one of another type.
-        """
+        """The members as a dataclass, each held to its type; raises UsageError where the line is another."""
         if self.kind != kind:
             raise UsageError(f"{self.where}: a line of kind {self.kind!r} where {kind!r} belongs", hint=_HINT)
         try:
@@ -225,8 +217,6 @@ def load_all(paths: Iterable[Path]) -> tuple[RankTrace, ...]:
             raise UsageError(f"{other.source} and {trace.source} are both of {trace.name}", hint="give one file a rank")
         first = next(iter(by_rank.values()))
         if trace.dp_size != first.dp_size:
-            raise UsageError(
-                f"{first.source} is of {first.dp_size} DP ranks, {trace.source} of {trace.dp_size}: not one run",
-                hint="give the files of one run",
-            )
+            said = f"{first.source} is of {first.dp_size} DP ranks, {trace.source} of {trace.dp_size}: not one run"
+            raise UsageError(said, hint="give the files of one run")
     return tuple(by_rank[rank] for rank in sorted(by_rank))

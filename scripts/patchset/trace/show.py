@@ -35,9 +35,7 @@ def _rank(rank: RankTrace) -> tuple[str, ...]:
 
 
 def _cell(step: Step | None) -> str:
-    if step is None:
-        return "-"
-    return "\n".join(_lines(step))
+    return "-" if step is None else "\n".join(_lines(step))
 
 
 def _lines(step: Step) -> Iterator[str]:

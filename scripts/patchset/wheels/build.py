@@ -42,12 +42,9 @@ def local_version(version: str, local: str) -> str:
 
 
 def repack(source: Wheel, worked_out: Plan, upstream: Artifact, version: str) -> Draft:
-    """The patched wheel of a published one.
-
-    Entries of files that nothing changes are copied as they lie in the archive.
+    """The patched wheel of a published one; entries of files that nothing changes are copied as they lie in it.
 
     Args:
-        source: the audited wheel.
         worked_out: the plan, made from the bytes of its files.
         upstream: its pin.
         version: the one that the patched wheel gets.
@@ -102,12 +99,8 @@ def check_package(source: Wheel, expected: Mapping[str, str], name: str) -> None
     ]
     if rows:
         shown = "\n    ".join(first_of(rows, _SHOWN))
-        raise PinMismatch(
-            source.file,
-            expected=f"the files of {name}",
-            found=f"{len(rows)} that differ\n    {shown}",
-            hint="wheel, sdist and set must be of one release",
-        )
+        found, hint = f"{len(rows)} that differ\n    {shown}", "wheel, sdist and set must be of one release"
+        raise PinMismatch(source.file, expected=f"the files of {name}", found=found, hint=hint)
 
 
 def _patched(source: Wheel, worked_out: Plan) -> Iterator[Entry]:

@@ -83,10 +83,9 @@ def _kernels() -> bool:
     if value not in ("0", "1"):
         raise UsageError(f"COMPILE_CUSTOM_KERNELS={value!r}", hint="it is 0 or 1")
     if value == "1" and not Path(os.environ.get("ASCEND_HOME_PATH", _CANN)).is_dir():
-        raise Unavailable(
-            f"no CANN here to compile kernels with: no folder {os.environ.get('ASCEND_HOME_PATH', _CANN)}",
-            hint="COMPILE_CUSTOM_KERNELS=0 builds a wheel without kernels; `make wheels` takes upstream's",
-        )
+        said = f"no CANN here to compile kernels with: no folder {os.environ.get('ASCEND_HOME_PATH', _CANN)}"
+        hint = "COMPILE_CUSTOM_KERNELS=0 builds a wheel without kernels; `make wheels` takes upstream's"
+        raise Unavailable(said, hint=hint)
     return value == "1"
 
 

@@ -42,7 +42,6 @@ def expect(
     """What a set makes, as set.toml records it.
 
     Args:
-        patch_set: the set.
         version: of the wheels that nodes must have; the release's, which admits any local label, by default.
         manifests: sha256 of the patchset.json of each wheel, where wheels have been made.
         cached: look into those of upstream's wheels that are in the download cache, for what the set has no say in.
@@ -88,11 +87,7 @@ def build(expected: Expected) -> bytes:
 
 
 def run(python: str, words: Sequence[str], data: bytes) -> int:
-    """Runs `PYTHON patchset-node.pyz WORDS` on our stdout and stderr; its exit code.
-
-    Raises:
-        UsageError: there is no such Python.
-    """
+    """Runs `PYTHON patchset-node.pyz WORDS` on our stdout and stderr; its exit code. No such Python: UsageError."""
     found = shutil.which(python)
     if found is None:
         raise UsageError(f"--python {python}: no such program", hint="name the Python that vLLM runs on")

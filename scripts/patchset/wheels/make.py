@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`patchset wheels`: from pins to dist/<set>/, each wheel read back before anything is in its place."""
+"""`patchset wheels`: dist/<set>/, each wheel read back, then swapped in whole or not at all."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,27 +14,21 @@ from typing import Any
 from packaging.utils import canonicalize_name
 
 from patchset.node import manifest
-from patchset.node.errors import Unavailable
-from patchset.node.verify.dist import SUMS
+from patchset.node.errors import Unavailable, UsageError
+from patchset.node.verify.dist import SIGNATURE, SUMS
 from patchset.sets.setfile import PatchSet
+from patchset.system import disk, lock, paths
 from patchset.system.terminal import Terminal
-from patchset.wheels import build, index, publish, signing, statements
+from patchset.wheels import build, index, minisign, statements
+from patchset.wheels.minisign import Signer
 from patchset.wheels.model import Draft, Made
-from patchset.wheels.signing import Signer
 
 FORMAT = 1
 
 
 @dataclass(frozen=True)
 class WheelsResult:
-    """What was made.
-
-    Attributes:
-        patch_set: from which set.
-        folder: dist/<set>.
-        version: of every wheel.
-        wheels: in the order of set.toml; at least one.
-    """
+    """What was made in dist/<set>: one wheel or more of one version, in the order of set.toml."""
 
     patch_set: PatchSet
     folder: Path
@@ -46,14 +42,14 @@ class WheelsResult:
 
     def as_dict(self) -> dict[str, Any]:
         """Also dist/<set>/manifest.json."""
-        worked_out = self.wheels[0].build.plan
+        plan = self.wheels[0].build.plan
         return {
             "format": FORMAT,
             "set": self.patch_set.name,
             "project": self.project,
             "version": self.version,
-            "tree": worked_out.tree,
-            "series": worked_out.series,
+            "tree": plan.tree,
+            "series": plan.series,
             "wheels": [
                 {
                     "file": made.build.file,
@@ -76,9 +72,9 @@ def run(patch_set: PatchSet, version: str, drafts: Iterable[Draft], *, key: Path
     Raises:
         PatchsetError: dist/<set>/ is as it was.
     """
-    signer = signing.load(key) if key else None  # a wrong password is told before the work
-    place = publish.folder(patch_set.name)
-    with publish.staged(place) as staging:
+    signer = minisign.load(key) if key else None  # a wrong password is told before the work
+    place = paths.repo_root() / "dist" / patch_set.name
+    with staged(place) as staging:
         outcome = WheelsResult(patch_set, place, version, tuple(_write(draft, staging) for draft in drafts))
         _write_rest(outcome, staging, signer)
     return outcome
@@ -92,7 +88,7 @@ def _write(draft: Draft, staging: Path) -> Made:
         PinMismatch, UsageError: the wheel is not what it must be.
     """
     file = staging / draft.made.build.file
-    publish.write(staging, {file.name: draft.data})
+    _write_files(staging, {file.name: draft.data})
     if (written := file.read_bytes()) != draft.data:
         raise Unavailable(f"{file}: the disk gave other bytes back than were written", hint="check the disk")
     build.read_back(draft, written)
@@ -105,13 +101,12 @@ def _write_rest(outcome: WheelsResult, staging: Path, signer: Signer | None) -> 
     files["constraints.txt"] = _constraints(outcome)
     files["manifest.json"] = (json.dumps(outcome.as_dict(), indent=1) + "\n").encode()
     files |= statements.beside(outcome.wheels)
-    publish.write(staging, files)
-    digests = {made.build.file: made.sha256 for made in outcome.wheels} | {
-        path: manifest.sha256(data) for path, data in files.items()
-    }
+    _write_files(staging, files)
+    digests = {made.build.file: made.sha256 for made in outcome.wheels}
+    digests |= {path: manifest.sha256(data) for path, data in files.items()}
     sums = manifest.render(digests).encode()
     comment = f"{outcome.project} {outcome.version}, set {outcome.patch_set.name}"
-    publish.write(staging, {SUMS: sums} | (signer.sign(sums, comment) if signer else {}))
+    _write_files(staging, {SUMS: sums} | ({SIGNATURE: signer.sign(sums, comment)} if signer else {}))
 
 
 def _constraints(outcome: WheelsResult) -> bytes:
@@ -126,12 +121,56 @@ def _constraints(outcome: WheelsResult) -> bytes:
     return "".join(f"{project}=={version}\n" for project, version in sorted(pins.items())).encode()
 
 
+@contextmanager
+def staged(place: Path) -> Iterator[Path]:
+    """A fresh folder that takes the place of `place` when the block ends well; else `place` stays as it was.
+
+    Raises:
+        UsageError: `place` is a link or a file.
+        Locked: another run makes the same.
+    """
+    if place.is_symlink() or (place.exists() and not place.is_dir()):
+        raise UsageError(f"{place} is a link or a file, and would be replaced by a folder", hint="move it away")
+    staging, old = place.with_name(f".{place.name}.staging"), place.with_name(f".{place.name}.old")
+    with lock.hold(paths.build_dir(place.name) / ".wheels.lock"):
+        made = not place.parent.exists()
+        _recover(place, staging, old)
+        try:
+            staging.mkdir(parents=True)
+            yield staging
+            if place.exists():
+                disk.step(f"set {place.name} aside")
+                place.rename(old)
+            disk.step(f"rename {staging.name}")
+            staging.rename(place)
+            disk.sync(place.parent)
+        finally:
+            _recover(place, staging, old)
+            if made:
+                with suppress(OSError):
+                    place.parent.rmdir()  # goes only where nothing was made
+
+
+def _write_files(root: Path, files: Mapping[str, bytes]) -> None:
+    """Writes files below a folder, each synced to the disk."""
+    for path, data in files.items():
+        disk.make_folder((root / path).parent)
+        disk.write(root / path, data, mode=0o644)
+
+
+def _recover(place: Path, staging: Path, old: Path) -> None:
+    """Takes back what a run that was cut off left: the earlier folder wins unless the new one is in place."""
+    if old.exists() and not place.exists():
+        old.rename(place)
+    for leftover in (staging, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
 def show(outcome: WheelsResult, terminal: Terminal) -> None:
     """Prints what was made and how to install it."""
     rows = [(made.build.file, f"{made.size / 1e3:.0f}", made.sha256[:12]) for made in outcome.wheels]
-    terminal.table(
-        f"wheels of {outcome.patch_set.name} in {outcome.folder}", ("wheel", "kB", "sha256"), rows, right="kB"
-    )
-    requirement = f"{outcome.project}=={outcome.version}"
-    terminal.note(f"pip install --no-deps --no-index --find-links {outcome.folder} {requirement}")
+    title = f"wheels of {outcome.patch_set.name} in {outcome.folder}"
+    terminal.table(title, ("wheel", "kB", "sha256"), rows, right="kB")
+    wanted = f"--find-links {outcome.folder} {outcome.project}=={outcome.version}"
+    terminal.note(f"pip install --no-deps --no-index {wanted}")
     terminal.document({"folder": str(outcome.folder), **outcome.as_dict()})

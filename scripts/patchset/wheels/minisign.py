@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""minisign's public keys and signatures: read here, verified by cryptography.
+"""Signatures of SHA256SUMS: made by minisign, with its keys; read here, and verified by cryptography.
 
 Format (https://jedisct1.github.io/minisign/): a signature file has four lines: an untrusted comment; base64 of
 algorithm, key id and signature; the trusted comment; base64 of a signature of signature and trusted comment. `ED` is
@@ -9,9 +9,14 @@ Ed25519 over the file's BLAKE2b-512, which minisign makes since 0.10; the older 
 from __future__ import annotations
 
 import base64
-import binascii
+import getpass
 import hashlib
-from dataclasses import dataclass
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
@@ -24,16 +29,12 @@ UNTRUSTED = "untrusted comment: "
 TRUSTED = "trusted comment: "
 KEY = b"Ed"
 PREHASHED = b"ED"
+PASSWORD = "PATCHSET_KEY_PASSWORD"  # noqa: S105 - the name of a variable
 
 
 @dataclass(frozen=True)
 class PublicKey:
-    """A public key.
-
-    Attributes:
-        id: 8 bytes that name it.
-        point: 32 bytes, as RFC 8032 encodes them.
-    """
+    """A public key: 8 bytes that name it, and its point, 32 bytes as RFC 8032 encodes them."""
 
     id: bytes
     point: bytes
@@ -57,11 +58,7 @@ def key_name(key_id: bytes) -> str:
 
 
 def read_public_key(given: str) -> PublicKey:
-    """A public key from a file, or from the word that minisign prints.
-
-    Raises:
-        UsageError: it is neither.
-    """
+    """A public key from a file, or from the word that minisign prints; raises UsageError where it is neither."""
     hint = "give minisign's .pub file, or the line of base64 in it"
     try:
         text = Path(given).read_text(encoding="utf-8")
@@ -80,18 +77,12 @@ def read_public_key(given: str) -> PublicKey:
 
 
 def vouched(folder: Path, sums: bytes, key: PublicKey) -> str:
-    """Checks the signature of a folder's SHA256SUMS; what was checked, with the signer's trusted comment.
-
-    Raises:
-        Findings: it is not signed, not with this key, or not as it was signed.
-    """
+    """Checks the signature of a folder's SHA256SUMS, as `check`; what was checked, with the signer's comment."""
     try:
         text = (folder / SIGNATURE).read_bytes().decode(errors="replace")
     except FileNotFoundError as error:
-        raise Findings(
-            f"{folder} is not signed: it has no {SIGNATURE}",
-            hint="ask who made it for the signature, or make wheels SIGN=key",
-        ) from error
+        hint = "ask who made it for the signature, or make wheels SIGN=key"
+        raise Findings(f"{folder} is not signed: it has no {SIGNATURE}", hint=hint) from error
     return f"the signature of {key_name(key.id)} ({check(sums, text, key, what=str(folder / SUMS))})"
 
 
@@ -101,7 +92,6 @@ def check(data: bytes, text: str, key: PublicKey, *, what: str) -> str:
     Args:
         data: what was signed.
         text: the signature file's content.
-        key: whose holder must have signed.
         what: name of the signed file, for messages.
 
     Raises:
@@ -113,9 +103,8 @@ def check(data: bytes, text: str, key: PublicKey, *, what: str) -> str:
         raise Findings(f"{what}.minisig is not a minisign signature", hint="sign SHA256SUMS again")
     first, second = decode(lines[1]), decode(lines[3])
     if len(first) == 74 and first[:2] == KEY:
-        raise Findings(
-            f"{what}.minisig is a legacy signature, not a prehashed one", hint="sign with minisign 0.10 or newer"
-        )
+        hint = "sign with minisign 0.10 or newer"
+        raise Findings(f"{what}.minisig is a legacy signature, not a prehashed one", hint=hint)
     if len(first) != 74 or first[:2] != PREHASHED or len(second) != 64:
         raise Findings(f"{what}.minisig is not a minisign signature", hint="sign SHA256SUMS again")
     key_id, signature, comment = first[2:10], first[10:], lines[2][len(TRUSTED) :]
@@ -136,5 +125,62 @@ def decode(line: str) -> bytes:
     """The bytes of a line of base64; none where it is not that."""
     try:
         return base64.b64decode(line.strip(), validate=True)
-    except (binascii.Error, ValueError):
+    except ValueError:
         return b""
+
+
+@dataclass(frozen=True)
+class Signer:
+    """A secret key that minisign can use: its file, and its password, or nothing."""
+
+    key: Path
+    password: str = field(default="", repr=False)
+
+    def sign(self, sums: bytes, comment: str) -> bytes:
+        """SHA256SUMS.minisig. The trusted comment has no time, so that the same sums have the same signature."""
+        with tempfile.TemporaryDirectory(prefix="patchset-sign-") as folder:
+            file = Path(folder) / "sums"
+            file.write_bytes(sums)
+            said = ["-t", comment, "-c", "signature of SHA256SUMS"]
+            done = subprocess.run(
+                ["minisign", "-S", "-s", str(self.key.absolute()), "-m", str(file), "-x", f"{file}.minisig", *said],
+                input=f"{self.password}\n",
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if done.returncode:
+                why = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1].removeprefix("Password: ")
+                hint = f"give the secret key that minisign -G wrote, and its password, or set {PASSWORD}"
+                raise UsageError(f"minisign cannot sign with {self.key}: {why}", hint=hint)
+            return Path(f"{file}.minisig").read_bytes()
+
+
+def load(key: Path) -> Signer:
+    """A secret key, tested by a signature; the password is asked for if the key has one.
+
+    Raises:
+        UsageError: there is no minisign, no such file or no password, or minisign cannot use the key.
+    """
+    if shutil.which("minisign") is None:
+        raise UsageError("minisign, which signs, is not on PATH", hint="apt-get install minisign")
+    signer = Signer(key, _password(key) if _protected(key) else "")
+    signer.sign(b"", "a first use")
+    return signer
+
+
+def _protected(key: Path) -> bool:
+    """Whether a key file says that a password protects it: its third and fourth byte name scrypt."""
+    try:
+        return decode(key.read_text(encoding="utf-8").splitlines()[1])[2:4] == b"Sc"
+    except (OSError, UnicodeDecodeError, IndexError):
+        return False  # minisign says what is the matter
+
+
+def _password(key: Path) -> str:
+    """From the environment, for runs that nobody watches, or from the user."""
+    if (given := os.environ.get(PASSWORD)) is not None:
+        return given
+    if not sys.stdin.isatty():
+        raise UsageError(f"the key {key} needs a password, and there is nobody to ask", hint=f"set {PASSWORD}")
+    return getpass.getpass(f"password of {key}: ")

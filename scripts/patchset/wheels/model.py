@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A wheel on its way: what it is to be, made, and not yet written."""
+"""A wheel on its way: what it is to be, made, and not yet written; and the form of what is stated of it."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from patchset.node.verify.entry import Entry
 from patchset.plan.plan import Plan
@@ -31,20 +33,14 @@ class Build:
 
     @property
     def dist_info(self) -> str:
-        """Name of its .dist-info folder."""
         return dist_info(self.plan.patch_set, self.version)
 
 
 @dataclass(frozen=True)
 class Made:
-    """A wheel that was made.
+    """A wheel that was made: its digest and size in bytes, and the Python that its METADATA requires.
 
-    Attributes:
-        build: what it is.
-        members: what `statements` added, by path below its .dist-info folder.
-        sha256: of the wheel.
-        size: in bytes.
-        requires_python: from its METADATA.
+    `members` is what `statements` added, by path below its .dist-info folder.
     """
 
     build: Build
@@ -59,8 +55,6 @@ class Draft:
     """A wheel that is not written yet.
 
     Attributes:
-        made: what it is.
-        data: its bytes.
         expected: the entry, or the digest of the content, that it must have at each path, worked out from digests
             alone; METADATA, RECORD and the statements need not be in it.
     """
@@ -73,3 +67,14 @@ class Draft:
 def dist_info(patch_set: PatchSet, version: str) -> str:
     """Name of a wheel's .dist-info folder."""
     return f"{patch_set.package}-{version}.dist-info"
+
+
+def canonical(value: Any) -> bytes:
+    """A value as JSON in UTF-8, keys sorted, no white space: equal statements have equal digests.
+
+    For objects with keys in ASCII, strings and integers, which is all that statements hold, that is RFC 8785.
+
+    >>> canonical({"b": [1, "caf\u00e9"], "a": None})
+    b'{"a":null,"b":[1,"caf\\xc3\\xa9"]}'
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()

@@ -33,8 +33,7 @@ from packageurl import PackageURL
 from patchset import __version__
 from patchset.node import fingerprint
 from patchset.sets.patchfile import Patch as PatchFile
-from patchset.wheels import canonical
-from patchset.wheels.model import Build
+from patchset.wheels.model import Build, canonical
 
 NAME = "sboms/patchset.cdx.json"
 REPOSITORY = "https://github.com/vllm-project/vllm-ascend"
@@ -46,11 +45,10 @@ _SERIALS = uuid.uuid5(uuid.NAMESPACE_URL, REPOSITORY)
 def render(build: Build, titles: Mapping[str, str]) -> bytes:
     """The SBOM, determined by the build alone: no clock, no random serial number.
 
-    Args:
-        build: the wheel.
-        titles: of defects, by the names that patches' Resolves fields use.
+    `titles` are of defects, by the names that patches' Resolves fields use.
     """
-    bom = Bom(serial_number=_serial(build))
+    about = [build.file, build.upstream.sha256, build.plan.series, __version__, dict(build.files)]
+    bom = Bom(serial_number=uuid.uuid5(_SERIALS, canonical(about).decode()))
     bom.metadata.component = wheel = _component(build, titles)
     bom.metadata.tools.components.add(Component(name="patchset", version=__version__, type=ComponentType.APPLICATION))
     modules = [
@@ -63,8 +61,7 @@ def render(build: Build, titles: Mapping[str, str]) -> bytes:
         )
         for path in build.plan.overlay.files
     ]
-    for module in modules:
-        bom.components.add(module)
+    bom.components.update(modules)
     bom.register_dependency(wheel, modules)
     document: dict[str, Any] = json.loads(JsonV1Dot6(bom).output_as_string())
     # Not the library's clock: that of the newest patch, which is the same wherever the wheel is made.
@@ -72,13 +69,7 @@ def render(build: Build, titles: Mapping[str, str]) -> bytes:
         document["metadata"]["timestamp"] = max(dates).astimezone(UTC).isoformat()
     else:
         del document["metadata"]["timestamp"]
-    return canonical.render(document)
-
-
-def _serial(build: Build) -> uuid.UUID:
-    """Derived from everything that the SBOM is about."""
-    about = [build.file, build.upstream.sha256, build.plan.series, __version__, dict(build.files)]
-    return uuid.uuid5(_SERIALS, canonical.render(about).decode())
+    return canonical(document)
 
 
 def _component(build: Build, titles: Mapping[str, str]) -> Component:

@@ -29,8 +29,7 @@ class Wheel:
 
     Attributes:
         file: its file name.
-        package: name of its package's folder.
-        dist_info: name of its .dist-info folder.
+        package, dist_info: names of its two folders.
         entries: in the order of the archive, folders included.
     """
 
@@ -46,7 +45,6 @@ class Wheel:
 
     @property
     def metadata(self) -> bytes:
-        """The bytes of METADATA."""
         return self.files[f"{self.dist_info}/METADATA"].data
 
     @property
@@ -78,8 +76,7 @@ def parse(file: str, data: bytes, *, package: str, version: str) -> Wheel:
     """Audits a wheel.
 
     Args:
-        file: its file name.
-        data: its bytes.
+        file, data: its file name, and its bytes.
         package: the only package that it may hold.
         version: the version that it must be.
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from patchset.node.errors import Findings, Unavailable, UsageError
-from patchset.proof import testrun, trees
+from patchset.proof import runtime, testrun
 from patchset.sets.setfile import PatchSet
 from patchset.system import paths
 from patchset.system.terminal import Terminal
@@ -94,7 +94,7 @@ def run(
     if only in (None, "applying") and shutil.which("quilt") is None:
         raise Unavailable("quilt, which apply is measured against, is not on PATH", hint="apt-get install quilt")
     began, on = time.monotonic(), machine()
-    both = trees.both(patch_set, terminal, offline=offline)
+    both = runtime.both(patch_set, terminal, offline=offline)
     made, standin = both.runtime, both.standin
     work = paths.build_dir(patch_set.name) / "bench"
     work.mkdir(parents=True, exist_ok=True)

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from patchset.node.errors import Findings, UsageError
-from patchset.proof import testrun, trees
-from patchset.proof.trees import Trees
+from patchset.proof import runtime, testrun
+from patchset.proof.runtime import Trees
 from patchset.sets.setfile import PatchSet
 from patchset.system import paths
 from patchset.system.terminal import Terminal
@@ -100,7 +100,7 @@ def run(
         )
     work = paths.build_dir(patch_set.name) / "prove"
     work.mkdir(parents=True, exist_ok=True)
-    simulator = Simulator(trees.both(patch_set, terminal, offline=offline), work, seed)
+    simulator = Simulator(runtime.both(patch_set, terminal, offline=offline), work, seed)
     cores = len(os.sched_getaffinity(0))
     wanted = set(Model) if only is None else {only}
     found: dict[Model, dict[str, Any]] = {}

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import argparse
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
 from patchset.node.cluster import report, watch
 from patchset.node.cluster.report import ClusterReport, NodeRow, Verdict
@@ -13,59 +14,33 @@ from patchset.node.cluster.schedule import Schedule
 from patchset.node.expected import Expected
 
 
-@dataclass(frozen=True)
-class Smoke:
-    """A smoke run: so many steps of so many ranks, on `auto`, `npu` or `cpu`, over the `device` or the `cpu` group."""
-
-    schedule: Schedule
-    device: str
-    group: str
-
-
-def run(
-    expected: Expected,
-    *,
-    address: str,
-    timeout: float,
-    count: int | None,
-    smoke: Smoke | None,
-    step: Callable[[str], None],
-) -> ClusterReport:
-    """Checks a cluster.
-
-    Args:
-        expected: what every node must have.
-        address: HOST:PORT or "auto".
-        timeout: seconds for all of it.
-        count: how many nodes there must be, or None.
-        smoke: the smoke run to make if every node is fine, or None.
-        step: is told what is done now.
+def run(expected: Expected, arguments: argparse.Namespace, step: Callable[[str], None]) -> ClusterReport:
+    """Checks a cluster, as `node.options` has it; `step` is told what is done now.
 
     Raises:
         UsageError: the address is malformed, or there are more ranks than devices.
         Findings: other work holds the devices.
         Unavailable: there is no Ray here, or no cluster there.
     """
-    end = time.monotonic() + timeout
-    limit = timeout / 2 if smoke else timeout
-    step(f"asking the nodes of the Ray cluster {_named(address)}")
+    smoke, address = arguments.action == "smoke", arguments.address
+    end = time.monotonic() + arguments.timeout
+    limit = arguments.timeout / 2 if smoke else arguments.timeout
+    step(f"asking the nodes of the Ray cluster {'of this machine' if address == 'auto' else f'at {address}'}")
     survey = {"do": "survey", "address": address, "package": expected.package}
     nodes = report.nodes(watch.run(survey, limit), expected, limit=limit)
-    found = ClusterReport(expected, nodes, missing=_missing(nodes, count, limit), notes=_notes(nodes, expected))
-    if smoke is None:
+    missing = _missing(nodes, arguments.nodes, limit)
+    found = ClusterReport(expected, nodes, missing=missing, notes=_notes(nodes, expected))
+    if not smoke:
         return found
     if found.exit_code:
         return replace(found, notes=(*found.notes, "no smoke run, because not every node is fine"))
     limit = max(1.0, end - time.monotonic())
-    schedule = smoke.schedule
-    step(f"{schedule.ranks} ranks make {schedule.steps} steps over the {smoke.group} group")
-    task = {"do": "ranks", "address": address, "device": smoke.device, "group": smoke.group, **asdict(schedule)}
-    ranks = report.ranks(watch.run(task, limit), nodes, schedule, limit=limit)
+    schedule = Schedule(arguments.seed, arguments.steps, arguments.dp)
+    step(f"{schedule.ranks} ranks make {schedule.steps} steps over the {arguments.group} group")
+    where = {"address": address, "device": arguments.device, "group": arguments.group}
+    events = watch.run({"do": "ranks", **where, **asdict(schedule)}, limit)
+    ranks = report.ranks(events, nodes, schedule, limit=limit)
     return replace(found, ranks=ranks, missing=() if ranks else (f"Ray placed no ranks in {limit:.0f} s",))
-
-
-def _named(address: str) -> str:
-    return "of this machine" if address == "auto" else f"at {address}"
 
 
 def _missing(nodes: Sequence[NodeRow], count: int | None, limit: float) -> tuple[str, ...]:

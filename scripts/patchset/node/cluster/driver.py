@@ -71,19 +71,16 @@ def _connect(address: str) -> None:
     try:
         import ray
     except ImportError as error:
-        raise Unavailable(
-            f"{sys.executable} cannot import Ray: {error}", hint="run it with the Python that vLLM runs on, on a node"
-        ) from error
+        hint = "run it with the Python that vLLM runs on, on a node"
+        raise Unavailable(f"{sys.executable} cannot import Ray: {error}", hint=hint) from error
     where = "" if address == "auto" else f" at {address}"
     if where:
         _knock(address)
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, namespace="patchset")
     except (RuntimeError, ConnectionError, OSError, ValueError, ray.exceptions.RayError) as error:
-        raise Unavailable(
-            f"cannot join the Ray cluster{where}: {' '.join(str(error).split())}",
-            hint="run it on a node of the cluster, with that node's Python; `ray status` says whether Ray is up",
-        ) from error
+        hint = "run it on a node of the cluster, with that node's Python; `ray status` says whether Ray is up"
+        raise Unavailable(f"cannot join the Ray cluster{where}: {' '.join(str(error).split())}", hint=hint) from error
     ray.cloudpickle.register_pickle_by_value(patchset)
 
 
@@ -91,15 +88,13 @@ def _knock(address: str) -> None:
     """Says at once what Ray would find out after a minute."""
     host, _, port = address.rpartition(":")
     if "://" in address or not host or not port.isdigit():
-        raise UsageError(
-            f"{address!r} is no address of a cluster", hint="give HOST:PORT of its head, or leave --address out"
-        )
+        hint = "give HOST:PORT of its head, or leave --address out"
+        raise UsageError(f"{address!r} is no address of a cluster", hint=hint)
     try:
         socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
     except (OSError, OverflowError) as error:
-        raise Unavailable(
-            f"no Ray cluster at {address}: {error}", hint="is the head up? `ray status --address HOST:PORT` says"
-        ) from error
+        hint = "is the head up? `ray status --address HOST:PORT` says"
+        raise Unavailable(f"no Ray cluster at {address}: {error}", hint=hint) from error
 
 
 def _survey(package: str, tell: Tell, deadline: float) -> None:
@@ -168,10 +163,8 @@ def _placed(resource: str, ranks: int, deadline: float) -> tuple[Any, Mapping[in
     group = placement_group([{resource: 1}] * ranks, strategy="SPREAD")
     if not group.wait(timeout_seconds=max(1, int(_left(deadline) / 2))):
         free = int(ray.available_resources().get(resource, 0))
-        raise Findings(
-            f"--dp {ranks}: {free} of the cluster's {have} {resource}s are free",
-            hint="stop what holds the others (`ray status`), or ask for fewer ranks",
-        )
+        hint = "stop what holds the others (`ray status`), or ask for fewer ranks"
+        raise Findings(f"--dp {ranks}: {free} of the cluster's {have} {resource}s are free", hint=hint)
     return group, placement_group_table(group)["bundles_to_node_id"]
 
 

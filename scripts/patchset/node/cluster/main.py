@@ -9,13 +9,12 @@ import os
 import pkgutil
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 from patchset import __version__
 from patchset.node import expected, options
-from patchset.node.cluster import check, tables
-from patchset.node.cluster.schedule import Schedule
-from patchset.node.errors import PatchsetError, Unavailable, UsageError
+from patchset.node.cluster import check, report
+from patchset.node.errors import PatchsetError, unavailable
 from patchset.node.expected import Expected
 from patchset.node.verify import command
 
@@ -51,29 +50,20 @@ def _answer(words: Sequence[str], known: Expected | None) -> int:
     except BrokenPipeError:
         raise
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        hint = "mend the file, folder or disk, then run again"
-        return _fail(Unavailable(f"{where}{error.strerror or error}", hint=hint), "--json" in words)
+        return _fail(unavailable(error), "--json" in words)
     except KeyboardInterrupt:
         print("interrupted: the node is as before", file=sys.stderr)
         return _INTERRUPTED
 
 
-class _Parser(argparse.ArgumentParser):
-    """Raises instead of exiting, so that a usage error looks like every other error."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message, hint=f"{self.prog} --help")
-
-
 def parser() -> argparse.ArgumentParser:
     """The parser of patchset-node.pyz."""
-    top = _Parser(prog="patchset-node.pyz", description="Checks builds and clusters on a node, offline.")
+    top = options.Parser(prog="patchset-node.pyz", description="Checks builds and clusters on a node, offline.")
     top.add_argument("--version", action="version", version=f"patchset {__version__}")
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=options.Parser)
     options.add_verify(_command(commands, "verify", options.VERIFY, _verify))
     cluster = commands.add_parser("cluster", help=options.CLUSTER, description=options.CLUSTER)
-    actions = cluster.add_subparsers(dest="action", required=True, metavar="COMMAND", parser_class=_Parser)
+    actions = cluster.add_subparsers(dest="action", required=True, metavar="COMMAND", parser_class=options.Parser)
     options.add_cluster_verify(_command(actions, "verify", options.CLUSTER_VERIFY, _cluster, options.HOW))
     options.add_cluster_smoke(_command(actions, "smoke", options.CLUSTER_SMOKE, _cluster, options.HOW))
     return top
@@ -97,20 +87,9 @@ def _verify(arguments: argparse.Namespace, known: Expected) -> int:
 
 
 def _cluster(arguments: argparse.Namespace, known: Expected) -> int:
-    smoke = None
-    if arguments.action == "smoke":
-        schedule = Schedule(arguments.seed, arguments.steps, arguments.dp)
-        smoke = check.Smoke(schedule, arguments.device, arguments.group)
-    report = check.run(
-        known,
-        address=arguments.address,
-        timeout=arguments.timeout,
-        count=arguments.nodes,
-        smoke=smoke,
-        step=lambda message: print(f"* {message}", file=sys.stderr),
-    )
-    print(json.dumps(report.as_dict(), indent=2) if arguments.json else "\n".join(tables.lines(report)))
-    return report.exit_code
+    found = check.run(known, arguments, lambda message: print(f"* {message}", file=sys.stderr))
+    print(json.dumps(found.as_dict(), indent=2) if arguments.json else "\n".join(report.lines(found)))
+    return found.exit_code
 
 
 def _carried() -> Expected:

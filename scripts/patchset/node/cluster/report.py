@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The driver's events about nodes and ranks against the expected values: rows, and one exit code."""
+"""The driver's events about nodes and ranks against the expected values: rows, one exit code, tables for the reader."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
-from patchset.node import fingerprint
+from patchset.node import fingerprint, table
 from patchset.node.cluster.schedule import Schedule
-from patchset.node.errors import Findings, Unavailable
+from patchset.node.errors import Findings, Unavailable, first_of
 from patchset.node.expected import Expected
 
 Event = Mapping[str, Any]
 
 _FILES_SHOWN = 8
+_SHORT = 12  # digits of a digest
+_VERSIONS = ("vllm", "torch", "torch-npu", "cann", "python", "arch")
 
 
 class Verdict(Enum):
@@ -97,11 +99,10 @@ class ClusterReport:
         """The worst of all: what could not be reached outweighs a finding, because then the answer is not whole."""
         if self.missing:
             return Unavailable.exit_code
-        verdicts = [row.verdict for row in self.nodes] + [row.verdict for row in self.ranks]
-        return max(verdict.exit_code for verdict in verdicts)
+        rows: list[NodeRow | RankRow] = [*self.nodes, *self.ranks]
+        return max(row.verdict.exit_code for row in rows)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
         return {
             "set": self.expected.set,
             "version": self.expected.version,
@@ -109,8 +110,8 @@ class ClusterReport:
             "exit_code": self.exit_code,
             "nodes": [{**vars(row), "verdict": row.verdict.value} for row in self.nodes],
             "ranks": [{**vars(row), "verdict": row.verdict.value} for row in self.ranks],
-            "missing": list(self.missing),
-            "notes": list(self.notes),
+            "missing": self.missing,
+            "notes": self.notes,
         }
 
 
@@ -174,7 +175,8 @@ def _judged(who: tuple[str, str], survey: Mapping[str, Any], expected: Expected)
     if different and not _differences(files, expected.pristine):
         return row(Verdict.UNPATCHED, f"{root} is upstream's release, without the patches")
     if different:
-        return row(Verdict.DIFFERS, f"{root}: {_shown(different)}")
+        shown = ", ".join(first_of([f"{path} {how}" for path, how in different.items()], _FILES_SHOWN))
+        return row(Verdict.DIFFERS, f"{root}: {shown}")
     must = {"vllm-ascend": expected.version, "vllm": expected.vllm, "torch": expected.torch}
     wrong = [
         f"{name} is {versions[name] or 'not there'}, not {one}"
@@ -222,12 +224,6 @@ def _differences(found: Mapping[str, str], must: Mapping[str, str]) -> dict[str,
     return {path: how(path) for path in sorted({*found, *must}) if found.get(path) != must.get(path)}
 
 
-def _shown(files: Mapping[str, str]) -> str:
-    first = ", ".join(f"{path} {how}" for path, how in list(files.items())[:_FILES_SHOWN])
-    more = len(files) - _FILES_SHOWN
-    return f"{first} and {more} more" if more > 0 else first
-
-
 def _names(introduced: Sequence[Event]) -> dict[str, str]:
     """Host and address of each node; where `ray start --node-name` named it, that too."""
     return {
@@ -235,3 +231,36 @@ def _names(introduced: Sequence[Event]) -> dict[str, str]:
         + (f" {node['name']}" if node["name"] not in (node["address"], node["host"]) else "")
         for node in introduced
     }
+
+
+def lines(report: ClusterReport) -> list[str]:
+    """The report for the reader: a table of nodes, one of ranks, what is wrong, and the sum."""
+    expected = report.expected
+    shown = [f"{expected.set}: vllm-ascend {expected.version}, build {expected.fingerprint[:_SHORT]}", ""]
+    if report.nodes:
+        columns: tuple[str, ...] = ("node", "vllm-ascend", "build", *_VERSIONS, "verdict")
+        shown += table.lines(columns, [_node_cells(row) for row in report.nodes])
+    if report.ranks:
+        columns = ("rank", "node", "device", "joined s", "first ms", "median us", "slowest us", "verdict")
+        shown += ["", *table.lines(columns, [_rank_cells(row) for row in report.ranks])]
+    wrong = [f"{row.name}: {row.verdict.value}: {row.why}" for row in report.nodes if row.why]
+    wrong += [f"rank {row.rank}: {row.verdict.value}: {row.why}" for row in report.ranks if row.why]
+    notes = [f"note: {note}" for note in report.notes]
+    said = f"{_fine(report.nodes)} of {len(report.nodes)} nodes ok"
+    if report.ranks:
+        said += f", {_fine(report.ranks)} of {len(report.ranks)} ranks came to what was computed directly"
+    return [*shown, "", *wrong, *report.missing, *notes, said]
+
+
+def _fine(rows: Sequence[NodeRow | RankRow]) -> int:
+    return sum(row.verdict is Verdict.FINE for row in rows)
+
+
+def _node_cells(row: NodeRow) -> tuple[str, ...]:
+    versions = [row.versions.get(name) or "-" for name in ("vllm-ascend", *_VERSIONS)]
+    return row.name, versions[0], row.fingerprint[:_SHORT] or "-", *versions[1:], row.verdict.value
+
+
+def _rank_cells(row: RankRow) -> tuple[str, ...]:
+    times = [f"{row.result[name]:.1f}" if row.result else "-" for name in ("joined", "first", "median", "slowest")]
+    return str(row.rank), row.node, str(row.result.get("device", "-")), *times, row.verdict.value

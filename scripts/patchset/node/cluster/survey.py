@@ -21,10 +21,7 @@ _VERSION = re.compile(r"^version=\s*(\S+)", re.MULTILINE)
 
 
 def survey(package: str) -> dict[str, Any]:
-    """The state of the environment that this process runs in, in JSON types.
-
-    Args:
-        package: import name of the patched package.
+    """The state of the environment that this process runs in, in JSON types, by the package's import name.
 
     Returns:
         python, arch: of the interpreter.

@@ -95,7 +95,5 @@ def _as_raised(error: Mapping[str, str]) -> errors.PatchsetError:
 
 def _ended_early(code: int, log: str) -> Unavailable:
     said = "\n  ".join(log.strip().splitlines()[-_LOG_TAIL:])
-    return Unavailable(
-        f"the Ray driver ended with {code}\n  {said}",
-        hint="`ray status` says whether the cluster is up; then run again",
-    )
+    hint = "`ray status` says whether the cluster is up; then run again"
+    return Unavailable(f"the Ray driver ended with {code}\n  {said}", hint=hint)

@@ -6,27 +6,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from patchset.node import manifest
 from patchset.node.errors import Findings, UsageError
 from patchset.node.verify import entry
+from patchset.node.verify.declared import Row
 
 MANIFEST = "patchset.json"
 
-_CACHES = frozenset({"__pycache__"})
-
-
-class Content(NamedTuple):
-    """A file's content.
-
-    Attributes:
-        sha256: in hex; manifest.NO_FILE for a link or whatever else is no regular file.
-        size: in bytes.
-    """
-
-    sha256: str
-    size: int
+_CACHES = ("__pycache__",)
 
 
 @dataclass(frozen=True)
@@ -36,14 +24,15 @@ class Build:
     Attributes:
         where: the wheel's file, or the folder that holds the installed package.
         dist_info: name of its .dist-info folder.
-        files: every file by its path, as RECORD names it; of an installation those of the package and of dist_info.
+        files: every file by its path, as RECORD names it; of an installation those of the package and of dist_info. A
+            link, or whatever else is no regular file, has manifest.NO_FILE.
         info: content of each file at the top of dist_info, by its name.
         installed: whether an installer has been at it, which adds files to dist_info and rows to RECORD.
     """
 
     where: Path
     dist_info: str
-    files: Mapping[str, Content]
+    files: Mapping[str, Row]
     info: Mapping[str, bytes]
     installed: bool
 
@@ -58,7 +47,6 @@ class Build:
 
     @property
     def digests(self) -> dict[str, str]:
-        """sha256 by path."""
         return {path: content.sha256 for path, content in self.files.items()}
 
 
@@ -76,7 +64,7 @@ def read_wheel(file: Path) -> Build:
     except UsageError as error:
         raise Findings(error.message, hint="do not install it; get the wheel again") from error
     contents = {one.path: one.data for one in entries if not one.is_folder}
-    files = {path: Content(manifest.sha256(data), len(data)) for path, data in contents.items()}
+    files = {path: Row(manifest.sha256(data), len(data)) for path, data in contents.items()}
     infos = sorted({path.partition("/")[0] for path in contents if ".dist-info/" in path})
     if len(infos) != 1 or not infos[0].endswith(".dist-info"):
         raise Findings(f"{file} has {len(infos)} .dist-info folders at its top, not one", hint="get the wheel again")
@@ -87,36 +75,13 @@ def read_wheel(file: Path) -> Build:
 
 def read_installation(folder: Path, dist_info: str, package: str) -> Build:
     """Reads the installation of a package in site-packages, by the name of its .dist-info folder."""
-    files = {}
-    for top in (package, dist_info):
-        for path in manifest.walk(folder / top, skip=_CACHES):
-            files[f"{top}/{path}"] = _content(folder / top / path)
+    paths = [f"{top}/{path}" for top in (package, dist_info) for path in manifest.walk(folder / top, skip=_CACHES)]
+    files = {path: _content(folder / path) for path in paths}
     info = {file.name: file.read_bytes() for file in (folder / dist_info).iterdir() if not file.is_dir()}
     return Build(folder, dist_info, files, info, installed=True)
 
 
-def _content(file: Path) -> Content:
+def _content(file: Path) -> Row:
     if file.is_symlink() or not file.is_file():
-        return Content(manifest.NO_FILE, 0)
-    return Content(manifest.sha256_file(file), file.stat().st_size)
-
-
-def find_installations(folders: list[Path], package: str) -> tuple[list[tuple[Path, str]], list[Path]]:
-    """Where the package is installed in folders, in Python's order, and where its code lies without being installed.
-
-    Returns:
-        (folder, name of its .dist-info) of each installation; each folder that holds the package alone, such as a
-        checkout on PYTHONPATH, if Python would import it instead of an installation.
-    """
-    installed: list[tuple[Path, str]] = []
-    bare: list[Path] = []
-    seen = set()
-    for folder in folders:
-        if not folder.is_dir() or folder.resolve() in seen:
-            continue
-        seen.add(folder.resolve())
-        infos = sorted(entry.name for entry in folder.glob(f"{package}-*.dist-info") if entry.is_dir())
-        installed += [(folder, info) for info in infos]
-        if not infos and not installed and (folder / package).is_dir():
-            bare.append(folder)
-    return installed, bare
+        return Row(manifest.NO_FILE, 0)
+    return Row(manifest.sha256_file(file), file.stat().st_size)

@@ -8,14 +8,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Callable, Optional
 
 from patchset.node import fingerprint, manifest
-from patchset.node.errors import Findings
+from patchset.node.errors import Findings, UsageError
 from patchset.node.expected import Expected
 from patchset.node.verify import declared
 from patchset.node.verify.build import MANIFEST, Build
-from patchset.node.verify.declared import Declared
+from patchset.node.verify.declared import Declared, Row
 
 # What installers write into .dist-info (PyPA "Recording installed projects", PEP 610; the uv_ ones are uv's own).
 _INSTALLERS = frozenset({"INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json", "uv_build.json"})
@@ -73,7 +74,6 @@ class Verdict:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing differs."""
         return not self.findings
 
 
@@ -88,10 +88,7 @@ def one_a_file(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 def check(build: Build, lookup: Lookup, expect: str = "") -> Verdict:
     """Holds a wheel or an installation to its own manifest and RECORD, and to what is expected of it.
 
-    Args:
-        build: what is there.
-        lookup: gives what the set makes that the manifest names.
-        expect: sha256 that patchset.json must have; empty for any.
+    `expect` is the sha256 that patchset.json must have; empty for any.
 
     Raises:
         UsageError: the manifest is of another format.
@@ -146,6 +143,32 @@ def _check_without_manifest(build: Build, expected: Expected | None, expect: str
     rows = one_a_file([*_outside(build, expected.package), *_against_record(build)])
     against = (f"set {expected.set}", "RECORD")
     return Verdict(str(build.where), expected.set, build.version, seal, len(build.files), against, rows)
+
+
+def check_tree(root: Path, expected: Expected) -> Verdict:
+    """Holds a checkout, or the package's code alone, to what the set makes: it has neither RECORD nor manifest.
+
+    Raises:
+        UsageError: the folder does not hold the package.
+    """
+    package = expected.package
+    if not (root / package).is_dir():
+        raise UsageError(f"{root} holds no {package}/", hint="give the folder that holds the package")
+    files = fingerprint.measure(root, package)
+    whole = any((root / name).is_file() for name in ("pyproject.toml", "setup.py"))
+    others = expected.others if whole else {}
+    found = manifest.measure(root, others)
+    findings = one_a_file([*compare(files, expected), *_others(found, others, expected.set)])
+    seal = fingerprint.of(files, package)
+    return Verdict(str(root), expected.set, "", seal, len(files) + len(found), (f"set {expected.set}",), findings)
+
+
+def _others(found: Mapping[str, str], others: Mapping[str, str], name: str) -> Iterator[Finding]:
+    for path, should in others.items():
+        if path not in found:
+            yield Finding(path, Kind.MISSING, f"set {name} has it")
+        elif found[path] != should:
+            yield Finding(path, Kind.CHANGED, f"sha256 {found[path]}, set {name} has {should}")
 
 
 def compare(files: Mapping[str, str], expected: Expected) -> Iterator[Finding]:
@@ -245,7 +268,7 @@ def _against_record(build: Build) -> Iterator[Finding]:
         elif not row.sha256:
             if path not in unlisted | {f"{info}RECORD"}:
                 yield Finding(path, Kind.RECORD, "has a row without a digest")
-        elif (row.sha256, row.size) not in ((now.sha256, now.size), (now.sha256, None)):
+        elif row not in (now, Row(now.sha256, None)):
             yield Finding(path, Kind.RECORD, f"its row says sha256 {row.sha256}, the file has {now.sha256}")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from patchset.node.errors import Findings, UsageError
-from patchset.node.verify import build, checks, dist, places, tree
+from patchset.node.verify import build, checks, dist, places
 from patchset.node.verify.checks import Finding, Kind, Lookup, Verdict
 from patchset.node.verify.dist import Vouch
 
@@ -18,12 +18,9 @@ _FIELDS = ("where", "ok", "set", "version", "fingerprint", "files")
 
 
 def run(arguments: argparse.Namespace, lookup: Lookup, vouch: Vouch | None = None) -> list[Verdict]:
-    """Does what the options say.
+    """Does what the options of `node.options.add_verify` say.
 
-    Args:
-        arguments: those of `node.options.add_verify`.
-        lookup: gives what a set makes.
-        vouch: checks the signature of a folder of wheels; None where none is asked for.
+    `vouch` checks the signature of a folder of wheels; None where none is asked for.
 
     Raises:
         UsageError: options that do not go together, or something that is not there.
@@ -34,12 +31,13 @@ def run(arguments: argparse.Namespace, lookup: Lookup, vouch: Vouch | None = Non
         expected = lookup("")
         if expected is None:
             raise UsageError("nothing says which set the tree should be of", hint="name it: --set v0.10.1.1")
-        return [tree.check(arguments.tree, expected)]
+        return [checks.check_tree(arguments.tree, expected)]
     if arguments.installed:
         folders = [arguments.path] if arguments.path else places.search_path(arguments.python)
         if arguments.path and not arguments.path.is_dir():
             raise UsageError(f"no such folder: {arguments.path}", hint="give a site-packages folder")
-        return [checks.check(places.the_installation(folders, _package(lookup)), lookup, arguments.expect)]
+        package = expected.package if (expected := lookup("")) else _PACKAGE
+        return [checks.check(places.the_installation(folders, package), lookup, arguments.expect)]
     if arguments.wheel and len(arguments.wheel) == 1:
         return [checks.check(build.read_wheel(arguments.wheel[0]), lookup, arguments.expect)]
     if arguments.wheel:
@@ -66,11 +64,6 @@ def _refuse(arguments: argparse.Namespace) -> None:
         raise UsageError(f"{arguments.expect} is no sha256", hint="give 64 hex digits, as sha256sum prints them")
     if arguments.expect and (arguments.tree or arguments.dist or len(arguments.wheel or [""]) > 1):
         raise UsageError("--expect is the digest of one patchset.json", hint="give it with --installed or one --wheel")
-
-
-def _package(lookup: Lookup) -> str:
-    expected = lookup("")
-    return expected.package if expected else _PACKAGE
 
 
 def lines(verdict: Verdict) -> Iterator[str]:

@@ -45,12 +45,7 @@ class Declared:
 
 
 def parse(data: bytes, source: str) -> Declared:
-    """Reads patchset.json.
-
-    Raises:
-        UsageError: another version of the tool wrote it.
-        Findings: it is damaged.
-    """
+    """Reads patchset.json; UsageError where another version of the tool wrote it, Findings where it is damaged."""
 
     def refuse(why: str) -> Findings:
         return Findings(f"{source} is damaged: {why}", hint="get the wheel again, or reinstall it")
@@ -91,23 +86,14 @@ def _files(value: Any, refuse: Any) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of RECORD.
-
-    Attributes:
-        sha256: in hex; empty where the row has no digest.
-        size: in bytes; None where the row has no size.
-    """
+    """What a row of RECORD says of a file, or what the file is: sha256 in hex, or empty, and size in bytes, or None."""
 
     sha256: str
     size: int | None
 
 
 def parse_record(data: bytes) -> tuple[dict[str, Row], list[tuple[str, str]]]:
-    """Reads RECORD.
-
-    Returns:
-        the rows by path, and (path, what is wrong with its row) of each row that cannot be read.
-    """
+    """The rows of RECORD by path, and (path, what is wrong with its row) of each row that cannot be read."""
     rows: dict[str, Row] = {}
     wrong: list[tuple[str, str]] = []
     try:

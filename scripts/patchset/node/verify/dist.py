@@ -17,15 +17,9 @@ SIGNATURE = f"{SUMS}.minisig"
 
 
 def check(folder: Path, vouch: Vouch | None) -> tuple[Verdict, list[Path]]:
-    """Checks the folder.
+    """Checks dist/<set>; the verdict, and the wheels that SHA256SUMS vouches for, to be looked into.
 
-    Args:
-        folder: dist/<set>.
-        vouch: checks the signature of the folder's SHA256SUMS, whose content it gets, and says whose that is; None to
-            ask for no signature.
-
-    Returns:
-        the verdict, and the wheels that SHA256SUMS vouches for, to be looked into.
+    `vouch` checks the signature of SHA256SUMS, whose content it gets, and says whose that is; None asks for none.
 
     Raises:
         UsageError: there is no such folder.

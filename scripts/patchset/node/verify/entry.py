@@ -37,7 +37,6 @@ _UTF8 = 0x800
 _DEFLATE_LEVEL = 0x006  # a remark on how hard the packer tried
 _VERSION = 20  # of the format: deflate and folders
 _UNIX = 3
-_FOLDER = 0x10  # MS-DOS attribute
 
 _HINT = "get the wheel from a source that you trust"
 
@@ -54,7 +53,6 @@ class Entry:
         crc: CRC-32 of the data.
         size: of the data, in bytes.
         stored: the data as it lies in the archive.
-        flags: general purpose bits.
         version_made, version_needed: of the format; the former with the system in the high byte.
         internal: internal attributes: whether its packer took it for text.
     """
@@ -91,11 +89,9 @@ class Entry:
 
     @cached_property
     def sha256(self) -> str:
-        """Digest of the content."""
         return _digest(self.method, self.stored, self.size, self.crc)
 
     def renamed(self, path: str) -> Entry:
-        """The same entry at another path."""
         return replace(self, path=path)
 
     def holding(self, data: bytes) -> Entry:
@@ -147,17 +143,8 @@ def write(entries: Sequence[Entry]) -> bytes:
         common = (entry.flags, entry.method, time, date, entry.crc, len(entry.stored), entry.size, len(name), 0)
         offset = out.tell()
         out.write(_LOCAL.pack(b"PK\x03\x04", entry.version_needed, *common) + name + entry.stored)
-        head = _CENTRAL.pack(
-            b"PK\x01\x02",
-            entry.version_made,
-            entry.version_needed,
-            *common,
-            0,
-            0,
-            entry.internal,
-            entry.attributes,
-            offset,
-        )
+        rest = (0, 0, entry.internal, entry.attributes, offset)
+        head = _CENTRAL.pack(b"PK\x01\x02", entry.version_made, entry.version_needed, *common, *rest)
         directory.write(head + name)
     start, size, count = out.tell(), directory.tell(), len(entries)
     end = _END.pack(b"PK\x05\x06", 0, 0, count, count, size, start, 0)
@@ -181,11 +168,8 @@ def read(data: bytes, source: str) -> tuple[Entry, ...]:
     _check_declared(infos, source)
     entries = tuple(_entry(data, info) for info in infos)
     if write(entries) != data:
-        raise UsageError(
-            f"{source} is no archive of its members alone: it has members that overlap, or that its directory "
-            "describes falsely, or bytes that belong to none",
-            hint=_HINT,
-        )
+        why = "it has members that overlap, or that its directory describes falsely, or bytes that belong to none"
+        raise UsageError(f"{source} is no archive of its members alone: {why}", hint=_HINT)
     for one in entries:
         try:
             _ = one.sha256
@@ -221,10 +205,8 @@ def _check_declared(infos: Iterable[zipfile.ZipInfo], source: str) -> None:
         folders |= {str(parent) for parent in PurePosixPath(folded).parents}
         total += info.file_size
         if info.file_size > MAX_RATIO * max(info.compress_size, 1) or total > MAX_BYTES:
-            limit = f"{MAX_BYTES} bytes in all, {MAX_RATIO} to 1"
-            raise _refuse(
-                source, info.filename, f"is a zip bomb: {info.file_size} bytes from {info.compress_size} ({limit})"
-            )
+            why = f"is a zip bomb: {info.file_size} bytes from {info.compress_size} "
+            raise _refuse(source, info.filename, f"{why}({MAX_BYTES} bytes in all, {MAX_RATIO} to 1)")
     for info in infos:
         if not info.is_dir() and unicodedata.normalize("NFC", info.filename).casefold() in folders:
             raise _refuse(source, info.filename, "is a file and a folder")

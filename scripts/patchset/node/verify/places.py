@@ -19,11 +19,7 @@ _TIMEOUT_S = 60
 
 
 def search_path(python: str | None) -> list[Path]:
-    """The folders in which `python`, or the running interpreter, looks for packages.
-
-    Raises:
-        UsageError: `python` is no interpreter.
-    """
+    """The folders in which `python`, or the running interpreter, looks for packages; UsageError where it is none."""
     if python is None:
         return [Path(entry) for entry in sys.path if entry]
     try:
@@ -39,7 +35,7 @@ def the_installation(folders: list[Path], package: str) -> Build:
     Raises:
         Findings: there is none, or more than one; or other code of that name comes first, or it is editable.
     """
-    installed, bare = build.find_installations(folders, package)
+    installed, bare = _find(folders, package)
     shown = ", ".join(map(str, folders)) or "nowhere"
     if not installed:
         where = f"; its code lies in {bare[0]}, uninstalled" if bare else ""
@@ -50,16 +46,29 @@ def the_installation(folders: list[Path], package: str) -> Build:
         raise Findings(f"{package} is installed {len(installed)} times\n  {rows}", hint="remove the leftovers with pip")
     folder, info = installed[0]
     if bare:
-        raise Findings(
-            f"Python imports {bare[0] / package}, not the installation in {folder}",
-            hint=f"take {bare[0]} off PYTHONPATH, or verify the code itself: --tree {bare[0]}",
-        )
+        hint = f"take {bare[0]} off PYTHONPATH, or verify the code itself: --tree {bare[0]}"
+        raise Findings(f"Python imports {bare[0] / package}, not the installation in {folder}", hint=hint)
     if not (folder / package).is_dir() and (source := editable(folder / info)):
-        raise Findings(
-            f"the installation in {folder} is editable: its code lies in {source}",
-            hint=f"verify the code itself: --tree {source}",
-        )
+        said = f"the installation in {folder} is editable: its code lies in {source}"
+        raise Findings(said, hint=f"verify the code itself: --tree {source}")
     return build.read_installation(folder, info, package)
+
+
+def _find(folders: list[Path], package: str) -> tuple[list[tuple[Path, str]], list[Path]]:
+    """Where the package is installed, in Python's order: each folder, and the name of its .dist-info; and each folder
+    that holds the package alone, such as a checkout on PYTHONPATH, if Python would import that instead."""
+    installed: list[tuple[Path, str]] = []
+    bare: list[Path] = []
+    seen = set()
+    for folder in folders:
+        if not folder.is_dir() or folder.resolve() in seen:
+            continue
+        seen.add(folder.resolve())
+        infos = sorted(entry.name for entry in folder.glob(f"{package}-*.dist-info") if entry.is_dir())
+        installed += [(folder, info) for info in infos]
+        if not infos and not installed and (folder / package).is_dir():
+            bare.append(folder)
+    return installed, bare
 
 
 def editable(info: Path) -> str:

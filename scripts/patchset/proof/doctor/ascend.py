@@ -17,7 +17,7 @@ from pathlib import Path
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from patchset.proof.doctor.finding import Finding, Verdict
+from patchset.proof.doctor import Finding, Verdict
 from patchset.sets.setfile import PatchSet
 
 _DEVICES = Path("/dev")

@@ -16,7 +16,7 @@ from packaging.version import InvalidVersion, Version
 
 from patchset.node.errors import PatchsetError
 from patchset.proof import runtime
-from patchset.proof.doctor.finding import Finding, Verdict
+from patchset.proof.doctor import Finding, Verdict
 from patchset.sets.setfile import Artifact, PatchSet
 from patchset.system import paths
 from patchset.system.git import OLDEST
