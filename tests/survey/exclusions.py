@@ -56,7 +56,7 @@ _NO_TOKENS = "a model that gives vectors has no lm head"
 _SPLITS_NOTHING = "a group of one rank splits nothing"
 _SEVERAL = ("2", "3")
 _LATER = ("v0.18.0", "v0.23.0")
-_OLDER = ("v0.10.0", "v0.10.1.1", "v0.10.2", "v0.11.0")
+_OLDER = tuple(one for one in EVERY_SET if one not in _LATER)
 _ASKED_OF_VECTORS = ("uneven", "one", "late", "profiled", "slept")
 
 EXCLUSIONS = (
@@ -172,7 +172,6 @@ EXCLUSIONS = (
         for name, one in SWITCHES.items()
     ),
     _only_with("switch", "flashcomm1", "tp", ("2",), "upstream takes it with tensor parallelism alone"),
-    _only_with("switch", "flashcomm1", "model", EXPERTS, "a dense model's layers have it in graphs alone", *_LATER),
     _only_with("switch", "flashcomm1", "expert_parallel", ("on",), "upstream asks for it where there are experts"),
     _only_with(
         "switch", "recompute", "kv", ("null_producer", "null_consumer"), "for ranks that prefill or decode alone"
