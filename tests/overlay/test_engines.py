@@ -113,7 +113,7 @@ def engine(*requests: tuple[EngineCoreRequestType, Any]) -> Any:
         scheduler=Scheduler(),
         input_queue=found,
         output_queue=queue.Queue(),
-        model_executor=SimpleNamespace(execute_model=executed),
+        model_executor=SimpleNamespace(execute_model=executed, collective_rpc=lambda *_: [True]),
         execute_model_with_error_logging=lambda call, *args: call(*args),
         step_fn=made.step,
         execute_dummy_batch=step_of_all,

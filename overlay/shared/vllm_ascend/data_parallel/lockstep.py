@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keeps the engines of a model whose ranks decide alone in step: vLLM's loop relies on that.
+
+In vLLM the engines ask each other in every 32nd step whether one still has requests, and wait there. Between two such
+questions the collectives of a step keep them together. Without any an engine that is idle, or faster, would be at the
+next question at once, and there take no request until the slowest has made its 32 steps. So where a step has no
+collective, the engines ask after every step: an idle one then looks for requests once a step of the others, and all
+pause as soon as the last request ends.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from vllm.config import ParallelConfig
+from vllm.v1.engine.core import DPEngineCoreProc
+
+
+def must_agree(worker: Any) -> bool:
+    """Whether the steps of a worker depend on the other ranks' batches, which keeps them in step."""
+    return worker.model_runner._must_agree  # type: ignore[no-any-return]
+
+
+def deciding_alone(run_busy_loop: Any) -> Any:
+    """vLLM's own loop, by which the engine first asks its workers whether they decide alone."""
+
+    @functools.wraps(run_busy_loop)
+    def run(self: Any) -> None:
+        self.decides_alone = not any(self.collective_rpc(must_agree))
+        run_busy_loop(self)
+
+    return run
+
+
+def asking_each_step(has_unfinished: Any) -> Any:
+    """vLLM's own question, which an engine whose workers decide alone asks after every step."""
+
+    @functools.wraps(has_unfinished)
+    def asked(self: Any, local_unfinished: bool) -> bool:
+        if not self.decides_alone:
+            return has_unfinished(self, local_unfinished)  # type: ignore[no-any-return]
+        self.step_counter = getattr(self, "step_counter", 0) + 1  # told with counts of requests, from 0.10.1 on
+        return ParallelConfig.has_unfinished_dp(self.dp_group, local_unfinished)  # type: ignore[no-any-return]
+
+    return asked
+
+
+DPEngineCoreProc.run_busy_loop = deciding_alone(DPEngineCoreProc.run_busy_loop)
+DPEngineCoreProc._has_global_unfinished_reqs = asking_each_step(DPEngineCoreProc._has_global_unfinished_reqs)
