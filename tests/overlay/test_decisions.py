@@ -238,6 +238,7 @@ class Drafts:
         (Drafts(skips=True, largest=17), True),
         (Drafts(skips=True, gathers=True), True),
         (Drafts(experts=False), False),
+        (Drafts(skips=True, experts=False, largest=17), False),
         (Drafts(experts=False, gathers=True), True),
         (Drafts(pcp_size=2), False),
         (Drafts(extra=True), False),
@@ -250,3 +251,21 @@ def test_a_drafter_follows_its_step_where_it_exchanges_rows_unless_it_needs_othe
     rank = drafts.rank(monkeypatch)
     assert rank.drafter_follows_step is follows
     assert rank.drafter_gathers is drafts.gathers
+
+
+@pytest.mark.parametrize(
+    ("drafts", "alone"),
+    [
+        (Drafts(), False),
+        (Drafts(skips=True), False),
+        (Drafts(experts=False), True),
+        (Drafts(skips=True, experts=False, largest=17), True),
+        (Drafts(experts=False, gathers=True), False),
+    ],
+)
+def test_a_drafter_replays_after_a_step_without_a_graph_where_it_exchanges_nothing(
+    monkeypatch: pytest.MonkeyPatch, drafts: Drafts, alone: bool
+) -> None:
+    rank = drafts.rank(monkeypatch)
+    asked = "drafter_may_replay" if hasattr(type(rank), "drafter_may_replay") else "step_replays"
+    assert getattr(rank, asked) is alone

@@ -6,6 +6,8 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any, Callable
 
+from vllm_ascend.utils import is_drafter_moe_model
+
 from vllm_ascend.data_parallel import upstream
 from vllm_ascend.data_parallel.metadata import StepMetadata
 from vllm_ascend.data_parallel.plan import StepPlan
@@ -33,7 +35,7 @@ class ReleaseStep:
         """Whether a drafter takes the rows of its step: it exchanges them, and needs no others than its step has."""
         if self.pcp_size > 1 or getattr(self.drafter, "needs_extra_input_slots", False):
             return False
-        return self._drafter_exchanges or self._beyond_mc2(self.step.metadata)
+        return self._drafter_agrees or (self._drafter_exchanges and self._beyond_mc2(self.step.metadata))
 
     @property
     def drafter_gathers(self) -> bool:
@@ -42,8 +44,9 @@ class ReleaseStep:
 
     @property
     def step_replays(self) -> bool:
-        """Whether the step in hand replays a graph on every rank, as far as this one has to ask."""
-        return self.dp_size == 1 or self.step.use_graph
+        """Whether a drafter may replay a graph after the step in hand: where others join it, if they do too."""
+        alone = self.dp_size == 1 or not (self._drafter_agrees or self._drafter_exchanges)
+        return alone or self.step.use_graph
 
     @cached_property
     def _gathers(self) -> bool:
@@ -51,9 +54,14 @@ class ReleaseStep:
         return spans_dp_ranks(upstream.row_group_sizes())
 
     @cached_property
-    def _drafter_exchanges(self) -> bool:
+    def _drafter_agrees(self) -> bool:
         """Whether a rank's drafter depends on the other ranks' rows: one without experts, or with MC2 alone, does not.
 
         Layers that gather over DP ranks are the drafter's as well as the target's.
         """
         return self._gathers or not self._skips(True)
+
+    @cached_property
+    def _drafter_exchanges(self) -> bool:
+        """Whether the drafter's layers exchange rows between DP ranks, whatever these need to know of each other."""
+        return self._gathers or is_drafter_moe_model(self.vllm_config)

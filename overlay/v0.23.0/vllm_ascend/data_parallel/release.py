@@ -46,7 +46,7 @@ class ReleaseStep:
         needs_others = ("needs_extra_input_slots", "parallel_drafting")
         if self.pcp_size > 1 or any(getattr(self.drafter, name, False) for name in needs_others):
             return False
-        return (self._drafter_exchanges and not self._alone) or self._beyond_mc2(self.step.metadata)
+        return self._drafter_exchanges and (not self._alone or self._beyond_mc2(self.step.metadata))
 
     @property
     def drafter_gathers(self) -> bool:
