@@ -105,3 +105,19 @@ def test_a_name_that_is_no_setting_is_refused() -> None:
 
 def test_upstream_s_variables_are_its_own() -> None:
     assert Settings.read({"VLLM_ASCEND_DP_UPSTREAMS": "3"}, foreign=["VLLM_ASCEND_DP_UPSTREAMS"]).timeout == 60.0
+
+
+@pytest.mark.parametrize("service", ["VLLM_ASCEND_DP", "VLLM_ASCEND_DP_HEAD"])
+def test_what_kubernetes_makes_of_a_services_name_is_no_setting(service: str) -> None:
+    address = "tcp://10.0.0.7:8000"
+    made = {
+        f"{service}_SERVICE_HOST": "10.0.0.7",
+        f"{service}_SERVICE_PORT": "8000",
+        f"{service}_SERVICE_PORT_HTTP": "8000",
+        f"{service}_PORT": address,
+        f"{service}_PORT_8000_TCP": address,
+        f"{service}_PORT_8000_TCP_PROTO": "tcp",
+        f"{service}_PORT_8000_TCP_PORT": "8000",
+        f"{service}_PORT_8000_TCP_ADDR": "10.0.0.7",
+    }
+    assert Settings.read(made) == Settings.read({})

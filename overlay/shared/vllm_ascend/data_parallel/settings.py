@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import tempfile
 from dataclasses import dataclass, fields, replace
 from enum import Enum
@@ -14,6 +15,8 @@ from typing import Any, Callable, Collection, Mapping, Optional
 PREFIX = "VLLM_ASCEND_DP_"
 ON, OFF = "on", "off"
 AUTO = "auto"
+# What Kubernetes puts into each container of a namespace for a service there, whose name may begin like a setting's.
+_SERVICE = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$")
 MOST_TRACE_STEPS = 1 << 20
 MOST_MC2_ROWS = 512
 
@@ -145,11 +148,12 @@ class Settings:
 
         ``metadata_group`` is the default of that setting. ``foreign`` names variables that start like ours and are
         upstream's. Raises ``ValueError`` for a value that is not allowed, and for a variable of our prefix that the
-        table does not have.
+        table does not have, unless Kubernetes made it of a service's name.
         """
         names = [setting.name for setting in TABLE]
         for name in sorted(environ):
-            if name.startswith(PREFIX) and name not in names and name not in foreign:
+            known = name in names or name in foreign or _SERVICE.search(name)
+            if name.startswith(PREFIX) and not known:
                 raise ValueError(f"{name} is no setting; these are: {', '.join(names)}")
         return cls(
             metadata_group=replace(GROUP, default=metadata_group.value).value(environ),
