@@ -129,8 +129,8 @@ def test_what_engines_agree_on_between_steps_is_watched(monkeypatch: pytest.Monk
     assert said == ["lost the other engines: RuntimeError('Connection reset by peer')"]
 
 
-def config(dp_rank: int, dp_size: int) -> Any:
-    """What joining reads of vLLM's configuration."""
+def config(dp_rank: int, dp_size: int, context: int = 1) -> Any:
+    """What joining reads of vLLM's configuration; ``context`` ranks of a DP rank share its prefills."""
     hf_config = SimpleNamespace(architectures=["Qwen3MoeForCausalLM"])
     model = SimpleNamespace(enforce_eager=True, dtype="float32", quantization=None, hf_config=hf_config)
     model.get_vocab_size, model.get_hidden_size = lambda: 256, lambda: 64
@@ -140,6 +140,7 @@ def config(dp_rank: int, dp_size: int) -> Any:
             data_parallel_rank=dp_rank,
             tensor_parallel_size=1,
             pipeline_parallel_size=1,
+            prefill_context_parallel_size=context,
             distributed_executor_backend=None,
             enable_expert_parallel=False,
         ),
@@ -160,24 +161,27 @@ ENVIRONMENTS = {
 }
 
 
-def join_as(rank: int, folder: str, environment: str, agreement: str) -> None:
-    """One rank: writes what its flight or its error is."""
+def join_as(rank: int, folder: str, environment: str, agreement: str, context: int) -> None:
+    """One process of two DP ranks: writes what its flight or its error is."""
     os.environ.update({"VLLM_ASCEND_DP_TIMEOUT": "30", "VLLM_ASCEND_DP_AGREEMENT": agreement})
-    if rank == 1:
+    dp_rank = rank // context
+    if dp_rank == 1:
         os.environ.update(ENVIRONMENTS[environment])
         torch.__version__ = torch.torch_version.TorchVersion(f"{torch.__version__.partition('+')[0]}+another")
-    init_distributed_environment(2, rank, f"file://{folder}/rendezvous", rank, "gloo")
+    init_distributed_environment(2 * context, rank, f"file://{folder}/rendezvous", rank, "gloo")
     try:
-        flight = join(config(rank, 2), MoECommConfig("A2", 1, 256))
+        flight = join(config(dp_rank, 2, context), MoECommConfig("A2", 1, 256))
         said = f"{type(flight).__name__} {flight is watching.flight_of_process()}"
     except DisagreementError as error:
         said = str(error)
     Path(folder, str(rank)).write_text(said)
 
 
-def joined(folder: Path, environment: str, agreement: str = "on") -> list[str]:
-    mp.start_processes(join_as, args=(str(folder), environment, agreement), nprocs=2, start_method="fork")
-    return [(folder / str(rank)).read_text() for rank in range(2)]
+def joined(folder: Path, environment: str, agreement: str = "on", context: int = 1) -> list[str]:
+    processes = 2 * context
+    given = (str(folder), environment, agreement, context)
+    mp.start_processes(join_as, args=given, nprocs=processes, start_method="fork")
+    return [(folder / str(rank)).read_text() for rank in range(processes)]
 
 
 @pytest.mark.parametrize("environment", ["same", "spelt out"])
@@ -192,6 +196,13 @@ def test_ranks_with_other_settings_are_refused_and_told_which(tmp_path: Path) ->
     how = f"VLLM_ASCEND_DP_METADATA_GROUP is {OTHER_GROUP} instead of {USUAL_GROUP}; "
     how += "VLLM_ASCEND_ENABLE_MATMUL_ALLREDUCE is True instead of False"
     assert f"\n  DP rank 1 on host {socket.gethostname()} differs from DP rank 0: {how}\n" in one
+
+
+def test_ranks_that_share_prefills_are_one_dp_rank(tmp_path: Path) -> None:
+    said = joined(tmp_path, "different", context=2)
+    assert len(set(said)) == 1
+    for rank in (2, 3):
+        assert f"\n  DP rank 1 (world rank {rank}) on host {socket.gethostname()} differs from DP rank 0" in said[0]
 
 
 def test_ranks_that_are_not_held_against_each_other_join(tmp_path: Path) -> None:

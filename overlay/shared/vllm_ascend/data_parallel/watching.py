@@ -87,8 +87,9 @@ def join(vllm_config: Any, moe: MoECommConfig) -> Flight:
     if parallel.data_parallel_size == 1:
         return NO_FLIGHT
     world = get_world_group()
-    # vLLM lays its ranks out as replica x DP x PP x TP.
-    processes = parallel.tensor_parallel_size * parallel.pipeline_parallel_size
+    # vLLM lays its ranks out as replica x DP x PP x PCP x TP; up to 0.11.0 it has no prefill context parallelism.
+    context = getattr(parallel, "prefill_context_parallel_size", 1)
+    processes = parallel.tensor_parallel_size * parallel.pipeline_parallel_size * context
     replica = processes * parallel.data_parallel_size
     first = world.rank // replica * replica
     members = Members(range(first, first + replica), processes)
