@@ -35,7 +35,8 @@ class ReleaseStep:
         """Whether a drafter takes the rows of its step: it exchanges them, and needs no others than its step has."""
         if self.pcp_size > 1 or getattr(self.drafter, "needs_extra_input_slots", False):
             return False
-        return self._drafter_agrees or (self._drafter_exchanges and self._beyond_mc2(self.step.metadata))
+        needs_rows = self._gathers or not self._skips(True) or self._beyond_mc2(self.step.metadata)
+        return self._drafter_exchanges and needs_rows
 
     @property
     def drafter_gathers(self) -> bool:
@@ -45,8 +46,7 @@ class ReleaseStep:
     @property
     def step_replays(self) -> bool:
         """Whether a drafter may replay a graph after the step in hand: where others join it, if they do too."""
-        alone = self.dp_size == 1 or not (self._drafter_agrees or self._drafter_exchanges)
-        return alone or self.step.use_graph
+        return self.dp_size == 1 or not self._drafter_exchanges or self.step.use_graph
 
     @cached_property
     def _gathers(self) -> bool:
@@ -54,14 +54,6 @@ class ReleaseStep:
         return spans_dp_ranks(upstream.row_group_sizes())
 
     @cached_property
-    def _drafter_agrees(self) -> bool:
-        """Whether a rank's drafter depends on the other ranks' rows: one without experts, or with MC2 alone, does not.
-
-        Layers that gather over DP ranks are the drafter's as well as the target's.
-        """
-        return self._gathers or not self._skips(True)
-
-    @cached_property
     def _drafter_exchanges(self) -> bool:
-        """Whether the drafter's layers exchange rows between DP ranks, whatever these need to know of each other."""
+        """Whether the drafter's layers exchange rows between DP ranks, by its experts or in a group of the target."""
         return self._gathers or is_drafter_moe_model(self.vllm_config)
