@@ -34,6 +34,12 @@ def test_ids_are_unlike_and_of_the_vocabulary(dtype: torch.dtype) -> None:
     assert not ids[150:].any(), "rows beyond are another's"
 
 
+def test_a_model_whose_configuration_names_no_vocabulary_gets_zeros() -> None:
+    ids = torch.full((5,), 7)
+    spread_token_ids(ids, 0)  # what vLLM says of one
+    assert not ids.any()
+
+
 @pytest.mark.parametrize("experts", [8, 16, 60, 128, 256])
 @pytest.mark.parametrize("k", [2, 8])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -23,13 +23,13 @@ def forget_requests(block_tables: list[Any]) -> None:
 
 
 def spread_token_ids(ids: torch.Tensor, vocab_size: int) -> None:
-    """Fill ``ids`` ``[n]`` in place with ids that are routed to unlike experts.
+    """Fill ``ids`` ``[n]`` in place with ids that are routed to unlike experts, with zeros without a vocabulary.
 
     Those of the last requests, or the zeros from before the first, would all go to the same ones, and so to one rank.
     """
     rows = ids.shape[0]
     made = 1 << (rows - 1).bit_length()  # few sizes, so that nearly every step finds them made
-    ids.copy_(_ids(made, vocab_size, ids.dtype, ids.device)[:rows])
+    ids.copy_(_ids(made, vocab_size or 1, ids.dtype, ids.device)[:rows])
 
 
 @cache
