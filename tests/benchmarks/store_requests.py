@@ -88,7 +88,7 @@ def run(crowd: Crowd, answer: Callable[[dict[str, tuple[float, float]]], None]) 
 
     found = {
         "agreement": crowd.together(
-            lambda rank: agree(stores[rank], Fingerprint(rank, "h", facts, files), members, 300)
+            lambda rank: agree(stores[rank], Fingerprint(rank, "h", facts, files), members, None, 300)
         ),
         "beats": crowd.together(lambda rank: stores[rank].set(beats[rank], beat(rank, crowd.size))),
         "looking": crowd.together(lambda rank: read_all(stores[rank], beats)),

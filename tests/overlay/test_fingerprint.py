@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from conftest import LATEST
 from torch.distributed import HashStore, Store, TCPStore
 
 import vllm_ascend
@@ -80,7 +81,7 @@ def test_the_reference_is_what_most_have_and_then_the_lowest_rank(keys: list[str
 Verdicts = dict[int, "str | None"]
 
 
-def meet(fingerprints: list[Fingerprint | None], members: Members, limit: float) -> Verdicts:
+def meet(fingerprints: list[Fingerprint | None], members: Members, limit: float, look: float | None = None) -> Verdicts:
     """What each rank that has a fingerprint is told, each with a connection of its own to one TCP store."""
     server = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     verdicts: Verdicts = {}
@@ -88,7 +89,7 @@ def meet(fingerprints: list[Fingerprint | None], members: Members, limit: float)
     def run(mine: Fingerprint) -> None:
         store = TCPStore("127.0.0.1", server.port, is_master=False, timeout=timedelta(seconds=30))
         try:
-            agree(store, mine, members, limit)
+            agree(store, mine, members, look, limit)
             verdicts[mine.rank] = None
         except DisagreementError as error:
             verdicts[mine.rank] = str(error)
@@ -123,13 +124,41 @@ def test_every_rank_names_the_one_that_is_missing() -> None:
     assert "DP rank 1 on host unknown gave no fingerprint within 0.5 s" in str(verdicts[0])
 
 
+def test_a_rank_that_comes_late_is_named_and_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    named = threading.Event()
+
+    def warning(text: str, *values: object) -> None:
+        said.append(text % values)
+        named.set()
+
+    monkeypatch.setattr(agreement.logger, "warning", warning)
+    store = HashStore()
+
+    def late() -> None:
+        assert named.wait(LATEST)
+        agree(store, replace(ONE, rank=1), Members(range(2)), 0.1, LATEST)
+
+    thread = threading.Thread(target=late)
+    thread.start()
+    agree(store, ONE, Members(range(2)), 0.1, LATEST)
+    thread.join()
+    assert len(said) == 1 and said[0].startswith("DP rank 1 gave no fingerprint within 0.1 s: not started yet")
+
+
+def test_ranks_that_differ_are_told_though_another_is_missing() -> None:
+    verdicts = meet([ONE, replace(ONE, rank=1, facts={"group": "cpu"}), None], Members(range(3)), LATEST, 1.0)
+    assert sorted(verdicts) == [0, 1]
+    assert "differs from DP rank 0" in str(verdicts[0]) and "DP rank 2 on host unknown gave no" in str(verdicts[0])
+
+
 def test_a_late_rank_takes_the_verdict_that_was_reached_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Or it would go on alone into the first collective."""
     monkeypatch.setattr(agreement, "_LEAVE_LIMIT_S", 0.1)
     store = HashStore()
     for rank in (0, 1):
         with pytest.raises(DisagreementError, match="DP rank 1 on host unknown gave no fingerprint"):
-            agree(store, replace(ONE, rank=rank), Members(range(2)), 0.2)
+            agree(store, replace(ONE, rank=rank), Members(range(2)), None, 0.2)
 
 
 class Counting(HashStore):

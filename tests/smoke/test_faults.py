@@ -247,14 +247,15 @@ def test_without_the_patches_the_survivor_waits_on(bench: Any, launcher: Launche
 
 
 def test_an_unpatched_rank_is_named_by_every_other(bench: Any, launcher: Launchers, model: Path) -> None:
-    folder = bench.work / "unpatched"
-    berths = _berths(folder, launcher(Tree.PATCHED), VLLM_ASCEND_DP_TIMEOUT=f"{FINGERPRINT_TIMEOUT:g}")
+    folder, limit = bench.work / "unpatched", f"{FINGERPRINT_TIMEOUT:g}"
+    limits = {"VLLM_ASCEND_DP_TIMEOUT": limit, "VLLM_ASCEND_DP_START_TIMEOUT": limit}
+    berths = _berths(folder, launcher(Tree.PATCHED), **limits)
     berths[1] = Berth(launcher(Tree.PRISTINE))
     with crew(faults.DP4, model, folder / "life", berths) as ranks:
         patched = [ranks[0], *ranks[2:]]
         ends = faults.ends(patched, faults.START_LIMIT)
         wanted = (
-            f"DP rank 1 on host {socket.gethostname()} gave no fingerprint within {FINGERPRINT_TIMEOUT:g} s: it does "
+            f"DP rank 1 on host {socket.gethostname()} gave no fingerprint within {limit} s: it does "
             "not run this patch set, or has not started"
         )
         for rank, end in zip(patched, ends, strict=True):

@@ -172,7 +172,7 @@ class Observer:
             rank=self._rank,
             count=self._count,
             state=State.WORKS,
-            step=flight.number,
+            step=flight.number if step is None else step.number,
             phase=entered and entered.phase.name,
             seconds=now - self._since,
             at=place.at if place else "its thread has ended",

@@ -98,7 +98,7 @@ def join(vllm_config: Any, moe: MoECommConfig) -> Flight:
     mine = Fingerprint(world.rank, host, facts(vllm_config, settings, moe), files)
     build = build_digest(files)
     if settings.agreement:
-        agree(store, mine, members, settings.timeout or settings.start_timeout)
+        agree(store, mine, members, settings.timeout, settings.start_timeout)
         logger.info("All %d ranks run vllm-ascend build %s with the same settings: %s", replica, build, settings)
     else:
         logger.info("Build %s of vllm-ascend, not held against the other ranks': %s", build, settings)
