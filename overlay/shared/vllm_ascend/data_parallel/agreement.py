@@ -89,10 +89,8 @@ def _wait(store: Store, members: Members, decided: str, look_s: Optional[float],
         if len(set(digests.values())) > 1:
             return
         missing = ", ".join(members.name(rank) for rank in members.ranks if rank not in digests)
-        text = (
-            "%s gave no fingerprint within %g s: not started yet, or without this patch set; waiting for at most %s s"
-        )
-        logger.warning(text, missing, look_s, limit_s)
+        text = "%s gave no fingerprint within %g s: not started yet, or without this patch set; waiting on"
+        logger.warning(text, missing, look_s)
         limit_s = None if limit_s is None else limit_s - look_s
     _comes(store, decided, limit_s)
 
