@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -180,3 +181,23 @@ def test_nobody_at_the_door() -> None:
     other.close()
     until(line.broken)
     line.close()
+
+
+@pytest.mark.parametrize(
+    ("number", "lost"),
+    [(errno.ECONNREFUSED, True), (errno.EHOSTUNREACH, True), (errno.EMFILE, False), (errno.ETIMEDOUT, False)],
+)
+def test_a_store_has_gone_where_its_host_says_so_and_not_by_any_error(
+    keeper: Keeper, monkeypatch: pytest.MonkeyPatch, number: int, lost: bool
+) -> None:
+    tries = 0
+
+    def failing(_: object) -> None:
+        nonlocal tries
+        tries += 1
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("vllm_ascend.data_parallel.exchange.own_connection", failing)
+    with exchanging(keeper.port, 1) as exchange:
+        until(lambda: tries > 1)
+        assert exchange.lost is lost

@@ -63,6 +63,19 @@ def test_the_last_limit_comes_after_hccls_and_vllms_own(environ: dict[str, str],
     assert Settings.read(environ).end_timeout == seconds
 
 
+@pytest.mark.parametrize(
+    ("environ", "seconds"),
+    [
+        ({"HCCL_CONNECT_TIMEOUT": "7200"}, 7260.0),
+        ({"HCCL_CONNECT_TIMEOUT": "300"}, 1800.0),
+        ({"HCCL_CONNECT_TIMEOUT": "7200", "VLLM_ASCEND_DP_START_TIMEOUT": "600"}, 600.0),
+        ({"HCCL_CONNECT_TIMEOUT": "7200", "VLLM_ASCEND_DP_START_TIMEOUT": "off"}, None),
+    ],
+)
+def test_the_start_may_last_as_long_as_hccl_lets_it(environ: dict[str, str], seconds: float | None) -> None:
+    assert Settings.read(environ).start_timeout == seconds
+
+
 SECONDS = "a number of seconds above 0, off"
 STEPS = "a whole number from 1 to 1048576, off"
 ROWS = "a whole number from 1 to 512, auto"
@@ -79,7 +92,7 @@ FOLDER = "a folder that exists and can be written to"
         ("TIMEOUT", "inf", SECONDS),
         ("TIMEOUT", "nan", SECONDS),
         ("TIMEOUT", "1m", SECONDS),
-        ("START_TIMEOUT", "0", SECONDS),
+        ("START_TIMEOUT", "0", f"{SECONDS}, auto"),
         ("END_TIMEOUT", "0", f"{SECONDS}, auto"),
         ("AGREEMENT", "0", "on, off"),
         ("TRACE_STEPS", "0", STEPS),

@@ -195,12 +195,13 @@ def drafter_counts(rows: int) -> dict[str, Any]:
     runner.dp_size, runner.dp_rank, runner.vllm_config, runner.pcp_size = 2, 0, None, 1
     runner.drafter = SimpleNamespace(needs_extra_input_slots=False)
     with suppress(ModuleNotFoundError):
+        from vllm_ascend.data_parallel import release, upstream
         from vllm_ascend.data_parallel import runner as ours
-        from vllm_ascend.data_parallel import upstream
         from vllm_ascend.data_parallel.metadata import StepMetadata
         from vllm_ascend.data_parallel.plan import StepPlan
 
         upstream.row_group_sizes = dict
+        release.is_drafter_moe_model = lambda *_: True
         runner.step = StepPlan(StepMetadata((rows, rows), False, False, False), 0)
         modules.append(ours)
     for module in modules:

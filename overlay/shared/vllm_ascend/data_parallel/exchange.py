@@ -8,6 +8,7 @@ has stopped, a question never returns. Whoever looks at this object never waits.
 from __future__ import annotations
 
 import atexit
+import errno
 import socket
 import threading
 import time
@@ -25,6 +26,8 @@ _STOP_S = 2.0
 _CONNECT_S = 5.0
 # torch asks the name service who has called, and counts that as time of the connection: 5 s or more where none answers.
 _STORE_S = 300.0
+# That the store's process, or its host, has gone. Every other error of a connection passes, or is this process's own.
+_GONE = (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.EHOSTDOWN)
 
 
 class Exchange:
@@ -96,10 +99,10 @@ class Exchange:
                 again, store, served = served, None, False
                 if again:
                     continue
-            except OSError:  # nobody listens where the store's process did
+            except OSError as error:
                 store, served = None, False
                 with self._read:
-                    self.lost = True
+                    self.lost = self.lost or error.errno in _GONE
                     self._read.notify_all()
             self._wake.wait(self.period_s)
             self._wake.clear()

@@ -102,7 +102,7 @@ _SECONDS = f"a number of seconds above 0, {OFF}"
 
 GROUP = Setting(PREFIX + "METADATA_GROUP", MetadataGroup.DEVICE.value, "device, cpu", _group)
 TIMEOUT = Setting(PREFIX + "TIMEOUT", "60", _SECONDS, _seconds)
-START_TIMEOUT = Setting(PREFIX + "START_TIMEOUT", "1800", _SECONDS, _seconds)
+START_TIMEOUT = Setting(PREFIX + "START_TIMEOUT", AUTO, f"{_SECONDS}, {AUTO}", _limit)
 END_TIMEOUT = Setting(PREFIX + "END_TIMEOUT", AUTO, f"{_SECONDS}, {AUTO}", _limit)
 AGREEMENT = Setting(PREFIX + "AGREEMENT", ON, f"{ON}, {OFF}", _switch)
 TRACE_STEPS = Setting(PREFIX + "TRACE_STEPS", "256", f"a whole number from 1 to {MOST_TRACE_STEPS}, {OFF}", _steps)
@@ -114,6 +114,8 @@ TABLE = (GROUP, TIMEOUT, START_TIMEOUT, END_TIMEOUT, AGREEMENT, TRACE_STEPS, TRA
 # VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS, by default 300 s. Their errors are to come first.
 _HCCL_EXEC, _VLLM_EXEC = ("HCCL_EXEC_TIMEOUT", 1836.0), ("VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS", 300.0)
 _AFTER_THEM_S = 60.0
+# For as long as HCCL waits for a rank to connect, by default 120 s, ranks may still load weights and compile.
+_HCCL_CONNECT, _START_S = ("HCCL_CONNECT_TIMEOUT", 120.0), 1800.0
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,7 @@ class Settings:
         return cls(
             metadata_group=replace(GROUP, default=metadata_group.value).value(environ),
             timeout=TIMEOUT.value(environ),
-            start_timeout=START_TIMEOUT.value(environ),
+            start_timeout=_start_timeout(environ),
             end_timeout=_end_timeout(environ),
             agreement=AGREEMENT.value(environ),
             trace_steps=TRACE_STEPS.value(environ),
@@ -179,6 +181,11 @@ def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return ON if value else OFF
     return f"{value:g}" if isinstance(value, float) else OFF if value is None else str(value)
+
+
+def _start_timeout(environ: Mapping[str, str]) -> Optional[float]:
+    found: float | str | None = START_TIMEOUT.value(environ)
+    return max(_number(environ, *_HCCL_CONNECT) + _AFTER_THEM_S, _START_S) if isinstance(found, str) else found
 
 
 def _end_timeout(environ: Mapping[str, str]) -> Optional[float]:
