@@ -42,6 +42,8 @@ BETWEEN: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "slept": (("sleep", "wake_up"),),
 }
 """What is called on every engine before the second phase, before the third, and so on: by `ask`."""
+SLOW_STEP = 0.2
+"""Seconds that a step of a slow rank takes in the least, so that a machine's load is little beside it."""
 COLD = 0.02
 """Temperature at which the first token, which leads by 1 logit at the least, has all but 1e-8 of the probability.
 
@@ -62,6 +64,7 @@ class Request:
         abort_at: the step before which it is aborted, or None.
         sampling: what else SamplingParams gets.
         grammar: whether its tokens are those of the grammar that the checkpoint has for this request.
+        timed: whether the seconds until its first token count.
         picture: the picture that its prompt, or that of the conversation, begins with, or None.
     """
 
@@ -74,6 +77,7 @@ class Request:
     abort_at: int | None = None
     sampling: tuple[tuple[str, Any], ...] = ()
     grammar: bool = False
+    timed: bool = False
     picture: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -122,6 +126,9 @@ def of(ask: str, ranks: int, seqs: int) -> tuple[tuple[Request, ...], ...]:
             asked[first] = list(_turns(seqs))
             # Decodes beside the silence, and after the second turns' last answer.
             asked[last] += [_one(2, tokens=4 * SECOND_TURN)] if ranks > 1 else []
+        case "beside_slow":
+            asked[first] = [_one(2, tokens=40)]
+            asked[last] += [_one(index, at=20 * number, timed=True) for number, index in enumerate((0, 1, 4, 5, 6), 1)]
         case "profiled":
             asked[first] = [_one(0), _one(4, phase=1), _one(2, phase=2)]
             asked[last] += [_one(5, phase=1, at=2), _one(6, phase=2)]

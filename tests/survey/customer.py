@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import itertools
 import json
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -36,11 +37,16 @@ class RefusedError(Exception):
 
 
 class Customer:
-    """Asks for what a deployment's ranks are asked; ``answers`` has them by request, as `reading` takes them."""
+    """Asks for what a deployment's ranks are asked.
+
+    ``answers`` has them by request, as `reading` takes them; ``waits`` the seconds until the first token of each
+    request that is timed.
+    """
 
     def __init__(self, deployment: Deployment, checkpoint: Path, ports: Sequence[int]) -> None:
         """``ports``: of the one server, or of each rank's."""
         self.answers: dict[str, dict[str, Any]] = {}
+        self.waits: list[float] = []
         expected = json.loads((checkpoint / "expected.json").read_text())
         self._grammars = {name: one["grammar"] for name, one in expected.items() if "grammar" in one}
         self._deployment, self._ports = deployment, ports
@@ -95,6 +101,10 @@ class Customer:
         path, body = self._wanted(one, model, prompt)
         if one.abort_at is not None:
             _hang_up(port, path, body, one.abort_at)
+        elif one.timed:
+            wait, text = _stream(port, path, body)
+            self.waits.append(wait)
+            self.answers[one.id] = reading.of_text(text)
         else:
             self.answers[one.id] = reading.of_completion(
                 _post(port, path, body), pictures.expanded(prompt, asks.MARKS[1])
@@ -126,6 +136,21 @@ def _post(port: int, path: str, body: Body) -> Any:
     if response.status != http.client.OK:
         raise RefusedError(f"{response.status}: {text.decode(errors='replace')[:300]}")
     return json.loads(text)
+
+
+def _stream(port: int, path: str, body: Body) -> tuple[float, str]:
+    """The seconds until the first token, and the text of all."""
+    asked = time.monotonic()
+    first, texts = math.nan, []
+    with serving.request(port, "POST", path, body | {"stream": True}, _LIMIT) as response:
+        if response.status != http.client.OK:
+            raise RefusedError(f"{response.status}: {response.read().decode(errors='replace')[:300]}")
+        for event in response:
+            data = event.removeprefix(b"data:").strip()
+            if data and data != b"[DONE]":
+                first = first if texts else time.monotonic() - asked
+                texts += [one["text"] for one in json.loads(data)["choices"]]
+    return first, "".join(texts)
 
 
 def _hang_up(port: int, path: str, body: Body, after: int) -> None:

@@ -73,6 +73,10 @@ class Deployment:
     def profiled(self) -> bool:
         return self.settings["ask"] == "profiled"
 
+    def slowed(self, rank: int) -> bool:
+        """Whether each step of a rank with requests takes `asks.SLOW_STEP` longer."""
+        return self.settings["ask"] == "beside_slow" and rank == 0
+
     @property
     def soc(self) -> int | None:
         return _SOC[self.settings["soc"]]

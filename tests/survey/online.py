@@ -64,6 +64,7 @@ def run(deployment: Deployment, checkpoint: Path, work: Path, launcher: Launcher
         watch = _Watch(servers, launcher)
         trouble = customer.ask_all(watch.until_done, watch.end)
         lines.append({"answers": customer.answers})
+        lines += [{"wait": wait} for wait in customer.waits]
         if trouble:
             return seen(*trouble)
         lines += [{"grown_kib": one.meter.grown_kib()} for one in servers]
@@ -92,7 +93,7 @@ def _running(deployment: Deployment, checkpoint: Path, work: Path, launcher: Lau
             arguments.append(f"--data-parallel-rpc-port={for_rpc}")
             arguments += [f"--data-parallel-rank={rank}"] * alone
             job = {"script": "survey.server", "arguments": arguments, "progress": str(folder / "progress")}
-            job |= {"sleeps": deployment.sleeps, "profiled": deployment.profiled}
+            job |= {"sleeps": deployment.sleeps, "profiled": deployment.profiled, "slowed": deployment.slowed(rank)}
             (folder / "job.json").write_text(json.dumps(job, indent=1))
             pid = launcher.start(folder, environment)
             servers.append(_Server(port, pid, folder, Meter.of(pid)))

@@ -72,6 +72,11 @@ def of_completion(found: Mapping[str, Any], prompt: Sequence[int]) -> dict[str, 
     return {"choices": [_choice(one) for one in found["choices"]], "prompt": of_prompt}
 
 
+def of_text(text: str) -> dict[str, Any]:
+    """The ``answer`` of `is_right` that a completion's text is, where nothing else is asked for."""
+    return {"choices": [{"tokens": [int(word) for word in _WORD.findall(text)], "top": []}], "prompt": None}
+
+
 def _choice(one: Mapping[str, Any]) -> dict[str, Any]:
     logprobs = one["logprobs"] or {}
     if "message" in one:

@@ -64,6 +64,7 @@ class Seen:
             self._most("ready"),
             self._most("cpu"),
             self._most("grown_kib"),
+            self._most("wait"),
             not done or agree(traces, begin),
             sum(bool(line["changed"]) for line in self.lines if "dummy" in line),
         )

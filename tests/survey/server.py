@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from survey import pictures, pool, profiled
+from survey import pictures, pool, profiled, slowed
 
 
 def main(job_file: str) -> None:
@@ -24,6 +24,8 @@ def main(job_file: str) -> None:
         pool.install()
     pictures.install()
     KvProbe(report).install()
+    if job["slowed"]:
+        slowed.install()
     if job["profiled"]:
         for name, value in profiled.arguments("profile").items():
             job["arguments"].append(f"--{name.replace('_', '-')}={json.dumps(value)}")

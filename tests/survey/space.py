@@ -53,6 +53,7 @@ DIMENSIONS: Mapping[str, tuple[str, ...]] = {
         "turns",
         "profiled",
         "slept",
+        "beside_slow",
     ),
 }
 DEFAULT: Settings = {name: values[0] for name, values in DIMENSIONS.items()}

@@ -21,7 +21,7 @@ DEAD = Answer("error")
 HANG = Answer("hang")
 WRITES = Answer("done", written=1)
 DIFFER = Answer("done", agrees=False)
-COST = Answer("done", start=10.0, cpu=5.0, memory=200_000.0)
+COST = Answer("done", start=10.0, cpu=5.0, memory=200_000.0, wait=0.3)
 
 
 @functools.cache
@@ -267,9 +267,10 @@ def test_the_first_error_is_told_of_a_rank_that_did_more_than_lose_its_peer() ->
 @pytest.mark.parametrize(
     ("patched", "says"),
     [
-        ({"start": 400.0, "cpu": 12.0, "memory": 330_000.0}, ""),
+        ({"start": 400.0, "cpu": 12.0, "memory": 330_000.0, "wait": 2.4}, ""),
         ({"cpu": 16.0}, "cpu 16 instead of 5"),
         ({"memory": 400_000.0}, "memory 400000 instead of 200000"),
+        ({"wait": 5.0}, "wait 5 instead of 0"),
     ],
 )
 def test_what_takes_far_more_is_worse(patched: dict[str, float], says: str) -> None:
