@@ -26,7 +26,7 @@ _STEP_LIMIT = 120
 
 @dataclass(frozen=True)
 class Deployment:
-    """One deployment on one tree; has what `engine.run` asks of a life."""
+    """One deployment on one tree; has what `engine.run` asks of an `EngineRun`."""
 
     tree: str
     settings: space.Settings = field(hash=False)

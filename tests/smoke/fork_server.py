@@ -4,7 +4,7 @@
 Importing vLLM and inspecting its model classes takes most of an engine's start; all ranks that run
 on one tree share it this way. On real NPUs every rank is a process of its own instead (`Spawner`).
 
-``python nursery.py ARCHITECTURE..`` reads one JSON request a line and answers each with one line:
+``python fork_server.py ARCHITECTURE..`` reads one JSON request a line and answers each with one line:
 ``{"start": folder, "environment": {..}}`` gives ``{"pid": n}``, ``{"poll": n}`` gives
 ``{"code": null or exit code}``. It ends, and every rank with it, when its standard input does.
 """
@@ -81,8 +81,8 @@ class Spawner:
         return self._processes[pid].poll()
 
 
-class Nursery:
-    """The other end of a `nursery.py` that runs in ``environment``."""
+class ForkServer:
+    """The other end of a `fork_server.py` that runs in ``environment``."""
 
     def __init__(self, architectures: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
         with log.open("wb") as stderr:
