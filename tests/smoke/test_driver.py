@@ -9,6 +9,7 @@ from pathlib import Path
 
 import engine
 import engine_runs
+import fork_server
 import psutil
 import pytest
 import vigil
@@ -149,6 +150,16 @@ sys.stdin.read()
     while _runs(rank) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not _runs(rank)
+
+
+def test_a_rank_is_not_taken_for_an_earlier_one_with_its_process_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited = iter([(7, 3 << 8), (0, 0)])
+    monkeypatch.setattr(fork_server, "_start", lambda folder, environment: 7)
+    monkeypatch.setattr(os, "waitpid", lambda pid, options: next(waited))
+    codes: dict[int, int] = {}
+    start, poll = {"start": "rank0", "environment": {}}, {"poll": 7}
+    said = [fork_server.answer(request, codes) for request in (start, poll, poll, start, poll)]
+    assert said == [{"pid": 7}, {"code": 3}, {"code": 3}, {"pid": 7}, {"code": None}]
 
 
 def _runs(pid: int) -> bool:
