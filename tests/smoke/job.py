@@ -97,6 +97,11 @@ DP16_ROUNDS = (
 )
 
 
+def null_connector(role: str) -> dict[str, str]:
+    """vLLM's ``kv_transfer_config`` with the connector of null_connector.py, which only an engine can import."""
+    return {"kv_connector": "NullConnector", "kv_connector_module_path": "null_connector", "kv_role": role}
+
+
 @dataclass(frozen=True)
 class EngineRun:
     """One start of an engine on ``dp_size`` ranks, and the rounds it serves."""

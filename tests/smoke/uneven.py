@@ -8,7 +8,7 @@ synchronises nothing, which is where MC2 alone exchanges rows: an Atlas A3 that 
 from dataclasses import dataclass, replace
 from typing import Any
 
-from job import LATE_ROUND, SOC_A3, EngineRun, Mode, Round, Tree
+from job import LATE_ROUND, SOC_A3, EngineRun, Mode, Round, Tree, null_connector
 
 _BESIDE_IDLE = Round("prefill beside an idle rank", ((3,), ()))
 _TWO_AND_ONE = Round("two requests and one", ((0, 2), (4,)))
@@ -34,11 +34,7 @@ class UnevenRun(EngineRun):
             split = {"embedding_tensor_parallel_size": self.dp_size}
             arguments["additional_config"] |= {"finegrained_tp_config": split}
         if self.connected:
-            arguments["kv_transfer_config"] = {
-                "kv_connector": "NullConnector",
-                "kv_connector_module_path": "null_connector",
-                "kv_role": "kv_both",
-            }
+            arguments["kv_transfer_config"] = null_connector("kv_both")
             # MC2 takes every step, a prefill too: then the release leaves the synchronisation out.
             arguments["max_num_batched_tokens"] = arguments["max_model_len"]
             arguments["compilation_config"]["cudagraph_capture_sizes"] = [1, 2, 4, arguments["max_model_len"]]
