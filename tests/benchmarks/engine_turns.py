@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One rank of an engine that serves a round whenever it is told to: the ``script`` of `output_tokens.py`'s lives.
+"""One rank of an engine that serves a round whenever it is told to: the ``script`` of `output_tokens.py`'s engine runs.
 
 Makes a pipe ``go`` in its folder, and answers each line that comes through it with a line of its progress:
 ``{"turn": n, "cpu": s, "wall": s}``, CPU time of the process and elapsed time of a decode step. Its first line is

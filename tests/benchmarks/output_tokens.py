@@ -31,8 +31,8 @@ sys.path.insert(0, str(REPOSITORY / "tests" / "smoke"))
 import checkpoints  # noqa: E402
 import engine  # noqa: E402
 from checkpoints import Model  # noqa: E402
-from job import LATE_ROUND, Life, Mode, Round, Tree  # noqa: E402
-from nursery import Nursery  # noqa: E402
+from fork_server import ForkServer  # noqa: E402
+from job import LATE_ROUND, EngineRun, Mode, Round, Tree  # noqa: E402
 from reference import PROMPTS  # noqa: E402
 
 # Equal loads: on the pristine tree an idle rank would hang an eager engine with experts.
@@ -40,7 +40,7 @@ TURN = Round("turn", (tuple(range(len(PROMPTS))),) * 2)
 NEW_TOKENS, WARM_TURNS, POLL = 33, 2, 0.01
 WHY = "As it starts, a rank holds its files' digests and its settings against the other ranks', and keeps 256 steps."
 RESOLUTION = 0.06  # three of a hundred to either side
-LIVES = (
+RUNS = (
     (Model.QWEN3, Mode.ACL_GRAPH, False),
     (Model.QWEN3_MOE, Mode.ACL_GRAPH, False),
     (Model.QWEN3, Mode.EAGER, False),
@@ -50,12 +50,12 @@ LIVES = (
 )
 ALSO_UNTRACED = (Model.QWEN3_MOE, Mode.ACL_GRAPH, False)
 DECODING, PREFILLING = "DecodeOnly", "PrefillNoCache"
-TOKENS, LIFE = "Time per output token, on whole engines", "Start and memory of an engine"
+TOKENS, START = "Time per output token, on whole engines", "Start and memory of an engine"
 
 
 @dataclass(frozen=True)
-class TurnLife(Life):
-    """A life that serves one round whenever it is told to; with ``steps_kept`` its ranks remember their steps."""
+class TurnRun(EngineRun):
+    """Serves one round whenever it is told to; with ``steps_kept`` its ranks remember their steps."""
 
     steps_kept: bool = True
 
@@ -109,27 +109,27 @@ class Bench:
     def __init__(self, given: argparse.Namespace) -> None:
         self.work: Path = given.work
         self.least: int = given.least
-        self.nurseries = {}
+        self.fork_servers = {}
         for tree in Tree:
             folders = (given.standin, getattr(given, tree.value), given.vllm)
             path = os.pathsep.join(map(str, (*folders, REPOSITORY / "tests/benchmarks")))
             environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-            models = sorted({model.architecture for model, _, _ in LIVES})
-            self.nurseries[tree] = Nursery(models, environment, self.work / f"nursery-{tree.value}.log")
+            models = sorted({model.architecture for model, _, _ in RUNS})
+            self.fork_servers[tree] = ForkServer(models, environment, self.work / f"fork-server-{tree.value}.log")
 
     def close(self) -> None:
-        for nursery in self.nurseries.values():
-            nursery.close()
+        for fork_server in self.fork_servers.values():
+            fork_server.close()
 
     def checkpoint(self, model: Model) -> Path:
         return checkpoints.make(model, self.work)
 
     @contextlib.contextmanager
-    def up(self, life: TurnLife) -> Iterator[Engine]:
-        berths = [engine.Berth(self.nurseries[life.tree])] * life.dp_size
-        folder = self.work / f"life-{life.tree.value}{'' if life.steps_kept else '-untraced'}"
+    def up(self, run: TurnRun) -> Iterator[Engine]:
+        placements = [engine.Placement(self.fork_servers[run.tree])] * run.dp_size
+        folder = self.work / f"run-{run.tree.value}{'' if run.steps_kept else '-untraced'}"
         with (
-            engine.crew(life, self.checkpoint(life.model), folder, berths) as ranks,
+            engine.started_ranks(run, self.checkpoint(run.model), folder, placements) as ranks,
             contextlib.ExitStack() as stack,
         ):
             yield Engine(ranks, stack)
@@ -140,13 +140,13 @@ def of_mode(bench: Bench, model: Model, mode: Mode, parallel: bool) -> tuple[lis
 
     In one mode a third engine takes its turns, which remembers no steps.
     """
-    life = partial(TurnLife, model=model, mode=mode, expert_parallel=parallel, new_tokens=NEW_TOKENS, rounds=(TURN,))
+    run = partial(TurnRun, model=model, mode=mode, expert_parallel=parallel, new_tokens=NEW_TOKENS, rounds=(TURN,))
     name = f"{model.value}, {mode.value}{', expert parallel' * parallel}, CPU time (ms)"
-    lives = [life(Tree.PRISTINE), life(Tree.PATCHED)]
+    runs = [run(Tree.PRISTINE), run(Tree.PATCHED)]
     if (model, mode, parallel) == ALSO_UNTRACED:
-        lives.append(life(Tree.PATCHED, steps_kept=False))
+        runs.append(run(Tree.PATCHED, steps_kept=False))
     with contextlib.ExitStack() as stack:
-        engines = [stack.enter_context(bench.up(one)) for one in lives]
+        engines = [stack.enter_context(bench.up(one)) for one in runs]
         taken: list[list[float]] = []
 
         def pair() -> Pair:
@@ -175,8 +175,8 @@ def of_mode(bench: Bench, model: Model, mode: Mode, parallel: bool) -> tuple[lis
 
 def rows_beside_a_prefill(bench: Bench, tree: Tree) -> int:
     """Rows that rank 0, which decodes one request, computes while rank 1 prefills."""
-    life = Life(tree, mode=Mode.ACL_GRAPH, rounds=(LATE_ROUND,))
-    report = engine.run(life, bench.checkpoint(life.model), bench.work / "life", bench.nurseries[tree])
+    run = EngineRun(tree, mode=Mode.ACL_GRAPH, rounds=(LATE_ROUND,))
+    report = engine.run(run, bench.checkpoint(run.model), bench.work / "run", bench.fork_servers[tree])
     if report.outcome is not engine.Outcome.DONE:
         raise SystemExit(str(report))
     together = zip(*(rank.forwards(LATE_ROUND.name) for rank in report.ranks), strict=False)
@@ -194,7 +194,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--set", default="")
     parser.add_argument("--least", type=int, required=True)
-    parser.add_argument("--lives", type=int, default=len(LIVES))
+    parser.add_argument("--runs", type=int, default=len(RUNS))
     given = parser.parse_args()
     own = REPOSITORY / "tests" / "smoke" / given.set
     if (own / "fused_experts.py").is_file():  # the set's transformers makes checkpoints otherwise
@@ -202,14 +202,14 @@ def main() -> None:
         importlib.import_module("fused_experts").install()
     bench = Bench(given)
     rows, once = [], []
-    for life in LIVES[: given.lives]:
-        found, pairs = of_mode(bench, *life)
+    for run in RUNS[: given.runs]:
+        found, pairs = of_mode(bench, *run)
         rows += found
         once.append(pairs)
     for what in once[0]:
-        rows.append(compared(LIFE, what, "pristine", [pair for pairs in once for pair in pairs[what]], 1.0, WHY))
+        rows.append(compared(START, what, "pristine", [pair for pairs in once for pair in pairs[what]], 1.0, WHY))
     beside = [rows_beside_a_prefill(bench, tree) for tree in (Tree.PRISTINE, Tree.PATCHED)]
-    rows.append(counted(LIFE, "rows of a decode of 1 beside a prefill of 150", "pristine", *beside, 1.0))
+    rows.append(counted(START, "rows of a decode of 1 beside a prefill of 150", "pristine", *beside, 1.0))
     bench.close()
     given.out.write_text(json.dumps({"rows": [asdict(row) for row in rows]}, indent=1))
 

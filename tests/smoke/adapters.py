@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Low-rank adapters that change nothing, and lives whose requests ask for them.
+"""Low-rank adapters that change nothing, and engine runs whose requests ask for them.
 
 Their second matrix is zero, so that the expected tokens are those of the model: what is looked at is that adapters are
 loaded, chosen and run.
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from checkpoints import Model
-from job import GRAPH_SIZES, MAX_SEQS, Life, Mode, Round, Tree
+from job import GRAPH_SIZES, MAX_SEQS, EngineRun, Mode, Round, Tree
 
 RANK = 8
 ADAPTERS = 2
@@ -54,16 +54,16 @@ def _write(folder: Path, config: dict[str, Any]) -> None:
 
 
 @dataclass(frozen=True)
-class AdaptedLife(Life):
-    """A life whose requests ask for adapters in turn; its largest graph has more rows than there are requests."""
+class AdaptedRun(EngineRun):
+    """A run whose requests ask for adapters in turn; its largest graph has more rows than there are requests."""
 
     @property
     def script(self) -> str:
         return "adapted"
 
     def __str__(self) -> str:
-        life, _, tree = super().__str__().rpartition(" on ")
-        return f"{life}, adapters on {tree}"
+        run, _, tree = super().__str__().rpartition(" on ")
+        return f"{run}, adapters on {tree}"
 
     def engine_arguments(self, checkpoint: str, storage: str) -> dict[str, Any]:
         arguments = super().engine_arguments(checkpoint, storage)
@@ -77,6 +77,6 @@ class AdaptedLife(Life):
 
 # Rank 1 prefills more rows than it may hold requests, in a graph; so does the idle rank 0.
 ROUNDS = (Round("both", ((0,), (2,))), Round("nine tokens on rank 1", ((), (4,))))
-GRAPH = AdaptedLife(Tree.PATCHED, Model.QWEN3, Mode.ACL_GRAPH, rounds=ROUNDS)
+GRAPH = AdaptedRun(Tree.PATCHED, Model.QWEN3, Mode.ACL_GRAPH, rounds=ROUNDS)
 EAGER = replace(GRAPH, mode=Mode.EAGER)
 PRISTINE_GRAPH = replace(GRAPH, tree=Tree.PRISTINE)

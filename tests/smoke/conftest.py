@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the trees and folders of a smoke run are, and the engine lives that its tests share."""
+"""Where the trees and folders of a smoke run are, and the engine runs that its tests share."""
 
 import itertools
 import json
@@ -17,20 +17,20 @@ from typing import Any
 import checkpoints
 import drafters
 import engine
+import engine_runs
 import kept
-import lives
 import pytest
 import reference
 from checkpoints import Model
 from engine import Report
-from job import SOC_310P, Life, Round, Tree
-from nursery import Launcher, Nursery, Spawner
+from fork_server import ForkServer, Launcher, Spawner
+from job import SOC_310P, EngineRun, Round, Tree
 
 # Threads that spin for each other stand still on a busy machine. Of the ranks too; before anything imports torch.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 CALL_LIMIT = 600.0
-REPORTS = pytest.StashKey[dict[Life, Report]]()
+REPORTS = pytest.StashKey[dict[EngineRun, Report]]()
 STANDIN = Path(__file__).resolve().parent.parent / "standin"
 
 
@@ -39,21 +39,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--pristine", type=Path, help="verified, unpatched vllm-ascend")
     group.addoption("--patched", type=Path, help="vllm-ascend with the set applied")
     group.addoption("--vllm", type=Path, help="folder that holds the vllm package")
-    group.addoption("--work", type=Path, help="folder for checkpoints and engine lives")
+    group.addoption("--work", type=Path, help="folder for checkpoints and engine runs")
     group.addoption("--device", choices=("cpu", "npu"), default="cpu")
     group.addoption("--set", default="", help="the set, for what its release does not show (defects.toml)")
-    group.addoption("--quick", action="store_true", help="the quick tier alone: tests marked so, of lives.QUICK")
-    group.addoption("--kept", type=Path, help="where reports of lives on the pristine tree are kept (kept.py)")
+    group.addoption("--quick", action="store_true", help="the quick tier alone: tests marked so, of engine_runs.QUICK")
+    group.addoption("--kept", type=Path, help="where reports of runs on the pristine tree are kept (kept.py)")
 
 
 @dataclass(frozen=True)
 class Bench:
-    """What a life runs on.
+    """What an engine runs on.
 
     Attributes:
         trees: folders that hold the vllm_ascend package.
         vllm: folder that holds the vllm package.
-        work: folder for checkpoints and engine lives.
+        work: folder for checkpoints and engine runs.
         standin: import path of the NPU's stand-in, or None on a real NPU.
     """
 
@@ -106,28 +106,28 @@ def bench(request: pytest.FixtureRequest) -> Bench:
 def launcher(request: pytest.FixtureRequest, bench: Bench) -> Iterator[Callable[..., Launcher]]:
     """Starts ranks on a tree: forked from one process with the stand-in, each by itself on NPUs.
 
-    The processes of all lives that are to run import at the same time.
+    The processes of all engine runs to come import at the same time.
     """
-    nurseries: dict[tuple[Tree, bool], Nursery] = {}
+    fork_servers: dict[tuple[Tree, bool], ForkServer] = {}
 
     def begin(tree: Tree, traced: bool) -> None:
         if traced:
             shutil.rmtree(bench.traces(tree), ignore_errors=True)
         architectures = [*(model.architecture for model in Model), *drafters.ARCHITECTURES]
-        log = bench.work / f"nursery-{tree.value}{'' if traced else '-untraced'}.log"
-        nurseries[tree, traced] = Nursery(architectures, bench.environment(tree, traced=traced), log)
+        log = bench.work / f"fork-server-{tree.value}{'' if traced else '-untraced'}.log"
+        fork_servers[tree, traced] = ForkServer(architectures, bench.environment(tree, traced=traced), log)
 
     def launcher(tree: Tree, traced: bool = True) -> Launcher:
         if bench.standin is None:
             return Spawner(engine.RANK, bench.environment(tree))
         for each in {(tree, traced)} | _still_to_run(request.session, request.config.getoption("kept")):
-            if each not in nurseries:
+            if each not in fork_servers:
                 begin(*each)
-        return nurseries[tree, traced]
+        return fork_servers[tree, traced]
 
     yield launcher
-    for nursery in nurseries.values():
-        nursery.close()
+    for fork_server in fork_servers.values():
+        fork_server.close()
 
 
 @pytest.fixture(scope="session")
@@ -144,14 +144,14 @@ def expected(checkpoint: Callable[[Model], Path]) -> Callable[[Model], dict[int,
 @pytest.fixture(scope="session")
 def asked(
     request: pytest.FixtureRequest, expected: Callable[[Model], dict[int, list[int]]]
-) -> Callable[[Life, Round], dict[int, list[int]]]:
+) -> Callable[[EngineRun, Round], dict[int, list[int]]]:
     """Hugging Face's tokens for the prompts of a round, but those that the release gets wrong by itself."""
     facts = Facts.of(request.config.getoption("set"))
 
-    def asked(life: Life, turn: Round) -> dict[int, list[int]]:
-        want = expected(life.model)
-        indexes = {index for rank in range(life.dp_size) for index in turn.asked(rank)}
-        return {index: want[index] for index in indexes - facts.gets_wrong(life)}
+    def asked(run: EngineRun, turn: Round) -> dict[int, list[int]]:
+        want = expected(run.model)
+        indexes = {index for rank in range(run.dp_size) for index in turn.asked(rank)}
+        return {index: want[index] for index in indexes - facts.gets_wrong(run)}
 
     return asked
 
@@ -164,31 +164,31 @@ def release(request: pytest.FixtureRequest) -> Mapping[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def live(
+def report_of(
     request: pytest.FixtureRequest,
     bench: Bench,
     checkpoint: Callable[[Model], Path],
     launcher: Callable[..., Launcher],
-) -> Callable[[Life], Report]:
-    """Runs a life the first time that a test asks for it, unless it is on the pristine tree and its report is kept;
+) -> Callable[[EngineRun], Report]:
+    """Runs an engine the first time that a test asks for it, unless it is on the pristine tree and its report is kept;
     later tests get the same report."""
-    reports: dict[Life, Report] = request.config.stash[REPORTS]
+    reports: dict[EngineRun, Report] = request.config.stash[REPORTS]
     folder: Path | None = request.config.getoption("kept")
 
-    def live(life: Life) -> Report:
-        if life not in reports and folder and life.tree is Tree.PRISTINE and (report := kept.load(life, folder)):
-            reports[life] = report
-        chip = bench.chip(life.tree)
-        if chip and life.soc == SOC_310P and not chip.upper().startswith("ASCEND310P"):
+    def report_of(run: EngineRun) -> Report:
+        if run not in reports and folder and run.tree is Tree.PRISTINE and (report := kept.load(run, folder)):
+            reports[run] = report
+        chip = bench.chip(run.tree)
+        if chip and run.soc == SOC_310P and not chip.upper().startswith("ASCEND310P"):
             pytest.skip(f"the installed wheel is built for {chip}; a 310P needs a wheel of its own")
-        if life not in reports:
-            work = bench.work / f"life{len(reports)}"
-            ranks, traces = launcher(life.tree, life.traced), bench.traces(life.tree)
-            reports[life] = report = engine.run(life, checkpoint(life.model), work, ranks, traces)
+        if run not in reports:
+            work = bench.work / f"run{len(reports)}"
+            ranks, traces = launcher(run.tree, run.traced), bench.traces(run.tree)
+            reports[run] = report = engine.run(run, checkpoint(run.model), work, ranks, traces)
             (work / "report.txt").write_text(f"{report}\n")
-        return reports[life]
+        return reports[run]
 
-    return live
+    return report_of
 
 
 @pytest.fixture(scope="session")
@@ -223,10 +223,10 @@ def seen(record_property: Callable[[str, object], None]) -> Callable[[str], None
 
 
 def _tree(item: pytest.Item) -> Tree | None:
-    """The tree that a test looks at: of its life, its parameter ``tree``, or as its marker says."""
+    """The tree that a test looks at: of its engine run, its parameter ``tree``, or as its marker says."""
     parameters = item.callspec.params if hasattr(item, "callspec") else {}
-    if "life" in parameters:
-        return parameters["life"].tree
+    if "run" in parameters:
+        return parameters["run"].tree
     named = [mark.kwargs["tree"] for mark in item.iter_markers("defect") if "tree" in mark.kwargs]
     return parameters.get("tree", named[0] if named else None)
 
@@ -246,25 +246,25 @@ def defect(request: pytest.FixtureRequest, record_property: Callable[[str, objec
 
 @pytest.fixture(autouse=True)
 def mode(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> None:
-    """Hands the life that a test is parametrised with to the report's column `mode`."""
+    """Hands the engine run that a test is parametrised with to the report's column `mode`."""
     callspec = getattr(request.node, "callspec", None)
-    if callspec is not None and "life" in callspec.params:
-        record_property("mode", str(callspec.params["life"]))
+    if callspec is not None and "run" in callspec.params:
+        record_property("mode", str(callspec.params["run"]))
     elif request.module.__name__ == "test_driver":
         record_property("mode", "the tests' driver, no engine")
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    """Keeps the report of a pristine life when a test that looked at it has passed; drops it when one failed."""
+    """Keeps the report of a pristine engine run when a test that looked at it has passed; drops it when one failed."""
     report = yield
     folder: Path | None = item.config.getoption("kept")
-    life = item.callspec.params.get("life") if hasattr(item, "callspec") else None
-    if folder and call.when == "call" and life in item.config.stash[REPORTS] and life.tree is Tree.PRISTINE:
+    run = item.callspec.params.get("run") if hasattr(item, "callspec") else None
+    if folder and call.when == "call" and run in item.config.stash[REPORTS] and run.tree is Tree.PRISTINE:
         if report.failed:
-            kept.drop(life, folder)
-        elif report.passed and not kept.file_of(life, folder).is_file():
-            kept.store(item.config.stash[REPORTS][life], folder)
+            kept.drop(run, folder)
+        elif report.passed and not kept.file_of(run, folder).is_file():
+            kept.store(item.config.stash[REPORTS][run], folder)
     return report
 
 
@@ -280,34 +280,34 @@ class Facts:
     Attributes:
         absent: defects, or tests of one, that its pristine tree does not show.
         unreachable: defects that neither tree can show, because what they need fails by itself.
-        lives: beginnings of the names of engine lives that are not for it.
+        runs: beginnings of the names of engine runs that are not for it.
         tests: tests that are not for it, on either tree.
-        wrong: prompts whose tokens it gets wrong by itself, by the beginning of a life's name.
+        wrong: prompts whose tokens it gets wrong by itself, by the beginning of an engine run's name.
     """
 
     absent: frozenset[str]
     unreachable: frozenset[str]
-    lives: frozenset[str]
+    runs: frozenset[str]
     tests: frozenset[str] = frozenset()
     wrong: Mapping[str, frozenset[int]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, set_name: str) -> "Facts":
         tables = _tables()
-        names = ("absent", "unreachable", "lives", "tests")
-        wrong = {life: frozenset(of["prompts"]) for life, of in tables["wrong"].get(set_name, {}).items()}
+        names = ("absent", "unreachable", "runs", "tests")
+        wrong = {run: frozenset(of["prompts"]) for run, of in tables["wrong"].get(set_name, {}).items()}
         return cls(*(frozenset(tables.get(name, {}).get(set_name, ())) for name in names), wrong)
 
-    def gets_wrong(self, life: Life) -> frozenset[int]:
-        """The prompts whose tokens are not those of the model in a life of the release, whatever the tree."""
-        names = [name for name in self.wrong if str(life).startswith(name)]
+    def gets_wrong(self, run: EngineRun) -> frozenset[int]:
+        """The prompts whose tokens are not those of the model in an engine run of the release, whatever the tree."""
+        names = [name for name in self.wrong if str(run).startswith(name)]
         return self.wrong[max(names, key=len)] if names else frozenset()
 
     def leave_out(self, item: pytest.Item) -> bool:
         """Whether the release has nothing for a test to show."""
-        life = str(item.callspec.params.get("life", "")) if hasattr(item, "callspec") else ""
+        run = str(item.callspec.params.get("run", "")) if hasattr(item, "callspec") else ""
         test = getattr(item, "originalname", item.name)
-        if test in self.tests or any(life.startswith(name) for name in self.lives):
+        if test in self.tests or any(run.startswith(name) for name in self.runs):
             return True
         marks = list(item.iter_markers("defect"))
         names = {name for mark in marks for name in mark.args}
@@ -321,16 +321,16 @@ class Facts:
 
 
 def _still_to_run(session: pytest.Session, folder: Path | None) -> set[tuple[Tree, bool]]:
-    """Trees of the lives of this session's tests, traced or not, but of those whose reports are kept."""
-    found = (item.callspec.params.get("life") for item in session.items if hasattr(item, "callspec"))
-    left = (life for life in found if life and not (folder and kept.file_of(life, folder).is_file()))
-    return {(life.tree, life.traced) for life in left}
+    """Trees of the engine runs of this session's tests, traced or not, but of those whose reports are kept."""
+    found = (item.callspec.params.get("run") for item in session.items if hasattr(item, "callspec"))
+    left = (run for run in found if run and not (folder and kept.file_of(run, folder).is_file()))
+    return {(run.tree, run.traced) for run in left}
 
 
 def _is_quick(item: pytest.Item) -> bool:
-    """Whether a test is in the quick tier: it is marked so, and its life is one of those."""
+    """Whether a test is in the quick tier: it is marked so, and its engine run is one of those."""
     marked = item.get_closest_marker("quick") is not None
-    return marked and hasattr(item, "callspec") and item.callspec.params.get("life") in lives.QUICK
+    return marked and hasattr(item, "callspec") and item.callspec.params.get("run") in engine_runs.QUICK
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from checkpoints import VOCABULARY, Model
-from job import MAX_TOKENS, Life, Mode, Round, Tree
+from job import MAX_TOKENS, EngineRun, Mode, Round, Tree
 
 BLOCK = 128
 """Tokens of a block of the KV cache, the one size that upstream's attention takes with a prefix cache."""
@@ -88,16 +88,16 @@ def _draw(checkpoint: Path) -> list[Conversation]:
 
 
 @dataclass(frozen=True)
-class ConversingLife(Life):
-    """A life in which rank 0 holds conversations, one after the other, while rank 1 decodes one request."""
+class ConversingRun(EngineRun):
+    """An engine run in which rank 0 holds conversations, one after the other, while rank 1 decodes one request."""
 
     @property
     def script(self) -> str:
         return "conversing"
 
     def __str__(self) -> str:
-        life, _, tree = super().__str__().rpartition(" on ")
-        return f"{life}, prefix caching on {tree}"
+        run, _, tree = super().__str__().rpartition(" on ")
+        return f"{run}, prefix caching on {tree}"
 
     def engine_arguments(self, checkpoint: str, storage: str) -> dict[str, Any]:
         return super().engine_arguments(checkpoint, storage) | {"enable_prefix_caching": True, "block_size": BLOCK}
@@ -119,21 +119,21 @@ ROUND = Round("conversations", ((), (2,)))
 assert 3 + _MEANWHILE < MAX_TOKENS
 
 
-def _life(tree: Tree, model: Model, mode: Mode, **settings: bool) -> ConversingLife:
-    return ConversingLife(tree, model, mode, rounds=(ROUND,), new_tokens=_MEANWHILE, **settings)
+def _run(tree: Tree, model: Model, mode: Mode, **settings: bool) -> ConversingRun:
+    return ConversingRun(tree, model, mode, rounds=(ROUND,), new_tokens=_MEANWHILE, **settings)
 
 
 # Others that upstream starts with a prefix cache it does not serve: TorchAir's attention hands a prefill no cache
 # (None), and MLA leaves out what was cached unless prefills are chunked.
 EAGER, GRAPH, FULL_DECODE = (
-    _life(Tree.PATCHED, Model.QWEN3_MOE, mode) for mode in (Mode.EAGER, Mode.ACL_GRAPH, Mode.FULL_DECODE)
+    _run(Tree.PATCHED, Model.QWEN3_MOE, mode) for mode in (Mode.EAGER, Mode.ACL_GRAPH, Mode.FULL_DECODE)
 )
-GRAPH_EP = _life(Tree.PATCHED, Model.QWEN3_MOE, Mode.ACL_GRAPH, expert_parallel=True)
-FULL_DECODE_EP = _life(Tree.PATCHED, Model.QWEN3_MOE, Mode.FULL_DECODE, expert_parallel=True)
+GRAPH_EP = _run(Tree.PATCHED, Model.QWEN3_MOE, Mode.ACL_GRAPH, expert_parallel=True)
+FULL_DECODE_EP = _run(Tree.PATCHED, Model.QWEN3_MOE, Mode.FULL_DECODE, expert_parallel=True)
 # The ranks of a dense model have no collective in which a prefill beside a graph would hang (D21).
-FULL_DECODE_DENSE = _life(Tree.PATCHED, Model.QWEN3, Mode.FULL_DECODE)
-PRISTINE_FULL_DECODE = _life(Tree.PRISTINE, Model.QWEN3_MOE, Mode.FULL_DECODE)
-PRISTINE_FULL_DECODE_DENSE = _life(Tree.PRISTINE, Model.QWEN3, Mode.FULL_DECODE)
+FULL_DECODE_DENSE = _run(Tree.PATCHED, Model.QWEN3, Mode.FULL_DECODE)
+PRISTINE_FULL_DECODE = _run(Tree.PRISTINE, Model.QWEN3_MOE, Mode.FULL_DECODE)
+PRISTINE_FULL_DECODE_DENSE = _run(Tree.PRISTINE, Model.QWEN3, Mode.FULL_DECODE)
 
 FULL_DECODES = (FULL_DECODE, FULL_DECODE_EP, FULL_DECODE_DENSE)
 PATCHED = (EAGER, GRAPH, GRAPH_EP, *FULL_DECODES)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Engine lives that decode speculatively, and the lm-head parallelism that goes wrong with it."""
+"""Engine runs that decode speculatively, and the lm-head parallelism that goes wrong with it."""
 
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -8,7 +8,7 @@ from typing import Any
 
 import drafters
 from checkpoints import Model
-from job import DP1_ROUNDS, DP2_ROUNDS, Life, Round, Tree
+from job import DP1_ROUNDS, DP2_ROUNDS, EngineRun, Round, Tree
 from reference import PROMPTS
 
 _EVERY_PROMPT = tuple(range(len(PROMPTS)))
@@ -34,8 +34,8 @@ class Drafter(Enum):
 
 
 @dataclass(frozen=True)
-class DraftedLife(Life):
-    """A life whose engine drafts tokens with ``drafter`` and, if asked, splits its lm head over the DP ranks."""
+class DraftedRun(EngineRun):
+    """A run whose engine drafts tokens with ``drafter`` and, if asked, splits its lm head over the DP ranks."""
 
     drafter: Drafter = Drafter.MTP
     lmhead_parallel: bool = False
@@ -49,8 +49,8 @@ class DraftedLife(Life):
         return "rank_with_upstreams_logits" if self.upstreams_logits else super().script
 
     def __str__(self) -> str:
-        life, _, tree = super().__str__().rpartition(" on ")
-        parts = [life, self.drafter.value] + ["lm-head parallel"] * self.lmhead_parallel
+        run, _, tree = super().__str__().rpartition(" on ")
+        parts = [run, self.drafter.value] + ["lm-head parallel"] * self.lmhead_parallel
         parts += ["chunked prefill"] * self.chunked_prefill
         return ", ".join(parts + ["vLLM's logits replaced"] * self.upstreams_logits) + f" on {tree}"
 
@@ -75,24 +75,24 @@ class DraftedLife(Life):
         return arguments
 
 
-MTP = DraftedLife(Tree.PATCHED, Model.DEEPSEEK_V3, rounds=MTP_ROUNDS)
+MTP = DraftedRun(Tree.PATCHED, Model.DEEPSEEK_V3, rounds=MTP_ROUNDS)
 # With experts in parallel every step of MoE is an all-to-all: without the patches nothing else goes wrong.
-MTP_EP = DraftedLife(Tree.PATCHED, Model.DEEPSEEK_V3, expert_parallel=True, rounds=MTP_ROUNDS)
-PRISTINE_MTP_EP = DraftedLife(Tree.PRISTINE, Model.DEEPSEEK_V3, expert_parallel=True, rounds=MTP_ROUNDS)
+MTP_EP = DraftedRun(Tree.PATCHED, Model.DEEPSEEK_V3, expert_parallel=True, rounds=MTP_ROUNDS)
+PRISTINE_MTP_EP = DraftedRun(Tree.PRISTINE, Model.DEEPSEEK_V3, expert_parallel=True, rounds=MTP_ROUNDS)
 
-EAGLE3 = DraftedLife(Tree.PATCHED, Model.LLAMA, drafter=Drafter.EAGLE3)
-PRISTINE_EAGLE3 = DraftedLife(Tree.PRISTINE, Model.LLAMA, drafter=Drafter.EAGLE3, rounds=ONE_REQUEST_ROUNDS)
-PRISTINE_EAGLE3_ALONE = DraftedLife(Tree.PRISTINE, Model.LLAMA, drafter=Drafter.EAGLE3, rounds=DP1_ROUNDS)
+EAGLE3 = DraftedRun(Tree.PATCHED, Model.LLAMA, drafter=Drafter.EAGLE3)
+PRISTINE_EAGLE3 = DraftedRun(Tree.PRISTINE, Model.LLAMA, drafter=Drafter.EAGLE3, rounds=ONE_REQUEST_ROUNDS)
+PRISTINE_EAGLE3_ALONE = DraftedRun(Tree.PRISTINE, Model.LLAMA, drafter=Drafter.EAGLE3, rounds=DP1_ROUNDS)
 
 
-def _lmhead(tree: Tree, *rounds: Round, **settings: bool) -> DraftedLife:
-    return DraftedLife(tree, Model.DEEPSEEK_V3, expert_parallel=True, lmhead_parallel=True, rounds=rounds, **settings)
+def _lmhead(tree: Tree, *rounds: Round, **settings: bool) -> DraftedRun:
+    return DraftedRun(tree, Model.DEEPSEEK_V3, expert_parallel=True, lmhead_parallel=True, rounds=rounds, **settings)
 
 
 LMHEAD = _lmhead(Tree.PATCHED, *DP2_ROUNDS, FULL_DECODE_ROUND)
 LMHEAD_KV_BOTH = _lmhead(Tree.PATCHED, *ONE_REQUEST_ROUNDS, kv_both=True)
 PRISTINE_LMHEAD = _lmhead(Tree.PRISTINE, ALIKE_ROUND)
-LMHEAD_EAGLE3 = DraftedLife(Tree.PATCHED, Model.LLAMA, drafter=Drafter.EAGLE3, lmhead_parallel=True)
+LMHEAD_EAGLE3 = DraftedRun(Tree.PATCHED, Model.LLAMA, drafter=Drafter.EAGLE3, lmhead_parallel=True)
 LMHEAD_MIXED = _lmhead(Tree.PATCHED, ALIKE_ROUND, MIXED_ROUND, chunked_prefill=True)
 PRISTINE_LMHEAD_MIXED = _lmhead(Tree.PRISTINE, ALIKE_ROUND, MIXED_ROUND, chunked_prefill=True, upstreams_logits=True)
 # A KV producer's idle rank calls its batch a prefill, so its lm-head rows are those of the rank that does prefill.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs one engine life: a process for each rank, watched, bounded, and gone afterwards."""
+"""One engine run: a process for each rank, watched, bounded, and gone afterwards."""
 
 import contextlib
 import json
@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 import steptrace
-from job import LATE_STEPS, Life
-from nursery import Launcher, end
+from fork_server import Launcher, end
+from job import LATE_STEPS, EngineRun
 from reference import PROMPTS
 from vigil import POLL, STILL_LOOKS, STILL_LOOKS_AT_START, Vigil
 
@@ -68,7 +68,7 @@ class RankReport:
 
 @dataclass(frozen=True)
 class Report:
-    life: Life
+    run: EngineRun
     outcome: Outcome
     why: str
     ranks: tuple[RankReport, ...]
@@ -94,19 +94,19 @@ class Report:
 
     def __str__(self) -> str:
         tails = (f"--- rank {i}, exit {r.exit_code}\n{r.log_tail}" for i, r in enumerate(self.ranks))
-        head = f"{self.life}: {self.outcome.value}: {self.why} ({self.seconds:.0f} s)"
+        head = f"{self.run}: {self.outcome.value}: {self.why} ({self.seconds:.0f} s)"
         return "\n".join((head, *tails))
 
 
 def finished(report: Report) -> Report:
-    """``report`` of a life whose every round finished; fails the test where it is not."""
+    """``report`` of an engine run whose every round finished; fails the test where it is not."""
     if report.outcome is not Outcome.DONE:
         pytest.fail(str(report), pytrace=False)
     return report
 
 
 @dataclass(frozen=True)
-class Berth:
+class Placement:
     """Where one rank runs: what starts it, and what only its environment has."""
 
     launcher: Launcher
@@ -114,39 +114,41 @@ class Berth:
 
 
 @contextlib.contextmanager
-def crew(life: Life, checkpoint: Path, work: Path, berths: Sequence[Berth]) -> Iterator[list["Rank"]]:
-    """The started ranks of ``life`` in the empty folder ``work``; none of them runs after the block."""
+def started_ranks(
+    engine_run: EngineRun, checkpoint: Path, work: Path, placements: Sequence[Placement]
+) -> Iterator[list["Rank"]]:
+    """The started ranks of ``engine_run`` in the empty folder ``work``; none of them runs after the block."""
     shutil.rmtree(work, ignore_errors=True)
     meeting = {
-        "VLLM_DP_SIZE": str(life.dp_size),
+        "VLLM_DP_SIZE": str(engine_run.dp_size),
         "VLLM_DP_MASTER_IP": "127.0.0.1",
         "VLLM_DP_MASTER_PORT": str(first_free_port(_PORTS)),
     }
-    meeting |= life.environment
+    meeting |= engine_run.environment
     ranks: list[Rank] = []
     try:
-        for rank, berth in enumerate(berths):
+        for rank, placement in enumerate(placements):
             folder = work / f"rank{rank}"
             folder.mkdir(parents=True)
-            (folder / "job.json").write_text(json.dumps(_job(life, rank, checkpoint, folder), indent=1))
-            own = {**meeting, "VLLM_DP_RANK": str(rank), **berth.environment}
-            ranks.append(Rank(folder, berth.launcher, own))
+            (folder / "job.json").write_text(json.dumps(_job(engine_run, rank, checkpoint, folder), indent=1))
+            own = {**meeting, "VLLM_DP_RANK": str(rank), **placement.environment}
+            ranks.append(Rank(folder, placement.launcher, own))
         yield ranks
     finally:
         for one in ranks:
             one.kill()
 
 
-def run(life: Life, checkpoint: Path, work: Path, launcher: Launcher, traces: Path | None = None) -> Report:
-    """Runs ``life`` in the empty folder ``work``; ``traces`` is where the stand-in writes.
+def run(engine_run: EngineRun, checkpoint: Path, work: Path, launcher: Launcher, traces: Path | None = None) -> Report:
+    """Runs ``engine_run`` in the empty folder ``work``; ``traces`` is where the stand-in writes.
 
     Never raises for what the engine does: that is in the report.
     """
     started = time.monotonic()
-    with crew(life, checkpoint, work, [Berth(launcher)] * life.dp_size) as ranks:
+    with started_ranks(engine_run, checkpoint, work, [Placement(launcher)] * engine_run.dp_size) as ranks:
         outcome, why = _watch(ranks)
     reports = tuple(one.report(traces) for one in ranks)
-    return Report(life, outcome, why, reports, time.monotonic() - started)
+    return Report(engine_run, outcome, why, reports, time.monotonic() - started)
 
 
 class Rank:
@@ -220,25 +222,25 @@ def _signs_of_life(ranks: Sequence[Rank]) -> float:
     return float(sum(rank.signs_of_life() for rank in ranks))
 
 
-def _job(life: Life, rank: int, checkpoint: Path, folder: Path) -> dict[str, Any]:
+def _job(engine_run: EngineRun, rank: int, checkpoint: Path, folder: Path) -> dict[str, Any]:
     return {
-        "script": life.script,
-        "engine": life.engine_arguments(str(checkpoint), str(folder / "kv")),
+        "script": engine_run.script,
+        "engine": engine_run.engine_arguments(str(checkpoint), str(folder / "kv")),
         "progress": str(folder / "progress"),
-        "new_tokens": life.new_tokens,
-        "moe_probe": life.moe_probe,
-        "prompt_logprobs": life.prompt_logprobs,
+        "new_tokens": engine_run.new_tokens,
+        "moe_probe": engine_run.moe_probe,
+        "prompt_logprobs": engine_run.prompt_logprobs,
         "late_steps": LATE_STEPS,
-        "everyone": [str(folder.with_name(f"rank{other}") / "progress") for other in range(life.dp_size)],
+        "everyone": [str(folder.with_name(f"rank{other}") / "progress") for other in range(engine_run.dp_size)],
         "rounds": [
             {
                 "name": turn.name,
                 "prompts": {index: list(PROMPTS[index]) for index in turn.prompts[rank]},
                 "late": {index: list(PROMPTS[index]) for index in turn.asked(rank)[len(turn.prompts[rank]) :]},
             }
-            for turn in life.rounds
+            for turn in engine_run.rounds
         ],
-    } | life.more(rank, checkpoint)
+    } | engine_run.more(rank, checkpoint)
 
 
 def first_free_port(count: int) -> int:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Engine lives in which something goes wrong on one rank, and what the others say."""
+"""Engine runs in which something goes wrong on one rank, and what the others say."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 from engine import Rank
-from job import MAX_TOKENS, Life, Round, Tree
+from job import MAX_TOKENS, EngineRun, Round, Tree
 from vigil import POLL, STILL_LOOKS_AT_START, Vigil
 
 # So many steps that none is done by itself. One rank is idle.
@@ -21,8 +21,8 @@ STEPS = MAX_TOKENS // 2
 
 
 @dataclass(frozen=True)
-class FaultyLife(Life):
-    """A life of vLLM's own processes, which may end themselves; a stray lasts so many seconds: see faulted.py."""
+class FaultyRun(EngineRun):
+    """A run of vLLM's own processes, which may end themselves; a stray lasts so many seconds: see faulted.py."""
 
     stray_seconds: float = 0.0
 
@@ -35,7 +35,7 @@ class FaultyLife(Life):
 
 
 @dataclass(frozen=True)
-class TensorParallelLife(FaultyLife):
+class TensorParallelRun(FaultyRun):
     """Each rank has two workers, in processes of their own."""
 
     def engine_arguments(self, checkpoint: str, storage: str) -> dict[str, Any]:
@@ -44,31 +44,31 @@ class TensorParallelLife(FaultyLife):
 
 
 @dataclass(frozen=True)
-class RayLife(Life):
+class RayRun(EngineRun):
     """Each rank's worker is an actor of Ray's."""
 
     def engine_arguments(self, checkpoint: str, storage: str) -> dict[str, Any]:
         return super().engine_arguments(checkpoint, storage) | {"distributed_executor_backend": "ray"}
 
 
-DP4 = FaultyLife(Tree.PATCHED, new_tokens=STEPS, rounds=(Round("long", ((0,), (2,), (), (5,))),))
-STRAYING = FaultyLife(
+DP4 = FaultyRun(Tree.PATCHED, new_tokens=STEPS, rounds=(Round("long", ((0,), (2,), (), (5,))),))
+STRAYING = FaultyRun(
     Tree.PATCHED,
     rounds=tuple(Round(strays, ((0,), (2,))) for strays in ("call", "profile", "add_lora", "forward", "stop")),
     stray_seconds=12.0,
 )
-TP2 = TensorParallelLife(
+TP2 = TensorParallelRun(
     Tree.PATCHED, new_tokens=STEPS, rounds=(Round("one prompt", ((0,), ())), Round("long", ((0,), (2,))))
 )
-RAY = RayLife(Tree.PATCHED, rounds=(Round("one prompt", ((0,), ())), Round("spread", ((0, 2), (1, 3)))))
+RAY = RayRun(Tree.PATCHED, rounds=(Round("one prompt", ((0,), ())), Round("spread", ((0, 2), (1, 3)))))
 # What rank 1 does that the other does not, and where it waits then.
 DIVERGENCES = {
     "collective": r"all_reduce of float32\[3\] on the group world \(cpu\)",
     "broadcast": r"broadcast of float32\[3\] on the group dp \(device\)",
     "passes": r"all_reduce on the group of the metadata",
 }
-PRISTINE_DP2 = Life(Tree.PRISTINE, new_tokens=STEPS, rounds=(Round("long", ((0,), (0,))),))
-DP1 = Life(Tree.PATCHED, rounds=(Round("never", ((0,),)),))
+PRISTINE_DP2 = EngineRun(Tree.PRISTINE, new_tokens=STEPS, rounds=(Round("long", ((0,), (0,))),))
+DP1 = EngineRun(Tree.PATCHED, rounds=(Round("never", ((0,),)),))
 START_LIMIT = 600.0
 _EARLY_STEPS = 5
 _POLL = 0.05
@@ -82,8 +82,8 @@ class End:
     seconds: float
 
 
-def diverging(how: str) -> FaultyLife:
-    return FaultyLife(Tree.PATCHED, rounds=(Round(how, ((0,), (2,))),))
+def diverging(how: str) -> FaultyRun:
+    return FaultyRun(Tree.PATCHED, rounds=(Round(how, ((0,), (2,))),))
 
 
 def serve(ranks: Sequence[Rank]) -> None:

@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Engine lives whose ranks exchange rows over groups that span the DP ranks, or read their metadata on the host."""
+"""Engine runs whose ranks exchange rows over groups that span the DP ranks, or read their metadata on the host."""
 
 from dataclasses import dataclass, replace
 from typing import Any
 
 import drafted
 from checkpoints import Model
-from job import DP2_ROUNDS, SOC_310P, Life, Mode, Round, Tree
+from job import DP2_ROUNDS, SOC_310P, EngineRun, Mode, Round, Tree
 
 # Tokens of a step with chunked prefill: the longest prompt takes three.
 _CHUNK = 64
 
 
 @dataclass(frozen=True)
-class GroupedLife(Life):
-    """A life that splits layers over the DP ranks."""
+class GroupedRun(EngineRun):
+    """An engine run that splits layers over the DP ranks."""
 
     mlp_parallel: bool = False
     o_proj_parallel: bool = False
@@ -26,8 +26,8 @@ class GroupedLife(Life):
     """Reduce the metadata on the host."""
 
     def __str__(self) -> str:
-        life, _, tree = super().__str__().rpartition(" on ")
-        parts = [life] + ["MLP parallel"] * self.mlp_parallel + ["o_proj parallel"] * self.o_proj_parallel
+        run, _, tree = super().__str__().rpartition(" on ")
+        parts = [run] + ["MLP parallel"] * self.mlp_parallel + ["o_proj parallel"] * self.o_proj_parallel
         parts += ["lm-head parallel"] * self.lmhead_parallel + ["chunked prefill"] * self.chunked_prefill
         return f"{', '.join(parts + ['CPU metadata'] * self.cpu_metadata)} on {tree}"
 
@@ -63,15 +63,15 @@ def _turns(*names: str) -> tuple[Round, ...]:
 
 ONE_REQUEST = _turns("one prompt")
 
-MLP_EAGER = GroupedLife(Tree.PATCHED, Model.QWEN3, mlp_parallel=True)
-MLP_GRAPH = GroupedLife(Tree.PATCHED, Model.QWEN3, mode=Mode.ACL_GRAPH, mlp_parallel=True)
-MLP_EXPERTS = GroupedLife(Tree.PATCHED, Model.DEEPSEEK_V3, mlp_parallel=True)
+MLP_EAGER = GroupedRun(Tree.PATCHED, Model.QWEN3, mlp_parallel=True)
+MLP_GRAPH = GroupedRun(Tree.PATCHED, Model.QWEN3, mode=Mode.ACL_GRAPH, mlp_parallel=True)
+MLP_EXPERTS = GroupedRun(Tree.PATCHED, Model.DEEPSEEK_V3, mlp_parallel=True)
 PRISTINE_MLP_EAGER = replace(MLP_EAGER, tree=Tree.PRISTINE, rounds=ONE_REQUEST)
 PRISTINE_MLP_GRAPH = replace(MLP_GRAPH, tree=Tree.PRISTINE)
 
 # Prompts on one rank, on both, and one that joins a decode; the longest takes two rounds of a parallel lm head.
 _PROMPTED = _turns("one prompt", "spread", "one on rank 1", "prefill beside a decode")
-PROMPTED = GroupedLife(Tree.PATCHED, Model.QWEN3, lmhead_parallel=True, prompt_logprobs=True, rounds=_PROMPTED)
+PROMPTED = GroupedRun(Tree.PATCHED, Model.QWEN3, lmhead_parallel=True, prompt_logprobs=True, rounds=_PROMPTED)
 PROMPTED_GRAPH = replace(PROMPTED, mode=Mode.ACL_GRAPH)
 PROMPTED_CHUNKED = replace(PROMPTED, chunked_prefill=True)
 PROMPTED_MTP = replace(drafted.LMHEAD, prompt_logprobs=True, rounds=_turns("one prompt", "prefill beside a decode"))
@@ -80,5 +80,5 @@ PRISTINE_PROMPTED = replace(PROMPTED, tree=Tree.PRISTINE, rounds=ONE_REQUEST)
 PROMPTED_EXPERTS = replace(PROMPTED, model=Model.QWEN3_MOE)
 PRISTINE_PROMPTED_EXPERTS = replace(PROMPTED_EXPERTS, tree=Tree.PRISTINE, rounds=ONE_REQUEST)
 
-SOC_310P_CPU = GroupedLife(Tree.PATCHED, soc=SOC_310P, cpu_metadata=True, rounds=_PROMPTED)
+SOC_310P_CPU = GroupedRun(Tree.PATCHED, soc=SOC_310P, cpu_metadata=True, rounds=_PROMPTED)
 SOC_310P_DEVICE = replace(SOC_310P_CPU, cpu_metadata=False)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the ranks of one engine life are asked to do, and the names they answer with."""
+"""What the ranks of one engine run are asked to do, and the names they answer with."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -69,7 +69,7 @@ class Round:
         return Round(self.name, prompts, late)
 
 
-# First in a life: upstream decides by the lengths of the step before, and here there is none.
+# First in an engine run: upstream decides by the lengths of the step before, and here there is none.
 ONE_TOKEN_ROUND = Round("one token", ((1,), ()))
 # Rank 1 is idle, then prefills more tokens than any graph holds while rank 0 decodes.
 LATE_ROUND = Round("prefill beside a decode", ((2,), ()), late=((), (3,)))
@@ -97,8 +97,13 @@ DP16_ROUNDS = (
 )
 
 
+def null_connector(role: str) -> dict[str, str]:
+    """vLLM's ``kv_transfer_config`` with the connector of null_connector.py, which only an engine can import."""
+    return {"kv_connector": "NullConnector", "kv_connector_module_path": "null_connector", "kv_role": role}
+
+
 @dataclass(frozen=True)
-class Life:
+class EngineRun:
     """One start of an engine on ``dp_size`` ranks, and the rounds it serves."""
 
     tree: Tree
@@ -122,7 +127,7 @@ class Life:
 
     @property
     def script(self) -> str:
-        """The module that a rank of this life runs."""
+        """The module that each rank runs."""
         return "rank"
 
     def more(self, rank: int, checkpoint: Path) -> dict[str, Any]:
@@ -145,7 +150,7 @@ class Life:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Variables that the ranks of this life have beside those of the run."""
+        """Variables that its ranks have beside those of the smoke tests."""
         found = {} if self.soc is None else {"STANDIN_SOC": str(self.soc)}
         return found | ({"VLLM_ASCEND_ENABLE_MOE_ALL2ALL_SEQ": "1"} if self.all_to_all_seq else {})
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import tokenless
-from nursery import die_with_parent
+from fork_server import die_with_parent
 
 ANSWERED, WAITS = "answered", "waits"
 _LIMIT = 20.0

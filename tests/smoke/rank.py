@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One data-parallel rank of one engine life: ``python rank.py <job.json>``, or forked by the nursery.
+"""One data-parallel rank of one engine run: ``python rank.py <job.json>``, or forked by the fork server.
 
 Answers with JSON lines in the job's ``progress`` file:
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``vllm serve`` in this process: ``python server.py <job.json>``, or forked by the nursery.
+"""``vllm serve`` in this process: ``python server.py <job.json>``, or forked by the fork server.
 
 The job's ``arguments`` are those of the command line. The server logs its requests.
 """
@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from nursery import die_with_parent
+from fork_server import die_with_parent
 
 
 def main(job_file: str) -> None:

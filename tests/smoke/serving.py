@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from engine import first_free_port
+from fork_server import Launcher, end
 from job import ADDITIONAL_CONFIG, GRAPH_SIZES, MAX_SEQS, MAX_TOKENS, Mode
-from nursery import Launcher, end
 from reference import PROMPTS, TOKENS
 from vigil import POLL, STILL_LOOKS_AT_START, Vigil
 

@@ -8,12 +8,13 @@ import time
 from pathlib import Path
 
 import engine
-import lives
+import engine_runs
+import fork_server
 import psutil
 import pytest
 import vigil
 from engine import Outcome, Report
-from nursery import Spawner
+from fork_server import Spawner
 
 # What every fake rank starts with; `say` reports as rank.py does.
 PRELUDE = """
@@ -59,7 +60,7 @@ pytestmark = pytest.mark.shared
 def run(folder: Path, body: str) -> Report:
     script = folder / "rank.py"
     script.write_text(PRELUDE + body)
-    return engine.run(lives.PRISTINE_EAGER, folder, folder / "life", Spawner(script, os.environ))
+    return engine.run(engine_runs.PRISTINE_EAGER, folder, folder / "run", Spawner(script, os.environ))
 
 
 def test_an_answer(tmp_path: Path) -> None:
@@ -134,9 +135,9 @@ def test_a_rank_dies_with_its_driver(tmp_path: Path) -> None:
     driver = f"""
 import os, pathlib, sys
 sys.path.insert(0, {path})
-import nursery
+import fork_server
 folder = pathlib.Path({folder})
-print(nursery.Spawner(folder / "rank.py", os.environ).start(folder, {{}}), flush=True)
+print(fork_server.Spawner(folder / "rank.py", os.environ).start(folder, {{}}), flush=True)
 sys.stdin.read()
 """
     process = subprocess.Popen([sys.executable, "-c", driver], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -149,6 +150,16 @@ sys.stdin.read()
     while _runs(rank) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not _runs(rank)
+
+
+def test_a_rank_is_not_taken_for_an_earlier_one_with_its_process_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited = iter([(7, 3 << 8), (0, 0)])
+    monkeypatch.setattr(fork_server, "_start", lambda folder, environment: 7)
+    monkeypatch.setattr(os, "waitpid", lambda pid, options: next(waited))
+    codes: dict[int, int] = {}
+    start, poll = {"start": "rank0", "environment": {}}, {"poll": 7}
+    said = [fork_server.answer(request, codes) for request in (start, poll, poll, start, poll)]
+    assert said == [{"pid": 7}, {"code": 3}, {"code": 3}, {"pid": 7}, {"code": None}]
 
 
 def _runs(pid: int) -> bool:

@@ -8,27 +8,27 @@ from typing import Any
 
 import pytest
 from conftest import Facts
-from job import Life, Tree
+from job import EngineRun, Tree
 
 pytestmark = pytest.mark.shared
 
 FACTS = Facts(
     absent=frozenset({"D1", "test_a_part"}),
     unreachable=frozenset({"D5"}),
-    lives=frozenset({"qwen3_moe, T"}),
+    runs=frozenset({"qwen3_moe, T"}),
     tests=frozenset({"test_of_others"}),
 )
 
 
-def item(*names: str, tree: Tree = Tree.PRISTINE, test: str = "test_it", life: str = "", **mark: bool) -> Any:
+def item(*names: str, tree: Tree = Tree.PRISTINE, test: str = "test_it", run: str = "", **mark: bool) -> Any:
     marks = [SimpleNamespace(args=names, kwargs=mark)] if names else []
-    params = {"tree": tree} | ({"life": _Life(life, tree)} if life else {})
+    params = {"tree": tree} | ({"run": _EngineRun(run, tree)} if run else {})
     return SimpleNamespace(
         iter_markers=lambda _: iter(marks), callspec=SimpleNamespace(params=params), originalname=test, name=test
     )
 
 
-class _Life(Life):
+class _EngineRun(EngineRun):
     def __init__(self, name: str, tree: Tree) -> None:
         super().__init__(tree)
         object.__setattr__(self, "name", name)
@@ -50,8 +50,8 @@ class _Life(Life):
         (item("D5", tree=Tree.PATCHED), True),
         (item("D5", refuted=True), False),
         (item("D2", refuted=True), True),
-        (item(life="qwen3_moe, TorchAir, DP=2"), True),
-        (item(life="qwen3, eager"), False),
+        (item(run="qwen3_moe, TorchAir, DP=2"), True),
+        (item(run="qwen3, eager"), False),
         (item("D2", test="test_of_others", tree=Tree.PATCHED), True),
         (item(test="test_of_others"), True),
         (item(), False),
@@ -70,7 +70,7 @@ def test_every_fact_has_a_reason() -> None:
     tables = tomllib.loads((Path(__file__).parent / "defects.toml").read_text())
     reasons = [
         why
-        for name in ("absent", "unreachable", "lives", "tests")
+        for name in ("absent", "unreachable", "runs", "tests")
         for of_set in tables[name].values()
         for why in of_set.values()
     ]
@@ -80,9 +80,9 @@ def test_every_fact_has_a_reason() -> None:
 def test_the_prompts_that_a_release_gets_wrong_are_those_of_the_longest_name() -> None:
     wrong = {"qwen3, eager": frozenset({1, 5}), "qwen3, eager, DP=2, MTP": frozenset({6})}
     facts = Facts(frozenset(), frozenset(), frozenset(), wrong=wrong)
-    named = {name: facts.gets_wrong(_Life(name, Tree.PATCHED)) for name in ("qwen3, eager, DP=2", "qwen3, graph")}
+    named = {name: facts.gets_wrong(_EngineRun(name, Tree.PATCHED)) for name in ("qwen3, eager, DP=2", "qwen3, graph")}
     assert named == {"qwen3, eager, DP=2": {1, 5}, "qwen3, graph": frozenset()}
-    assert facts.gets_wrong(_Life("qwen3, eager, DP=2, MTP on patched", Tree.PATCHED)) == {6}
+    assert facts.gets_wrong(_EngineRun("qwen3, eager, DP=2, MTP on patched", Tree.PATCHED)) == {6}
 
 
 def test_every_wrong_prompt_has_a_reason() -> None:

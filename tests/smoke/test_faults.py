@@ -17,9 +17,9 @@ import psutil
 import pytest
 import serving
 from checkpoints import Model
-from engine import Berth, Rank, crew
+from engine import Placement, Rank, started_ranks
+from fork_server import ForkServer, Launcher, Spawner
 from job import Mode, Tree
-from nursery import Launcher, Nursery, Spawner
 
 from patchset.trace.align import line_up
 from patchset.trace.load import load_all
@@ -47,16 +47,16 @@ def model(checkpoint: Callable[[Model], Path]) -> Path:
     return checkpoint(faults.DP4.model)
 
 
-def _berths(folder: Path, launcher: Launcher, dp_size: int = DP_SIZE, **settings: str) -> list[Berth]:
+def _placements(folder: Path, launcher: Launcher, dp_size: int = DP_SIZE, **settings: str) -> list[Placement]:
     """Ranks that each write their trace to a folder of their own."""
-    berths = []
+    placements = []
     for rank in range(dp_size):
         traces = folder / f"trace{rank}"
         shutil.rmtree(traces, ignore_errors=True)
         traces.mkdir(parents=True)
         own = {"VLLM_ASCEND_DP_TIMEOUT": f"{TIMEOUT:g}", "VLLM_ASCEND_DP_TRACE_DIR": str(traces)}
-        berths.append(Berth(launcher, own | settings))
-    return berths
+        placements.append(Placement(launcher, own | settings))
+    return placements
 
 
 def _told(rank: Rank, number: int) -> str:
@@ -89,8 +89,8 @@ def test_survivors_of_a_stopped_rank_say_what_they_wait_for_and_end(
 ) -> None:
     folder = bench.work / f"stopped-{group}"
     settings = {"VLLM_ASCEND_DP_METADATA_GROUP": group, "VLLM_ASCEND_DP_END_TIMEOUT": f"{END_TIMEOUT:g}"}
-    berths = _berths(folder, launcher(Tree.PATCHED), **settings)
-    with crew(faults.DP4, model, folder / "life", berths) as ranks:
+    placements = _placements(folder, launcher(Tree.PATCHED), **settings)
+    with started_ranks(faults.DP4, model, folder / "run", placements) as ranks:
         for number, told in _survivors_end(ranks, signal.SIGSTOP).items():
             assert "last steps:" in told
             head, *steps, peers, wait = faults.trace(folder / f"trace{number}")
@@ -106,7 +106,7 @@ def test_survivors_of_a_stopped_rank_say_what_they_wait_for_and_end(
 
 def test_survivors_of_a_killed_rank_end(bench: Any, launcher: Launchers, model: Path) -> None:
     folder = bench.work / "killed"
-    with crew(faults.DP4, model, folder / "life", _berths(folder, launcher(Tree.PATCHED))) as ranks:
+    with started_ranks(faults.DP4, model, folder / "run", _placements(folder, launcher(Tree.PATCHED))) as ranks:
         for number in _survivors_end(ranks, signal.SIGKILL):
             assert faults.trace(folder / f"trace{number}")[0]["rank"] == number
         # gloo tells each of them when it will; the rank that keeps the store can always be asked.
@@ -118,7 +118,7 @@ def test_survivors_of_the_killed_rank_that_keeps_the_store_name_it_and_end(
     bench: Any, launcher: Launchers, model: Path
 ) -> None:
     folder = bench.work / "killed-keeper"
-    with crew(faults.DP4, model, folder / "life", _berths(folder, launcher(Tree.PATCHED))) as ranks:
+    with started_ranks(faults.DP4, model, folder / "run", _placements(folder, launcher(Tree.PATCHED))) as ranks:
         for number, told in _survivors_end(ranks, signal.SIGKILL, victim=0).items():
             assert faults.trace(folder / f"trace{number}")[0]["rank"] == number
             named = ("no answer of DP rank 0, which keeps the store", "the process of DP rank 0 has gone")
@@ -128,12 +128,12 @@ def test_survivors_of_the_killed_rank_that_keeps_the_store_name_it_and_end(
 def test_with_two_workers_a_rank_a_stopped_engine_is_waited_for_and_a_killed_worker_ends_all(
     bench: Any, launcher: Launchers, model: Path, expected: Callable[[Model], dict[int, list[int]]]
 ) -> None:
-    life, folder = faults.TP2, bench.work / "two-workers"
-    with crew(life, model, folder / "life", _berths(folder, launcher(Tree.PATCHED), life.dp_size)) as ranks:
-        first, long = (turn.name for turn in life.rounds)
+    run, folder = faults.TP2, bench.work / "two-workers"
+    with started_ranks(run, model, folder / "run", _placements(folder, launcher(Tree.PATCHED), run.dp_size)) as ranks:
+        first, long = (turn.name for turn in run.rounds)
         faults.begins(ranks, long)
         (told,) = (line["tokens"] for line in ranks[0].lines() if line.get("round") == first and "tokens" in line)
-        want = expected(life.model)[0]
+        want = expected(run.model)[0]
         assert told["0"][: len(want)] == want
 
         faults.signalled(ranks[1], signal.SIGSTOP)
@@ -192,24 +192,24 @@ def test_a_rank_that_works_or_is_stopped_for_a_while_is_waited_for(
 ) -> None:
     """A call between two steps, a forward pass and a pause, each of three times the limit: no rank ends, no token is
     another."""
-    life = faults.STRAYING
-    berths = _berths(
+    run = faults.STRAYING
+    placements = _placements(
         bench.work / "straying",
         launcher(Tree.PATCHED),
-        life.dp_size,
-        VLLM_ASCEND_DP_TIMEOUT=f"{life.stray_seconds / 3:g}",
+        run.dp_size,
+        VLLM_ASCEND_DP_TIMEOUT=f"{run.stray_seconds / 3:g}",
     )
-    with crew(life, model, bench.work / "straying" / "life", berths) as ranks:
+    with started_ranks(run, model, bench.work / "straying" / "run", placements) as ranks:
         faults.strays(ranks, "stop")
-        time.sleep(life.stray_seconds)
+        time.sleep(run.stray_seconds)
         faults.signalled(ranks[1], signal.SIGCONT)
         faults.done(ranks)
         log = ranks[0].log()
         assert "DP rank 1 still works" in log and "DP rank 1: works (after step " in log, log[-3000:]
         assert "a rank waits for its device" in log
         assert "no word from DP rank 1: stopped, or out of reach" in log
-        want = expected(life.model)
-        for turn in life.rounds:
+        want = expected(run.model)
+        for turn in run.rounds:
             for number, rank in enumerate(ranks):
                 (told,) = [
                     line["tokens"] for line in rank.lines() if line.get("round") == turn.name and "tokens" in line
@@ -221,8 +221,8 @@ def test_a_rank_that_works_or_is_stopped_for_a_while_is_waited_for(
 def test_ranks_that_cannot_meet_are_named_with_both_collectives_and_end(
     bench: Any, launcher: Launchers, model: Path, how: str
 ) -> None:
-    life, folder = faults.diverging(how), bench.work / f"diverging-{how}"
-    with crew(life, model, folder / "life", _berths(folder, launcher(Tree.PATCHED), life.dp_size)) as ranks:
+    run, folder = faults.diverging(how), bench.work / f"diverging-{how}"
+    with started_ranks(run, model, folder / "run", _placements(folder, launcher(Tree.PATCHED), run.dp_size)) as ranks:
         faults.strays(ranks, how)
         ends = faults.ends(ranks, LATEST)
         for number, (rank, end) in enumerate(zip(ranks, ends, strict=True)):
@@ -238,8 +238,8 @@ def test_ranks_that_cannot_meet_are_named_with_both_collectives_and_end(
 
 @pytest.mark.shared
 def test_without_the_patches_the_survivor_waits_on(bench: Any, launcher: Launchers, model: Path) -> None:
-    berths = [Berth(launcher(Tree.PRISTINE))] * faults.PRISTINE_DP2.dp_size
-    with crew(faults.PRISTINE_DP2, model, bench.work / "stopped-pristine", berths) as ranks:
+    placements = [Placement(launcher(Tree.PRISTINE))] * faults.PRISTINE_DP2.dp_size
+    with started_ranks(faults.PRISTINE_DP2, model, bench.work / "stopped-pristine", placements) as ranks:
         faults.serve(ranks)
         faults.signalled(ranks[1], signal.SIGSTOP)
         assert faults.ends(ranks[:1], WAITS_ON) == [None]
@@ -249,9 +249,9 @@ def test_without_the_patches_the_survivor_waits_on(bench: Any, launcher: Launche
 def test_an_unpatched_rank_is_named_by_every_other(bench: Any, launcher: Launchers, model: Path) -> None:
     folder, limit = bench.work / "unpatched", f"{FINGERPRINT_TIMEOUT:g}"
     limits = {"VLLM_ASCEND_DP_TIMEOUT": limit, "VLLM_ASCEND_DP_START_TIMEOUT": limit}
-    berths = _berths(folder, launcher(Tree.PATCHED), **limits)
-    berths[1] = Berth(launcher(Tree.PRISTINE))
-    with crew(faults.DP4, model, folder / "life", berths) as ranks:
+    placements = _placements(folder, launcher(Tree.PATCHED), **limits)
+    placements[1] = Placement(launcher(Tree.PRISTINE))
+    with started_ranks(faults.DP4, model, folder / "run", placements) as ranks:
         patched = [ranks[0], *ranks[2:]]
         ends = faults.ends(patched, faults.START_LIMIT)
         wanted = (
@@ -268,14 +268,16 @@ def test_an_unpatched_rank_is_named_by_every_other(bench: Any, launcher: Launche
 @pytest.mark.shared
 def test_another_file_and_another_setting_are_named_by_every_rank(bench: Any, launcher: Launchers, model: Path) -> None:
     folder = bench.work / "mixed"
-    berths = _berths(folder, launcher(Tree.PATCHED), VLLM_ASCEND_DP_TIMEOUT=f"{FINGERPRINT_TIMEOUT:g}")
+    placements = _placements(folder, launcher(Tree.PATCHED), VLLM_ASCEND_DP_TIMEOUT=f"{FINGERPRINT_TIMEOUT:g}")
     edited = bench.edited("vllm_ascend/worker/worker_v1.py", b"# edited\n")
     environment = bench.environment(Tree.PATCHED, edited)
-    nursery = Nursery([Model.QWEN3_MOE.architecture], environment, bench.work / "nursery-edited.log")
-    berths[1] = Berth(nursery, berths[1].environment)
-    berths[2] = Berth(berths[2].launcher, {**berths[2].environment, "VLLM_ASCEND_DP_METADATA_GROUP": "cpu"})
+    fork_server = ForkServer([Model.QWEN3_MOE.architecture], environment, bench.work / "fork-server-edited.log")
+    placements[1] = Placement(fork_server, placements[1].environment)
+    placements[2] = Placement(
+        placements[2].launcher, {**placements[2].environment, "VLLM_ASCEND_DP_METADATA_GROUP": "cpu"}
+    )
     try:
-        with crew(faults.DP4, model, folder / "life", berths) as ranks:
+        with started_ranks(faults.DP4, model, folder / "run", placements) as ranks:
             ends = faults.ends(ranks, faults.START_LIMIT)
             host = socket.gethostname()
             for rank, end in zip(ranks, ends, strict=True):
@@ -290,7 +292,7 @@ def test_another_file_and_another_setting_are_named_by_every_rank(bench: Any, la
                     "of device" in log
                 ), log
     finally:
-        nursery.close()
+        fork_server.close()
 
 
 @pytest.mark.shared
@@ -304,9 +306,9 @@ def test_another_file_and_another_setting_are_named_by_every_rank(bench: Any, la
 def test_a_bad_setting_is_refused_at_start(
     bench: Any, launcher: Launchers, model: Path, variable: str, value: str, allowed: str
 ) -> None:
-    life = faults.DP1
-    berths = [Berth(launcher(Tree.PATCHED), {variable: value})]
-    with crew(life, model, bench.work / "setting", berths) as ranks:
+    run = faults.DP1
+    placements = [Placement(launcher(Tree.PATCHED), {variable: value})]
+    with started_ranks(run, model, bench.work / "setting", placements) as ranks:
         (end,) = faults.ends(ranks, faults.START_LIMIT)
         assert end is not None and end.code != 0
         assert f"{variable}={value!r} is not one of: {allowed}" in ranks[0].log()

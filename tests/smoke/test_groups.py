@@ -9,11 +9,11 @@ import grouped
 import pytest
 from checkpoints import Model
 from engine import Outcome, Report, finished
-from job import Life, Round, Tree
+from job import EngineRun, Round, Tree
 from reference import PROMPTS
 
-Live = Callable[[Life], Report]
-Asked = Callable[[Life, Round], dict[int, list[int]]]
+ReportOf = Callable[[EngineRun], Report]
+Asked = Callable[[EngineRun, Round], dict[int, list[int]]]
 
 # Several times what float16 changes, and a fraction of what another half of the vocabulary does.
 _TOLERANCE = 0.05
@@ -23,33 +23,33 @@ PATCHED = (
     *(grouped.PROMPTED, grouped.PROMPTED_GRAPH, grouped.PROMPTED_CHUNKED, grouped.PROMPTED_MTP),
     *(grouped.SOC_310P_CPU, grouped.SOC_310P_DEVICE),
 )
-PROMPTED = tuple(life for life in PATCHED if life.prompt_logprobs)
+PROMPTED = tuple(run for run in PATCHED if run.prompt_logprobs)
 
 
-@pytest.mark.parametrize("life", PATCHED, ids=str)
-def test_tokens_are_those_of_the_model(live: Live, asked: Asked, life: Life) -> None:
-    report = finished(live(life))
-    for turn in life.rounds:
-        want = asked(life, turn)
+@pytest.mark.parametrize("run", PATCHED, ids=str)
+def test_tokens_are_those_of_the_model(report_of: ReportOf, asked: Asked, run: EngineRun) -> None:
+    report = finished(report_of(run))
+    for turn in run.rounds:
+        want = asked(run, turn)
         assert {index: report.tokens(turn.name)[index] for index in want} == want, turn.name
 
 
 def _holds_its_tokens(report: Report, asked: Asked) -> None:
-    for turn in finished(report).life.rounds:
-        assert report.tokens(turn.name) == asked(report.life, turn), turn.name
+    for turn in finished(report).run.rounds:
+        assert report.tokens(turn.name) == asked(report.run, turn), turn.name
 
 
-@pytest.mark.parametrize("life", [grouped.PRISTINE_MLP_GRAPH], ids=str)
-def test_pristine_serves_a_parallel_mlp_in_graphs(live: Live, asked: Asked, life: Life) -> None:
+@pytest.mark.parametrize("run", [grouped.PRISTINE_MLP_GRAPH], ids=str)
+def test_pristine_serves_a_parallel_mlp_in_graphs(report_of: ReportOf, asked: Asked, run: EngineRun) -> None:
     """So that the patched tree must, too: it is held to the same rounds."""
-    assert life.rounds == grouped.MLP_GRAPH.rounds
-    _holds_its_tokens(live(life), asked)
+    assert run.rounds == grouped.MLP_GRAPH.rounds
+    _holds_its_tokens(report_of(run), asked)
 
 
-@pytest.mark.parametrize("life", [grouped.PRISTINE_MLP_EAGER], ids=str)
-def test_pristine_serves_a_parallel_mlp_eager(live: Live, asked: Asked, life: Life) -> None:
+@pytest.mark.parametrize("run", [grouped.PRISTINE_MLP_EAGER], ids=str)
+def test_pristine_serves_a_parallel_mlp_eager(report_of: ReportOf, asked: Asked, run: EngineRun) -> None:
     """Where the release synchronises under enforce_eager."""
-    _holds_its_tokens(live(life), asked)
+    _holds_its_tokens(report_of(run), asked)
 
 
 @pytest.fixture(scope="session")
@@ -73,20 +73,22 @@ def logprobs(checkpoint: Callable[[Model], Path]) -> Callable[[Model], dict[int,
 
 
 @pytest.mark.defect("D39")
-@pytest.mark.parametrize("life", [grouped.PRISTINE_PROMPTED, grouped.PRISTINE_PROMPTED_EXPERTS], ids=str)
-def test_pristine_logprobs_of_a_prompt_wait_for_good(live: Live, life: Life, seen: Callable[[str], None]) -> None:
-    report = live(life)
+@pytest.mark.parametrize("run", [grouped.PRISTINE_PROMPTED, grouped.PRISTINE_PROMPTED_EXPERTS], ids=str)
+def test_pristine_logprobs_of_a_prompt_wait_for_good(
+    report_of: ReportOf, run: EngineRun, seen: Callable[[str], None]
+) -> None:
+    report = report_of(run)
     assert report.ready and report.outcome in (Outcome.HANG, Outcome.ABORT), str(report)
     seen(f"logprobs of a prompt on one rank: {report.outcome.value}")
 
 
 @pytest.mark.defect("D39")
-@pytest.mark.parametrize("life", [grouped.PROMPTED_EXPERTS], ids=str)
+@pytest.mark.parametrize("run", [grouped.PROMPTED_EXPERTS], ids=str)
 def test_logprobs_of_prompts_are_refused_where_no_rank_would_join(
-    live: Live, asked: Asked, life: Life, seen: Callable[[str], None]
+    report_of: ReportOf, asked: Asked, run: EngineRun, seen: Callable[[str], None]
 ) -> None:
     """Each request of one is refused in one sentence, and whatever is asked without them is served meanwhile."""
-    report = finished(live(life))
+    report = finished(report_of(run))
     for rank in report.ranks:
         refusals = [line["refused"] for line in rank.lines if "refused" in line]
         assert refusals and all("prompt_logprobs" in words and "lmhead" in words for words in refusals)
@@ -95,14 +97,17 @@ def test_logprobs_of_prompts_are_refused_where_no_rank_would_join(
 
 
 @pytest.mark.defect("D39")
-@pytest.mark.parametrize("life", PROMPTED, ids=str)
+@pytest.mark.parametrize("run", PROMPTED, ids=str)
 def test_logprobs_of_prompts_are_those_of_a_whole_head(
-    live: Live, logprobs: Callable[[Model], dict[int, list[float]]], life: Life, seen: Callable[[str], None]
+    report_of: ReportOf,
+    logprobs: Callable[[Model], dict[int, list[float]]],
+    run: EngineRun,
+    seen: Callable[[str], None],
 ) -> None:
-    report, want = finished(live(life)), logprobs(life.model)
-    for turn in life.rounds:
+    report, want = finished(report_of(run)), logprobs(run.model)
+    for turn in run.rounds:
         found = report.prompt_logprobs(turn.name)
-        asked = {index for rank in range(life.dp_size) for index in turn.asked(rank)}
+        asked = {index for rank in range(run.dp_size) for index in turn.asked(rank)}
         assert found.keys() == asked
         for index in asked:
             assert found[index] == pytest.approx(want[index], abs=_TOLERANCE), (turn.name, index)
@@ -110,9 +115,11 @@ def test_logprobs_of_prompts_are_those_of_a_whole_head(
 
 
 @pytest.mark.defect("D1")
-@pytest.mark.parametrize("life", [grouped.PRISTINE_MLP_EAGER], ids=str)
-def test_pristine_ranks_hand_a_parallel_mlp_their_own_rows(live: Live, life: Life, seen: Callable[[str], None]) -> None:
-    report = live(life)
+@pytest.mark.parametrize("run", [grouped.PRISTINE_MLP_EAGER], ids=str)
+def test_pristine_ranks_hand_a_parallel_mlp_their_own_rows(
+    report_of: ReportOf, run: EngineRun, seen: Callable[[str], None]
+) -> None:
+    report = report_of(run)
     assert report.ready and report.outcome in (Outcome.HANG, Outcome.ABORT), str(report)
     seen(f"a parallel MLP: {report.outcome.value}")
 

@@ -4,16 +4,16 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import lives
+import engine_runs
 import pytest
 from checkpoints import Model
 from engine import Outcome, Report, finished
-from job import SOC_310P, Life, Mode, Tree
+from job import SOC_310P, EngineRun, Mode, Tree
 from reference import TOKENS
 
 pytestmark = pytest.mark.standin
 
-Live = Callable[[Life], Report]
+ReportOf = Callable[[EngineRun], Report]
 Expected = Callable[[Model], dict[int, list[int]]]
 Ask = Callable[..., Any]
 Seen = Callable[[str], None]
@@ -36,34 +36,36 @@ def _methods(layers: Iterable[Mapping[str, Any]]) -> set[str]:
 
 
 @pytest.mark.defect("D1")
-@pytest.mark.parametrize("life", [lives.EP16], ids=str)
-def test_sixteen_ranks_choose_alike(live: Live, expected: Expected, life: Life, release: Mapping[str, Any]) -> None:
+@pytest.mark.parametrize("run", [engine_runs.EP16], ids=str)
+def test_sixteen_ranks_choose_alike(
+    report_of: ReportOf, expected: Expected, run: EngineRun, release: Mapping[str, Any]
+) -> None:
     """One prefills, one decodes, fourteen idle: the same method in every layer, and the right tokens."""
-    report = finished(live(life))
+    report = finished(report_of(run))
     first, *others = ([layer["method"] for layer in rank] for rank in _layers(report, profile=False))
     assert set(first) == {release["prefill_over_16"], "MC2"}
     assert all(other == first for other in others)
-    want = expected(life.model)
-    for turn in life.rounds:
-        asked = {index: want[index] for rank in range(life.dp_size) for index in turn.asked(rank)}
+    want = expected(run.model)
+    for turn in run.rounds:
+        asked = {index: want[index] for rank in range(run.dp_size) for index in turn.asked(rank)}
         assert report.tokens(turn.name) == asked, turn.name
 
 
 @pytest.mark.defect("D14")
-@pytest.mark.parametrize("life", [lives.EP16], ids=str)
-def test_sixteen_ranks_compute_their_own_rows(live: Live, life: Life, seen: Seen) -> None:
+@pytest.mark.parametrize("run", [engine_runs.EP16], ids=str)
+def test_sixteen_ranks_compute_their_own_rows(report_of: ReportOf, run: EngineRun, seen: Seen) -> None:
     """Neither an all-to-all nor a multicast needs padding: beside a prefill, a rank that decodes or idles computes one
     row."""
-    beside = [max(layer["rows"] for layer in rank) for rank in _layers(finished(live(life)), profile=False)]
+    beside = [max(layer["rows"] for layer in rank) for rank in _layers(finished(report_of(run)), profile=False)]
     assert beside == [5, 150] + [1] * (SIXTEEN - 2)
     seen("1 row beside 150")
 
 
 @pytest.mark.defect("D10")
-@pytest.mark.parametrize("life", [lives.PRISTINE_EP16], ids=str)
-def test_pristine_profile_leaves_mc2_out(live: Live, life: Life, seen: Seen) -> None:
+@pytest.mark.parametrize("run", [engine_runs.PRISTINE_EP16], ids=str)
+def test_pristine_profile_leaves_mc2_out(report_of: ReportOf, run: EngineRun, seen: Seen) -> None:
     """Its decode steps run MC2 (a rank waits in it, see test_regression), which its profile has not."""
-    report = live(life)
+    report = report_of(run)
     for rank in _layers(report, profile=True):
         assert _methods(rank) == {"All2All"}
     assert any(event.get("op") == "mc2_dispatch" for rank in report.ranks for event in rank.trace), str(report)
@@ -71,10 +73,10 @@ def test_pristine_profile_leaves_mc2_out(live: Live, life: Life, seen: Seen) -> 
 
 
 @pytest.mark.defect("D10")
-@pytest.mark.parametrize("life", [lives.EP16], ids=str)
-def test_profile_runs_what_serving_runs(live: Live, life: Life, seen: Seen) -> None:
+@pytest.mark.parametrize("run", [engine_runs.EP16], ids=str)
+def test_profile_runs_what_serving_runs(report_of: ReportOf, run: EngineRun, seen: Seen) -> None:
     """Every method that serving used, at no fewer rows than serving had."""
-    report = finished(live(life))
+    report = finished(report_of(run))
     for profiled, served in zip(_layers(report, profile=True), _layers(report, profile=False), strict=True):
         assert _methods(profiled) >= _methods(served)
         for method in _methods(served):
@@ -91,47 +93,49 @@ def _busiest_share(report: Report) -> float:
 
 
 @pytest.mark.defect("D11")
-@pytest.mark.parametrize("life", lives.PRISTINE_GRAPHS, ids=str)
-def test_pristine_profile_routes_every_row_alike(live: Live, life: Life, seen: Seen) -> None:
+@pytest.mark.parametrize("run", engine_runs.PRISTINE_GRAPHS, ids=str)
+def test_pristine_profile_routes_every_row_alike(report_of: ReportOf, run: EngineRun, seen: Seen) -> None:
     """With two experts a token, all rows of equal tokens go to the same two."""
-    share = _busiest_share(live(life))
+    share = _busiest_share(report_of(run))
     assert share == 1.0
     seen("all rows to 2 of 16 experts")
 
 
 @pytest.mark.defect("D11")
-@pytest.mark.parametrize("life", [lives.GRAPH], ids=str)
-def test_profile_spreads_its_rows(live: Live, life: Life, seen: Seen) -> None:
+@pytest.mark.parametrize("run", [engine_runs.GRAPH], ids=str)
+def test_profile_spreads_its_rows(report_of: ReportOf, run: EngineRun, seen: Seen) -> None:
     """As serving would: no two experts get most of them."""
-    share = _busiest_share(finished(live(life)))
+    share = _busiest_share(finished(report_of(run)))
     assert share < 0.5
     seen(f"the 2 busiest of 16 experts get {share:.0%}")
 
 
 @pytest.mark.defect("D12")
-@pytest.mark.parametrize("life", [lives.PRISTINE_GRAPH, lives.PRISTINE_EP16], ids=str)
-def test_pristine_keeps_tensors_of_a_layer(live: Live, life: Life, seen: Seen) -> None:
+@pytest.mark.parametrize("run", [engine_runs.PRISTINE_GRAPH, engine_runs.PRISTINE_EP16], ids=str)
+def test_pristine_keeps_tensors_of_a_layer(report_of: ReportOf, run: EngineRun, seen: Seen) -> None:
     """Held by a communication object after the layer's forward has returned."""
-    _outlive_their_layer(live, life, seen)
+    _outlive_their_layer(report_of, run, seen)
 
 
 @pytest.mark.defect("D12")
-@pytest.mark.parametrize("life", [lives.PRISTINE_SEQ_EP], ids=str)
-def test_pristine_sequential_all_to_all_keeps_tensors_of_a_layer(live: Live, life: Life, seen: Seen) -> None:
-    _outlive_their_layer(live, life, seen)
+@pytest.mark.parametrize("run", [engine_runs.PRISTINE_SEQ_EP], ids=str)
+def test_pristine_sequential_all_to_all_keeps_tensors_of_a_layer(
+    report_of: ReportOf, run: EngineRun, seen: Seen
+) -> None:
+    _outlive_their_layer(report_of, run, seen)
 
 
-def _outlive_their_layer(live: Live, life: Life, seen: Seen) -> None:
-    layers = [layer for profile in (True, False) for rank in _layers(live(life), profile=profile) for layer in rank]
+def _outlive_their_layer(report_of: ReportOf, run: EngineRun, seen: Seen) -> None:
+    layers = [layer for profile in (True, False) for rank in _layers(report_of(run), profile=profile) for layer in rank]
     kept = [name for layer in layers for name in layer["kept"]]
     assert kept
     seen(f"{' and '.join(sorted(set(kept)))} outlive their layer")
 
 
 @pytest.mark.defect("D12")
-@pytest.mark.parametrize("life", [lives.GRAPH, lives.EP16, lives.SEQ_EP], ids=str)
-def test_no_tensor_outlives_its_layer(live: Live, life: Life, seen: Seen) -> None:
-    report = finished(live(life))
+@pytest.mark.parametrize("run", [engine_runs.GRAPH, engine_runs.EP16, engine_runs.SEQ_EP], ids=str)
+def test_no_tensor_outlives_its_layer(report_of: ReportOf, run: EngineRun, seen: Seen) -> None:
+    report = finished(report_of(run))
     layers = [layer for profile in (True, False) for rank in _layers(report, profile=profile) for layer in rank]
     assert layers
     assert not [layer for layer in layers if layer["kept"]]
@@ -145,10 +149,10 @@ def _mask(report: Report) -> int | None:
 
 
 @pytest.mark.defect("D7")
-@pytest.mark.parametrize("life", lives.PRISTINE_GRAPHS, ids=str)
-def test_pristine_runs_mc2_beyond_its_mask(live: Live, ask: Ask, life: Life, seen: Seen) -> None:
+@pytest.mark.parametrize("run", engine_runs.PRISTINE_GRAPHS, ids=str)
+def test_pristine_runs_mc2_beyond_its_mask(report_of: ReportOf, ask: Ask, run: EngineRun, seen: Seen) -> None:
     """And beyond the rows that its kernel takes, which are fewer still on an A2."""
-    mask = _mask(live(life))
+    mask = _mask(report_of(run))
     (found,) = ask(Tree.PRISTINE, "forward_context", num_tokens=[600], mask=mask, expert_parallel=SIXTEEN)
     assert found["custom"] == "MC2"
     assert found["rows"] == 600 > KERNEL_ROWS
@@ -161,12 +165,12 @@ def test_pristine_runs_mc2_beyond_its_mask(live: Live, ask: Ask, life: Life, see
 
 
 @pytest.mark.defect("D7")
-@pytest.mark.parametrize("life", [lives.GRAPH], ids=str)
+@pytest.mark.parametrize("run", [engine_runs.GRAPH], ids=str)
 def test_mc2_ends_where_its_mask_and_kernel_do(
-    live: Live, ask: Ask, life: Life, release: Mapping[str, Any], seen: Seen
+    report_of: ReportOf, ask: Ask, run: EngineRun, release: Mapping[str, Any], seen: Seen
 ) -> None:
     """One number: the rows of the mask, and the most for which either family takes MC2; at most those of the kernel."""
-    mask = _mask(live(life))
+    mask = _mask(report_of(run))
     counts = list(range(1, 1101))
     found = ask(Tree.PATCHED, "forward_context", num_tokens=counts, mask=mask, expert_parallel=SIXTEEN)
     assert [count for count, one in zip(counts, found, strict=True) if one["custom"] == "MC2"][-1] == mask
@@ -188,10 +192,10 @@ def test_mc2_and_a_graph_larger_than_its_kernel(ask: Ask, tree: Tree, seen: Seen
 
 
 @pytest.mark.defect("D2")
-@pytest.mark.parametrize("life", [lives.PRISTINE_310P_DENSE], ids=str)
-def test_pristine_310p_does_not_start(live: Live, life: Life, seen: Seen) -> None:
+@pytest.mark.parametrize("run", [engine_runs.PRISTINE_310P_DENSE], ids=str)
+def test_pristine_310p_does_not_start(report_of: ReportOf, run: EngineRun, seen: Seen) -> None:
     """A dense model, one rank: the chooser of MoE methods is asked all the same."""
-    report = live(life)
+    report = report_of(run)
     assert report.outcome is Outcome.ERROR, str(report)
     assert not report.ready, str(report)
     assert "ValueError: Unsupported soc_version" in report.ranks[0].log_tail, str(report)
@@ -199,11 +203,11 @@ def test_pristine_310p_does_not_start(live: Live, life: Life, seen: Seen) -> Non
 
 
 @pytest.mark.defect("D2")
-@pytest.mark.parametrize("life", [lives.SOC_310P_DENSE], ids=str)
-def test_310p_serves_dense_models(live: Live, expected: Expected, life: Life, seen: Seen) -> None:
+@pytest.mark.parametrize("run", [engine_runs.SOC_310P_DENSE], ids=str)
+def test_310p_serves_dense_models(report_of: ReportOf, expected: Expected, run: EngineRun, seen: Seen) -> None:
     """In float16, the only type of its activation."""
-    report, want = finished(live(life)), expected(life.model)
-    for turn in life.rounds:
+    report, want = finished(report_of(run)), expected(run.model)
+    for turn in run.rounds:
         assert report.tokens(turn.name) == {index: want[index] for index in turn.asked(0)}, turn.name
     seen("serves")
 
@@ -234,19 +238,19 @@ def _steps(report: Report, turn: str) -> list[tuple[Mapping[str, Any], Mapping[s
 
 
 @pytest.mark.defect("D4")
-@pytest.mark.parametrize("life", [lives.PRISTINE_GRAPH], ids=str)
-def test_pristine_idle_rank_runs_eager(live: Live, life: Life, seen: Seen) -> None:
-    modes = {(busy["graph"], idle["graph"]) for busy, idle in _steps(finished(live(life)), "one prompt")}
+@pytest.mark.parametrize("run", [engine_runs.PRISTINE_GRAPH], ids=str)
+def test_pristine_idle_rank_runs_eager(report_of: ReportOf, run: EngineRun, seen: Seen) -> None:
+    modes = {(busy["graph"], idle["graph"]) for busy, idle in _steps(finished(report_of(run)), "one prompt")}
     assert modes == {("PIECEWISE", "NONE")}
     seen("idle rank eager beside a graph")
 
 
 @pytest.mark.defect("D4")
-@pytest.mark.parametrize("life", [lives.GRAPH, lives.GRAPH_EP], ids=str)
-def test_idle_rank_replays_when_busy_ranks_do(live: Live, life: Life, seen: Seen) -> None:
+@pytest.mark.parametrize("run", [engine_runs.GRAPH, engine_runs.GRAPH_EP], ids=str)
+def test_idle_rank_replays_when_busy_ranks_do(report_of: ReportOf, run: EngineRun, seen: Seen) -> None:
     """In every round both do the same; a graph for every step but the prefills that are too long for one."""
-    report = finished(live(life))
-    modes = {turn.name: [(a["graph"], b["graph"]) for a, b in _steps(report, turn.name)] for turn in life.rounds}
+    report = finished(report_of(run))
+    modes = {turn.name: [(a["graph"], b["graph"]) for a, b in _steps(report, turn.name)] for turn in run.rounds}
     assert all(one == other for pairs in modes.values() for one, other in pairs)
     assert modes["one prompt"] == [("PIECEWISE", "PIECEWISE")] * TOKENS
     assert ("NONE", "NONE") in modes["prefill beside a decode"]
@@ -255,7 +259,7 @@ def test_idle_rank_replays_when_busy_ranks_do(live: Live, life: Life, seen: Seen
 
 def _rows_beside_a_prefill(report: Report) -> int:
     """Rows that a decoding rank computes in the step in which the other prefills 150 tokens."""
-    assert report.life.mode is Mode.ACL_GRAPH
+    assert report.run.mode is Mode.ACL_GRAPH
     (rows,) = (
         decoding["rows"]
         for decoding, prefilling in _steps(finished(report), "prefill beside a decode")
@@ -265,14 +269,14 @@ def _rows_beside_a_prefill(report: Report) -> int:
 
 
 @pytest.mark.defect("D14")
-@pytest.mark.parametrize("life", [lives.PRISTINE_GRAPH], ids=str)
-def test_pristine_decode_computes_the_rows_of_a_prefill(live: Live, life: Life, seen: Seen) -> None:
-    assert _rows_beside_a_prefill(live(life)) == 150
+@pytest.mark.parametrize("run", [engine_runs.PRISTINE_GRAPH], ids=str)
+def test_pristine_decode_computes_the_rows_of_a_prefill(report_of: ReportOf, run: EngineRun, seen: Seen) -> None:
+    assert _rows_beside_a_prefill(report_of(run)) == 150
     seen("a decode of 1 token computes 150 rows")
 
 
 @pytest.mark.defect("D14")
-@pytest.mark.parametrize("life", [lives.GRAPH, lives.GRAPH_EP], ids=str)
-def test_decode_computes_its_own_rows(live: Live, life: Life, seen: Seen) -> None:
-    assert _rows_beside_a_prefill(live(life)) == 1
+@pytest.mark.parametrize("run", [engine_runs.GRAPH, engine_runs.GRAPH_EP], ids=str)
+def test_decode_computes_its_own_rows(report_of: ReportOf, run: EngineRun, seen: Seen) -> None:
+    assert _rows_beside_a_prefill(report_of(run)) == 1
     seen("1 row beside 150")

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import serving
 from checkpoints import Model
+from fork_server import Launcher, Spawner
 from job import Mode, Tree
-from nursery import Launcher, Spawner
 from serving import NoAnswerError, Server
 
 Serve = Callable[..., Server]

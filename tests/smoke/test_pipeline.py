@@ -14,8 +14,8 @@ from typing import Any
 import pipeline
 import pytest
 from checkpoints import Model
-from job import DP1_ROUNDS, Life, Tree
-from nursery import Launcher, Spawner
+from fork_server import Launcher, Spawner
+from job import DP1_ROUNDS, EngineRun, Tree
 from reference import PROMPTS, TOKENS
 
 Pipeline = Callable[..., dict[str, Any]]
@@ -32,7 +32,7 @@ def two_stages(bench: Any, checkpoint: Callable[[Model], Path], launcher: Callab
         folder = bench.work / f"pipeline-{tree.value}"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        arguments = Life(tree, Model.QWEN3, rounds=DP1_ROUNDS).engine_arguments(str(checkpoint(Model.QWEN3)), "")
+        arguments = EngineRun(tree, Model.QWEN3, rounds=DP1_ROUNDS).engine_arguments(str(checkpoint(Model.QWEN3)), "")
         job = {"script": "pipeline", "engine": arguments, "prompt": PROMPTS[PROMPT], "new_tokens": TOKENS}
         (folder / "job.json").write_text(json.dumps(job))
         ranks = launcher(tree) if bench.standin else Spawner(Path(pipeline.__file__), bench.environment(tree))

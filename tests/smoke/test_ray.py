@@ -11,9 +11,9 @@ import engine
 import faults
 import pytest
 from checkpoints import Model
-from engine import Berth, crew
+from engine import Placement, started_ranks
+from fork_server import Spawner
 from job import Tree
-from nursery import Spawner
 
 pytestmark = [pytest.mark.shared, pytest.mark.standin]
 
@@ -51,19 +51,19 @@ def test_rays_workers_have_the_settings_and_the_right_tokens(
     checkpoint: Callable[[Model], Path],
     expected: Callable[[Model], dict[int, list[int]]],
 ) -> None:
-    life = faults.RAY
-    berths = [Berth(Spawner(engine.RANK, head), SETTINGS)] * life.dp_size
-    with crew(life, checkpoint(life.model), bench.work / "ray", berths) as ranks:
+    run = faults.RAY
+    placements = [Placement(Spawner(engine.RANK, head), SETTINGS)] * run.dp_size
+    with started_ranks(run, checkpoint(run.model), bench.work / "ray", placements) as ranks:
         # The ranks themselves do nothing while Ray starts their workers, so that they say nothing of how far that is.
         ends = faults.ends(ranks, faults.START_LIMIT)
         assert all(end is not None and end.code == 0 for end in ends), ranks[0].log()[-5000:]
-        want = expected(life.model)
+        want = expected(run.model)
         for number, rank in enumerate(ranks):
-            for turn in life.rounds:
+            for turn in run.rounds:
                 (told,) = (
                     line["tokens"] for line in rank.lines() if line.get("round") == turn.name and "tokens" in line
                 )
                 assert told == {str(index): want[index] for index in turn.asked(number)}
         said = _said_by_workers(Path(head["RAY_TMPDIR"]), r"All 2 ranks run vllm-ascend build .*")
-        assert len(said) == life.dp_size, said
+        assert len(said) == run.dp_size, said
         assert all("metadata_group=cpu, timeout=47," in one for one in said), said

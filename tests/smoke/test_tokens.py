@@ -3,33 +3,41 @@
 
 from collections.abc import Callable
 
-import lives
+import engine_runs
 import pytest
 from checkpoints import Model
 from engine import Report, finished
-from job import Life
+from job import EngineRun
 
 
 @pytest.mark.quick
-@pytest.mark.parametrize("life", lives.PATCHED, ids=str)
+@pytest.mark.parametrize("run", engine_runs.PATCHED, ids=str)
 def test_tokens_equal_reference(
-    live: Callable[[Life], Report], expected: Callable[[Model], dict[int, list[int]]], life: Life
+    report_of: Callable[[EngineRun], Report], expected: Callable[[Model], dict[int, list[int]]], run: EngineRun
 ) -> None:
-    report = finished(live(life))
-    want = expected(life.model)
-    for turn in life.rounds:
-        asked = {index: want[index] for rank in range(life.dp_size) for index in turn.asked(rank)}
+    report = finished(report_of(run))
+    want = expected(run.model)
+    for turn in run.rounds:
+        asked = {index: want[index] for rank in range(run.dp_size) for index in turn.asked(rank)}
         assert report.tokens(turn.name) == asked, turn.name
 
 
-# The lives that differ from them in that alone.
-_TRACED = (lives.EAGER, lives.GRAPH, lives.FULL_DECODE, lives.TORCHAIR, lives.TORCHAIR_DEEPSEEK)
+# The engine runs that differ from them in that alone.
+_TRACED = (
+    engine_runs.EAGER,
+    engine_runs.GRAPH,
+    engine_runs.FULL_DECODE,
+    engine_runs.TORCHAIR,
+    engine_runs.TORCHAIR_DEEPSEEK,
+)
 
 
 @pytest.mark.standin
-@pytest.mark.parametrize(("life", "traced"), zip(lives.UNTRACED, _TRACED, strict=True), ids=str)
-def test_tokens_do_not_depend_on_the_trace(live: Callable[[Life], Report], life: Life, traced: Life) -> None:
+@pytest.mark.parametrize(("run", "traced"), zip(engine_runs.UNTRACED, _TRACED, strict=True), ids=str)
+def test_tokens_do_not_depend_on_the_trace(
+    report_of: Callable[[EngineRun], Report], run: EngineRun, traced: EngineRun
+) -> None:
     """The stand-in computes the same with its trace and without."""
-    without, with_trace = finished(live(life)), finished(live(traced))
-    for turn in life.rounds:
+    without, with_trace = finished(report_of(run)), finished(report_of(traced))
+    for turn in run.rounds:
         assert without.tokens(turn.name) == with_trace.tokens(turn.name), turn.name

@@ -5,11 +5,11 @@ import ast
 from collections.abc import Callable
 from typing import Any
 
-import lives
+import engine_runs
 import pytest
 from conftest import Bench
 from engine import Report
-from job import SOC_A3, Life, Tree
+from job import SOC_A3, EngineRun, Tree
 
 Ask = Callable[..., dict[str, Any]]
 Seen = Callable[[str], None]
@@ -133,20 +133,24 @@ def _multicast_reads(report: Report) -> list[int]:
 @stands_in
 @pytest.mark.defect("D15")
 @pytest.mark.parametrize(
-    "life", [lives.PRISTINE_KV_BOTH, lives.PRISTINE_KV_BOTH_EAGER, lives.PRISTINE_TORCHAIR_DEEPSEEK], ids=str
+    "run",
+    [engine_runs.PRISTINE_KV_BOTH, engine_runs.PRISTINE_KV_BOTH_EAGER, engine_runs.PRISTINE_TORCHAIR_DEEPSEEK],
+    ids=str,
 )
-def test_pristine_multicast_reads_the_device(live: Callable[[Life], Report], life: Life, seen: Seen) -> None:
-    """Twice for each of its slices, in every layer of a prefill; this life's first step is one."""
-    reads = _multicast_reads(live(life))
+def test_pristine_multicast_reads_the_device(
+    report_of: Callable[[EngineRun], Report], run: EngineRun, seen: Seen
+) -> None:
+    """Twice for each of its slices, in every layer of a prefill; this engine run's first step is one."""
+    reads = _multicast_reads(report_of(run))
     assert all(count > 0 for count in reads)
     seen(f"{reads[0]} reads in a prefill of 2 layers")
 
 
 @stands_in
 @pytest.mark.defect("D15")
-@pytest.mark.parametrize("life", [lives.TORCHAIR, lives.TORCHAIR_DEEPSEEK, lives.EAGER], ids=str)
-def test_multicast_reads_nothing(live: Callable[[Life], Report], life: Life, seen: Seen) -> None:
-    assert _multicast_reads(live(life)) == [0, 0]
+@pytest.mark.parametrize("run", [engine_runs.TORCHAIR, engine_runs.TORCHAIR_DEEPSEEK, engine_runs.EAGER], ids=str)
+def test_multicast_reads_nothing(report_of: Callable[[EngineRun], Report], run: EngineRun, seen: Seen) -> None:
+    assert _multicast_reads(report_of(run)) == [0, 0]
     seen("none")
 
 

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import uneven
 from engine import Outcome, Report, finished
-from job import Life, Round, Tree
+from job import EngineRun, Round, Tree
 from reference import PROMPTS
 
 pytestmark = pytest.mark.standin
 
-Live = Callable[[Life], Report]
-Asked = Callable[[Life, Round], dict[int, list[int]]]
+ReportOf = Callable[[EngineRun], Report]
+Asked = Callable[[EngineRun, Round], dict[int, list[int]]]
 Seen = Callable[[str], None]
 Ask = Callable[..., Any]
 
@@ -21,17 +21,17 @@ PREFILL = len(PROMPTS[3])
 """Tokens of the prompt that one rank prefills in LATE_ROUND and beside an idle rank."""
 
 
-@pytest.mark.parametrize("life", uneven.PATCHED, ids=str)
-def test_tokens_are_those_of_the_model(live: Live, asked: Asked, life: Life) -> None:
-    report = finished(live(life))
-    for turn in life.rounds:
-        assert report.tokens(turn.name) == asked(life, turn), turn.name
+@pytest.mark.parametrize("run", uneven.PATCHED, ids=str)
+def test_tokens_are_those_of_the_model(report_of: ReportOf, asked: Asked, run: EngineRun) -> None:
+    report = finished(report_of(run))
+    for turn in run.rounds:
+        assert report.tokens(turn.name) == asked(run, turn), turn.name
 
 
 def _smallest_beside_a_prefill(report: Report) -> set[int]:
     """Rows of the rank that does not prefill, over the steps in which the other one does."""
     found = set()
-    for turn in report.life.rounds:
+    for turn in report.run.rounds:
         for pair in zip(*(rank.forwards(turn.name) for rank in report.ranks), strict=True):
             rows = sorted(line["rows"] for line in pair)
             if rows[1] >= PREFILL:
@@ -40,17 +40,19 @@ def _smallest_beside_a_prefill(report: Report) -> set[int]:
 
 
 @pytest.mark.defect("D24")
-@pytest.mark.parametrize("life", [uneven.PRISTINE_FULL_DECODE], ids=str)
-def test_pristine_ranks_compute_the_rows_of_another_ranks_prefill(live: Live, life: Life, seen: Seen) -> None:
-    rows = _smallest_beside_a_prefill(finished(live(life)))
+@pytest.mark.parametrize("run", [uneven.PRISTINE_FULL_DECODE], ids=str)
+def test_pristine_ranks_compute_the_rows_of_another_ranks_prefill(
+    report_of: ReportOf, run: EngineRun, seen: Seen
+) -> None:
+    rows = _smallest_beside_a_prefill(finished(report_of(run)))
     assert rows == {PREFILL}, rows
     seen(f"{PREFILL} rows beside a prefill of {PREFILL}")
 
 
 @pytest.mark.defect("D24")
-@pytest.mark.parametrize("life", uneven.OWN_ROWS, ids=str)
-def test_a_rank_computes_its_own_rows_beside_a_prefill(live: Live, life: Life, seen: Seen) -> None:
-    rows = _smallest_beside_a_prefill(finished(live(life)))
+@pytest.mark.parametrize("run", uneven.OWN_ROWS, ids=str)
+def test_a_rank_computes_its_own_rows_beside_a_prefill(report_of: ReportOf, run: EngineRun, seen: Seen) -> None:
+    rows = _smallest_beside_a_prefill(finished(report_of(run)))
     assert rows == {1}, rows
     seen(f"1 row beside a prefill of {PREFILL}")
 
@@ -76,17 +78,17 @@ def _most_of_an_expert(report: Report) -> float:
 
 
 @pytest.mark.defect("D24")
-@pytest.mark.parametrize("life", [uneven.PRISTINE_FULL_DECODE, uneven.PRISTINE_EAGER], ids=str)
-def test_pristine_sends_rows_of_nobody_to_the_same_experts(live: Live, life: Life, seen: Seen) -> None:
-    share = _most_of_an_expert(finished(live(life)))
+@pytest.mark.parametrize("run", [uneven.PRISTINE_FULL_DECODE, uneven.PRISTINE_EAGER], ids=str)
+def test_pristine_sends_rows_of_nobody_to_the_same_experts(report_of: ReportOf, run: EngineRun, seen: Seen) -> None:
+    share = _most_of_an_expert(finished(report_of(run)))
     assert share > 0.2
     seen(f"the busiest of 16 experts gets {share:.0%}")
 
 
 @pytest.mark.defect("D24")
-@pytest.mark.parametrize("life", uneven.OWN_ROWS, ids=str)
-def test_rows_of_nobody_are_spread(live: Live, life: Life, seen: Seen) -> None:
-    share = _most_of_an_expert(finished(live(life)))
+@pytest.mark.parametrize("run", uneven.OWN_ROWS, ids=str)
+def test_rows_of_nobody_are_spread(report_of: ReportOf, run: EngineRun, seen: Seen) -> None:
+    share = _most_of_an_expert(finished(report_of(run)))
     assert share < 0.2
     seen(f"the busiest of 16 experts gets {share:.0%}")
 
@@ -95,42 +97,46 @@ def _modes(report: Report) -> set[tuple[str, str]]:
     """Which graphs both ranks were in, over all steps."""
     return {
         (one["graph"], other["graph"])
-        for turn in report.life.rounds
+        for turn in report.run.rounds
         for one, other in zip(*(rank.forwards(turn.name) for rank in report.ranks), strict=True)
     }
 
 
 @pytest.mark.defect("D23")
-@pytest.mark.parametrize("life", [uneven.PRISTINE_CONNECTED], ids=str)
-def test_pristine_ranks_replay_beside_ranks_that_run_eager(live: Live, life: Life, seen: Seen) -> None:
+@pytest.mark.parametrize("run", [uneven.PRISTINE_CONNECTED], ids=str)
+def test_pristine_ranks_replay_beside_ranks_that_run_eager(report_of: ReportOf, run: EngineRun, seen: Seen) -> None:
     """gloo's MC2 meets all the same; HCCL's with AIV does not."""
-    unlike = {pair for pair in _modes(finished(live(life))) if len(set(pair)) > 1}
+    unlike = {pair for pair in _modes(finished(report_of(run))) if len(set(pair)) > 1}
     assert unlike
     seen(" and ".join(sorted("beside ".join(f"{mode} " for mode in pair).strip() for pair in unlike)))
 
 
 @pytest.mark.defect("D23")
-@pytest.mark.parametrize("life", uneven.PATCHED, ids=str)
-def test_ranks_are_in_the_same_graph(live: Live, life: Life, seen: Seen) -> None:
-    modes = _modes(finished(live(life)))
+@pytest.mark.parametrize("run", uneven.PATCHED, ids=str)
+def test_ranks_are_in_the_same_graph(report_of: ReportOf, run: EngineRun, seen: Seen) -> None:
+    modes = _modes(finished(report_of(run)))
     assert modes and all(one == other for one, other in modes), modes
     seen(f"{' or '.join(sorted({one for one, _ in modes}))} on both ranks")
 
 
 @pytest.mark.defect("D26")
-@pytest.mark.parametrize("life", [uneven.PRISTINE_EMBEDDING], ids=str)
-def test_pristine_embedding_parallelism_is_stuck_with_unequal_requests(live: Live, life: Life, seen: Seen) -> None:
-    report = live(life)
+@pytest.mark.parametrize("run", [uneven.PRISTINE_EMBEDDING], ids=str)
+def test_pristine_embedding_parallelism_is_stuck_with_unequal_requests(
+    report_of: ReportOf, run: EngineRun, seen: Seen
+) -> None:
+    report = report_of(run)
     assert report.ready and report.outcome in (Outcome.HANG, Outcome.ABORT), str(report)
     seen(report.outcome.value)
 
 
 @pytest.mark.defect("D26")
-@pytest.mark.parametrize("life", [uneven.EMBEDDING, uneven.EMBEDDING_FULL_DECODE], ids=str)
-def test_embedding_parallelism_answers_unequal_requests(live: Live, asked: Asked, life: Life, seen: Seen) -> None:
-    report = finished(live(life))
-    for turn in life.rounds:
-        assert report.tokens(turn.name) == asked(life, turn), turn.name
+@pytest.mark.parametrize("run", [uneven.EMBEDDING, uneven.EMBEDDING_FULL_DECODE], ids=str)
+def test_embedding_parallelism_answers_unequal_requests(
+    report_of: ReportOf, asked: Asked, run: EngineRun, seen: Seen
+) -> None:
+    report = finished(report_of(run))
+    for turn in run.rounds:
+        assert report.tokens(turn.name) == asked(run, turn), turn.name
     seen("answers")
 
 

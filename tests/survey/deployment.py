@@ -9,7 +9,7 @@ from typing import Any
 
 import adapters
 import drafters
-from job import ADDITIONAL_CONFIG, IN_PROCESS
+from job import ADDITIONAL_CONFIG, IN_PROCESS, null_connector
 
 from survey import asks, profiled, space
 from survey.models import KINDS, Kind
@@ -26,7 +26,7 @@ _STEP_LIMIT = 120
 
 @dataclass(frozen=True)
 class Deployment:
-    """One deployment on one tree; has what `engine.run` asks of a life."""
+    """One deployment on one tree; has what `engine.run` asks of an `EngineRun`."""
 
     tree: str
     settings: space.Settings = field(hash=False)
@@ -188,11 +188,7 @@ class Deployment:
                 "kv_connector_extra_config": {"shared_storage_path": storage},
             }
         if chosen["kv"].startswith("null_"):
-            arguments["kv_transfer_config"] = {
-                "kv_connector": "NullConnector",
-                "kv_connector_module_path": "null_connector",
-                "kv_role": chosen["kv"].replace("null", "kv"),
-            }
+            arguments["kv_transfer_config"] = null_connector(chosen["kv"].replace("null", "kv"))
         if chosen["adapters"] == "on":
             arguments |= {"enable_lora": True, "max_loras": adapters.ADAPTERS, "max_lora_rank": adapters.RANK}
         if chosen["drafter"] == "mtp":

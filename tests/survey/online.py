@@ -17,7 +17,7 @@ from typing import Any
 import adapters
 import serving
 from engine import Outcome, first_free_port, json_lines
-from nursery import Launcher, end
+from fork_server import Launcher, end
 from vigil import POLL, Vigil
 
 from survey.cost import Meter

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One rank of a deployment, forked by tests/smoke's nursery; reports as tests/smoke/rank.py does."""
+"""One rank of a deployment, forked by tests/smoke's fork server; reports as tests/smoke/rank.py does."""
 
 import itertools
 import json
@@ -133,7 +133,7 @@ def main(job_file: str) -> None:
     job = json.loads(Path(job_file).read_text())
     given = job["engine"]
     os.environ.update(given["environment"])
-    from nursery import die_with_parent
+    from fork_server import die_with_parent
     from rank import Reporter, _hand_drafts_over, _wait_for_everyone  # of tests/smoke
 
     from survey.cost import Meter

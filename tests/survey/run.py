@@ -18,7 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import engine
-from nursery import Nursery
+from fork_server import ForkServer
 
 from survey import net, online, reading, reduce, space
 from survey.deployment import Deployment
@@ -37,13 +37,13 @@ class Ground:
         self._given = arguments
         of_each = (Deployment("", settings).architectures for settings in deployments)
         self._architectures = sorted({name for names in of_each for name in names})
-        self._nurseries: dict[str, Nursery] = {}
+        self._fork_servers: dict[str, ForkServer] = {}
         self._answers: dict[tuple[str, str], Answer] = {}
 
     def close(self) -> None:
-        for nursery in self._nurseries.values():
+        for fork_server in self._fork_servers.values():
             with contextlib.suppress(BrokenPipeError):  # one that was killed
-                nursery.close()
+                fork_server.close()
 
     def answer(self, tree: str, settings: space.Settings) -> Answer:
         """What ``tree`` did on a deployment; of the pristine one it may be kept."""
@@ -94,17 +94,17 @@ class Ground:
         return seen.answer(deployment.asked, expected, reading.first_error(logs), traces)
 
     def _served(self, deployment: Deployment, checkpoint: Path, work: Path) -> Seen:
-        nursery = self._nursery(deployment.tree)
+        fork_server = self._fork_server(deployment.tree)
         if deployment.online:
-            return online.run(deployment, checkpoint, work, nursery)
-        return Seen.of(engine.run(deployment, checkpoint, work, nursery))
+            return online.run(deployment, checkpoint, work, fork_server)
+        return Seen.of(engine.run(deployment, checkpoint, work, fork_server))
 
     def _traces(self, tree: str) -> Path:
         folder: Path = self._given.work / f"traces-{tree}"
         return folder
 
-    def _nursery(self, tree: str) -> Nursery:
-        if tree not in self._nurseries:
+    def _fork_server(self, tree: str) -> ForkServer:
+        if tree not in self._fork_servers:
             entries = (self._given.standin, getattr(self._given, tree), self._given.vllm, SMOKE, SMOKE.parent)
             environment = os.environ | {
                 "PYTHONPATH": os.pathsep.join(map(str, entries)),
@@ -112,9 +112,9 @@ class Ground:
                 "TORCHAIR_CACHE_HOME": str(self._given.work / "torchair"),
                 "OMP_NUM_THREADS": "1",
             }
-            log = self._given.work / f"nursery-{tree}.log"
-            self._nurseries[tree] = Nursery(self._architectures, environment, log)
-        return self._nurseries[tree]
+            log = self._given.work / f"fork-server-{tree}.log"
+            self._fork_servers[tree] = ForkServer(self._architectures, environment, log)
+        return self._fork_servers[tree]
 
 
 def _paths() -> argparse.Namespace:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`vllm serve` of a deployment, forked by tests/smoke's nursery; its engines report as tests/smoke/kv_probe.py says."""
+"""`vllm serve` of a deployment, forked by the fork server; its engines report as tests/smoke/kv_probe.py says."""
 
 import json
 from pathlib import Path

@@ -113,7 +113,7 @@ def run(
     arguments = (pristine, patched, *path, *least, *(() if fast else ("--instructions",)))
     scripts.run("host time of a step, in turns", "host_time", made.python, made.env, *arguments)
     where = (f"--vllm={made.vllm}", f"--standin={standin}", f"--work={work}", f"--set={patch_set.name}")
-    arguments = (pristine, patched, *where, *least, "--lives", "1" if fast else "4")
+    arguments = (pristine, patched, *where, *least, "--runs", "1" if fast else "4")
     scripts.run("time per output token, engines in turns", "output_tokens", made.python, made.env, *arguments)
     # torch asks for the name of each client's address; a name server that does not answer is not what is measured.
     environ = made.environment(both.patched, standin) | {"RES_OPTIONS": "timeout:1 attempts:1"}

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 from checkpoints import Model
-from drafted import DraftedLife
+from drafted import DraftedRun
 from engine import Outcome, Report, finished
-from job import Life, Round, Tree
+from job import EngineRun, Round, Tree
 from reference import PROMPTS
 
-Live = Callable[[Life], Report]
-Asked = Callable[[Life, Round], dict[int, list[int]]]
+ReportOf = Callable[[EngineRun], Report]
+Asked = Callable[[EngineRun, Round], dict[int, list[int]]]
 Seen = Callable[[str], None]
 
 DRAFTS = 2
@@ -21,12 +21,12 @@ _LONGEST = max(range(len(PROMPTS)), key=lambda index: len(PROMPTS[index]))
 
 
 @dataclass(frozen=True)
-class TwoDraftsLife(DraftedLife):
+class TwoDraftsRun(DraftedRun):
     """Each step drafts twice, and an MLP that is split too makes an idle rank's rows those of the busy one."""
 
     def __str__(self) -> str:
-        life, _, tree = super().__str__().rpartition(" on ")
-        return f"{life}, two drafts, MLP parallel on {tree}"
+        run, _, tree = super().__str__().rpartition(" on ")
+        return f"{run}, two drafts, MLP parallel on {tree}"
 
     def engine_arguments(self, checkpoint: str, storage: str) -> dict[str, Any]:
         arguments = super().engine_arguments(checkpoint, storage)
@@ -36,7 +36,7 @@ class TwoDraftsLife(DraftedLife):
 
 
 # The head takes the rows of one request with its drafts: DRAFTS + 1.
-PATCHED = TwoDraftsLife(
+PATCHED = TwoDraftsRun(
     Tree.PATCHED,
     Model.DEEPSEEK_V3,
     lmhead_parallel=True,
@@ -48,19 +48,21 @@ assert len(PROMPTS[_LONGEST]) >= (DRAFTS + 1) * (DRAFTS + 2), "an idle rank draf
 
 
 @pytest.mark.defect("D44")
-@pytest.mark.parametrize("life", [PRISTINE], ids=str)
-def test_pristine_idle_rank_drafts_for_more_requests_than_the_head_takes(live: Live, life: Life, seen: Seen) -> None:
-    report = live(life)
+@pytest.mark.parametrize("run", [PRISTINE], ids=str)
+def test_pristine_idle_rank_drafts_for_more_requests_than_the_head_takes(
+    report_of: ReportOf, run: EngineRun, seen: Seen
+) -> None:
+    report = report_of(run)
     assert report.ready and report.outcome in (Outcome.HANG, Outcome.ABORT), str(report)
     seen(report.outcome.value)
 
 
 @pytest.mark.defect("D44")
-@pytest.mark.parametrize("life", [PATCHED], ids=str)
+@pytest.mark.parametrize("run", [PATCHED], ids=str)
 def test_an_idle_rank_drafts_for_as_many_requests_as_the_head_takes(
-    live: Live, asked: Asked, life: Life, seen: Seen
+    report_of: ReportOf, asked: Asked, run: EngineRun, seen: Seen
 ) -> None:
-    report = finished(live(life))
-    for turn in life.rounds:
-        assert report.tokens(turn.name) == asked(life, turn), turn.name
+    report = finished(report_of(run))
+    for turn in run.rounds:
+        assert report.tokens(turn.name) == asked(run, turn), turn.name
     seen("answers")

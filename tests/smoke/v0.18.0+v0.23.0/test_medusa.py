@@ -9,10 +9,10 @@ from typing import Any
 import drafters
 import pytest
 from engine import Outcome, Report, finished
-from job import DP2_ROUNDS, Life, Mode, Round, Tree
+from job import DP2_ROUNDS, EngineRun, Mode, Round, Tree
 
-Live = Callable[[Life], Report]
-Asked = Callable[[Life, Round], dict[int, list[int]]]
+ReportOf = Callable[[EngineRun], Report]
+Asked = Callable[[EngineRun, Round], dict[int, list[int]]]
 Seen = Callable[[str], None]
 
 HEADS = 2
@@ -32,35 +32,35 @@ def medusa_heads(target: Path) -> Path:
 
 
 @dataclass(frozen=True)
-class MedusaLife(Life):
-    """A life whose engine drafts by Medusa."""
+class MedusaRun(EngineRun):
+    """A run whose engine drafts by Medusa."""
 
     def __str__(self) -> str:
-        life, _, tree = super().__str__().rpartition(" on ")
-        return f"{life}, Medusa on {tree}"
+        run, _, tree = super().__str__().rpartition(" on ")
+        return f"{run}, Medusa on {tree}"
 
     def engine_arguments(self, checkpoint: str, storage: str) -> dict[str, Any]:
         heads = {"method": "medusa", "model": str(medusa_heads(Path(checkpoint))), "num_speculative_tokens": HEADS}
         return super().engine_arguments(checkpoint, storage) | {"speculative_config": heads}
 
 
-EAGER = MedusaLife(Tree.PATCHED)
+EAGER = MedusaRun(Tree.PATCHED)
 GRAPH = replace(EAGER, mode=Mode.ACL_GRAPH)
 PRISTINE = replace(EAGER, tree=Tree.PRISTINE, rounds=tuple(turn for turn in DP2_ROUNDS if turn.name == "one prompt"))
 
 
 @pytest.mark.defect("D35")
-@pytest.mark.parametrize("life", [PRISTINE], ids=str)
-def test_pristine_idle_rank_waits_for_counts_of_its_drafter(live: Live, life: Life, seen: Seen) -> None:
-    report = live(life)
+@pytest.mark.parametrize("run", [PRISTINE], ids=str)
+def test_pristine_idle_rank_waits_for_counts_of_its_drafter(report_of: ReportOf, run: EngineRun, seen: Seen) -> None:
+    report = report_of(run)
     assert report.ready and report.outcome in (Outcome.HANG, Outcome.ABORT), str(report)
     seen(report.outcome.value)
 
 
 @pytest.mark.defect("D35")
-@pytest.mark.parametrize("life", [EAGER, GRAPH], ids=str)
-def test_tokens_with_medusa(live: Live, asked: Asked, life: Life, seen: Seen) -> None:
-    report = finished(live(life))
-    for turn in life.rounds:
-        assert report.tokens(turn.name) == asked(life, turn), turn.name
+@pytest.mark.parametrize("run", [EAGER, GRAPH], ids=str)
+def test_tokens_with_medusa(report_of: ReportOf, asked: Asked, run: EngineRun, seen: Seen) -> None:
+    report = finished(report_of(run))
+    for turn in run.rounds:
+        assert report.tokens(turn.name) == asked(run, turn), turn.name
     seen("answers")

@@ -16,5 +16,5 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
     conftest = sys.modules["conftest"]
     conftest.STANDIN = conftest.STANDIN / _FOLDER.name
-    faults.FaultyLife.script = "faulted_here"
+    faults.FaultyRun.script = "faulted_here"
     fused_experts.install()

@@ -10,10 +10,10 @@ from dataclasses import replace
 import grouped
 import pytest
 from engine import Outcome, Report, finished
-from job import Life, Round, Tree
+from job import EngineRun, Round, Tree
 
-Live = Callable[[Life], Report]
-Asked = Callable[[Life, Round], dict[int, list[int]]]
+ReportOf = Callable[[EngineRun], Report]
+Asked = Callable[[EngineRun, Round], dict[int, list[int]]]
 Seen = Callable[[str], None]
 
 _UNEQUAL = Round("two requests and one", ((0, 2), (4,)))
@@ -22,17 +22,17 @@ PRISTINE = replace(PATCHED, tree=Tree.PRISTINE)
 
 
 @pytest.mark.defect("D26")
-@pytest.mark.parametrize("life", [PRISTINE], ids=str)
-def test_pristine_parallel_mlp_is_stuck_with_unequal_requests(live: Live, life: Life, seen: Seen) -> None:
-    report = live(life)
+@pytest.mark.parametrize("run", [PRISTINE], ids=str)
+def test_pristine_parallel_mlp_is_stuck_with_unequal_requests(report_of: ReportOf, run: EngineRun, seen: Seen) -> None:
+    report = report_of(run)
     assert report.ready and report.outcome in (Outcome.HANG, Outcome.ABORT), str(report)
     seen(report.outcome.value)
 
 
 @pytest.mark.defect("D26")
-@pytest.mark.parametrize("life", [PATCHED], ids=str)
-def test_parallel_mlp_answers_unequal_requests(live: Live, asked: Asked, life: Life, seen: Seen) -> None:
-    report = finished(live(life))
-    for turn in life.rounds:
-        assert report.tokens(turn.name) == asked(life, turn), turn.name
+@pytest.mark.parametrize("run", [PATCHED], ids=str)
+def test_parallel_mlp_answers_unequal_requests(report_of: ReportOf, asked: Asked, run: EngineRun, seen: Seen) -> None:
+    report = finished(report_of(run))
+    for turn in run.rounds:
+        assert report.tokens(turn.name) == asked(run, turn), turn.name
     seen("answers")

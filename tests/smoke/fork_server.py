@@ -4,7 +4,7 @@
 Importing vLLM and inspecting its model classes takes most of an engine's start; all ranks that run
 on one tree share it this way. On real NPUs every rank is a process of its own instead (`Spawner`).
 
-``python nursery.py ARCHITECTURE..`` reads one JSON request a line and answers each with one line:
+``python fork_server.py ARCHITECTURE..`` reads one JSON request a line and answers each with one line:
 ``{"start": folder, "environment": {..}}`` gives ``{"pid": n}``, ``{"poll": n}`` gives
 ``{"code": null or exit code}``. It ends, and every rank with it, when its standard input does.
 """
@@ -81,8 +81,8 @@ class Spawner:
         return self._processes[pid].poll()
 
 
-class Nursery:
-    """The other end of a `nursery.py` that runs in ``environment``."""
+class ForkServer:
+    """The other end of a `fork_server.py` that runs in ``environment``."""
 
     def __init__(self, architectures: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
         with log.open("wb") as stderr:
@@ -184,6 +184,20 @@ def _start(folder: str, environment: Mapping[str, str]) -> int:
     os._exit(1)
 
 
+def answer(request: Mapping[str, Any], codes: dict[int, int]) -> dict[str, int | None]:
+    """The answer to one request; ``codes`` are the exit codes of ranks that have ended, by process id."""
+    if "start" in request:
+        started = _start(request["start"], request["environment"])
+        codes.pop(started, None)  # an earlier rank's: the system gives process ids again
+        return {"pid": started}
+    asked = request["poll"]
+    if asked not in codes:
+        pid, status = os.waitpid(asked, os.WNOHANG)
+        if pid:
+            codes[pid] = os.waitstatus_to_exitcode(status)
+    return {"code": codes.get(asked)}
+
+
 def main(architectures: Sequence[str]) -> None:
     # Answers go out by a descriptor of their own: what the imports print must not mix with them.
     answers = os.fdopen(os.dup(1), "w")
@@ -191,17 +205,7 @@ def main(architectures: Sequence[str]) -> None:
     _import_vllm(architectures)
     codes: dict[int, int] = {}
     for line in sys.stdin:
-        request = json.loads(line)
-        if "start" in request:
-            answer = {"pid": _start(request["start"], request["environment"])}
-        else:
-            asked = request["poll"]
-            if asked not in codes:
-                pid, status = os.waitpid(asked, os.WNOHANG)
-                if pid:
-                    codes[pid] = os.waitstatus_to_exitcode(status)
-            answer = {"code": codes.get(asked)}
-        print(json.dumps(answer), file=answers, flush=True)
+        print(json.dumps(answer(json.loads(line), codes)), file=answers, flush=True)
 
 
 if __name__ == "__main__":
