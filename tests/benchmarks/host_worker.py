@@ -107,11 +107,11 @@ def patched_step(made: Any) -> tuple[int, Any, dict[str, Any]]:
 
 def prepared(made: Any, *, experts: bool, graph: bool, steps: int) -> None:
     """What a patched runner has found out by its first step; it keeps so many ``steps``."""
-    from vllm_ascend.data_parallel.flight import Flight
     from vllm_ascend.data_parallel.metadata import LocalBatch
+    from vllm_ascend.data_parallel.recorder import Recorder
     from vllm_ascend.data_parallel.synchronizer import MetadataSynchronizer
 
-    made.flight, made._must_agree, made._row_groups = Flight(steps), experts, frozenset()
+    made.recorder, made._must_agree, made._row_groups = Recorder(steps), experts, frozenset()
     made._given_up = None
     if not experts:
         return
@@ -143,7 +143,7 @@ def step_of(case: str) -> Step:
 
     if not PATCHED:
         return forward
-    from vllm_ascend.data_parallel.watching import recorded
+    from vllm_ascend.data_parallel.start import recorded
 
     step = recorded(lambda _: forward())
     return lambda: step(made)

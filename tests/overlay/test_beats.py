@@ -15,11 +15,11 @@ import torch
 import torch.distributed as dist
 from vllm.distributed.device_communicators.shm_broadcast import MessageQueue
 
-from vllm_ascend.data_parallel import flight as flight_module
+from vllm_ascend.data_parallel import recorder as recorder_module
 from vllm_ascend.data_parallel.beats import Beat, Collective, Observer, State
-from vllm_ascend.data_parallel.flight import Flight, Phase
 from vllm_ascend.data_parallel.metadata import LocalBatch, StepMetadata
 from vllm_ascend.data_parallel.plan import StepPlan
+from vllm_ascend.data_parallel.recorder import Phase, Recorder
 
 pytestmark = pytest.mark.shared
 
@@ -31,12 +31,12 @@ KEPT: list[dist.ProcessGroup] = []
 
 
 @contextmanager
-def running(flight: Flight, rank: Callable[[threading.Event], None]) -> Iterator[Observer]:
+def running(recorder: Recorder, rank: Callable[[threading.Event], None]) -> Iterator[Observer]:
     """``rank`` on a thread of its own, until the block ends, and one who has looked at it once."""
     done, begun = threading.Event(), threading.Event()
 
     def run() -> None:
-        flight.thread = threading.get_ident()
+        recorder.thread = threading.get_ident()
         begun.set()
         rank(done)
 
@@ -44,7 +44,7 @@ def running(flight: Flight, rank: Callable[[threading.Event], None]) -> Iterator
     thread.start()
     begun.wait()
     time.sleep(0.3)
-    observer = Observer(0, flight, DP)
+    observer = Observer(0, recorder, DP)
     try:
         observer.look(10.0)
         yield observer
@@ -53,24 +53,24 @@ def running(flight: Flight, rank: Callable[[threading.Event], None]) -> Iterator
         thread.join()
 
 
-def begin(flight: Flight, phase: Phase) -> None:
-    flight.begin("execute_model")
-    flight.issued(LocalBatch(1, False))
+def begin(recorder: Recorder, phase: Phase) -> None:
+    recorder.begin("execute_model")
+    recorder.issued(LocalBatch(1, False))
     if phase is not Phase.PREPARE:
-        flight.awaiting()
+        recorder.awaiting()
     if phase is Phase.FORWARD:
-        flight.decided(PLAN)
+        recorder.decided(PLAN)
 
 
 def in_phase(phase: Phase) -> Beat:
     """The second look at a rank that sleeps in a phase."""
-    flight = Flight(1)
+    recorder = Recorder(1)
 
     def rank(done: threading.Event) -> None:
-        begin(flight, phase)
+        begin(recorder, phase)
         done.wait()
 
-    with running(flight, rank) as observer:
+    with running(recorder, rank) as observer:
         return observer.look(70.0)
 
 
@@ -90,27 +90,27 @@ def test_a_rank_that_does_not_move_elsewhere_in_a_step_waits_for_its_device(phas
 def test_two_ranks_have_the_same_decision_and_another_one_for_another_plan() -> None:
     one, other = in_phase(Phase.FORWARD), in_phase(Phase.FORWARD)
     assert one.decision == other.decision
-    flight = Flight(1)
+    recorder = Recorder(1)
 
     def rank(done: threading.Event) -> None:
-        begin(flight, Phase.METADATA)
-        flight.decided(StepPlan(PLAN.metadata, 0, uniform_size=4))
+        begin(recorder, Phase.METADATA)
+        recorder.decided(StepPlan(PLAN.metadata, 0, uniform_size=4))
         done.wait()
 
-    with running(flight, rank) as observer:
+    with running(recorder, rank) as observer:
         assert observer.look(70.0).decision != one.decision
 
 
 def test_a_stack_that_moves_works_and_the_clock_begins_anew() -> None:
-    flight = Flight(1)
+    recorder = Recorder(1)
 
     def rank(done: threading.Event) -> None:
-        begin(flight, Phase.FORWARD)
+        begin(recorder, Phase.FORWARD)
         while not done.is_set():
             time.sleep(0.01)
             done.wait(0.01)
 
-    with running(flight, rank) as observer:
+    with running(recorder, rank) as observer:
         looks = []
         for now in range(20, 60):
             looks.append(observer.look(float(now)))
@@ -126,10 +126,10 @@ def test_between_steps_a_rank_works_unless_its_engine_waits_for_a_request() -> N
         requests.get()
         done.wait()
 
-    with running(Flight(1), lambda done: done.wait() and None) as observer:
+    with running(Recorder(1), lambda done: done.wait() and None) as observer:
         beat = observer.look(70.0)
         assert (beat.state, beat.phase) == (State.WORKS, None)  # a user's own code, or a call such as add_lora
-    with running(Flight(1), run_busy_loop) as observer:
+    with running(Recorder(1), run_busy_loop) as observer:
         assert observer.look(70.0).state is State.IDLE
         requests.put(1)
 
@@ -145,7 +145,7 @@ def test_a_worker_without_an_order_is_idle_however_it_asks_for_one() -> None:
         called.set()
         done.wait()
 
-    with running(Flight(1), worker_busy_loop) as observer:
+    with running(Recorder(1), worker_busy_loop) as observer:
         looks = []
         for now in range(11, 61):
             looks.append(observer.look(float(now)))
@@ -160,17 +160,17 @@ def test_a_worker_without_an_order_is_idle_however_it_asks_for_one() -> None:
 
 
 def test_an_hour_without_a_request_is_no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, flight, requests = [10.0], Flight(1), queue.Queue[int]()
-    monkeypatch.setattr(flight_module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    clock, recorder, requests = [10.0], Recorder(1), queue.Queue[int]()
+    monkeypatch.setattr(recorder_module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     waits = threading.Event()
 
     def run_busy_loop(done: threading.Event) -> None:
         requests.get()
-        begin(flight, Phase.METADATA)
+        begin(recorder, Phase.METADATA)
         waits.set()
         done.wait()
 
-    with running(flight, run_busy_loop) as observer:
+    with running(recorder, run_busy_loop) as observer:
         clock[0] += HOUR
         idle = observer.look(clock[0])
         assert (idle.state, idle.seconds) == (State.IDLE, HOUR)
@@ -182,17 +182,17 @@ def test_an_hour_without_a_request_is_no_wait(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_collective_is_told_with_its_group_and_size(monkeypatch: pytest.MonkeyPatch) -> None:
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-    flight = Flight(1)
+    recorder = Recorder(1)
 
     def rank(done: threading.Event) -> None:
-        begin(flight, Phase.FORWARD)
+        begin(recorder, Phase.FORWARD)
         monkeypatch.setattr(dist.distributed_c10d, "_rank_not_in_group", lambda _: not done.wait())
         dist.all_reduce(torch.zeros(2, 3), group=group)
 
     try:
         group = dist.new_group([0])
         KEPT.append(group)
-        with running(flight, rank) as observer:
+        with running(recorder, rank) as observer:
             beat = observer.look(70.0)
     finally:
         dist.destroy_process_group()
@@ -207,10 +207,10 @@ def test_the_issue_of_the_metadata_is_the_metadata(monkeypatch: pytest.MonkeyPat
     from vllm_ascend.data_parallel import synchronizer
 
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-    flight = Flight(1)
+    recorder = Recorder(1)
 
     def rank(done: threading.Event) -> None:
-        begin(flight, Phase.PREPARE)
+        begin(recorder, Phase.PREPARE)
         monkeypatch.setattr(dist.distributed_c10d, "_rank_not_in_group", lambda _: not done.wait())
         work = issuer.issue(LocalBatch(1, False)).work
         assert work is not None
@@ -220,7 +220,7 @@ def test_the_issue_of_the_metadata_is_the_metadata(monkeypatch: pytest.MonkeyPat
         group = dist.new_group([0])
         KEPT.append(group)
         issuer = synchronizer.MetadataSynchronizer(0, 2, 8, group, None)
-        with running(flight, rank) as observer:
+        with running(recorder, rank) as observer:
             beat = observer.look(70.0)
     finally:
         dist.destroy_process_group()
@@ -228,13 +228,13 @@ def test_the_issue_of_the_metadata_is_the_metadata(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_process_that_was_stopped_has_not_waited_meanwhile() -> None:
-    flight = Flight(1)
+    recorder = Recorder(1)
 
     def rank(done: threading.Event) -> None:
-        begin(flight, Phase.METADATA)
+        begin(recorder, Phase.METADATA)
         done.wait()
 
-    with running(flight, rank) as observer:
+    with running(recorder, rank) as observer:
         now = time.monotonic()
         assert observer.look(now + 100.0).seconds > 90.0
         observer.resume(now + 100.0)

@@ -18,8 +18,8 @@ import pytest
 from conftest import FORK, LATEST, until
 from vllm.config import ParallelConfig
 
-from vllm_ascend.data_parallel import engines, watchdog, watching
-from vllm_ascend.data_parallel.flight import NO_FLIGHT
+from vllm_ascend.data_parallel import engines, start, watchdog
+from vllm_ascend.data_parallel.recorder import NO_RECORDER
 
 pytestmark = pytest.mark.shared
 
@@ -36,7 +36,7 @@ def run(rank: int, port: int, folder: Path, own: bool) -> None:
     watchdog.logger = SimpleNamespace(error=log, warning=log)  # type: ignore[assignment]
     if own:
         multiprocessing.current_process().name = f"EngineCore_{rank}"
-    watching._flight = NO_FLIGHT
+    start._recorder = NO_RECORDER
     os.environ.update(
         VLLM_ASCEND_DP_TIMEOUT=str(FIRST), VLLM_ASCEND_DP_START_TIMEOUT="600", VLLM_ASCEND_DP_END_TIMEOUT=str(LAST)
     )
@@ -124,10 +124,10 @@ def test_a_users_process_is_told_and_goes_on(pair: Pair) -> None:
 
 
 def test_a_process_that_is_a_rank_is_watched_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    flight = object()
-    monkeypatch.setattr(watching, "_flight", flight)
-    watching.watch_engine(SimpleNamespace(data_parallel_rank=0, data_parallel_size=2), None)  # type: ignore[arg-type]
-    assert watching.flight_of_process() is flight
+    recorder = object()
+    monkeypatch.setattr(start, "_recorder", recorder)
+    start.watch_engine(SimpleNamespace(data_parallel_rank=0, data_parallel_size=2), None)  # type: ignore[arg-type]
+    assert start.recorder_of_process() is recorder
 
 
 def test_stores_are_remembered_within_alone() -> None:

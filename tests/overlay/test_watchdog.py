@@ -20,16 +20,16 @@ from typing import Any
 
 import pytest
 from conftest import FORK, LATEST, Keeper, until
-from test_flight import choice_of
+from test_recorder import choice_of
 from torch.distributed import TCPStore
 
 from vllm_ascend.data_parallel import watchdog
 from vllm_ascend.data_parallel.agreement import Members
 from vllm_ascend.data_parallel.beats import Observer
 from vllm_ascend.data_parallel.exchange import Exchange
-from vllm_ascend.data_parallel.flight import Flight
 from vllm_ascend.data_parallel.metadata import LocalBatch, StepMetadata
 from vllm_ascend.data_parallel.plan import StepPlan
+from vllm_ascend.data_parallel.recorder import Recorder
 from vllm_ascend.data_parallel.tracefile import Identity, Snapshot, TraceFiles
 from vllm_ascend.data_parallel.watchdog import Limits, Reporter, Watchdog
 
@@ -75,12 +75,12 @@ class Rank:
     started: bool = True
 
 
-def a_step(flight: Flight) -> None:
-    flight.begin("execute_model")
-    flight.issued(LocalBatch(1, False))
-    flight.awaiting()
-    flight.decided(PLAN)
-    flight.end()
+def a_step(recorder: Recorder) -> None:
+    recorder.begin("execute_model")
+    recorder.issued(LocalBatch(1, False))
+    recorder.awaiting()
+    recorder.decided(PLAN)
+    recorder.end()
 
 
 def busy(go: Path) -> None:
@@ -98,21 +98,21 @@ def run(rank: Rank, number: int, port: int, folder: Path) -> None:
         fill_stdout()
     if rank.is_late:
         watchdog._POLL_S *= 2.5
-    flight, members = Flight(4), Members(range(2))
-    observer = Observer(number, flight, (0, 2))
+    recorder, members = Recorder(4), Members(range(2))
+    observer = Observer(number, recorder, (0, 2))
     store = TCPStore("127.0.0.1", port, is_master=False, timeout=timedelta(seconds=LATEST))
     exchange = Exchange(store, members, number, rank.limits.period_s)
     who = Identity(rank=number, dp_size=2, world_rank=number, host="node", pid=os.getpid(), build="b" * 64)
-    reporter = Reporter(who, flight, observer, exchange, TraceFiles(folder, choice_of))
-    flight.on_failure = reporter.failed
+    reporter = Reporter(who, recorder, observer, exchange, TraceFiles(folder, choice_of))
+    recorder.on_failure = reporter.failed
     Watchdog(reporter, observer, exchange, rank.limits, ours=rank.ours).start()
     while exchange._lifeline is None or not exchange._lifeline.connected:
         time.sleep(0.05)
     for _ in range(2 if rank.does == "ahead" else 1 if rank.started else 0):
-        a_step(flight)
+        a_step(recorder)
     go = folder.parent / "go"
     if rank.fails:
-        with contextlib.suppress(RuntimeError), flight.engines():
+        with contextlib.suppress(RuntimeError), recorder.engines():
             raise RuntimeError("Connection reset by peer")
         log.error("raised")
         time.sleep(1.0)
@@ -120,13 +120,13 @@ def run(rank: Rank, number: int, port: int, folder: Path) -> None:
     (folder / "there").touch()
     if rank.does == "works":
         busy(go)
-    flight.begin("execute_model")
-    flight.issued(LocalBatch(1, False))
-    flight.awaiting()
-    while not go.exists() and flight.given_up is None:
+    recorder.begin("execute_model")
+    recorder.issued(LocalBatch(1, False))
+    recorder.awaiting()
+    while not go.exists() and recorder.given_up is None:
         time.sleep(0.05)
-    log.error(f"given up: {flight.given_up}" if flight.given_up else "came")
-    flight.end()
+    log.error(f"given up: {recorder.given_up}" if recorder.given_up else "came")
+    recorder.end()
     time.sleep(2.0)
     log.error("went on")
 

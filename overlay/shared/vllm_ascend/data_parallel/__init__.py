@@ -10,8 +10,8 @@
 that upstream's model runner calls.
 
     start-up:  fingerprint --agreement--> the same code and settings on every rank, or one error on each
-    each step: flight (what the rank does, and did last) <--watchdog, which logs it and ends a rank that waits too long
+    each step: recorder (what the rank does, and did last) <--watchdog, which logs it and ends one that waits too long
 
-``watching`` puts both around upstream's runner; ``settings`` is what a user can set. All of it runs on Python 3.9 to
+``start`` puts both around upstream's runner; ``settings`` is what a user can set. All of it runs on Python 3.9 to
 3.11, as upstream's wheels do.
 """

@@ -10,9 +10,9 @@ from enum import Enum
 from types import FrameType
 from typing import Mapping, Optional, Sequence
 
-from vllm_ascend.data_parallel.flight import Flight, Phase
-from vllm_ascend.data_parallel.place import Place, frames_of, place_of_frames
 from vllm_ascend.data_parallel.plan import StepPlan
+from vllm_ascend.data_parallel.recorder import Phase, Recorder
+from vllm_ascend.data_parallel.stacks import StackTrace, frames_of, stack_of_frames
 
 # Where vLLM's engine waits for its first request, and the modules in which it sleeps then.
 _ENGINE_LOOP = "run_busy_loop"
@@ -148,9 +148,9 @@ class Observer:
     ``dp_ranks`` are the world ranks of the DP group. A rank that is never looked at costs nothing.
     """
 
-    def __init__(self, rank: int, flight: Flight, dp_ranks: tuple[int, int]) -> None:
+    def __init__(self, rank: int, recorder: Recorder, dp_ranks: tuple[int, int]) -> None:
         self._rank = rank
-        self._flight = flight
+        self._recorder = recorder
         self._dp_ranks = dp_ranks
         self._seen: object = None
         self._since = self._resumed = 0.0
@@ -158,29 +158,29 @@ class Observer:
 
     def look(self, now: float) -> Beat:
         """This rank at ``now``, seconds of ``time.monotonic``."""
-        flight = self._flight
-        frames = frames_of(flight.thread)
-        entered, step = flight.entered, flight.current
+        recorder = self._recorder
+        frames = frames_of(recorder.thread)
+        entered, step = recorder.entered, recorder.current
         idle = entered is None and _waits_for_orders(frames)
         seen = (entered, step, idle or [(id(frame.f_code), frame.f_lasti) for frame in frames])
         moved = seen != self._seen
         if moved:
             self._seen, self._since = seen, now
-        place = place_of_frames(frames) if frames else None
+        stack = stack_of_frames(frames) if frames else None
         self._count += 1
         beat = Beat(
             rank=self._rank,
             count=self._count,
             state=State.WORKS,
-            step=flight.number if step is None else step.number,
+            step=recorder.number if step is None else step.number,
             phase=entered and entered.phase.name,
             seconds=now - self._since,
-            at=place.at if place else "its thread has ended",
+            at=stack.at if stack else "its thread has ended",
             decision=None if step is None or step.plan is None or step.alone else _digest(step.plan),
         )
         if idle:
             return replace(beat, state=State.IDLE)
-        collective = self._collective(entered and entered.phase, beat.step, place)
+        collective = self._collective(entered and entered.phase, beat.step, stack)
         if entered is not None and entered.phase in _WAITS:
             since = max(entered.since, self._resumed)
             return replace(beat, state=State.COLLECTIVE, collective=collective, seconds=now - since)
@@ -192,14 +192,14 @@ class Observer:
         """This process was stopped itself: what it has seen began anew at ``now``."""
         self._since = self._resumed = now
 
-    def _collective(self, phase: Optional[Phase], step: int, place: Optional[Place]) -> Optional[Collective]:
+    def _collective(self, phase: Optional[Phase], step: int, stack: Optional[StackTrace]) -> Optional[Collective]:
         if phase is Phase.ENGINES:
             return Collective("all_reduce", "of vLLM's engines", self._dp_ranks, 0)
-        if phase is Phase.METADATA or (place is not None and _METADATA_MODULE in place.at):
+        if phase is Phase.METADATA or (stack is not None and _METADATA_MODULE in stack.at):
             return Collective("all_reduce", "of the metadata", self._dp_ranks, step)
-        if place is None or place.op is None or place.group is None:
+        if stack is None or stack.op is None or stack.group is None:
             return None
-        return Collective(place.op, place.group, place.ranks, step, place.tensor)
+        return Collective(stack.op, stack.group, stack.ranks, step, stack.tensor)
 
 
 def _digest(plan: StepPlan) -> str:

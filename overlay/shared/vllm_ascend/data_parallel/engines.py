@@ -21,7 +21,7 @@ from vllm.config import ParallelConfig
 from vllm.distributed import utils
 from vllm.v1.engine.core import DPEngineCoreProc
 
-from vllm_ascend.data_parallel.watching import flight_of_process, watch_engine
+from vllm_ascend.data_parallel.start import recorder_of_process, watch_engine
 
 _agree_on_requests = ParallelConfig.has_unfinished_dp
 _join_engines = ParallelConfig.stateless_init_dp_group
@@ -37,7 +37,7 @@ def has_unfinished_dp(*args: Any, **kwargs: Any) -> bool:
     if _watch is not None:
         watch, _watch = _watch, None
         watch()
-    with flight_of_process().engines():
+    with recorder_of_process().engines():
         return _agree_on_requests(*args, **kwargs)  # type: ignore[no-any-return]
 
 

@@ -20,8 +20,8 @@ from vllm.distributed.parallel_state import get_dp_group, get_world_group
 
 from vllm_ascend.data_parallel import upstream
 from vllm_ascend.data_parallel.agreement import FOR_EVER, key, read_all
-from vllm_ascend.data_parallel.place import METADATA_GROUP
 from vllm_ascend.data_parallel.settings import START_TIMEOUT, MetadataGroup, Settings
+from vllm_ascend.data_parallel.stacks import METADATA_GROUP
 
 # The buffer of a communicator for two bytes a rank: what upstream gives its DP group since #3073, so that
 # HCCL is known to run with it.

@@ -12,7 +12,6 @@ from vllm.logger import logger
 from vllm_ascend.utils import is_310p
 
 from vllm_ascend.data_parallel import upstream
-from vllm_ascend.data_parallel.flight import NO_FLIGHT, Flight
 from vllm_ascend.data_parallel.forward_context import moe_comm_config
 from vllm_ascend.data_parallel.graph_sizes import DecodeLimits, decode_graph_sizes
 from vllm_ascend.data_parallel.graphs import NO_GRAPH, StepGraph
@@ -22,10 +21,11 @@ from vllm_ascend.data_parallel.moe_comm import MoECommConfig
 from vllm_ascend.data_parallel.plan import StepPlan
 from vllm_ascend.data_parallel.profiling import MoEFamilies, ProfilePass, profile_passes
 from vllm_ascend.data_parallel.prompt_logits import PromptLogits, most_rounds
+from vllm_ascend.data_parallel.recorder import NO_RECORDER, Recorder
 from vllm_ascend.data_parallel.row_groups import RowGroup, must_agree, needs_equal_rows, spanning_groups
 from vllm_ascend.data_parallel.settings import MetadataGroup
+from vllm_ascend.data_parallel.start import join
 from vllm_ascend.data_parallel.synchronizer import MetadataSynchronizer, PendingStep
-from vllm_ascend.data_parallel.watching import join
 
 
 class _StaticFacts:
@@ -59,19 +59,19 @@ class DataParallelStep(_StaticFacts, StepGraph, PromptLogits):
     get_model: Any
 
     step: StepPlan
-    flight: Flight = NO_FLIGHT
+    recorder: Recorder = NO_RECORDER
     graphs_captured: bool = False
 
     def _join_data_parallel(self) -> None:
         """Check the settings and the other ranks before weights are loaded; an error must not cost that time."""
-        self.flight = join(self.vllm_config, self._moe_comm_config)
+        self.recorder = join(self.vllm_config, self._moe_comm_config)
 
     @cached_property
     def _given_up(self) -> Optional[Callable[[], Optional[str]]]:
         """Why this rank's wait in the CPU group is to end; None where no one watches, or the group is the device's."""
-        if self.flight is NO_FLIGHT or settings_of(self.vllm_config).metadata_group is not MetadataGroup.CPU:
+        if self.recorder is NO_RECORDER or settings_of(self.vllm_config).metadata_group is not MetadataGroup.CPU:
             return None
-        return lambda: self.flight.given_up
+        return lambda: self.recorder.given_up
 
     @cached_property
     def _synchronizer(self) -> MetadataSynchronizer:
@@ -88,7 +88,7 @@ class DataParallelStep(_StaticFacts, StepGraph, PromptLogits):
 
     def _issue_step(self, batch: LocalBatch) -> PendingStep:
         """Tell the other ranks about this rank's batch, without waiting for theirs."""
-        self.flight.issued(batch)
+        self.recorder.issued(batch)
         if not self._must_agree:
             return PendingStep(known=batch.alone(self.dp_size))
         return self._synchronizer.issue(batch)
@@ -96,10 +96,10 @@ class DataParallelStep(_StaticFacts, StepGraph, PromptLogits):
     def _await_step(self, pending: PendingStep) -> StepPlan:
         """Wait for the other ranks' batches and decide the step."""
         if self._must_agree:
-            self.flight.awaiting()
+            self.recorder.awaiting()
         metadata = pending.result(self._given_up)
         self.step = StepPlan(metadata, self.dp_rank, self._uniform_size(metadata))
-        self.flight.decided(self.step, alone=not self._must_agree)
+        self.recorder.decided(self.step, alone=not self._must_agree)
         return self.step
 
     def _issue_real_step(

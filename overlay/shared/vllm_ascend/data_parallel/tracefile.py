@@ -17,10 +17,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Callable, Iterator, Optional
 
-from vllm_ascend.data_parallel.flight import Entered, Flight, Step
 from vllm_ascend.data_parallel.moe_comm import MoECommChoice
-from vllm_ascend.data_parallel.place import Place
 from vllm_ascend.data_parallel.plan import StepPlan
+from vllm_ascend.data_parallel.recorder import Entered, Recorder, Step
+from vllm_ascend.data_parallel.stacks import StackTrace
 
 FORMAT = 2
 _LOGGED_STEPS = 8
@@ -69,7 +69,7 @@ class Snapshot:
     monotonic: float
     wall: float
     entered: Optional[Entered]
-    place: Optional[Place]
+    stack: Optional[StackTrace]
     steps: tuple[Step, ...]
     peers: tuple[str, ...] = ()
 
@@ -77,20 +77,20 @@ class Snapshot:
     def take(
         cls,
         identity: Identity,
-        flight: Flight,
+        recorder: Recorder,
         why: str,
-        place: Optional[Place] = None,
+        stack: Optional[StackTrace] = None,
         peers: tuple[str, ...] = (),
     ) -> Snapshot:
-        """Look at the rank that ``flight`` records, from any thread."""
+        """Look at the rank that ``recorder`` records, from any thread."""
         return cls(
             identity=identity,
             why=why,
             monotonic=time.monotonic(),
             wall=time.time(),
-            entered=flight.entered,
-            place=place,
-            steps=tuple(flight.steps()),
+            entered=recorder.entered,
+            stack=stack,
+            steps=tuple(recorder.steps()),
             peers=peers,
         )
 
@@ -104,8 +104,8 @@ class Snapshot:
         lines = [f"{self.identity}: {self.why}"]
         if self.entered is not None:
             lines.append(f"  waits for {self.entered.phase.value}, {self.waited:.1f} s so far")
-        if self.place is not None:
-            lines.append(f"  {self.place}")
+        if self.stack is not None:
+            lines.append(f"  {self.stack}")
         lines.append("  last steps:" if self.steps else "  no step yet")
         return "\n".join([*lines, *(f"    {_told(step)}" for step in self.steps[-_LOGGED_STEPS:])])
 
@@ -136,7 +136,7 @@ class Snapshot:
                 "for": self.entered.phase.value,
                 "since": self._wall(self.entered.since),
                 "seconds": self.waited,
-                **({} if self.place is None else asdict(self.place)),
+                **({} if self.stack is None else asdict(self.stack)),
             }
 
     def write(self, folder: Path, choice_of: ChoiceOf) -> Path:

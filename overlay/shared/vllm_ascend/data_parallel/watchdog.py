@@ -24,9 +24,9 @@ from vllm.logger import logger
 
 from vllm_ascend.data_parallel.beats import Beat, Observer, State, silence_s
 from vllm_ascend.data_parallel.exchange import Exchange
-from vllm_ascend.data_parallel.flight import Entered, Flight
-from vllm_ascend.data_parallel.place import place_of, place_of_error
+from vllm_ascend.data_parallel.recorder import Entered, Recorder
 from vllm_ascend.data_parallel.settings import END_TIMEOUT, START_TIMEOUT, TIMEOUT
+from vllm_ascend.data_parallel.stacks import stack_of, stack_of_error
 from vllm_ascend.data_parallel.tracefile import Identity, Snapshot, TraceFiles
 from vllm_ascend.data_parallel.verdict import Finding, Verdict, describe, judge
 
@@ -85,13 +85,13 @@ class Reporter:
     def __init__(
         self,
         identity: Identity,
-        flight: Flight,
+        recorder: Recorder,
         observer: Observer,
         exchange: Exchange,
         traces: Optional[TraceFiles],
     ) -> None:
         self.identity = identity
-        self.flight = flight
+        self.recorder = recorder
         self._observer = observer
         self._exchange = exchange
         self._traces = traces
@@ -104,11 +104,11 @@ class Reporter:
 
     def failed(self, why: str, error: Exception) -> None:
         """Report that a step ended with ``error``."""
-        if self.has_told(self.flight.entered) or self.flight.given_up is not None:
+        if self.has_told(self.recorder.entered) or self.recorder.given_up is not None:
             return
         beat = replace(self._observer.look(time.monotonic()), ending=why)
-        if place := place_of_error(error):  # by now this thread is here
-            beat = replace(beat, at=place.at)
+        if stack := stack_of_error(error):  # by now this thread is here
+            beat = replace(beat, at=stack.at)
         self._exchange.refresh(beat, GRACE_S / 2)
         time.sleep(_TOGETHER_S)  # what one rank loses all lose, and each says so
         look = self._exchange.refresh(beat, GRACE_S / 2)
@@ -124,10 +124,10 @@ class Reporter:
 
         ``error`` is what a step ended with; without it, the step is looked at where it is.
         """
-        self._told = self.flight.entered
+        self._told = self.recorder.entered
         with self._lock:
-            place = place_of(self.flight.thread) if error is None else place_of_error(error)
-            snapshot = Snapshot.take(self.identity, self.flight, why, place, tuple(peers.splitlines()))
+            stack = stack_of(self.recorder.thread) if error is None else stack_of_error(error)
+            snapshot = Snapshot.take(self.identity, self.recorder, why, stack, tuple(peers.splitlines()))
             said = (snapshot.text(), f"{self.identity}: of all ranks,", self._silence(), peers, self._trace(snapshot))
             logger.error("%s", "\n".join(filter(None, said)))
 
@@ -155,7 +155,7 @@ class Watchdog:
         self, reporter: Reporter, observer: Observer, exchange: Exchange, limits: Limits, *, ours: bool
     ) -> None:
         self._reporter = reporter
-        self._flight = reporter.flight
+        self._recorder = reporter.recorder
         self._observer = observer
         self._exchange = exchange
         self._limits = limits
@@ -181,7 +181,7 @@ class Watchdog:
             time.sleep(_POLL_S)
 
     def _poll(self, now: float) -> None:
-        beat, entered = self._observer.look(now), self._flight.entered
+        beat, entered = self._observer.look(now), self._recorder.entered
         first = self._limits.of(entered) if beat.state in (State.COLLECTIVE, State.DEVICE) else None
         look = first is not None and beat.seconds >= first - self._limits.still_s
         self._exchange.tell(beat, look=look)
@@ -233,22 +233,22 @@ class Watchdog:
         return judge(exchange.members, now, silence_s(self._limits.period_s), self._limits.still_s)
 
     def _end(self, beat: Beat, why: str, verdict: Verdict) -> None:
-        wait = self._flight.entered
+        wait = self._recorder.entered
         if wait is None:
             return
         deadline = time.monotonic() + GRACE_S
         ends = f"{why}; ending this process" if self._ours else why
         self._exchange.refresh(replace(beat, ending=why), _POLL_S)
         self._reporter.start(ends, verdict.told)
-        while time.monotonic() < deadline and self._flight.entered is wait:
+        while time.monotonic() < deadline and self._recorder.entered is wait:
             time.sleep(GRACE_S / 20)
-        if self._flight.entered is not wait:
+        if self._recorder.entered is not wait:
             _say(logger.error, "%s: the wait is over after all; going on", self._reporter.identity)
         elif self._ours:
             _flush()
             os._exit(EXIT_CODE)
         else:
-            self._flight.given_up = why
+            self._recorder.given_up = why
 
 
 def _say(log: Callable[..., object], text: str, *values: object) -> None:

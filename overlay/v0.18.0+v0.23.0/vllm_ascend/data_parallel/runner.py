@@ -16,16 +16,16 @@ from vllm.config import CUDAGraphMode
 from vllm.forward_context import BatchDescriptor
 from vllm_ascend.utils import enable_sp, enable_sp_by_pass, is_310p, is_moe_model, should_skip_allreduce_across_dp_group
 
-from vllm_ascend.data_parallel.flight import NO_FLIGHT, Flight
 from vllm_ascend.data_parallel.idle_rows import forget_requests
 from vllm_ascend.data_parallel.metadata import GraphMode, LocalBatch, StepMetadata
 from vllm_ascend.data_parallel.metadata_group import metadata_group, settings_of
 from vllm_ascend.data_parallel.moe_comm import moe_comm_config
 from vllm_ascend.data_parallel.plan import StepPlan
+from vllm_ascend.data_parallel.recorder import NO_RECORDER, Recorder
 from vllm_ascend.data_parallel.release import ReleaseStep
 from vllm_ascend.data_parallel.settings import MetadataGroup
+from vllm_ascend.data_parallel.start import join
 from vllm_ascend.data_parallel.synchronizer import MetadataSynchronizer
-from vllm_ascend.data_parallel.watching import join
 
 # Upstream's choice of a graph for so many rows, of these kinds alone: the kind, and the graph's key with its rows.
 Dispatch = Callable[[int, set[CUDAGraphMode]], tuple[CUDAGraphMode, BatchDescriptor]]
@@ -45,12 +45,12 @@ class DataParallelStep(ReleaseStep):
     max_num_reqs: int
     uniform_decode_query_len: int
 
-    flight: Flight = NO_FLIGHT
+    recorder: Recorder = NO_RECORDER
 
     def _join_data_parallel(self) -> None:
         """Check the settings and the other ranks before weights are loaded; an error must not cost that time."""
         self._set_defaults()
-        self.flight = join(self.vllm_config, moe_comm_config(self.vllm_config))
+        self.recorder = join(self.vllm_config, moe_comm_config(self.vllm_config))
 
     def decide_step(
         self, num_tokens: int, graph: CUDAGraphMode, dispatch: Dispatch
@@ -67,10 +67,10 @@ class DataParallelStep(ReleaseStep):
             graph_usable=mode is not GraphMode.NONE,
             whole_graph=mode is GraphMode.FULL,
         )
-        self.flight.issued(batch)
+        self.recorder.issued(batch)
         metadata = self._agree(batch) if self._must_agree else batch.alone(self.dp_size)
         self.step = StepPlan(metadata, self.dp_rank, self._uniform_size(metadata, dispatch))
-        self.flight.decided(self.step, alone=not self._must_agree)
+        self.recorder.decided(self.step, alone=not self._must_agree)
         key_graph, key = dispatch(self.step.num_input_tokens, self._modes(self.step.metadata))
         assert key.num_tokens == self.step.num_input_tokens, f"a graph of {key.num_tokens} rows for {self.step}"
         rows = self.step.num_tokens_across_dp
@@ -80,7 +80,7 @@ class DataParallelStep(ReleaseStep):
     def _agree(self, batch: LocalBatch) -> StepMetadata:
         """What the ranks decide the step from."""
         pending = self._synchronizer.issue(batch)
-        self.flight.awaiting()
+        self.recorder.awaiting()
         metadata = pending.result(self._given_up)
         alike = self._alone and not self._beyond_mc2(metadata)
         return self._of_each_alike(batch.num_tokens, metadata.graph_mode) if alike else metadata
@@ -161,9 +161,9 @@ class DataParallelStep(ReleaseStep):
     @cached_property
     def _given_up(self) -> Optional[Callable[[], Optional[str]]]:
         """Why this rank's wait in the CPU group is to end; None where no one watches, or the group is the device's."""
-        if self.flight is NO_FLIGHT or settings_of(self.vllm_config).metadata_group is not MetadataGroup.CPU:
+        if self.recorder is NO_RECORDER or settings_of(self.vllm_config).metadata_group is not MetadataGroup.CPU:
             return None
-        return lambda: self.flight.given_up
+        return lambda: self.recorder.given_up
 
     @cached_property
     def _synchronizer(self) -> MetadataSynchronizer:

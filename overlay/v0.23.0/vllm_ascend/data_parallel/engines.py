@@ -20,7 +20,7 @@ from vllm.config import ParallelConfig
 from vllm.v1.core.sched.interface import PauseState
 from vllm.v1.engine.core import DPEngineCoreProc
 
-from vllm_ascend.data_parallel.watching import flight_of_process, watch_engine
+from vllm_ascend.data_parallel.start import recorder_of_process, watch_engine
 
 _join_engines = ParallelConfig.stateless_init_dp_group
 
@@ -39,7 +39,7 @@ def watched(agree: Agreement) -> Agreement:
         if _watch is not None:
             watch, _watch = _watch, None
             watch()
-        with flight_of_process().engines():
+        with recorder_of_process().engines():
             return agree(*args, **kwargs)
 
     return agreeing  # type: ignore[return-value]

@@ -9,7 +9,7 @@ from simulation.checker import MakeRank
 from simulation.schedule import Deployment
 from simulation.since_0_18.rank import Rank
 from vllm_ascend.data_parallel import runner
-from vllm_ascend.data_parallel.flight import NO_FLIGHT
+from vllm_ascend.data_parallel.recorder import NO_RECORDER
 from vllm_ascend.data_parallel.settings import MetadataGroup, Settings
 
 
@@ -19,7 +19,7 @@ def _metadata_group(_: Any, settings: Settings) -> str:
 
 
 runner.metadata_group = _metadata_group
-runner.join = lambda *_: NO_FLIGHT
+runner.join = lambda *_: NO_RECORDER
 
 
 class _Joined(Rank):

@@ -13,11 +13,11 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from vllm_ascend.data_parallel.flight import MOST_BYTES, NO_FLIGHT, Flight, Phase, most_steps
 from vllm_ascend.data_parallel.metadata import LocalBatch, StepMetadata
 from vllm_ascend.data_parallel.moe_comm import MoECommChoice, MoECommConfig, select_moe_comm
-from vllm_ascend.data_parallel.place import place_of, place_of_error
 from vllm_ascend.data_parallel.plan import StepPlan
+from vllm_ascend.data_parallel.recorder import MOST_BYTES, NO_RECORDER, Phase, Recorder, most_steps
+from vllm_ascend.data_parallel.stacks import stack_of, stack_of_error
 from vllm_ascend.data_parallel.tracefile import Identity, Snapshot
 
 WHO = Identity(rank=1, dp_size=2, world_rank=1, host="node", pid=7, build="b" * 64)
@@ -31,19 +31,19 @@ def choice_of(plan: StepPlan) -> MoECommChoice:
     return select_moe_comm(max(plan.padded_tokens_per_rank), plan.with_prefill, MoECommConfig("A2", 2, 256))
 
 
-def run_step(flight: Flight, tokens: int) -> None:
-    assert flight.begin("execute_model")
-    flight.issued(LocalBatch(tokens, False))
-    flight.awaiting()
-    flight.decided(plan_of(1, tokens))
-    flight.end()
+def run_step(recorder: Recorder, tokens: int) -> None:
+    assert recorder.begin("execute_model")
+    recorder.issued(LocalBatch(tokens, False))
+    recorder.awaiting()
+    recorder.decided(plan_of(1, tokens))
+    recorder.end()
 
 
 def test_the_ring_keeps_the_last_steps_in_order() -> None:
-    flight = Flight(3)
+    recorder = Recorder(3)
     for tokens in range(1, 8):
-        run_step(flight, tokens)
-    kept = flight.steps()
+        run_step(recorder, tokens)
+    kept = recorder.steps()
     assert [(step.number, step.batch.num_tokens) for step in kept] == [(5, 5), (6, 6), (7, 7)]
     for step in kept:
         assert step.plan == plan_of(1, step.number)
@@ -55,20 +55,20 @@ def test_the_ring_keeps_the_last_steps_in_order() -> None:
 def test_the_largest_ring_stays_within_its_memory(dp_size: int) -> None:
     steps = most_steps(1 << 20, dp_size)
     assert steps >= 256
-    flight = Flight(steps)
+    recorder = Recorder(steps)
     sample = steps // 8
     tracemalloc.start()
     try:
         for number in range(sample):
-            assert flight.begin("execute_model")
-            flight.issued(LocalBatch(1000 + number, False))
-            flight.awaiting()
-            flight.decided(plan_of(*range(1000, 1000 + dp_size)))
-            flight.end()
+            assert recorder.begin("execute_model")
+            recorder.issued(LocalBatch(1000 + number, False))
+            recorder.awaiting()
+            recorder.decided(plan_of(*range(1000, 1000 + dp_size)))
+            recorder.end()
         used, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert len(flight.steps()) == sample
+    assert len(recorder.steps()) == sample
     assert used + 8 * sample < MOST_BYTES // 8
 
 
@@ -78,13 +78,13 @@ def test_as_many_steps_as_are_wanted_where_they_fit() -> None:
 
 
 def test_the_step_in_hand_is_last_and_says_how_far_it_is() -> None:
-    flight = Flight(3)
-    run_step(flight, 1)
-    flight.begin("_dummy_run")
-    assert [step.number for step in flight.steps()] == [1]
-    flight.issued(LocalBatch(2, True))
-    flight.awaiting()
-    last = flight.steps()[-1]
+    recorder = Recorder(3)
+    run_step(recorder, 1)
+    recorder.begin("_dummy_run")
+    assert [step.number for step in recorder.steps()] == [1]
+    recorder.issued(LocalBatch(2, True))
+    recorder.awaiting()
+    last = recorder.steps()[-1]
     assert (last.number, last.what, last.batch, last.plan, last.known) == (
         2,
         "_dummy_run",
@@ -95,74 +95,74 @@ def test_the_step_in_hand_is_last_and_says_how_far_it_is() -> None:
 
 
 def test_a_call_within_a_call_and_one_that_issues_nothing_are_no_steps() -> None:
-    flight = Flight(3)
-    assert flight.begin("execute_model")
-    assert not flight.begin("_dummy_run")
-    flight.end()
-    assert flight.steps() == [] and flight.entered is None
+    recorder = Recorder(3)
+    assert recorder.begin("execute_model")
+    assert not recorder.begin("_dummy_run")
+    recorder.end()
+    assert recorder.steps() == [] and recorder.entered is None
 
 
 def test_without_a_ring_the_phase_is_known_still() -> None:
-    flight = Flight(0)
-    flight.begin("execute_model")
-    assert flight.entered is not None and flight.entered.phase is Phase.PREPARE
-    flight.issued(LocalBatch(1, False))
-    flight.awaiting()
-    assert flight.entered.phase is Phase.METADATA
-    flight.end()
-    assert flight.steps() == [] and flight.entered is None and flight.number == 1
+    recorder = Recorder(0)
+    recorder.begin("execute_model")
+    assert recorder.entered is not None and recorder.entered.phase is Phase.PREPARE
+    recorder.issued(LocalBatch(1, False))
+    recorder.awaiting()
+    assert recorder.entered.phase is Phase.METADATA
+    recorder.end()
+    assert recorder.steps() == [] and recorder.entered is None and recorder.number == 1
 
 
 def test_the_first_step_and_what_is_marked_are_the_start() -> None:
-    flight = Flight(1)
+    recorder = Recorder(1)
 
     def starting() -> bool:
-        assert flight.entered is not None
-        return flight.entered.starting
+        assert recorder.entered is not None
+        return recorder.entered.starting
 
-    flight.begin("_dummy_run")
+    recorder.begin("_dummy_run")
     assert starting()
-    flight.end()  # which issued nothing, as where the settings are wrong
-    flight.begin("_dummy_run")
-    flight.issued(LocalBatch(1, False))
+    recorder.end()  # which issued nothing, as where the settings are wrong
+    recorder.begin("_dummy_run")
+    recorder.issued(LocalBatch(1, False))
     assert starting()
-    flight.end()
-    flight.begin("execute_model")
+    recorder.end()
+    recorder.begin("execute_model")
     assert not starting()
-    with flight.starting():
-        flight.issued(LocalBatch(1, False))
-        flight.awaiting()
+    with recorder.starting():
+        recorder.issued(LocalBatch(1, False))
+        recorder.awaiting()
         assert starting()
-    flight.decided(plan_of(1, 1))
+    recorder.decided(plan_of(1, 1))
     assert not starting()
-    flight.end()
-    with flight.engines():
-        assert flight.entered is not None and flight.entered.phase is Phase.ENGINES and not starting()
-    assert flight.entered is None
+    recorder.end()
+    with recorder.engines():
+        assert recorder.entered is not None and recorder.entered.phase is Phase.ENGINES and not starting()
+    assert recorder.entered is None
 
 
 def test_a_wait_that_was_given_up_is_not_the_next_one() -> None:
-    flight = Flight(1)
-    flight.given_up = "all wait"
-    flight.begin("execute_model")
-    assert flight.given_up is None
+    recorder = Recorder(1)
+    recorder.given_up = "all wait"
+    recorder.begin("execute_model")
+    assert recorder.given_up is None
 
 
-def test_no_flight_records_nothing() -> None:
-    assert not NO_FLIGHT.begin("execute_model")
-    NO_FLIGHT.issued(LocalBatch(1, False))
-    NO_FLIGHT.awaiting()
-    NO_FLIGHT.decided(plan_of(1, 1))
-    assert NO_FLIGHT.steps() == [] and NO_FLIGHT.entered is None
+def test_no_recorder_records_nothing() -> None:
+    assert not NO_RECORDER.begin("execute_model")
+    NO_RECORDER.issued(LocalBatch(1, False))
+    NO_RECORDER.awaiting()
+    NO_RECORDER.decided(plan_of(1, 1))
+    assert NO_RECORDER.steps() == [] and NO_RECORDER.entered is None
 
 
 def test_the_text_and_the_file_say_the_same(tmp_path: Path) -> None:
-    flight = Flight(8)
-    run_step(flight, 3)
-    flight.begin("_dummy_run")
-    flight.issued(LocalBatch(1, False))
-    flight.awaiting()
-    snapshot = Snapshot.take(WHO, flight, "has waited", peers=("DP rank 0: works",))
+    recorder = Recorder(8)
+    run_step(recorder, 3)
+    recorder.begin("_dummy_run")
+    recorder.issued(LocalBatch(1, False))
+    recorder.awaiting()
+    snapshot = Snapshot.take(WHO, recorder, "has waited", peers=("DP rank 0: works",))
     text = snapshot.text()
     assert text.startswith("DP rank 1 of 2 on host node, process 7: has waited\n  waits for the other ranks' batches")
     assert "#1 execute_model: 3 tokens (decode) -> [1, 3], waited" in text
@@ -184,13 +184,13 @@ def test_the_text_and_the_file_say_the_same(tmp_path: Path) -> None:
 
 
 def test_an_existing_file_is_never_written_over(tmp_path: Path) -> None:
-    snapshot = Snapshot.take(WHO, Flight(1), "why")
+    snapshot = Snapshot.take(WHO, Recorder(1), "why")
     snapshot.write(tmp_path, choice_of)
     with pytest.raises(FileExistsError):
         snapshot.write(tmp_path, choice_of)
 
 
-def test_the_place_of_a_thread_in_a_collective(tmp_path: Path) -> None:
+def test_the_stack_of_a_thread_in_a_collective(tmp_path: Path) -> None:
     """A rank whose peer does not come.
 
     The rank is told at last that it is not in the group, so that gloo has no work: gloo's thread may hold the last
@@ -212,26 +212,26 @@ def test_the_place_of_a_thread_in_a_collective(tmp_path: Path) -> None:
             thread = threading.Thread(target=dist.all_reduce, args=(torch.zeros(2, 3),), kwargs={"group": group})
             thread.start()
             asked.wait()
-            place = place_of(thread.ident or 0)
+            stack = stack_of(thread.ident or 0)
             release.set()
             thread.join()
     finally:
         release.set()
         dist.destroy_process_group()
-    assert place is not None
-    assert (place.op, place.tensor) == ("all_reduce", "float32[2,3]")
-    assert place_of(thread.ident or 0) is None
+    assert stack is not None
+    assert (stack.op, stack.tensor) == ("all_reduce", "float32[2,3]")
+    assert stack_of(thread.ident or 0) is None
 
 
-def test_the_place_of_an_error_in_a_collective(tmp_path: Path) -> None:
+def test_the_stack_of_an_error_in_a_collective(tmp_path: Path) -> None:
     store = dist.FileStore(str(tmp_path / "store"), 1)
     dist.init_process_group("gloo", store=store, rank=0, world_size=1)
     try:
         dist.all_gather_into_tensor(torch.zeros(3), torch.zeros(2))
         pytest.fail("gathered into a tensor that is too small")
     except (RuntimeError, ValueError) as error:
-        place = place_of_error(error)
+        stack = stack_of_error(error)
     finally:
         dist.destroy_process_group()
-    assert place is not None and (place.op, place.tensor) == ("all_gather_into_tensor", "float32[2]")
-    assert place_of_error(ValueError("never raised")) is None
+    assert stack is not None and (stack.op, stack.tensor) == ("all_gather_into_tensor", "float32[2]")
+    assert stack_of_error(ValueError("never raised")) is None

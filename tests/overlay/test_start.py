@@ -19,14 +19,14 @@ from vllm.config import ParallelConfig
 from vllm.distributed.parallel_state import init_distributed_environment
 
 import vllm_ascend.data_parallel.engines  # noqa: F401
-from vllm_ascend.data_parallel import upstream, watching
+from vllm_ascend.data_parallel import start, upstream
 from vllm_ascend.data_parallel.agreement import DisagreementError
-from vllm_ascend.data_parallel.flight import NO_FLIGHT, Flight, Phase
 from vllm_ascend.data_parallel.metadata import LocalBatch, StepMetadata
 from vllm_ascend.data_parallel.moe_comm import MoECommConfig
 from vllm_ascend.data_parallel.plan import StepPlan
+from vllm_ascend.data_parallel.recorder import NO_RECORDER, Phase, Recorder
 from vllm_ascend.data_parallel.settings import TABLE
-from vllm_ascend.data_parallel.watching import join, patient, recorded
+from vllm_ascend.data_parallel.start import join, patient, recorded
 
 PLAN = StepPlan(StepMetadata((1, 1), with_prefill=False, enable_dbo=False, graph_usable=False), 0)
 
@@ -34,18 +34,18 @@ PLAN = StepPlan(StepMetadata((1, 1), with_prefill=False, enable_dbo=False, graph
 class Runner:
     """Upstream's methods, as far as they are marked."""
 
-    def __init__(self, flight: Flight) -> None:
-        self.flight = flight
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
         self.starting: bool | None = None
 
     @recorded
     def execute_model(self, fails: bool = False) -> str:
         """Has a docstring."""
-        self.flight.issued(LocalBatch(1, False))
-        self.flight.awaiting()
-        self.flight.decided(PLAN)
-        assert self.flight is NO_FLIGHT or self.flight.entered is not None
-        self.starting = self.flight.entered and self.flight.entered.starting
+        self.recorder.issued(LocalBatch(1, False))
+        self.recorder.awaiting()
+        self.recorder.decided(PLAN)
+        assert self.recorder is NO_RECORDER or self.recorder.entered is not None
+        self.starting = self.recorder.entered and self.recorder.entered.starting
         if fails:
             raise RuntimeError("Connection closed by peer")
         return "tokens"
@@ -60,15 +60,15 @@ class Runner:
 
 
 def test_a_marked_method_is_itself_and_one_step() -> None:
-    runner = Runner(Flight(4))
+    runner = Runner(Recorder(4))
     assert runner.execute_model() == "tokens" and runner.execute_model.__doc__ == "Has a docstring."
     assert runner._dummy_run() == "tokens"
-    assert [step.what for step in runner.flight.steps()] == ["execute_model", "_dummy_run"]
+    assert [step.what for step in runner.recorder.steps()] == ["execute_model", "_dummy_run"]
     assert runner.starting is False
 
 
 def test_start_up_is_told_from_serving() -> None:
-    runner = Runner(Flight(4))
+    runner = Runner(Recorder(4))
     assert runner.profile_run() == "tokens"
     runner.profile_run()
     assert runner.starting is True
@@ -77,25 +77,25 @@ def test_start_up_is_told_from_serving() -> None:
 
 
 def test_a_step_that_fails_is_reported_and_fails_as_it_did() -> None:
-    runner = Runner(Flight(4))
+    runner = Runner(Recorder(4))
     said: list[str] = []
-    runner.flight.on_failure = lambda why, _: said.append(why)
+    runner.recorder.on_failure = lambda why, _: said.append(why)
     with pytest.raises(RuntimeError, match="Connection closed by peer"):
         runner.execute_model(fails=True)
     assert said == ["execute_model failed: RuntimeError('Connection closed by peer')"]
-    assert runner.flight.entered is None and runner.execute_model() == "tokens"
+    assert runner.recorder.entered is None and runner.execute_model() == "tokens"
 
 
-def test_without_a_flight_nothing_is_added() -> None:
-    runner = Runner(NO_FLIGHT)
-    assert runner.profile_run() == "tokens" and NO_FLIGHT.steps() == []
+def test_without_a_recorder_nothing_is_added() -> None:
+    runner = Runner(NO_RECORDER)
+    assert runner.profile_run() == "tokens" and NO_RECORDER.steps() == []
 
 
 def test_one_rank_reads_its_settings_and_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     alone = SimpleNamespace(
         parallel_config=SimpleNamespace(data_parallel_size=1), scheduler_config=SimpleNamespace(async_scheduling=False)
     )
-    assert join(alone, MoECommConfig("A2", 1, 256)) is NO_FLIGHT
+    assert join(alone, MoECommConfig("A2", 1, 256)) is NO_RECORDER
     monkeypatch.setenv("VLLM_ASCEND_DP_TIMEOUT", "0")
     with pytest.raises(ValueError, match="VLLM_ASCEND_DP_TIMEOUT='0' is not one of"):
         join(alone, MoECommConfig("A2", 1, 256))
@@ -106,26 +106,26 @@ _AGREEMENTS: dict[str, tuple[bool, ...]] = {"has_unfinished_dp": (True,), "sync_
 
 @pytest.mark.parametrize("agreement", [name for name in _AGREEMENTS if hasattr(ParallelConfig, name)])
 def test_what_engines_agree_on_between_steps_is_watched(monkeypatch: pytest.MonkeyPatch, agreement: str) -> None:
-    flight = Flight(4)
+    recorder = Recorder(4)
     seen: list[Phase] = []
     said: list[str] = []
 
     def reduced(_: torch.Tensor, op: object, group: dist.ProcessGroup | None) -> None:
         del op
-        assert flight.entered is not None
-        seen.append(flight.entered.phase)
+        assert recorder.entered is not None
+        seen.append(recorder.entered.phase)
         if group is None:
             raise RuntimeError("Connection reset by peer")
 
-    monkeypatch.setattr(watching, "_flight", flight)
+    monkeypatch.setattr(start, "_recorder", recorder)
     monkeypatch.setattr(dist, "all_reduce", reduced)
-    flight.on_failure = lambda why, _: said.append(why)
+    recorder.on_failure = lambda why, _: said.append(why)
     agree, mine = getattr(ParallelConfig, agreement), _AGREEMENTS[agreement]
     of_two = SimpleNamespace(size=lambda: 2)
     assert agree(of_two, *mine) in (True, (True, False))
     with pytest.raises(RuntimeError, match="Connection reset"):
         agree(None, *mine)
-    assert seen == [Phase.ENGINES] * 2 and flight.entered is None
+    assert seen == [Phase.ENGINES] * 2 and recorder.entered is None
     assert said == ["lost the other engines: RuntimeError('Connection reset by peer')"]
 
 
@@ -162,7 +162,7 @@ ENVIRONMENTS = {
 
 
 def join_as(rank: int, folder: str, environment: str, agreement: str, context: int) -> None:
-    """One process of two DP ranks: writes what its flight or its error is."""
+    """One process of two DP ranks: writes what its recorder or its error is."""
     os.environ.update({"VLLM_ASCEND_DP_TIMEOUT": "30", "VLLM_ASCEND_DP_AGREEMENT": agreement})
     dp_rank = rank // context
     if dp_rank == 1:
@@ -170,8 +170,8 @@ def join_as(rank: int, folder: str, environment: str, agreement: str, context: i
         torch.__version__ = torch.torch_version.TorchVersion(f"{torch.__version__.partition('+')[0]}+another")
     init_distributed_environment(2 * context, rank, f"file://{folder}/rendezvous", rank, "gloo")
     try:
-        flight = join(config(dp_rank, 2, context), MoECommConfig("A2", 1, 256))
-        said = f"{type(flight).__name__} {flight is watching.flight_of_process()}"
+        recorder = join(config(dp_rank, 2, context), MoECommConfig("A2", 1, 256))
+        said = f"{type(recorder).__name__} {recorder is start.recorder_of_process()}"
     except DisagreementError as error:
         said = str(error)
     Path(folder, str(rank)).write_text(said)
@@ -187,7 +187,7 @@ def joined(folder: Path, environment: str, agreement: str = "on", context: int =
 @pytest.mark.parametrize("environment", ["same", "spelt out"])
 def test_ranks_that_fit_join(tmp_path: Path, environment: str) -> None:
     """Another build of the same torch, a default that is spelt out and another path are no differences."""
-    assert joined(tmp_path, environment) == ["Flight True"] * 2
+    assert joined(tmp_path, environment) == ["Recorder True"] * 2
 
 
 def test_ranks_with_other_settings_are_refused_and_told_which(tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_ranks_that_share_prefills_are_one_dp_rank(tmp_path: Path) -> None:
 
 
 def test_ranks_that_are_not_held_against_each_other_join(tmp_path: Path) -> None:
-    assert joined(tmp_path, "different", "off") == ["Flight True"] * 2
+    assert joined(tmp_path, "different", "off") == ["Recorder True"] * 2
 
 
 @pytest.mark.parametrize(
@@ -222,11 +222,11 @@ def test_ranks_that_are_not_held_against_each_other_join(tmp_path: Path) -> None
 )
 def test_whose_process_it_is(monkeypatch: pytest.MonkeyPatch, name: str, executor: str | None, ours: bool) -> None:
     monkeypatch.setattr(multiprocessing.current_process(), "name", name)
-    assert watching._is_vllms(SimpleNamespace(), executor) is ours
+    assert start._is_vllms(SimpleNamespace(), executor) is ours
 
 
 def test_an_engine_of_rays_is_vllms() -> None:
-    assert watching._is_vllms(SimpleNamespace(data_parallel_backend="ray"))
+    assert start._is_vllms(SimpleNamespace(data_parallel_backend="ray"))
 
 
 def test_ray_copies_the_settings() -> None:

@@ -21,13 +21,13 @@ from vllm.logger import logger
 import vllm_ascend
 from vllm_ascend.data_parallel.agreement import Members, agree
 from vllm_ascend.data_parallel.beats import Observer
+from vllm_ascend.data_parallel.deployment import facts
 from vllm_ascend.data_parallel.exchange import Exchange
-from vllm_ascend.data_parallel.facts import facts
 from vllm_ascend.data_parallel.fingerprint import Fingerprint, build_digest, digests
-from vllm_ascend.data_parallel.flight import NO_FLIGHT, EngineFlight, Flight, most_steps
 from vllm_ascend.data_parallel.metadata_group import settings_of
 from vllm_ascend.data_parallel.moe_comm import MoECommChoice, MoECommConfig, select_moe_comm
 from vllm_ascend.data_parallel.plan import StepPlan
+from vllm_ascend.data_parallel.recorder import NO_RECORDER, EngineRecorder, Recorder, most_steps
 from vllm_ascend.data_parallel.settings import TRACE_STEPS, Settings
 from vllm_ascend.data_parallel.tracefile import Identity, TraceFiles
 from vllm_ascend.data_parallel.watchdog import Limits, Reporter, Watchdog
@@ -37,12 +37,12 @@ _PROCESSES = ("EngineCore", "VllmWorker")
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
-_flight: Flight = NO_FLIGHT
+_recorder: Recorder = NO_RECORDER
 
 
-def flight_of_process() -> Flight:
-    """The flight of the rank that this process is."""
-    return _flight
+def recorder_of_process() -> Recorder:
+    """The recorder of the rank that this process is."""
+    return _recorder
 
 
 def recorded(method: Method) -> Method:
@@ -50,16 +50,16 @@ def recorded(method: Method) -> Method:
 
     @functools.wraps(method)
     def step(self: Any, *args: Any, **kwargs: Any) -> Any:
-        flight = self.flight
-        if not flight.begin(method.__name__):
+        recorder = self.recorder
+        if not recorder.begin(method.__name__):
             return method(self, *args, **kwargs)
         try:
             return method(self, *args, **kwargs)
         except Exception as error:
-            flight.on_failure(f"{method.__name__} failed: {error!r}", error)
+            recorder.on_failure(f"{method.__name__} failed: {error!r}", error)
             raise
         finally:
-            flight.end()
+            recorder.end()
 
     return step  # type: ignore[return-value]
 
@@ -69,23 +69,23 @@ def patient(method: Method) -> Method:
 
     @functools.wraps(method)
     def starting(self: Any, *args: Any, **kwargs: Any) -> Any:
-        with self.flight.starting():
+        with self.recorder.starting():
             return method(self, *args, **kwargs)
 
     return starting  # type: ignore[return-value]
 
 
-def join(vllm_config: Any, moe: MoECommConfig) -> Flight:
+def join(vllm_config: Any, moe: MoECommConfig) -> Recorder:
     """Hold this rank against the others, and watch it from here on.
 
     Raises ``ValueError`` for a setting that is not allowed, and ``DisagreementError`` where the ranks differ. With one
     DP rank only the settings are read.
     """
-    global _flight
+    global _recorder
     settings = settings_of(vllm_config)
     parallel = vllm_config.parallel_config
     if parallel.data_parallel_size == 1:
-        return NO_FLIGHT
+        return NO_RECORDER
     world = get_world_group()
     # vLLM lays its ranks out as replica x DP x PP x PCP x TP; up to 0.11.0 it has no prefill context parallelism.
     context = getattr(parallel, "prefill_context_parallel_size", 1)
@@ -104,19 +104,19 @@ def join(vllm_config: Any, moe: MoECommConfig) -> Flight:
         logger.info("Build %s of vllm-ascend, not held against the other ranks': %s", build, settings)
     limits = _limits(settings)
     if limits.none and settings.trace_steps == 0:
-        return NO_FLIGHT
+        return NO_RECORDER
     kept = most_steps(settings.trace_steps, parallel.data_parallel_size)
     if kept < settings.trace_steps:
         logger.warning("%s=%d: memory for %d steps is set aside", TRACE_STEPS.name, settings.trace_steps, kept)
-    _flight = Flight(kept)
+    _recorder = Recorder(kept)
     identity = Identity(parallel.data_parallel_rank, parallel.data_parallel_size, world.rank, host, os.getpid(), build)
     place = members.place_in_dp_rank(world.rank)
-    observer = Observer(world.rank, _flight, (first + place, parallel.data_parallel_size))
+    observer = Observer(world.rank, _recorder, (first + place, parallel.data_parallel_size))
     exchange = Exchange(store, members, world.rank, limits.period_s)
     traces = TraceFiles(settings.trace_dir, functools.partial(_choice, moe))
     ours = _is_vllms(parallel, parallel.distributed_executor_backend)
     _watch(identity, observer, exchange, limits, traces, ours=ours)
-    return _flight
+    return _recorder
 
 
 def watch_engine(parallel: Any, store: Store) -> None:
@@ -124,17 +124,17 @@ def watch_engine(parallel: Any, store: Store) -> None:
 
     ``store`` is the one by which the engines found each other. Does nothing where the process is a rank itself.
     """
-    global _flight
+    global _recorder
     settings = Settings.read(os.environ, envs_ascend.env_variables)
     limits = _limits(settings)
-    if _flight is not NO_FLIGHT or limits.none:
+    if _recorder is not NO_RECORDER or limits.none:
         return
-    _flight = EngineFlight()
+    _recorder = EngineRecorder()
     rank, size = parallel.data_parallel_rank, parallel.data_parallel_size
     build = build_digest(digests(Path(vllm_ascend.__file__).parent))
     identity = Identity(rank, size, rank, socket.gethostname(), os.getpid(), build)
     exchange = Exchange(store, Members(range(size)), rank, limits.period_s, "engine")
-    _watch(identity, Observer(rank, _flight, (0, size)), exchange, limits, None, ours=_is_vllms(parallel))
+    _watch(identity, Observer(rank, _recorder, (0, size)), exchange, limits, None, ours=_is_vllms(parallel))
 
 
 def _limits(settings: Settings) -> Limits:
@@ -150,8 +150,8 @@ def _watch(
     *,
     ours: bool,
 ) -> None:
-    reporter = Reporter(identity, _flight, observer, exchange, traces)
-    _flight.on_failure = reporter.failed
+    reporter = Reporter(identity, _recorder, observer, exchange, traces)
+    _recorder.on_failure = reporter.failed
     Watchdog(reporter, observer, exchange, limits, ours=ours).start()
 
 

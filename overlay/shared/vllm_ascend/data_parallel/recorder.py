@@ -62,7 +62,7 @@ class Step(NamedTuple):
     alone: bool = False
 
 
-class Flight:
+class Recorder:
     """The recorder of one rank. All of a step is written by one thread; any thread may read.
 
     ``entered`` is None outside of steps; ``number`` is that of the last step that was begun. ``thread`` is the
@@ -154,7 +154,7 @@ class Flight:
         self.entered = Entered(phase, now, self._starting or self._first)
 
 
-class EngineFlight(Flight):
+class EngineRecorder(Recorder):
     """Of an engine whose steps are run by other processes: it waits for the other engines alone."""
 
     def __init__(self) -> None:
@@ -167,7 +167,7 @@ class EngineFlight(Flight):
         self._first = False
 
 
-class NoFlight(Flight):
+class NoRecorder(Recorder):
     """Records nothing: for one rank, and where both the limits and the trace are off."""
 
     def __init__(self) -> None:
@@ -186,4 +186,4 @@ class NoFlight(Flight):
         pass
 
 
-NO_FLIGHT = NoFlight()
+NO_RECORDER = NoRecorder()

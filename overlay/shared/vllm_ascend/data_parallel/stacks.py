@@ -2,7 +2,7 @@
 """Where a thread is: the collective that it waits in, who called it, and its stack.
 
 Read from the thread's Python frames when a rank gives up, so that it costs nothing before. A rank that waits for the
-device inside a graph or a copy is in no collective; then the place alone says where.
+device inside a graph or a copy is in no collective; then the stack alone says where.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MOST_FRAMES = 40
 
 
 @dataclass(frozen=True)
-class Place:
+class StackTrace:
     """``op`` with its ``tensor`` (dtype and shape) and ``group`` are None outside of a collective.
 
     ``ranks`` is the first world rank of the group and their number, None where they are not known. ``at`` is the
@@ -52,16 +52,16 @@ class Place:
         return f"at {self.at}" if self.op is None else f"{self.collective}, called at {self.at}"
 
 
-def place_of(thread: int) -> Optional[Place]:
+def stack_of(thread: int) -> Optional[StackTrace]:
     """Where the thread with this identifier is; None where it has ended."""
     frames = frames_of(thread)
-    return place_of_frames(frames) if frames else None
+    return stack_of_frames(frames) if frames else None
 
 
-def place_of_error(error: BaseException) -> Optional[Place]:
+def stack_of_error(error: BaseException) -> Optional[StackTrace]:
     """Where ``error`` was raised; None where it was not."""
     frames = [frame for frame, _ in walk_tb(error.__traceback__)]
-    return place_of_frames(frames[::-1]) if frames else None
+    return stack_of_frames(frames[::-1]) if frames else None
 
 
 def frames_of(thread: int) -> list[FrameType]:
@@ -70,14 +70,14 @@ def frames_of(thread: int) -> list[FrameType]:
     return [] if innermost is None else [frame for frame, _ in walk_stack(innermost)]
 
 
-def place_of_frames(frames: Sequence[FrameType]) -> Place:
+def stack_of_frames(frames: Sequence[FrameType]) -> StackTrace:
     """Where a stack is, innermost frame first."""
     collectives = [index for index, frame in enumerate(frames) if frame.f_globals.get("__name__") == _C10D]
     asked = frames[collectives[-1]] if collectives else None
     callers = frames[collectives[-1] + 1 :] if collectives else frames
     caller = next((frame for frame in callers if _is_caller(frame)), frames[0])
     group, ranks = _group(asked.f_locals.get("group")) if asked else (None, None)
-    return Place(
+    return StackTrace(
         at=_line(caller),
         stack=tuple(_line(frame) for frame in reversed(frames[:_MOST_FRAMES])),
         op=asked.f_code.co_name if asked else None,
