@@ -129,11 +129,11 @@ def test_with_two_workers_a_rank_a_stopped_engine_is_waited_for_and_a_killed_wor
     bench: Any, launcher: Launchers, model: Path, expected: Callable[[Model], dict[int, list[int]]]
 ) -> None:
     run, folder = faults.TP2, bench.work / "two-workers"
+    want = expected(run.model)[0]  # it takes as long as a round
     with started_ranks(run, model, folder / "run", _placements(folder, launcher(Tree.PATCHED), run.dp_size)) as ranks:
         first, long = (turn.name for turn in run.rounds)
         faults.begins(ranks, long)
         (told,) = (line["tokens"] for line in ranks[0].lines() if line.get("round") == first and "tokens" in line)
-        want = expected(run.model)[0]
         assert told["0"][: len(want)] == want
 
         faults.signalled(ranks[1], signal.SIGSTOP)
