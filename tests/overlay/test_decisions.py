@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -69,9 +70,11 @@ class Wire:
 
     def __init__(self, summed: int | None, fields: BitFields, rank: int) -> None:
         self.summed, self.fields, self.rank, self.packed = summed, fields, rank, 0
+        self.process_group: object = None
 
     def issue(self, batch: LocalBatch) -> PendingStep:
         self.packed = self.fields.pack(batch, self.rank)
+        self.packed.to_bytes(64, "little")  # as it travels
         summed = self.packed if self.summed is None else self.summed
         return PendingStep(known=self.fields.unpack(summed))
 
@@ -200,6 +203,40 @@ def test_where_nothing_must_agree_each_replays_its_own_graph(schedule: list[Work
 def test_where_nothing_must_agree_nothing_is_reduced(deployment: Deployment, reduces: bool) -> None:
     mode = FULL if deployment.graphs else NONE
     assert run_step(deployment, [Work(3, mode), Work(1, mode)])[1] is reduces
+
+
+@pytest.mark.parametrize("ranks", [2, 8])
+def test_tokens_that_numpy_has_counted_are_told_whole(ranks: int) -> None:
+    """As upstream counts them where ranks share prefills; with 8 ranks a rank's bits lie beyond the 64th."""
+    (counted,) = {np.array([2, 3], dtype=np.int32).sum()}
+    assert run_step(Deployment(), [Work(counted, NONE)] * ranks) == run_step(Deployment(), [Work(5, NONE)] * ranks)
+
+
+@pytest.mark.parametrize(
+    ("context", "graph", "most"), [(1, None, 8192 + 4), (1, 9000, 9000 + 4), (2, None, 8192 + 200 + 4)]
+)
+def test_a_step_may_have_more_rows_than_upstream_profiles(context: int, graph: int | None, most: int) -> None:
+    """Its runner's ``max_num_tokens`` is less meanwhile; a request of one token is two rows where ranks share it."""
+    rank = Rank(Deployment(), 0, 2)
+    rank.max_num_tokens = 4096
+    scheduler = SimpleNamespace(max_num_batched_tokens=8192, max_num_seqs=100)
+    parallel = SimpleNamespace(tensor_parallel_size=4, prefill_context_parallel_size=context)
+    rank.vllm_config = SimpleNamespace(scheduler_config=scheduler, parallel_config=parallel)
+    rank.compilation_config.max_cudagraph_capture_size = graph
+    assert rank._most_rows == most
+
+
+@pytest.mark.parametrize("in_device_group", [False, True])
+def test_a_device_group_that_is_made_anew_is_the_one_that_reduces(
+    monkeypatch: pytest.MonkeyPatch, in_device_group: bool
+) -> None:
+    """Sleep destroys the groups of the device, and waking up makes others."""
+    rank, wire = Rank(Deployment(), 0, 1), Wire(None, BitFields(1, 9000, whole_graphs=True), 0)
+    rank.__dict__.update(_synchronizer=wire, _alone=False, _in_device_group=in_device_group)
+    wire.process_group = "slept"
+    monkeypatch.setattr(module, "get_dp_group", lambda: SimpleNamespace(device_group="awake"))
+    rank._agree(LocalBatch(1, with_prefill=False, graph_usable=False))
+    assert wire.process_group == ("awake" if in_device_group else "slept")
 
 
 @dataclass(frozen=True)

@@ -116,3 +116,28 @@ def test_one_object_alone() -> None:
     assert released(holder)(dispatch)(torch.ones(3)).tolist() == [1, 1, 1]
     assert holder.topk_ids is None
     assert seen[0]() is None
+
+
+class Experts(torch.nn.Module):
+    """A layer whose dispatcher keeps a tensor from dispatch to combine."""
+
+    def __init__(self, dispatcher: Holder) -> None:
+        super().__init__()
+        self.allgathercommimpl = dispatcher
+
+    @releases_comm_tensors
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.allgathercommimpl.topk_ids = x + 1
+        return x + self.allgathercommimpl.topk_ids
+
+
+@pytest.mark.parametrize("eager_before", [False, True])
+def test_a_layer_is_traced_in_one_graph(monkeypatch: pytest.MonkeyPatch, eager_before: bool) -> None:
+    """As TorchAir traces Pangu's and Qwen's, whose model calls the layer's forward itself."""
+    monkeypatch.setattr(forward_context, "_forward_context", SimpleNamespace(moe_comm_method_name="allgathercommimpl"))
+    layer, x = Experts(Holder()), torch.arange(4.0)
+    torch._dynamo.reset()
+    if eager_before:
+        layer(x)
+    traced = torch.compile(layer, fullgraph=True, dynamic=True, backend="eager")
+    assert torch.equal(traced(x), 2 * x + 1)

@@ -11,11 +11,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from conftest import FORK, LATEST, until
 from vllm.config import ParallelConfig
 from vllm.v1.engine.core import DPEngineCoreProc
 
 from vllm_ascend.data_parallel import lockstep
+from vllm_ascend.data_parallel.profiling import MoEFamilies
+from vllm_ascend.data_parallel.runner import DataParallelStep
 
 STEPS = 40
 ASKED_AT = 10
@@ -115,3 +118,19 @@ def test_workers_are_asked_before_the_loop() -> None:
     for stages in ([False, False], [False, True]):
         loop(SimpleNamespace(collective_rpc=lambda ask, stages=stages: stages))
     assert seen == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("named", "asks"), [(None, True), (["ascend", "ascend_enhanced_model"], True), (["ascend"], False)]
+)
+def test_without_the_plugin_that_engines_load_ranks_agree_as_in_upstream(
+    monkeypatch: pytest.MonkeyPatch, named: list[str] | None, asks: bool
+) -> None:
+    monkeypatch.setattr(lockstep.envs, "VLLM_PLUGINS", named)
+    assert lockstep.engines_ask_each_step() is asks
+    runner = DataParallelStep.__new__(DataParallelStep)
+    runner.dp_size = 2
+    hf_text_config = SimpleNamespace(to_dict=dict)
+    runner.vllm_config = SimpleNamespace(model_config=SimpleNamespace(hf_text_config=hf_text_config))
+    vars(runner).update(_row_groups=frozenset(), _moe_families=MoEFamilies.of(torch.nn.Linear(1, 1), None))
+    assert runner._must_agree is not asks

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -31,6 +32,7 @@ from vllm_ascend.data_parallel.metadata import LocalBatch, StepMetadata
 from vllm_ascend.data_parallel.plan import StepPlan
 from vllm_ascend.data_parallel.recorder import Recorder
 from vllm_ascend.data_parallel.tracefile import Identity, Snapshot, TraceFiles
+from vllm_ascend.data_parallel.verdict import Finding
 from vllm_ascend.data_parallel.watchdog import Limits, Reporter, Watchdog
 
 pytestmark = pytest.mark.shared
@@ -315,3 +317,14 @@ def test_a_failure_is_told_once_with_what_the_others_say(both: Both, disk_hangs:
     assert len(pair.traces(1)) == (not disk_hangs)
     assert pair.end(0) == watchdog.EXIT_CODE
     assert "DP rank 1 has ended or ends" in pair.log(0) or "the process of DP rank 1 has gone" in pair.log(0)
+
+
+@pytest.mark.parametrize(("first", "finding"), [(0, Finding.GONE), (2, Finding.SILENT)])
+def test_a_lost_store_proves_nothing_where_no_member_kept_it(first: int, finding: Finding) -> None:
+    """Another replica's rank 0 may keep it, and end first."""
+    waiting = Watchdog.__new__(Watchdog)
+    waiting._exchange = SimpleNamespace(now=None, lost=True, members=Members(range(first, first + 2)))
+    verdict = waiting._verdict(None)
+    assert verdict.finding is finding
+    keeper = "DP rank 0" if first == 0 else "the process that keeps the store"
+    assert keeper in verdict.why(waiting._exchange.members)

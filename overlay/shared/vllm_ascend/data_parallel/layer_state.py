@@ -36,6 +36,8 @@ def releases_comm_tensors(forward: Forward) -> Forward:
 
     @wraps(forward)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
+        if torch.compiler.is_compiling():  # a graph frees its own tensors, and what is below cannot be traced
+            return forward(*args, **kwargs)
         holdings = _holdings(args[0])
         try:
             return forward(*args, **kwargs)
@@ -52,6 +54,8 @@ def released(owner: Any) -> Callable[[Forward], Forward]:
     def decorate(function: Forward) -> Forward:
         @wraps(function)
         def wrapper(*args: Any, **kwargs: Any) -> Any:
+            if torch.compiler.is_compiling():
+                return function(*args, **kwargs)
             holding = _holding(owner)
             try:
                 return function(*args, **kwargs)

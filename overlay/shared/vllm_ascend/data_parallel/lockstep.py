@@ -11,10 +11,21 @@ pause as soon as the last request ends.
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, Optional
 
+from vllm import envs
 from vllm.config import ParallelConfig
 from vllm.v1.engine.core import DPEngineCoreProc
+
+_PLUGIN = "ascend_enhanced_model"
+"""Upstream's entry point that loads this module."""
+
+
+def engines_ask_each_step() -> bool:
+    """Whether this module is loaded in engines whose workers are other processes: vLLM leaves plugins out that are not
+    among those that the user names."""
+    named: Optional[list[str]] = envs.VLLM_PLUGINS
+    return named is None or _PLUGIN in named
 
 
 def must_agree(worker: Any) -> bool:

@@ -15,6 +15,7 @@ from vllm_ascend.data_parallel import upstream
 from vllm_ascend.data_parallel.forward_context import moe_comm_config
 from vllm_ascend.data_parallel.graph_sizes import DecodeLimits, decode_graph_sizes
 from vllm_ascend.data_parallel.graphs import NO_GRAPH, StepGraph
+from vllm_ascend.data_parallel.lockstep import engines_ask_each_step
 from vllm_ascend.data_parallel.metadata import LocalBatch, StepMetadata
 from vllm_ascend.data_parallel.metadata_group import metadata_group, settings_of
 from vllm_ascend.data_parallel.moe_comm import MoECommConfig
@@ -190,9 +191,11 @@ class DataParallelStep(_StaticFacts, StepGraph, PromptLogits):
 
     @cached_property
     def _must_agree(self) -> bool:
-        """Whether this rank's steps depend on the other ranks' batches."""
+        """Whether this rank's steps depend on the other ranks' batches, or nothing else keeps the engines in step."""
+        if self.dp_size == 1:
+            return False
         text_config = self.vllm_config.model_config.hf_text_config.to_dict()
-        return self.dp_size > 1 and must_agree(self._row_groups, self._moe_families, text_config)
+        return not engines_ask_each_step() or must_agree(self._row_groups, self._moe_families, text_config)
 
     def _fits_graph(self, num_tokens: int, uniform_decode: bool) -> bool:
         if not self.use_aclgraph or num_tokens > self.aclgraph_batch_sizes[-1]:

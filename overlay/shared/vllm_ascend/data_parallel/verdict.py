@@ -50,7 +50,7 @@ class Verdict:
 
     def why(self, members: Members) -> str:
         """In one line."""
-        of = named(members, self.ranks)
+        of = named(members, self.ranks) or "the process that keeps the store"
         if self.finding is Finding.GONE:
             return f"the process of {of} has gone"
         if self.finding is Finding.ENDING:

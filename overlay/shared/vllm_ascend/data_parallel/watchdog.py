@@ -224,7 +224,7 @@ class Watchdog:
         told = "" if now is None else describe(exchange.members, now.beats)
         keeper = (_STORE_KEEPER,) if _STORE_KEEPER in exchange.members.ranks else ()
         if exchange.lost:
-            return Verdict(Finding.GONE, keeper, told)
+            return Verdict(Finding.GONE if keeper else Finding.SILENT, keeper, told)
         if now is None or not exchange.answers:
             return Verdict(Finding.SILENT, keeper, told)
         told_last = now.beats.get(beat.rank)

@@ -13,6 +13,7 @@ from typing import Any, Callable, Optional
 
 import torch
 from vllm.config import CUDAGraphMode
+from vllm.distributed import get_dp_group
 from vllm.forward_context import BatchDescriptor
 from vllm_ascend.utils import enable_sp, enable_sp_by_pass, is_310p, is_moe_model, should_skip_allreduce_across_dp_group
 
@@ -46,6 +47,7 @@ class DataParallelStep(ReleaseStep):
     uniform_decode_query_len: int
 
     recorder: Recorder = NO_RECORDER
+    _in_device_group = False
 
     def _join_data_parallel(self) -> None:
         """Check the settings and the other ranks before weights are loaded; an error must not cost that time."""
@@ -58,8 +60,9 @@ class DataParallelStep(ReleaseStep):
         """Decide a step of this rank's ``num_tokens``, which could replay ``graph``, with the other ranks.
 
         Returns the graph that all replay, its key with the rows that this rank computes, and each rank's rows: a CPU
-        int32 tensor of shape ``[dp_size]``.
+        int32 tensor of shape ``[dp_size]``. Where ranks share prefills, upstream counts tokens in NumPy's integers.
         """
+        num_tokens = int(num_tokens)
         mode = GraphMode(graph.value)
         batch = LocalBatch(
             num_tokens,
@@ -79,7 +82,10 @@ class DataParallelStep(ReleaseStep):
 
     def _agree(self, batch: LocalBatch) -> StepMetadata:
         """What the ranks decide the step from."""
-        pending = self._synchronizer.issue(batch)
+        synchronizer = self._synchronizer
+        if self._in_device_group:  # which is another one after sleep and waking up
+            synchronizer.process_group = get_dp_group().device_group
+        pending = synchronizer.issue(batch)
         self.recorder.awaiting()
         metadata = pending.result(self._given_up)
         alike = self._alone and not self._beyond_mc2(metadata)
@@ -165,16 +171,30 @@ class DataParallelStep(ReleaseStep):
             return None
         return lambda: self.recorder.given_up
 
+    @property
+    def _most_rows(self) -> int:
+        """Rows that a rank can have in a step.
+
+        Not by ``max_num_tokens``, which upstream lowers while memory is profiled. Ranks that share a prefill take two
+        rows at the least of each request (pcp_utils.py).
+        """
+        scheduler, parallel = self.vllm_config.scheduler_config, self.vllm_config.parallel_config
+        shared = 2 * scheduler.max_num_seqs if parallel.prefill_context_parallel_size > 1 else 0
+        largest_graph = self.compilation_config.max_cudagraph_capture_size or 0
+        most = max(scheduler.max_num_batched_tokens + shared, largest_graph)
+        return int(most + parallel.tensor_parallel_size)  # sequence parallelism rounds up to it
+
     @cached_property
     def _synchronizer(self) -> MetadataSynchronizer:
         settings = settings_of(self.vllm_config)
-        most = max(self.max_num_tokens, self.compilation_config.max_cudagraph_capture_size or 0)
+        on_hosts = settings.metadata_group is MetadataGroup.CPU
+        self._in_device_group = not on_hosts
         return MetadataSynchronizer(
             self.dp_rank,
             self.dp_size,
-            most + self.vllm_config.parallel_config.tensor_parallel_size,  # sequence parallelism rounds up to it
+            self._most_rows,
             metadata_group(self.vllm_config, settings),
-            None if settings.metadata_group is MetadataGroup.CPU else self.device,
+            None if on_hosts else self.device,
             is_310p=is_310p(),
             whole_graphs=True,
         )
