@@ -24,39 +24,24 @@ from patchset.system.terminal import Terminal
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the tests of one tree say.
+    """What the tests of one tree say."""
 
-    Attributes:
-        passed: there are tests, and all of them passed.
-        seen: what they saw, in their words.
-        tests: their names; those that did not pass end in their result.
-    """
-
-    passed: bool
-    seen: tuple[str, ...]
-    tests: tuple[str, ...]
+    passed: bool  # there are tests, and all of them passed
+    seen: tuple[str, ...]  # what they saw, in their words
+    tests: tuple[str, ...]  # their names; those that did not pass end in their result
 
 
 @dataclass(frozen=True)
 class Defect:
-    """One row of the table.
+    """One row of the table."""
 
-    Attributes:
-        name: by which patches and tests call it: D1, D6a.
-        title: what goes wrong, in one line.
-        refuted: the tests of the pristine tree show that the claim is wrong.
-        absent: why the set's release does not have it; empty where it does. Where it has nothing of what the defect is
-            about, no test of the patched tree is left either.
-        open: why the set leaves it, where other sets mend it; empty where the set mends it or does not have it.
-    """
-
-    name: str
-    title: str
+    name: str  # by which patches and tests call it: D1, D6a
+    title: str  # what goes wrong, in one line
     pristine: Evidence
     patched: Evidence
-    refuted: bool = False
-    absent: str = ""
-    open: str = ""
+    refuted: bool = False  # the tests of the pristine tree show that the claim is wrong
+    absent: str = ""  # why the set's release does not have it; then perhaps no test is left; empty where it does
+    open: str = ""  # why the set leaves it, where other sets mend it; empty where the set mends it or does not have it
 
     @property
     def unshown(self) -> str:

@@ -51,16 +51,11 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Check:
-    """What came of holding a set's evidence against runs here.
-
-    Attributes:
-        foreign: why the evidence says nothing of this tree, so that the whole suite ran; empty where it does.
-        differing: rows that a run here contradicts, as `test: what the evidence says, what was found`.
-    """
+    """What came of holding a set's evidence against runs here."""
 
     set_name: str
-    foreign: str
-    differing: tuple[str, ...]
+    foreign: str  # why the evidence says nothing of this tree, so that the whole suite ran; empty where it does
+    differing: tuple[str, ...]  # rows that a run here contradicts, as `test: what the evidence says, what was found`
     report: SmokeReport
 
     @property

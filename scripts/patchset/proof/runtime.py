@@ -42,18 +42,12 @@ _STAMP = ".made-from"
 
 @dataclass(frozen=True)
 class Runtime:
-    """A Python that can run vLLM.
-
-    Attributes:
-        vllm: folder that holds the vllm package.
-        env: the environment to run it in; PYTHONPATH is left to `environment`.
-        stamp: what it was made from.
-    """
+    """A Python that can run vLLM."""
 
     python: Path
-    vllm: Path
-    env: Mapping[str, str]
-    stamp: str
+    vllm: Path  # folder that holds the vllm package
+    env: Mapping[str, str]  # the environment to run it in; PYTHONPATH is left to `environment`
+    stamp: str  # what it was made from
 
     def environment(self, tree: Path, standin: Path | None = None) -> dict[str, str]:
         """The environment in which a vllm-ascend tree is the plugin that vLLM finds.

@@ -24,17 +24,11 @@ from patchset.upstream.pristine import materialize
 
 @dataclass(frozen=True)
 class Tested:
-    """What is known of a target.
+    """What is known of a target."""
 
-    Attributes:
-        passed: it has passed the smoke tests, now or before.
-        report: of the tests that ran now; None where none did.
-        said: in a line: what passed and what was not run, or why nothing is known.
-    """
-
-    passed: bool
-    report: SmokeReport | None
-    said: str
+    passed: bool  # it has passed the smoke tests, now or before
+    report: SmokeReport | None  # of the tests that ran now; None where none did
+    said: str  # in a line: what passed and what was not run, or why nothing is known
 
     def as_dict(self) -> dict[str, Any]:
         return {"passed": self.passed, "said": self.said, "run": self.report.as_dict() if self.report else None}

@@ -24,23 +24,14 @@ class Result(Enum):
 
 @dataclass(frozen=True)
 class Case:
-    """One test.
+    """One test."""
 
-    Attributes:
-        id: file, class and name, as pytest tells tests apart.
-        name: the function with its parameters.
-        result: an error in a fixture counts as failed.
-        seconds: wall-clock time.
-        why: the message of a failure, or the reason of a skip.
-        properties: what the test recorded.
-    """
-
-    id: str
-    name: str
-    result: Result
-    seconds: float
-    why: str = ""
-    properties: Mapping[str, str] = field(default_factory=dict)
+    id: str  # file, class and name, as pytest tells tests apart
+    name: str  # the function with its parameters
+    result: Result  # an error in a fixture counts as failed
+    seconds: float  # wall-clock time
+    why: str = ""  # the message of a failure, or the reason of a skip
+    properties: Mapping[str, str] = field(default_factory=dict)  # what the test recorded
 
     @property
     def node(self) -> str:

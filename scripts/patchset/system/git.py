@@ -77,19 +77,12 @@ class Identity:
 
 @dataclass(frozen=True)
 class Repository:
-    """A work tree and the repository in its .git folder.
+    """A work tree and the repository in its .git folder."""
 
-    Attributes:
-        root: the work tree.
-        index: the index file to use; relative to .git.
-        git_dir: the repository, where it is not in the work tree.
-        objects: the folder of its objects, where that is another repository's.
-    """
-
-    root: Path
-    index: str = "index"
-    git_dir: Path | None = None
-    objects: Path | None = None
+    root: Path  # the work tree
+    index: str = "index"  # the index file to use; relative to .git
+    git_dir: Path | None = None  # the repository, where it is not in the work tree
+    objects: Path | None = None  # the folder of its objects, where that is another repository's
 
     @property
     def folder(self) -> Path:

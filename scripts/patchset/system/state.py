@@ -43,36 +43,22 @@ class FileState:
 
 @dataclass(frozen=True)
 class Installed:
-    """What a set has done to a target.
+    """What a set has done to a target."""
 
-    Attributes:
-        set: the set's name.
-        tree: digest of the whole patched tree.
-        series: digest of the patch files and the overlay that made it.
-        files: each changed file; `before` is upstream's.
-    """
-
-    set: str
-    tree: str
-    series: str
-    files: Mapping[str, FileState]
+    set: str  # the set's name
+    tree: str  # digest of the whole patched tree
+    series: str  # digest of the patch files and the overlay that made it
+    files: Mapping[str, FileState]  # each changed file; `before` is upstream's
 
 
 @dataclass(frozen=True)
 class Journal:
-    """A change that is under way.
+    """A change that is under way."""
 
-    Attributes:
-        command: apply or revert.
-        files: each file to change; `before` is what it holds now.
-        installed: what state.json says when it is done; None for a pristine target.
-        was: what state.json says if it is taken back.
-    """
-
-    command: str
-    files: Mapping[str, FileState]
-    installed: Installed | None
-    was: Installed | None
+    command: str  # apply or revert
+    files: Mapping[str, FileState]  # each file to change; `before` is what it holds now
+    installed: Installed | None  # what state.json says when it is done; None for a pristine target
+    was: Installed | None  # what state.json says if it is taken back
 
     @property
     def reversed(self) -> Journal:

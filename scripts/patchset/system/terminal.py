@@ -23,16 +23,12 @@ class Terminal:
 
     Args:
         as_json: keep stdout for one JSON document; tables and notes then go nowhere.
-
-    Attributes:
-        command: what runs; the document names it.
-        known: what the document of an error has, too: what had been found before the error.
     """
 
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
-        self.command = ""
-        self.known: dict[str, Any] = {}
+        self.command = ""  # what runs; the document names it
+        self.known: dict[str, Any] = {}  # what had been found before an error; the document of the error has it too
 
     def step(self, message: str) -> None:
         """Says on stderr what is done now."""

@@ -30,23 +30,15 @@ _SHOWN = 20
 
 @dataclass(frozen=True)
 class ApplyResult:
-    """What apply found and did.
-
-    Attributes:
-        result: applied, unchanged (it was applied already), or would apply (a dry run).
-        changed: the files that were, or would be, written or removed.
-        tree: digest of upstream's and the set's files that are then in the target; of a whole tree, set.toml's.
-        fingerprint: of the package that is then there.
-        commit: the last commit of a build tree; empty elsewhere.
-    """
+    """What apply found and did."""
 
     target: Target
     recipe: Recipe
-    result: str
-    changed: tuple[str, ...]
-    tree: str
-    fingerprint: str
-    commit: str
+    result: str  # applied, unchanged (it was applied already), or would apply (a dry run)
+    changed: tuple[str, ...]  # the files that were, or would be, written or removed
+    tree: str  # digest of upstream's and the set's files that are then in the target; of a whole tree, set.toml's
+    fingerprint: str  # of the package that is then there
+    commit: str  # the last commit of a build tree; empty elsewhere
 
 
 def run(

@@ -55,29 +55,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Assessment:
-    """What a target holds.
+    """What a target holds."""
 
-    Attributes:
-        state: the sum of it.
-        files: what each touched file is.
-        rows: the files that keep the target from being pristine or applied.
-        found: sha256 of each file that upstream, the set or the state knows and that is there.
-        untracked: files that neither upstream nor the set knows; they change nothing.
-        journal: what a run that was cut off was doing, or None.
-        installed: what state.json says, or None.
-        digest: of the files that upstream and the set know; the set's tree digest where a whole tree is applied.
-        authored: what an author has committed in a build tree and not exported, or has under way; or None.
-    """
-
-    state: State
-    files: Mapping[str, Found]
-    rows: tuple[Row, ...]
-    found: Mapping[str, str]
-    untracked: tuple[str, ...]
-    journal: Journal | None
-    installed: Installed | None
-    digest: str
-    authored: Authored | None = None
+    state: State  # the sum of it
+    files: Mapping[str, Found]  # what each touched file is
+    rows: tuple[Row, ...]  # the files that keep the target from being pristine or applied
+    found: Mapping[str, str]  # sha256 of each file that upstream, the set or the state knows and that is there
+    untracked: tuple[str, ...]  # files that neither upstream nor the set knows; they change nothing
+    journal: Journal | None  # what a run that was cut off was doing, or None
+    installed: Installed | None  # what state.json says, or None
+    digest: str  # of the files that upstream and the set know; the set's tree digest where a whole tree is applied
+    authored: Authored | None = None  # what an author has committed in a build tree and not exported, or has under way
 
     @property
     def clean(self) -> bool:

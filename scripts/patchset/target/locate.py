@@ -25,22 +25,14 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Target:
-    """A folder that holds the package.
-
-    Attributes:
-        root: the folder itself; a build tree may not be there yet.
-        set_name: the set that is applied to it.
-        state: the folder, beside it or in its .git, that holds the lock, the journal and the original bytes.
-        prefix: paths that begin with it are the target's; the rest of upstream is not expected there.
-        record: path of the installation's RECORD below root; None where there is none.
-    """
+    """A folder that holds the package."""
 
     kind: Kind
-    root: Path
-    set_name: str
-    state: Path
-    prefix: str = ""
-    record: str | None = None
+    root: Path  # the folder itself; a build tree may not be there yet
+    set_name: str  # the set that is applied to it
+    state: Path  # the folder, beside it or in its .git, that holds the lock, the journal and the original bytes
+    prefix: str = ""  # paths that begin with it are the target's; the rest of upstream is not expected there
+    record: str | None = None  # path of the installation's RECORD below root; None where there is none
 
     @property
     def named(self) -> str:

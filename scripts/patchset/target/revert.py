@@ -23,20 +23,13 @@ from patchset.upstream.source import Source
 
 @dataclass(frozen=True)
 class RevertResult:
-    """What revert found and did.
-
-    Attributes:
-        result: reverted, unchanged (there was nothing to take back), or would revert (a dry run).
-        changed: the files that were, or would be, given back or removed.
-        tree: digest of upstream's files in the target.
-        rescued: files that were neither upstream's nor the set's, and were copied before that.
-    """
+    """What revert found and did."""
 
     target: Target
-    result: str
-    changed: tuple[str, ...]
-    tree: str
-    rescued: tuple[str, ...] = ()
+    result: str  # reverted, unchanged (there was nothing to take back), or would revert (a dry run)
+    changed: tuple[str, ...]  # the files that were, or would be, given back or removed
+    tree: str  # digest of upstream's files in the target
+    rescued: tuple[str, ...] = ()  # files that were neither upstream's nor the set's, and were copied before that
 
 
 def run(

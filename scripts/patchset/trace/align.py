@@ -31,19 +31,12 @@ class Difference:
 
 @dataclass(frozen=True)
 class Alignment:
-    """The ranks of one run.
+    """The ranks of one run."""
 
-    Attributes:
-        ranks: those that left a trace, by number.
-        silent: DP ranks that left none.
-        first: the oldest step that every rank still remembers; None where there is none.
-        difference: None where the ranks agree as far as they remember.
-    """
-
-    ranks: Sequence[RankTrace]
-    silent: Sequence[int]
-    first: int | None
-    difference: Difference | None
+    ranks: Sequence[RankTrace]  # those that left a trace, by number
+    silent: Sequence[int]  # DP ranks that left none
+    first: int | None  # the oldest step that every rank still remembers; None where there is none
+    difference: Difference | None  # None where the ranks agree as far as they remember
 
     @property
     def ok(self) -> bool:

@@ -15,21 +15,13 @@ from patchset.sets.setfile import Artifact, PatchSet
 
 @dataclass(frozen=True)
 class Build:
-    """One wheel that is being made.
+    """One wheel that is being made."""
 
-    Attributes:
-        plan: what the set does to each file.
-        upstream: the pin of what the wheel is made from.
-        version: upstream's version with a local label: 0.10.1rc1+dp.1.
-        file: its file name.
-        files: path -> sha256 of each of its files, but for RECORD and what `statements` adds.
-    """
-
-    plan: Plan
-    upstream: Artifact
-    version: str
-    file: str
-    files: Mapping[str, str] = field(hash=False)
+    plan: Plan  # what the set does to each file
+    upstream: Artifact  # the pin of what the wheel is made from
+    version: str  # upstream's version with a local label: 0.10.1rc1+dp.1
+    file: str  # its file name
+    files: Mapping[str, str] = field(hash=False)  # sha256 by path, but for RECORD and what `statements` adds
 
     @property
     def dist_info(self) -> str:
@@ -52,16 +44,11 @@ class Made:
 
 @dataclass(frozen=True)
 class Draft:
-    """A wheel that is not written yet.
-
-    Attributes:
-        expected: the entry, or the digest of the content, that it must have at each path, worked out from digests
-            alone; METADATA, RECORD and the statements need not be in it.
-    """
+    """A wheel that is not written yet. METADATA, RECORD and the statements need not be in `expected`."""
 
     made: Made
     data: bytes
-    expected: Mapping[str, Entry | str] = field(hash=False)
+    expected: Mapping[str, Entry | str] = field(hash=False)  # at each path: an entry, or a digest
 
 
 def dist_info(patch_set: PatchSet, version: str) -> str:

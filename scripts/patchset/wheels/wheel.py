@@ -25,18 +25,12 @@ _HINT = "get the wheel from a source that you trust"
 
 @dataclass(frozen=True)
 class Wheel:
-    """A wheel that has passed the audit.
+    """A wheel that has passed the audit."""
 
-    Attributes:
-        file: its file name.
-        package, dist_info: names of its two folders.
-        entries: in the order of the archive, folders included.
-    """
-
-    file: str
-    package: str
+    file: str  # its file name
+    package: str  # package, dist_info: names of its two folders
     dist_info: str
-    entries: tuple[Entry, ...]
+    entries: tuple[Entry, ...]  # in the order of the archive, folders included
 
     @cached_property
     def files(self) -> dict[str, Entry]:

@@ -17,23 +17,14 @@ from patchset.node.cluster.schedule import Agreed, Schedule
 
 @dataclass(frozen=True)
 class Part:
-    """What one rank is told.
+    """What one rank is told."""
 
-    Attributes:
-        rank: number of this rank.
-        schedule: the steps of all ranks.
-        store: host and port where the ranks meet.
-        on_npu: hccl on this process's NPU; otherwise gloo on the host.
-        group: which backend carries the metadata, `device` or `cpu`, as VLLM_ASCEND_DP_METADATA_GROUP.
-        limit: seconds that any one wait may take.
-    """
-
-    rank: int
-    schedule: Schedule
-    store: tuple[str, int]
-    on_npu: bool
-    group: str
-    limit: float
+    rank: int  # number of this rank
+    schedule: Schedule  # the steps of all ranks
+    store: tuple[str, int]  # host and port where the ranks meet
+    on_npu: bool  # hccl on this process's NPU; otherwise gloo on the host
+    group: str  # which backend carries the metadata, `device` or `cpu`, as VLLM_ASCEND_DP_METADATA_GROUP
+    limit: float  # seconds that any one wait may take
 
 
 class Rank:

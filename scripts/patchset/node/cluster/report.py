@@ -44,25 +44,15 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class NodeRow:
-    """One node.
+    """One node."""
 
-    Attributes:
-        id: Ray's.
-        name: host and address for the reader.
-        verdict: what is the matter.
-        why: in words; empty where nothing is.
-        fingerprint: of the installed build; empty where none was read.
-        versions: of PACKAGES, cann, python and arch; None where one is not there.
-        files: those that are not as expected, each with how: changed, missing or unknown.
-    """
-
-    id: str
-    name: str
-    verdict: Verdict
-    why: str = ""
-    fingerprint: str = ""
-    versions: Mapping[str, str | None] = field(default_factory=dict)
-    files: Mapping[str, str] = field(default_factory=dict)
+    id: str  # Ray's
+    name: str  # host and address for the reader
+    verdict: Verdict  # what is the matter
+    why: str = ""  # in words; empty where nothing is
+    fingerprint: str = ""  # of the installed build; empty where none was read
+    versions: Mapping[str, str | None] = field(default_factory=dict)  # of PACKAGES, cann, python, arch; None for none
+    files: Mapping[str, str] = field(default_factory=dict)  # those not as expected: changed, missing or unknown
 
 
 @dataclass(frozen=True)
@@ -78,21 +68,13 @@ class RankRow:
 
 @dataclass(frozen=True)
 class ClusterReport:
-    """The whole cluster.
+    """The whole cluster."""
 
-    Attributes:
-        expected: what every node was held against.
-        nodes: by address.
-        ranks: by number; none where no smoke run was asked for or could be made.
-        missing: what should have been there and concerns no row.
-        notes: what the reader should know besides.
-    """
-
-    expected: Expected
-    nodes: tuple[NodeRow, ...]
-    ranks: tuple[RankRow, ...] = ()
-    missing: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    expected: Expected  # what every node was held against
+    nodes: tuple[NodeRow, ...]  # by address
+    ranks: tuple[RankRow, ...] = ()  # by number; none where no smoke run was asked for or could be made
+    missing: tuple[str, ...] = ()  # what should have been there and concerns no row
+    notes: tuple[str, ...] = ()  # what the reader should know besides
 
     @property
     def exit_code(self) -> int:

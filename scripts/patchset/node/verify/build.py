@@ -19,22 +19,13 @@ _CACHES = ("__pycache__",)
 
 @dataclass(frozen=True)
 class Build:
-    """One build of vllm-ascend.
+    """One build of vllm-ascend."""
 
-    Attributes:
-        where: the wheel's file, or the folder that holds the installed package.
-        dist_info: name of its .dist-info folder.
-        files: every file by its path, as RECORD names it; of an installation those of the package and of dist_info. A
-            link, or whatever else is no regular file, has manifest.NO_FILE.
-        info: content of each file at the top of dist_info, by its name.
-        installed: whether an installer has been at it, which adds files to dist_info and rows to RECORD.
-    """
-
-    where: Path
-    dist_info: str
-    files: Mapping[str, Row]
-    info: Mapping[str, bytes]
-    installed: bool
+    where: Path  # the wheel's file, or the folder that holds the installed package
+    dist_info: str  # name of its .dist-info folder
+    files: Mapping[str, Row]  # by path, as RECORD names it; what is no regular file has manifest.NO_FILE
+    info: Mapping[str, bytes]  # content of each file at the top of dist_info, by its name
+    installed: bool  # whether an installer has been at it, which adds files to dist_info and rows to RECORD
 
     @property
     def version(self) -> str:

@@ -53,24 +53,15 @@ class Finding:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was found out about one wheel, installation, tree or folder of wheels.
+    """What was found out about one wheel, installation, tree or folder of wheels."""
 
-    Attributes:
-        where: what was looked at.
-        set, version: what it says it is; empty where it says nothing.
-        fingerprint: of the Python files that are there; empty where there is no one build.
-        files: how many files were looked at.
-        against: what they were held to, in words.
-        findings: what differs, one row a file.
-    """
-
-    where: str
-    set: str
+    where: str  # what was looked at
+    set: str  # set, version: what it says it is; empty where it says nothing
     version: str
-    fingerprint: str
-    files: int
-    against: tuple[str, ...]
-    findings: tuple[Finding, ...]
+    fingerprint: str  # of the Python files that are there; empty where there is no one build
+    files: int  # how many files were looked at
+    against: tuple[str, ...]  # what they were held to, in words
+    findings: tuple[Finding, ...]  # what differs, one row a file
 
     @property
     def ok(self) -> bool:

@@ -22,26 +22,16 @@ _TEXTS = ("set", "project", "package", "version", "fingerprint")
 
 @dataclass(frozen=True)
 class Declared:
-    """patchset.json, format 1.
+    """patchset.json, format 1."""
 
-    Attributes:
-        set: name of the patch set.
-        project, package: as on an index, and as imported.
-        version: of the build, with its local part.
-        upstream: sha256 of the upstream file that it was made from.
-        fingerprint: of the package's Python files; see patchset.node.fingerprint.
-        files: sha256 of every file of the wheel but RECORD and patchset.json itself.
-        sha256: of patchset.json.
-    """
-
-    set: str
-    project: str
+    set: str  # name of the patch set
+    project: str  # project, package: as on an index, and as imported
     package: str
-    version: str
-    upstream: str
-    fingerprint: str
-    files: Mapping[str, str]
-    sha256: str
+    version: str  # of the build, with its local part
+    upstream: str  # sha256 of the upstream file that it was made from
+    fingerprint: str  # of the package's Python files; see patchset.node.fingerprint
+    files: Mapping[str, str]  # sha256 of every file of the wheel but RECORD and patchset.json itself
+    sha256: str  # of patchset.json
 
 
 def parse(data: bytes, source: str) -> Declared:

@@ -43,31 +43,19 @@ _HINT = "get the wheel from a source that you trust"
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry.
+    """One entry."""
 
-    Attributes:
-        path: with slashes; a folder's ends with one.
-        method: zipfile.ZIP_STORED or zipfile.ZIP_DEFLATED.
-        date: year to second, local time of the machine that packed it.
-        attributes: MS-DOS attributes in the low 16 bits, Unix mode in the high ones.
-        crc: CRC-32 of the data.
-        size: of the data, in bytes.
-        stored: the data as it lies in the archive.
-        version_made, version_needed: of the format; the former with the system in the high byte.
-        internal: internal attributes: whether its packer took it for text.
-    """
-
-    path: str
-    method: int
-    date: tuple[int, int, int, int, int, int]
-    attributes: int
-    crc: int
-    size: int
-    stored: bytes
+    path: str  # with slashes; a folder's ends with one
+    method: int  # zipfile.ZIP_STORED or zipfile.ZIP_DEFLATED
+    date: tuple[int, int, int, int, int, int]  # year to second, local time of the machine that packed it
+    attributes: int  # MS-DOS attributes in the low 16 bits, Unix mode in the high ones
+    crc: int  # CRC-32 of the data
+    size: int  # of the data, in bytes
+    stored: bytes  # the data as it lies in the archive
     flags: int = 0
-    version_made: int = _UNIX << 8 | _VERSION
+    version_made: int = _UNIX << 8 | _VERSION  # of the format, with the system in the high byte
     version_needed: int = _VERSION
-    internal: int = 0
+    internal: int = 0  # internal attributes: whether its packer took it for text
 
     @property
     def is_folder(self) -> bool:

@@ -17,16 +17,10 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One row.
-
-    Attributes:
-        found: a version, a path, an amount, or why it cannot be used.
-        needed_for: the commands that need it.
-        advice: what to do; empty where it is there.
-    """
+    """One row."""
 
     subject: str
     verdict: Verdict
-    found: str
-    needed_for: str
-    advice: str = ""
+    found: str  # a version, a path, an amount, or why it cannot be used
+    needed_for: str  # the commands that need it
+    advice: str = ""  # what to do; empty where it is there
