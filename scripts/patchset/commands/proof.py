@@ -148,12 +148,7 @@ def asked(arguments: argparse.Namespace, terminal: Terminal) -> PatchSet:
 
 
 def applied(name: str, terminal: Terminal, *, offline: bool = False) -> PatchSet:
-    """The set; its build tree is applied first if it is absent or pristine.
-
-    Raises:
-        Findings: the build tree is partly applied or modified.
-        PatchsetError: as `apply`.
-    """
+    """The set, applied first where its build tree is absent or pristine; raises Findings where that is modified."""
     from patchset.node.errors import Findings
     from patchset.system.state import Store
     from patchset.target import apply

@@ -64,8 +64,7 @@ def unsafe_reason(path: str) -> str:
 def parse(text: str, source: str) -> Manifest:
     """Reads sha256sum lines, sorted by path; messages name their file by `source`.
 
-    Raises:
-        UsageError: a line is malformed, names an unsafe path, or is out of order.
+    Raises UsageError where a line is malformed, names an unsafe path, or is out of order.
     """
     manifest: Manifest = {}
     last = ""

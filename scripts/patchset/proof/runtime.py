@@ -68,9 +68,8 @@ def standin_dir(set_name: str) -> Path:
 def ensure(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) -> Runtime:
     """The runtime of a set, made where it is not there yet; offline, from the caches of this tool and of uv alone.
 
-    Raises:
-        Unavailable: there is no fitting Python, or a package could not be had or built.
-        PinMismatch: vLLM's sdist is not what the set pins.
+    Raises Unavailable where there is no fitting Python, or a package could not be had or built; PinMismatch where
+    vLLM's sdist is not what the set pins.
     """
     root = paths.repo_root() / "build" / "runtime"
     root.mkdir(parents=True, exist_ok=True)
@@ -94,11 +93,8 @@ class Trees:
 def both(patch_set: PatchSet, terminal: Terminal, *, offline: bool, patched: Path | None = None) -> Trees:
     """The trees and the runtime; the pristine tree and the runtime are made where they are not there.
 
-    `patched` is another folder that holds the patched package than the build tree.
-
-    Raises:
-        UsageError: the set has not been applied.
-        Unavailable: the pristine tree or the runtime could not be made.
+    `patched` is another folder that holds the patched package than the build tree. Raises UsageError where the set has
+    not been applied; Unavailable where the pristine tree or the runtime could not be made.
     """
     patched = patched or paths.tree_dir(patch_set.name)
     if not patched.is_dir():
@@ -160,12 +156,8 @@ def _venv(installer: uv.Installer, torch: str, terminal: Terminal) -> Path:
 def without_cuda(requirements: str, torch: str = "") -> str:
     """Locked requirements without what only CUDA needs.
 
-    torch's CUDA build does not load without NVIDIA's libraries, so that these stay unless ``torch`` takes its place.
-    Triton compiles for GPUs alone.
-
-    Args:
-        requirements: with hashes, one package a line, its hashes on the lines after.
-        torch: requirement and hashes of another build of torch; empty to keep theirs.
+    torch's CUDA build does not load without NVIDIA's libraries, so that these stay unless ``torch``, with its hashes,
+    takes its place. Triton compiles for GPUs alone.
 
     >>> without_cuda("cuda-bindings==2\\nnvidia-nccl==2\\ntorch==2\\ntriton==3\\nvllm==1\\n", "torch==2+cpu\\n")
     'vllm==1\\ntorch==2+cpu\\n'

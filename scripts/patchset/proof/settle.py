@@ -80,9 +80,8 @@ def _package(patch_set: PatchSet, target: Target, device: str, *, offline: bool,
 def of_installation(patch_set: PatchSet, given: Path, device: str) -> Patched:
     """The patched wheel that an installer left: in the folder given, as `pip install --target` makes it, or a venv's.
 
-    Raises:
-        UsageError: the package is not installed there, or an editable installation.
-        PinMismatch: what is installed is not what the set makes.
+    Raises UsageError where the package is not installed there, or an editable installation; PinMismatch where what is
+    installed is not what the set makes.
     """
     candidates = [given, *sorted(given.glob("lib/python3*/site-packages"))]
     found = [folder for folder in candidates if list(folder.glob(f"{patch_set.package}-*.dist-info"))]

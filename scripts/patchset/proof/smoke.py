@@ -145,12 +145,9 @@ def run_tests(
 ) -> tuple[list[Case], Path]:
     """Runs the smoke tests that pytest's arguments ``select`` choose; their results, and where the log is.
 
-    ``tests`` are the names of the tests to run, from tests/smoke on; all of them where it is empty.
-
-    Raises:
-        UsageError: the set has not been applied.
-        Unavailable: the runtime could not be made.
-        Findings: the tests did not come to an end.
+    ``tests`` are the names of the tests to run, from tests/smoke on; all of them where it is empty. Raises UsageError
+    where the set has not been applied; Unavailable where the runtime could not be made; Findings where the tests did
+    not come to an end.
     """
     both = runtime.both(patch_set, terminal, offline=offline, patched=patched)
     made = both.runtime

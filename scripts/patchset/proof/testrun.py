@@ -63,11 +63,7 @@ def run(
     limit: float,
     each_line: Callable[[str], None] = lambda _: None,
 ) -> list[Case]:
-    """Runs pytest, as `watched` does, and reads its report, which lies beside the log as .xml.
-
-    Raises:
-        Findings: it wrote no report, or ran past the limit: the last line is told, which under `-v` is the test.
-    """
+    """Runs pytest, as `watched` does, and reads its report, beside the log; raises Findings where it has none."""
     report = log.with_suffix(".xml")
     report.unlink(missing_ok=True)
     command = [*command, f"--junit-xml={report}", "-o", "junit_family=xunit1"]
@@ -87,14 +83,9 @@ def watched(
     limit: float,
     each_line: Callable[[str], None] = lambda _: None,
 ) -> int:
-    """Runs a program in a process group of its own; its exit code.
+    """Runs a program in a process group of its own, with this environment alone; its exit code.
 
-    Args:
-        environ: the whole environment.
-        folder: the working directory.
-        log: file that gets the output.
-        limit: seconds after which the process group is killed, and Findings raised.
-        each_line: is told every line of output.
+    After `limit` seconds the group is killed, and Findings raised, with the last line: under `-v`, pytest's test.
     """
     process = subprocess.Popen(
         command,

@@ -19,13 +19,9 @@ from patchset.system import disk
 
 @contextmanager
 def hold(path: Path) -> Iterator[bool]:
-    """Holds the lock; it is released when the process ends, however it ends.
+    """Holds the lock until the process ends, however it ends; raises Locked where another process holds it.
 
-    Yields:
-        whether the last holder was killed: one that ends by itself takes its process id out of the file.
-
-    Raises:
-        Locked: another process holds it.
+    Yields whether the last holder was killed: one that ends by itself takes its process id out of the file.
     """
     disk.make_folder(path.parent)
     while True:

@@ -129,14 +129,7 @@ class Store:
 
     @contextmanager
     def session(self) -> Iterator[bool]:
-        """Holds the target's lock; leaves no folder behind where nothing is applied or under way.
-
-        Yields:
-            whether the last run was killed.
-
-        Raises:
-            Locked: another run holds it.
-        """
+        """Holds the target's lock, as `lock.hold`; leaves no folder behind where nothing is applied or under way."""
         with lock.hold(self.lock) as killed:
             try:
                 yield killed

@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 class Terminal:
     """stdout and stderr of one run. Off a TTY the lines are plain, and Rich is not even loaded; NO_COLOR is kept.
 
-    Args:
-        as_json: keep stdout for one JSON document; tables and notes then go nowhere.
+    With `as_json`, stdout is for one JSON document; tables and notes go nowhere.
     """
 
     def __init__(self, *, as_json: bool = False) -> None:

@@ -50,11 +50,7 @@ def run(
     dry_run: bool,
     terminal: Terminal,
 ) -> ApplyResult:
-    """Applies a set to the build tree, or in place to `folder`.
-
-    Raises:
-        PatchsetError: nothing was changed, or the next command finishes or takes back what was.
-    """
+    """Applies a set to the build tree, or in place to `folder`; raises as `change.carry_out`, or before any change."""
     if upstream:
         check_given(patch_set, upstream)
     target = locate(patch_set, folder)

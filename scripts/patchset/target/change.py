@@ -37,9 +37,7 @@ def session(target: Target, store: Store) -> Iterator[None]:
 def turn(target: Target, store: Store, command: str, terminal: Terminal, *, dry_run: bool) -> Iterator[None]:
     """Holds the target's lock, and ends what a run began that was cut off; a dry run holds nothing and changes nothing.
 
-    Raises:
-        Locked: another run holds it.
-        UsageError: a dry run would find what a run that was cut off has left.
+    Raises Locked where another run holds it; UsageError where a dry run would find what a cut-off run has left.
     """
     if dry_run:
         lock.refuse_if_held(store.lock)
@@ -67,15 +65,10 @@ def carry_out(
     desired: Files,
     installed: Installed | None,
 ) -> None:
-    """Brings files to their desired content; the caller holds the lock.
+    """Brings files to their desired content, by the digests that were found; the caller holds the lock.
 
-    Args:
-        command: apply or revert, for the journal.
-        found: sha256 of the files when the target was judged.
-        installed: what is installed afterwards; None for a pristine target.
-
-    Raises:
-        TargetModified: a file lies behind a link, or was changed by someone else meanwhile.
+    Where it raises, nothing was changed, or the next command finishes or takes back what was. It is TargetModified where a
+    file lies behind a link, or was changed by someone else meanwhile.
     """
     files: dict[str, FileState] = {}
     for path, (data, executable) in sorted(desired.items()):
@@ -100,8 +93,7 @@ def carry_out(
 def complete(target: Target, store: Store, journal: Journal) -> None:
     """Brings every file of a journal to its `after`; can be cut off and repeated, also in reverse.
 
-    Raises:
-        TargetModified: a file is neither as before nor as after the change; nothing is written then.
+    Raises TargetModified where a file is neither as before nor as after the change; nothing is written then.
     """
     found, files = manifest.measure(target.root, journal.files), journal.files
     if foreign := [path for path, sha in found.items() if sha not in (files[path].before, files[path].after)]:

@@ -51,12 +51,7 @@ def build_tree(patch_set: PatchSet) -> Target:
 
 
 def locate(patch_set: PatchSet, folder: Path | None) -> Target:
-    """The target that --target names; the build tree where it names none.
-
-    Raises:
-        UsageError: the folder does not hold the package.
-        PinMismatch: another version of the package is installed there.
-    """
+    """The target of --target, or the build tree; raises UsageError where it has no package, PinMismatch for another."""
     if folder is None:
         return build_tree(patch_set)
     if not folder.is_dir():

@@ -45,9 +45,6 @@ def run(
     """Takes a set back from the build tree, or from `folder`.
 
     Files that are neither upstream's nor the set's are copied to `rescue`, a new folder; without one they are refused.
-
-    Raises:
-        PatchsetError: nothing was changed, or the next command finishes or takes back what was.
     """
     if upstream:
         check_given(patch_set, upstream)

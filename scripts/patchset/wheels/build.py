@@ -27,8 +27,7 @@ _SHOWN = 10
 def local_version(version: str, local: str) -> str:
     """A version with a local label, which satisfies what the version does and sorts after it (PEP 440).
 
-    Raises:
-        UsageError: the label is not in its normal form, as installers compare it.
+    Raises UsageError where the label is not in its normal form, as installers compare it.
 
     >>> local_version("0.10.1rc1", "dp.1")
     '0.10.1rc1+dp.1'
@@ -44,14 +43,8 @@ def local_version(version: str, local: str) -> str:
 def repack(source: Wheel, worked_out: Plan, upstream: Artifact, version: str) -> Draft:
     """The patched wheel of a published one; entries of files that nothing changes are copied as they lie in it.
 
-    Args:
-        worked_out: the plan, made from the bytes of its files.
-        upstream: its pin.
-        version: the one that the patched wheel gets.
-
-    Raises:
-        PinMismatch: the wheel's files are not upstream's.
-        UsageError: a file that the set adds is there already.
+    The plan was made from its files; `upstream` is its pin. Raises PinMismatch where the wheel's files are not
+    upstream's; UsageError where a file that the set adds is there already.
     """
     patch_set = worked_out.patch_set
     pinned = patch_set.sources()
@@ -156,8 +149,7 @@ def _must_hold(source: Wheel, worked_out: Plan, version: str) -> dict[str, Entry
 def read_back(draft: Draft, data: bytes) -> None:
     """Reads a written wheel again, and compares it with the entries that were to be written.
 
-    Raises:
-        PinMismatch, UsageError: what the disk has is not what it should be.
+    Raises PinMismatch or UsageError where what the disk has is not what it should be.
     """
     made, build = draft.made, draft.made.build
     found = wheel.parse(build.file, data, package=build.plan.patch_set.package, version=build.version)

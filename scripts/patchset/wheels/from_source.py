@@ -43,13 +43,9 @@ def drafts(
 ) -> Iterator[Draft]:
     """Builds the patched tree: one wheel, for the interpreter and the machine that built it.
 
-    Args:
-        upstream: an sdist, a directory or a git checkout to take instead of the download.
-        python: the interpreter whose environment has the build requirements; None for the usual one.
-
-    Raises:
-        Unavailable: CANN or the build requirements are not here, or the build failed; the message has its last words.
-        PinMismatch: the built wheel does not have the patched sources.
+    `upstream` is taken instead of the download, and built by `python`, or the usual interpreter. Raises Unavailable,
+    with the last words of the build, where that failed, or CANN or the build requirements are not here; PinMismatch
+    where the built wheel does not have the patched sources.
     """
     if upstream:
         check_given(patch_set, upstream)

@@ -63,15 +63,7 @@ class WheelsResult:
 
 
 def run(patch_set: PatchSet, version: str, drafts: Iterable[Draft], *, key: Path | None = None) -> WheelsResult:
-    """Makes dist/<set>/ anew.
-
-    Args:
-        drafts: the wheels, each made when it is asked for; at least one.
-        key: the minisign secret key that signs SHA256SUMS; None for no signature.
-
-    Raises:
-        PatchsetError: dist/<set>/ is as it was.
-    """
+    """Makes dist/<set>/ anew, of one wheel or more, and signs with a minisign key; as it was where that fails."""
     signer = minisign.load(key) if key else None  # a wrong password is told before the work
     place = paths.repo_root() / "dist" / patch_set.name
     with staged(place) as staging:
@@ -81,12 +73,7 @@ def run(patch_set: PatchSet, version: str, drafts: Iterable[Draft], *, key: Path
 
 
 def _write(draft: Draft, staging: Path) -> Made:
-    """Writes a wheel, reads it back and audits it.
-
-    Raises:
-        Unavailable: the disk gave other bytes back.
-        PinMismatch, UsageError: the wheel is not what it must be.
-    """
+    """Writes a wheel and reads it back, as `build.read_back`; raises Unavailable where the disk gave other bytes."""
     file = staging / draft.made.build.file
     _write_files(staging, {file.name: draft.data})
     if (written := file.read_bytes()) != draft.data:
@@ -125,9 +112,7 @@ def _constraints(outcome: WheelsResult) -> bytes:
 def staged(place: Path) -> Iterator[Path]:
     """A fresh folder that takes the place of `place` when the block ends well; else `place` stays as it was.
 
-    Raises:
-        UsageError: `place` is a link or a file.
-        Locked: another run makes the same.
+    Raises UsageError where `place` is a link or a file; Locked where another run makes the same.
     """
     if place.is_symlink() or (place.exists() and not place.is_dir()):
         raise UsageError(f"{place} is a link or a file, and would be replaced by a folder", hint="move it away")

@@ -87,16 +87,10 @@ def vouched(folder: Path, sums: bytes, key: PublicKey) -> str:
 
 
 def check(data: bytes, text: str, key: PublicKey, *, what: str) -> str:
-    """Checks a signature file; its trusted comment, which the signature covers too.
+    """Checks the signature file of data by its text; its trusted comment. `what` is the data's name, for messages.
 
-    Args:
-        data: what was signed.
-        text: the signature file's content.
-        what: name of the signed file, for messages.
-
-    Raises:
-        Findings: the file is no signature, or a legacy one; another key signed; or the data, the signature or the
-            trusted comment was changed since.
+    Raises Findings where it is no signature, or a legacy one; another key signed; or the data, the signature or the
+    trusted comment was changed since.
     """
     lines = text.splitlines()
     if len(lines) != 4 or not lines[0].startswith(UNTRUSTED) or not lines[2].startswith(TRUSTED):
@@ -159,8 +153,7 @@ class Signer:
 def load(key: Path) -> Signer:
     """A secret key, tested by a signature; the password is asked for if the key has one.
 
-    Raises:
-        UsageError: there is no minisign, no such file or no password, or minisign cannot use the key.
+    Raises UsageError where there is no minisign, no such file or no password, or minisign cannot use the key.
     """
     if shutil.which("minisign") is None:
         raise UsageError("minisign, which signs, is not on PATH", hint="apt-get install minisign")

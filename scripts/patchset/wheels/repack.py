@@ -60,10 +60,8 @@ def _plan(patch_set: PatchSet, published: Wheel, elsewhere: Source) -> Plan:
 def _locate(patch_set: PatchSet, upstream: Path | None, *, offline: bool, terminal: Terminal) -> list[Given]:
     """The wheels to repack, in the order of set.toml; of a wheelhouse, what it has.
 
-    Raises:
-        UsageError: the set pins no wheels, or `upstream` is no such thing.
-        PinMismatch: `upstream` has wheels of another version alone, or patched ones.
-        Unavailable: a wheel could not be had.
+    Raises UsageError where the set pins no wheels, or `upstream` is no such thing; PinMismatch where `upstream` has
+    wheels of another version alone, or patched ones; Unavailable where a wheel could not be had.
     """
     pins = patch_set.ascend.wheels
     if not pins:

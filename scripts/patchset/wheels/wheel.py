@@ -67,16 +67,10 @@ def field(metadata: bytes, name: str) -> str:
 
 
 def parse(file: str, data: bytes, *, package: str, version: str) -> Wheel:
-    """Audits a wheel.
+    """Audits a wheel, by its file name and its bytes.
 
-    Args:
-        file, data: its file name, and its bytes.
-        package: the only package that it may hold.
-        version: the version that it must be.
-
-    Raises:
-        UsageError: no wheel, or one that is malformed or holds files outside the package.
-        PinMismatch: it is another version, or RECORD does not match its files.
+    Raises UsageError where it is malformed, or holds files outside the package; PinMismatch where it is another
+    version, or RECORD does not match its files.
     """
     entries = entry.read(data, file)
     tops = {one.path.partition("/")[0] for one in entries}

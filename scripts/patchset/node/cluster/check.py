@@ -15,13 +15,7 @@ from patchset.node.expected import Expected
 
 
 def run(expected: Expected, arguments: argparse.Namespace, step: Callable[[str], None]) -> ClusterReport:
-    """Checks a cluster, as `node.options` has it; `step` is told what is done now.
-
-    Raises:
-        UsageError: the address is malformed, or there are more ranks than devices.
-        Findings: other work holds the devices.
-        Unavailable: there is no Ray here, or no cluster there.
-    """
+    """Checks a cluster, as `node.options` has it; `step` is told what is done now. Raises what the driver tells."""
     smoke, address = arguments.action == "smoke", arguments.address
     end = time.monotonic() + arguments.timeout
     limit = arguments.timeout / 2 if smoke else arguments.timeout

@@ -26,10 +26,7 @@ _INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None, known: Expected | None = None) -> int:
-    """Runs the command line, by default the process's own, against what is known, by default what the kit carries.
-
-    Its exit code is the tool's.
-    """
+    """Runs a command line, or the process's own, against what is known or what the kit carries; its exit code."""
     try:
         try:
             return _answer(sys.argv[1:] if argv is None else list(argv), known)

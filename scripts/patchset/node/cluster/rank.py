@@ -43,16 +43,7 @@ class Rank:
         return host, self._store.port
 
     def run(self, part: Part) -> dict[str, Any]:
-        """Meets the others and makes the steps.
-
-        Returns:
-            device: type and backend.
-            joined: seconds until the process group was there, imports included.
-            first: milliseconds of the first step, in which the backend connects.
-            median, slowest: microseconds of the steps after it.
-            digest: of what came of all steps.
-            wrong: the first step that came to something else than it must, in words; empty where none did.
-        """
+        """Meets the others and makes the steps; what came of them."""
         begun = time.perf_counter()
         synchronizer, device = self._join(part)
         joined = time.perf_counter() - begun
@@ -70,12 +61,12 @@ class Rank:
         rest = seconds[1:] or seconds
         return {
             "device": device,
-            "joined": joined,
-            "first": 1e3 * seconds[0],
-            "median": 1e6 * statistics.median(rest),
+            "joined": joined,  # seconds until the process group was there, imports included
+            "first": 1e3 * seconds[0],  # milliseconds of the first step, in which the backend connects
+            "median": 1e6 * statistics.median(rest),  # microseconds, as the slowest
             "slowest": 1e6 * max(rest),
             "digest": schedule.digest(came),
-            "wrong": wrong,
+            "wrong": wrong,  # the first step that came to something else than it must
         }
 
     def _join(self, part: Part) -> tuple[Any, str]:
@@ -112,12 +103,8 @@ def _own_npu() -> int:
 def npu_index(given: Sequence[str], visible: str | None) -> int:
     """The index of the first device that Ray gave to this process, among the devices that the process sees.
 
-    Ray shows a process its own devices alone. Where RAY_EXPERIMENTAL_NOSET_ASCEND_RT_VISIBLE_DEVICES forbids it that,
-    the process sees all that its node shows to Ray.
-
-    Args:
-        given: numbers of the devices that are its own, as Ray tells them.
-        visible: ASCEND_RT_VISIBLE_DEVICES.
+    Ray shows a process its own devices alone, in ASCEND_RT_VISIBLE_DEVICES. Where
+    RAY_EXPERIMENTAL_NOSET_ASCEND_RT_VISIBLE_DEVICES forbids it that, the process sees all that its node shows to Ray.
 
     >>> npu_index(["3"], "3"), npu_index(["3"], "2,3"), npu_index(["3"], None), npu_index([], None)
     (0, 1, 3, 0)

@@ -29,15 +29,10 @@ _DRIVE = "import sys; sys.path.insert(0, sys.argv[1]); from patchset.node.cluste
 
 
 def run(task: Mapping[str, Any], limit: float) -> list[Event]:
-    """Runs a task of the driver; its events but the end, or those until it was killed.
+    """Runs a task of the driver; its events but the end, or those until it was killed, after `limit` seconds.
 
-    Args:
-        task: as `driver` reads it; its own limit is set a little below ours.
-        limit: seconds after which the process is killed.
-
-    Raises:
-        PatchsetError: the one that the driver told, as the class that it was there.
-        Unavailable: it ended before its end: Ray aborts a process whose cluster is gone.
+    The task's own limit is a little below. Raises the PatchsetError that the driver told, as it was there;
+    Unavailable where it ended before its end: Ray aborts a process whose cluster is gone.
     """
     events: list[Event] = []
     # Ray has workers import from the folder of the driver too, so it runs in an empty one.

@@ -42,12 +42,7 @@ class Build:
 
 
 def read_wheel(file: Path) -> Build:
-    """Reads a wheel; writes nothing.
-
-    Raises:
-        UsageError: there is no such file.
-        Findings: it is not a whole zip file, or one that no installer should open.
-    """
+    """Reads a wheel; raises UsageError where there is no such file, Findings for one that no installer should open."""
     if not file.is_file():
         raise UsageError(f"no such file: {file}", hint="give a .whl file of dist/<set>")
     try:

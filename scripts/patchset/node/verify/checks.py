@@ -79,11 +79,8 @@ def one_a_file(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 def check(build: Build, lookup: Lookup, expect: str = "") -> Verdict:
     """Holds a wheel or an installation to its own manifest and RECORD, and to what is expected of it.
 
-    `expect` is the sha256 that patchset.json must have; empty for any.
-
-    Raises:
-        UsageError: the manifest is of another format.
-        Findings: the manifest is damaged; or there is none, because this is upstream's build.
+    Raises UsageError where the manifest is of another format; Findings where it is damaged, or where there is none,
+    because this is upstream's build.
     """
     if MANIFEST not in build.info:
         return _check_without_manifest(build, lookup(build.version), expect)
@@ -139,8 +136,7 @@ def _check_without_manifest(build: Build, expected: Expected | None, expect: str
 def check_tree(root: Path, expected: Expected) -> Verdict:
     """Holds a checkout, or the package's code alone, to what the set makes: it has neither RECORD nor manifest.
 
-    Raises:
-        UsageError: the folder does not hold the package.
+    Raises UsageError where the folder does not hold the package.
     """
     package = expected.package
     if not (root / package).is_dir():

@@ -20,11 +20,8 @@ _FIELDS = ("where", "ok", "set", "version", "fingerprint", "files")
 def run(arguments: argparse.Namespace, lookup: Lookup, vouch: Vouch | None = None) -> list[Verdict]:
     """Does what the options of `node.options.add_verify` say.
 
-    `vouch` checks the signature of a folder of wheels; None where none is asked for.
-
-    Raises:
-        UsageError: options that do not go together, or something that is not there.
-        Findings: something that is no patched build at all.
+    `vouch` checks the signature of a folder of wheels; None where none is asked for. Raises UsageError
+    for options that do not go together, or what is not there; Findings for what is no patched build at all.
     """
     _refuse(arguments)
     if arguments.tree is not None:

@@ -20,10 +20,8 @@ def check(folder: Path, vouch: Vouch | None) -> tuple[Verdict, list[Path]]:
     """Checks dist/<set>; the verdict, and the wheels that SHA256SUMS vouches for, to be looked into.
 
     `vouch` checks the signature of SHA256SUMS, whose content it gets, and says whose that is; None asks for none.
-
-    Raises:
-        UsageError: there is no such folder.
-        Findings: SHA256SUMS is missing or damaged, is not signed, or not with this key.
+    Raises UsageError where there is no such folder; Findings where SHA256SUMS is missing or damaged, is not signed, or
+    not with this key.
     """
     if not folder.is_dir():
         raise UsageError(f"no such folder: {folder}", hint="give dist/<set>, as make wheels left it")

@@ -68,11 +68,7 @@ class Entry:
 
     @property
     def data(self) -> bytes:
-        """The content, unpacked.
-
-        Raises:
-            ValueError: it is not what the entry declares; never more than one byte beyond that is unpacked.
-        """
+        """The content, unpacked to a byte beyond what the entry declares at most; ValueError where it is not that."""
         return _unpack(self.method, self.stored, self.size, self.crc)
 
     @cached_property
@@ -142,9 +138,8 @@ def write(entries: Sequence[Entry]) -> bytes:
 def read(data: bytes, source: str) -> tuple[Entry, ...]:
     """The entries of an archive, each unpacked once and found sound; messages name it by `source`.
 
-    Raises:
-        UsageError: no zip archive, a damaged one, or one that no honest wheel is: paths that leave the tree or
-            collide, links, devices, bombs, encryption, bytes that belong to no entry.
+    Raises UsageError for no zip archive, a damaged one, or one that no honest wheel is: paths that leave the tree or
+    collide, links, devices, bombs, encryption, bytes that belong to no entry.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:

@@ -32,8 +32,7 @@ def search_path(python: str | None) -> list[Path]:
 def the_installation(folders: list[Path], package: str) -> Build:
     """The one installation of the package in these folders.
 
-    Raises:
-        Findings: there is none, or more than one; or other code of that name comes first, or it is editable.
+    Raises Findings where there is none, or more than one; or other code of that name comes first, or it is editable.
     """
     installed, bare = _find(folders, package)
     shown = ", ".join(map(str, folders)) or "nowhere"
