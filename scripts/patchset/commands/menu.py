@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 from patchset import __version__
@@ -14,23 +13,24 @@ from patchset.system import paths
 from patchset.system.terminal import Terminal
 
 Handler = Callable[[argparse.Namespace, Terminal], int]
-Option = tuple[str, Mapping[str, Any]]
-"""An option that several commands have: its name, and what `add_argument` is told of it."""
+Option = tuple[str, str, str]
+"""An option that several commands have: what `Parser.option` is told of it."""
 
-TARGET: Option = (
-    "--target",
-    {"type": Path, "metavar": "DIR", "help": "work in place on a checkout or a site-packages folder, not in build/"},
-)
-UPSTREAM: Option = (
-    "--upstream",
-    {"type": Path, "metavar": "PATH", "help": "an sdist, a directory or a git checkout of upstream"},
-)
-OFFLINE: Option = ("--offline", {"action": "store_true", "help": "use the download cache alone"})
-DRY_RUN: Option = ("--dry-run", {"action": "store_true", "help": "say what would change, and change nothing"})
-DEVICE: Option = (
-    "--device",
-    {"choices": ("cpu", "npu"), "default": "cpu", "help": "where the smoke tests run (default: cpu)"},
-)
+TARGET: Option = ("--target", "DIR", "work in place on a checkout or a site-packages folder, not in build/")
+UPSTREAM: Option = ("--upstream", "PATH", "an sdist, a directory or a git checkout of upstream")
+OFFLINE: Option = ("--offline", "", "use the download cache alone")
+DRY_RUN: Option = ("--dry-run", "", "say what would change, and change nothing")
+
+
+def add_device(parser: options.Parser) -> None:
+    """--device."""
+    told = "where the smoke tests run (default: cpu)"
+    parser.add_argument("--device", choices=("cpu", "npu"), default="cpu", help=told)
+
+
+def told(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """These options, by name."""
+    return {name: getattr(arguments, name) for name in names}
 
 
 class Parser(options.Parser):
@@ -67,19 +67,18 @@ class Menu:
         parser = self._commands.add_parser(name, help=summary, description=description, formatter_class=shape)
         return Menu(parser, "action")
 
-    def bare(self, name: str, summary: str, handler: Handler, *options: Option) -> argparse.ArgumentParser:
+    def bare(self, name: str, summary: str, handler: Handler, *options: Option) -> Parser:
         """A command that works on no set; `handler` gives its exit code."""
         self.summaries[name] = summary
         sub = self._commands.add_parser(name, help=summary, description=summary)
-        sub.add_argument("--json", action="store_true", help="print one JSON document on stdout")
-        for option, told in options:
-            sub.add_argument(option, **told)
+        for option in (("--json", "", "print one JSON document on stdout"), *options):
+            sub.option(*option)
         sub.set_defaults(handler=handler)
         return sub
 
     def command(
         self, name: str, summary: str, handler: Handler, *options: Option, optional_set: bool = False
-    ) -> argparse.ArgumentParser:
+    ) -> Parser:
         """A command that works on a set."""
         sub = self.bare(name, summary, handler, *options)
         asked = sub.add_argument(

@@ -15,7 +15,7 @@ def add(menu: Menu) -> None:
     """Adds this command."""
     one = menu.bare("trace", "line up the traces of the ranks, and name the first step where they differ", trace)
     one.add_argument("files", metavar="FILE", nargs="+", type=Path, help="a trace file of one rank")
-    one.add_argument("--events", metavar="FILE", type=Path, help="write a timeline of all ranks, for ui.perfetto.dev")
+    one.option("--events", "FILE", "write a timeline of all ranks, for ui.perfetto.dev")
 
 
 def trace(arguments: argparse.Namespace, terminal: Terminal) -> int:

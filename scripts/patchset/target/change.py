@@ -67,8 +67,8 @@ def carry_out(
 ) -> None:
     """Brings files to their desired content, by the digests that were found; the caller holds the lock.
 
-    Where it raises, nothing was changed, or the next command finishes or takes back what was. It is TargetModified where a
-    file lies behind a link, or was changed by someone else meanwhile.
+    Where it raises, nothing was changed, or the next command finishes or takes back what was. It is TargetModified
+    where a file lies behind a link, or was changed by someone else meanwhile.
     """
     files: dict[str, FileState] = {}
     for path, (data, executable) in sorted(desired.items()):

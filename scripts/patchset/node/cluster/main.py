@@ -66,12 +66,11 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _command(commands: Any, name: str, summary: str, handler: Handler, more: str = "") -> argparse.ArgumentParser:
+def _command(commands: Any, name: str, summary: str, handler: Handler, more: str = "") -> options.Parser:
     shape = argparse.RawDescriptionHelpFormatter
-    sub: argparse.ArgumentParser = commands.add_parser(
-        name, help=summary, description=summary, epilog=more, formatter_class=shape
-    )
-    sub.add_argument("--json", action="store_true", help="print one JSON document on stdout")
+    told = {"help": summary, "description": summary, "epilog": more, "formatter_class": shape}
+    sub: options.Parser = commands.add_parser(name, **told)
+    sub.option("--json", "", "print one JSON document on stdout")
     sub.set_defaults(handler=handler)
     return sub
 
