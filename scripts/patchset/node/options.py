@@ -41,7 +41,6 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_verify(parser: Parser) -> None:
-    """What is verified, and against what."""
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--wheel", metavar="WHEEL", type=Path, nargs="+", help="these wheels")
     what.add_argument("--installed", action="store_true", help="the installation that a Python imports")
@@ -49,7 +48,6 @@ def add_verify(parser: Parser) -> None:
     what.add_argument("--tree", metavar="DIR", type=Path, help="a folder that holds the package's code")
     parser.option("--python", "EXE", "whose installation (default: the Python that runs this)")
     parser.option("--path", "DIR", "the site-packages folder to look in")
-    parser.option("--expect", "SHA256", "digest that patchset.json must have", default="")
 
 
 def add_cluster_verify(parser: Parser, timeout: float = _VERIFY_S) -> None:

@@ -19,8 +19,6 @@ _CACHES = ("__pycache__",)
 
 @dataclass(frozen=True)
 class Build:
-    """One build of vllm-ascend."""
-
     where: Path  # the wheel's file, or the folder that holds the installed package
     dist_info: str  # name of its .dist-info folder
     files: Mapping[str, Row]  # by path, as RECORD names it; what is no regular file has manifest.NO_FILE

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import Callable, Optional
@@ -30,9 +30,7 @@ Asked for a set by its name, by the release that it patches, or, with an empty n
 """
 
 
-class Kind(Enum):
-    """What is wrong with a file."""
-
+class Kind(str, Enum):
     CHANGED = "changed"
     MISSING = "missing"
     EXTRA = "extra"
@@ -76,23 +74,32 @@ def one_a_file(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     return tuple(first[path] for path in sorted(first))
 
 
-def check(build: Build, lookup: Lookup, expect: str = "") -> Verdict:
+def unlike(
+    now: Mapping[str, str], should: Mapping[str, str], missing: str, extra: str, changed: str
+) -> Iterator[Finding]:
+    """Where digests by path are others than they should be, in these words; `changed` is told both."""
+    for path in sorted(now.keys() | should.keys()):
+        if path not in now:
+            yield Finding(path, Kind.MISSING, missing)
+        elif path not in should:
+            yield Finding(path, Kind.EXTRA, extra)
+        elif now[path] != should[path]:
+            yield Finding(path, Kind.CHANGED, changed.format(now[path], should[path]))
+
+
+def check(build: Build, lookup: Lookup) -> Verdict:
     """Holds a wheel or an installation to its own manifest and RECORD, and to what is expected of it.
 
     Raises UsageError where the manifest is of another format; Findings where it is damaged, or where there is none,
     because this is upstream's build.
     """
     if MANIFEST not in build.info:
-        return _check_without_manifest(build, lookup(build.version), expect)
+        return _check_without_manifest(build, lookup(build.version))
     name = f"{build.dist_info}/{MANIFEST}"
     own = declared.parse(build.info[MANIFEST], f"{build.where}: {name}")
     expected = lookup(own.set)
     against = [MANIFEST, "RECORD"]
     findings = list(_against_name(build, own))
-    if expect:
-        against.append(f"the digest {expect[:12]}")
-        if own.sha256 != expect:
-            findings.append(Finding(name, Kind.MANIFEST, f"has sha256 {own.sha256}, expected is {expect}"))
     if expected:
         against.append(f"set {expected.set}")
         if (own.set, own.package) != (expected.set, expected.package):
@@ -115,7 +122,7 @@ def check(build: Build, lookup: Lookup, expect: str = "") -> Verdict:
     return Verdict(str(build.where), own.set, build.version, seal, len(build.files), tuple(against), rows)
 
 
-def _check_without_manifest(build: Build, expected: Expected | None, expect: str) -> Verdict:
+def _check_without_manifest(build: Build, expected: Expected | None) -> Verdict:
     """An installation that `patchset apply --target` patched in place has the set's files and RECORD, no manifest."""
     what = f"{build.where}: {build.dist_info[: -len('.dist-info')]} is not a patched build: it has no {MANIFEST}"
     hint = "make wheels makes patched wheels; make apply TARGET=... patches in place"
@@ -125,8 +132,8 @@ def _check_without_manifest(build: Build, expected: Expected | None, expect: str
     if seal == fingerprint.of(expected.pristine, expected.package):
         raise Findings(f"{what}, and every Python file is upstream's {expected.release}", hint=hint)
     differing = Counter(finding.kind.value for finding in compare(build.digests, expected))
-    if differing or expect:
-        shown = ", ".join(f"{number} {kind}" for kind, number in sorted(differing.items())) or "no digest to expect"
+    if differing:
+        shown = ", ".join(f"{number} {kind}" for kind, number in sorted(differing.items()))
         raise Findings(f"{what}, and it is not what set {expected.set} makes in place ({shown})", hint=hint)
     rows = one_a_file([*_outside(build, expected.package), *_against_record(build)])
     against = (f"set {expected.set}", "RECORD")
@@ -145,34 +152,21 @@ def check_tree(root: Path, expected: Expected) -> Verdict:
     whole = any((root / name).is_file() for name in ("pyproject.toml", "setup.py"))
     others = expected.others if whole else {}
     found = manifest.measure(root, others)
-    findings = one_a_file([*compare(files, expected), *_others(found, others, expected.set)])
+    told = unlike(found, others, f"set {expected.set} has it", "", f"sha256 {{}}, set {expected.set} has {{}}")
+    findings = one_a_file([*compare(files, expected), *told])
     seal = fingerprint.of(files, package)
     return Verdict(str(root), expected.set, "", seal, len(files) + len(found), (f"set {expected.set}",), findings)
-
-
-def _others(found: Mapping[str, str], others: Mapping[str, str], name: str) -> Iterator[Finding]:
-    for path, should in others.items():
-        if path not in found:
-            yield Finding(path, Kind.MISSING, f"set {name} has it")
-        elif found[path] != should:
-            yield Finding(path, Kind.CHANGED, f"sha256 {found[path]}, set {name} has {should}")
 
 
 def compare(files: Mapping[str, str], expected: Expected) -> Iterator[Finding]:
     """Holds the package's Python files, by path and sha256, to what the set makes."""
     counted = {path: sha for path, sha in files.items() if fingerprint.counts(path, expected.package)}
-    for path in sorted(counted.keys() | expected.files.keys()):
-        now, should = counted.get(path), expected.files.get(path)
-        if now == should:
-            continue
-        if should is None:
-            yield Finding(path, Kind.EXTRA, f"set {expected.set} has no such file")
-        elif now is None:
-            yield Finding(path, Kind.MISSING, f"set {expected.set} has it")
-        elif now == expected.pristine.get(path):
-            yield Finding(path, Kind.CHANGED, "is upstream's, not patched")
-        else:
-            yield Finding(path, Kind.CHANGED, f"sha256 {now}, set {expected.set} makes {should}")
+    name = f"set {expected.set}"
+    for one in unlike(
+        counted, expected.files, f"{name} has it", f"{name} has no such file", f"sha256 {{}}, {name} makes {{}}"
+    ):
+        pristine = one.kind is Kind.CHANGED and counted[one.path] == expected.pristine.get(one.path)
+        yield replace(one, detail="is upstream's, not patched") if pristine else one
 
 
 def kept(build: Build, package: str) -> dict[str, str]:
@@ -199,16 +193,11 @@ def _against_upstream(build: Build, own: Declared, expected: Expected) -> Iterat
         detail = f"says that it was made from {own.upstream}, which set {expected.set} does not pin"
         yield Finding(f"{build.dist_info}/{MANIFEST}", Kind.MANIFEST, detail)
         return
-    should = expected.made_from[own.upstream]
-    now = kept(build, expected.package)
-    for path in sorted(should.keys() | now.keys()) if should else ():
-        here = build.dist_info[: -len(".dist-info")] + path if path.startswith(".dist-info/") else path
-        if path not in now:
-            yield Finding(here, Kind.MISSING, "upstream's wheel has it")
-        elif path not in should:
-            yield Finding(here, Kind.EXTRA, f"neither upstream's wheel nor set {expected.set} has it")
-        elif now[path] != should[path]:
-            yield Finding(here, Kind.CHANGED, "is not as in upstream's wheel")
+    if should := expected.made_from[own.upstream]:
+        extra = f"neither upstream's wheel nor set {expected.set} has it"
+        now = kept(build, expected.package)
+        for one in unlike(now, should, "upstream's wheel has it", extra, "is not as in upstream's wheel"):
+            yield replace(one, path=re.sub(r"^\.dist-info/", f"{build.dist_info}/", one.path))
 
 
 def _outside(build: Build, package: str) -> Iterator[Finding]:
@@ -220,18 +209,11 @@ def _outside(build: Build, package: str) -> Iterator[Finding]:
 
 
 def _against_manifest(build: Build, own: Declared) -> Iterator[Finding]:
-    info = f"{build.dist_info}/"
-    unlisted = {info + name for name in (MANIFEST, "RECORD")}
-    if build.installed:
-        unlisted |= {info + name for name in _INSTALLERS | _SIGNATURES}
-    for path in sorted(build.files.keys() | own.files.keys()):
-        now, should = build.files.get(path), own.files.get(path)
-        if now is None:
-            yield Finding(path, Kind.MISSING, "the manifest lists it")
-        elif should is None and path not in unlisted:
-            yield Finding(path, Kind.EXTRA, "the manifest does not list it")
-        elif should not in (None, now.sha256):
-            yield Finding(path, Kind.CHANGED, f"sha256 {now.sha256}, the manifest says {should}")
+    names = {MANIFEST, "RECORD"} | (_INSTALLERS | _SIGNATURES if build.installed else set())
+    unlisted = {f"{build.dist_info}/{name}" for name in names} - own.files.keys()
+    now = {path: sha for path, sha in build.digests.items() if path not in unlisted}
+    extra, changed = "the manifest does not list it", "sha256 {}, the manifest says {}"
+    return unlike(now, own.files, "the manifest lists it", extra, changed)
 
 
 def _against_record(build: Build) -> Iterator[Finding]:

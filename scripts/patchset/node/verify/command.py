@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from patchset.node.verify.checks import Finding, Kind, Lookup, Verdict
 from patchset.node.verify.dist import Vouch
 
 _PACKAGE = "vllm_ascend"
-_FIELDS = ("where", "ok", "set", "version", "fingerprint", "files")
 
 
 def run(arguments: argparse.Namespace, lookup: Lookup, vouch: Vouch | None = None) -> list[Verdict]:
@@ -23,7 +23,11 @@ def run(arguments: argparse.Namespace, lookup: Lookup, vouch: Vouch | None = Non
     `vouch` checks the signature of a folder of wheels; None where none is asked for. Raises UsageError
     for options that do not go together, or what is not there; Findings for what is no patched build at all.
     """
-    _refuse(arguments)
+    for option in ("python", "path"):
+        if getattr(arguments, option) and not arguments.installed:
+            raise UsageError(f"--{option} goes with --installed")
+    if arguments.python and arguments.path:
+        raise UsageError("--python and --path say the same thing twice", hint="give one of them")
     if arguments.tree is not None:
         expected = lookup("")
         if expected is None:
@@ -34,9 +38,9 @@ def run(arguments: argparse.Namespace, lookup: Lookup, vouch: Vouch | None = Non
         if arguments.path and not arguments.path.is_dir():
             raise UsageError(f"no such folder: {arguments.path}", hint="give a site-packages folder")
         package = expected.package if (expected := lookup("")) else _PACKAGE
-        return [checks.check(places.the_installation(folders, package), lookup, arguments.expect)]
+        return [checks.check(places.the_installation(folders, package), lookup)]
     if arguments.wheel and len(arguments.wheel) == 1:
-        return [checks.check(build.read_wheel(arguments.wheel[0]), lookup, arguments.expect)]
+        return [checks.check(build.read_wheel(arguments.wheel[0]), lookup)]
     if arguments.wheel:
         return [_judged(wheel, lookup) for wheel in arguments.wheel]
     whole, wheels = dist.check(arguments.dist, vouch)
@@ -51,20 +55,7 @@ def _judged(wheel: Path, lookup: Lookup) -> Verdict:
         return Verdict(str(wheel), "", "", "", 0, (), (Finding(str(wheel), Kind.REFUSED, error.message),))
 
 
-def _refuse(arguments: argparse.Namespace) -> None:
-    for option in ("python", "path"):
-        if getattr(arguments, option) and not arguments.installed:
-            raise UsageError(f"--{option} goes with --installed")
-    if arguments.python and arguments.path:
-        raise UsageError("--python and --path say the same thing twice", hint="give one of them")
-    if arguments.expect.strip("0123456789abcdef") or len(arguments.expect) not in (0, 64):
-        raise UsageError(f"{arguments.expect} is no sha256", hint="give 64 hex digits, as sha256sum prints them")
-    if arguments.expect and (arguments.tree or arguments.dist or len(arguments.wheel or [""]) > 1):
-        raise UsageError("--expect is the digest of one patchset.json", hint="give it with --installed or one --wheel")
-
-
 def lines(verdict: Verdict) -> Iterator[str]:
-    """A verdict in words."""
     held = f"{verdict.files} files against {', '.join(verdict.against) or 'nothing'}"
     seal = f"; fingerprint {verdict.fingerprint}" if verdict.fingerprint else ""
     yield f"{'ok' if verdict.ok else 'differs'}: {verdict.where}: {held}{seal}"
@@ -73,18 +64,5 @@ def lines(verdict: Verdict) -> Iterator[str]:
 
 
 def document(verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    """The JSON document."""
-    return {
-        "command": "verify",
-        "ok": all(verdict.ok for verdict in verdicts),
-        "verdicts": [
-            {
-                **{key: getattr(verdict, key) for key in _FIELDS},
-                "against": list(verdict.against),
-                "findings": [
-                    {"path": row.path, "kind": row.kind.value, "detail": row.detail} for row in verdict.findings
-                ],
-            }
-            for verdict in verdicts
-        ],
-    }
+    found = [{"ok": verdict.ok, **asdict(verdict)} for verdict in verdicts]
+    return {"command": "verify", "ok": all(verdict.ok for verdict in verdicts), "verdicts": found}

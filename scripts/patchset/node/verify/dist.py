@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from patchset.node import manifest
 from patchset.node.errors import Findings, UsageError
-from patchset.node.verify.checks import Finding, Kind, Verdict, one_a_file
+from patchset.node.verify.checks import Verdict, one_a_file, unlike
 
 Vouch = Callable[[Path, bytes], str]
 
@@ -42,19 +42,10 @@ def check(folder: Path, vouch: Vouch | None) -> tuple[Verdict, list[Path]]:
     if not sums:
         raise Findings(f"{folder / SUMS} lists nothing", hint="get the folder again")
     found = manifest.measure(folder, sums)
-    findings = one_a_file(_compare(folder, sums, found))
+    listed = (*sums, SUMS, SIGNATURE)
+    found |= {path: "" for path in manifest.walk(folder) if path not in listed}
+    changed = f"sha256 {{}}, {SUMS} says {{}}"
+    findings = one_a_file(unlike(found, sums, f"{SUMS} lists it", f"{SUMS} does not list it", changed))
     differing = {finding.path for finding in findings}
     wheels = [folder / path for path in sums if path.endswith(".whl") and "/" not in path and path not in differing]
     return Verdict(str(folder), "", "", "", len(sums), tuple(against), findings), wheels
-
-
-def _compare(folder: Path, sums: manifest.Manifest, found: manifest.Manifest) -> Iterator[Finding]:
-    for path, should in sums.items():
-        now = found.get(path)
-        if now is None:
-            yield Finding(path, Kind.MISSING, f"{SUMS} lists it")
-        elif now != should:
-            yield Finding(path, Kind.CHANGED, f"sha256 {now}, {SUMS} says {should}")
-    for path in manifest.walk(folder):
-        if path not in sums and path not in (SUMS, SIGNATURE):
-            yield Finding(path, Kind.EXTRA, f"{SUMS} does not list it")

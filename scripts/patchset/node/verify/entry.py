@@ -43,8 +43,6 @@ _HINT = "get the wheel from a source that you trust"
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry."""
-
     path: str  # with slashes; a folder's ends with one
     method: int  # zipfile.ZIP_STORED or zipfile.ZIP_DEFLATED
     date: tuple[int, int, int, int, int, int]  # year to second, local time of the machine that packed it
