@@ -14,7 +14,7 @@ from patchset.node import manifest
 from patchset.node.errors import PinMismatch, UsageError, first_of
 from patchset.node.verify import entry
 from patchset.node.verify.entry import Entry
-from patchset.plan.plan import Change, Plan
+from patchset.plan.plan import Plan
 from patchset.sets.setfile import Artifact
 from patchset.wheels import statements, wheel
 from patchset.wheels.model import Build, Draft, Made, dist_info
@@ -66,8 +66,9 @@ def finish(
     """
     info = dist_info(worked_out.patch_set, version)
     record, metadata = f"{info}/RECORD", f"{info}/METADATA"
+    stamp = b"Version: " + version.encode()  # the first such line is the field, as `wheel.parse` has checked
     packed = [
-        one.holding(_restamped(one.data, version)) if one.path == metadata else one
+        one.holding(_VERSION_LINE.sub(stamp, one.data, count=1)) if one.path == metadata else one
         for one in _renamed(entries, source.dist_info, info)
         if one.path != record
     ]
@@ -79,7 +80,7 @@ def finish(
     template = source.files[f"{source.dist_info}/RECORD"].renamed(record)
     rows = wheel.render_record([one for one in (*packed, template) if not one.is_folder], record)
     data = entry.write([*packed, template.holding(rows)])
-    return Made(build, members, manifest.sha256(data), len(data), source.requires_python), data
+    return Made(build, members, manifest.sha256(data), len(data), source.field("Requires-Python")), data
 
 
 def check_package(source: Wheel, expected: Mapping[str, str], name: str) -> None:
@@ -98,28 +99,21 @@ def check_package(source: Wheel, expected: Mapping[str, str], name: str) -> None
 
 def _patched(source: Wheel, worked_out: Plan) -> Iterator[Entry]:
     """The published entries after patches and overlay; new files come before .dist-info, as the format recommends."""
-    changes = _package_changes(worked_out)
-    added = sorted(path for path, change in changes.items() if change.before is None and change.after is not None)
+    package = f"{worked_out.patch_set.package}/"  # an sdist has more
+    changes = {path: change for path, change in worked_out.changes.items() if path.startswith(package)}
+    new = [
+        entry.new(path, change.after, (stat.S_IFREG | (0o755 if change.executable else 0o644)) << 16)
+        for path, change in sorted(changes.items(), key=lambda row: row[0])
+        if change.before is None and change.after is not None
+    ]
     for one in source.entries:
         if one.path.startswith(f"{source.dist_info}/"):
-            while added:
-                yield _added(worked_out, added.pop(0))
+            yield from new
+            new = []
         if one.path not in changes:
             yield one
         elif (after := changes[one.path].after) is not None:
             yield one.holding(after)
-
-
-def _package_changes(worked_out: Plan) -> dict[str, Change]:
-    """What changes in a wheel: an sdist has more than the package."""
-    package = f"{worked_out.patch_set.package}/"
-    return {path: change for path, change in worked_out.changes.items() if path.startswith(package)}
-
-
-def _added(worked_out: Plan, path: str) -> Entry:
-    change = worked_out.changes[path]
-    assert change.after is not None
-    return entry.new(path, change.after, (stat.S_IFREG | (0o755 if change.executable else 0o644)) << 16)
 
 
 def _renamed(entries: Iterable[Entry], old: str, new: str) -> Iterator[Entry]:
@@ -127,11 +121,6 @@ def _renamed(entries: Iterable[Entry], old: str, new: str) -> Iterator[Entry]:
     for one in entries:
         folder, slash, rest = one.path.partition("/")
         yield one.renamed(f"{new}{slash}{rest}") if folder == old else one
-
-
-def _restamped(metadata: bytes, version: str) -> bytes:
-    """METADATA with another version; the first such line is the field, as `wheel.parse` has checked."""
-    return _VERSION_LINE.sub(b"Version: " + version.encode(), metadata, count=1)
 
 
 def _must_hold(source: Wheel, worked_out: Plan, version: str) -> dict[str, Entry | str]:

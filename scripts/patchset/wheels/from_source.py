@@ -96,7 +96,6 @@ def _python(patch_set: PatchSet, *, kernels: bool, offline: bool, terminal: Term
 
 
 def _lay_out(pristine: Path, worked_out: Plan, tree: Path) -> None:
-    """Writes the patched tree."""
     shutil.copytree(pristine, tree)
     for path, change in worked_out.changes.items():
         file = tree / path

@@ -42,24 +42,12 @@ class WheelsResult:
 
     def as_dict(self) -> dict[str, Any]:
         """Also dist/<set>/manifest.json."""
-        plan = self.wheels[0].build.plan
-        return {
-            "format": FORMAT,
-            "set": self.patch_set.name,
-            "project": self.project,
-            "version": self.version,
-            "tree": plan.tree,
-            "series": plan.series,
-            "wheels": [
-                {
-                    "file": made.build.file,
-                    "sha256": made.sha256,
-                    "size": made.size,
-                    "upstream": {"file": made.build.upstream.file, "sha256": made.build.upstream.sha256},
-                }
-                for made in self.wheels
-            ],
-        }
+        plan, wheels = self.wheels[0].build.plan, []
+        for made in self.wheels:
+            upstream = {"file": made.build.upstream.file, "sha256": made.build.upstream.sha256}
+            wheels.append({"file": made.build.file, "sha256": made.sha256, "size": made.size, "upstream": upstream})
+        what = {"set": self.patch_set.name, "project": self.project, "version": self.version}
+        return {"format": FORMAT, **what, "tree": plan.tree, "series": plan.series, "wheels": wheels}
 
 
 def run(patch_set: PatchSet, version: str, drafts: Iterable[Draft], *, key: Path | None = None) -> WheelsResult:
@@ -152,7 +140,6 @@ def _recover(place: Path, staging: Path, old: Path) -> None:
 
 
 def show(outcome: WheelsResult, terminal: Terminal) -> None:
-    """Prints what was made and how to install it."""
     rows = [(made.build.file, f"{made.size / 1e3:.0f}", made.sha256[:12]) for made in outcome.wheels]
     title = f"wheels of {outcome.patch_set.name} in {outcome.folder}"
     terminal.table(title, ("wheel", "kB", "sha256"), rows, right="kB")

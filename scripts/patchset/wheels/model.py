@@ -15,8 +15,6 @@ from patchset.sets.setfile import Artifact, PatchSet
 
 @dataclass(frozen=True)
 class Build:
-    """One wheel that is being made."""
-
     plan: Plan  # what the set does to each file
     upstream: Artifact  # the pin of what the wheel is made from
     version: str  # upstream's version with a local label: 0.10.1rc1+dp.1
@@ -52,7 +50,6 @@ class Draft:
 
 
 def dist_info(patch_set: PatchSet, version: str) -> str:
-    """Name of a wheel's .dist-info folder."""
     return f"{patch_set.package}-{version}.dist-info"
 
 

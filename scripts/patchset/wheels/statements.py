@@ -62,7 +62,9 @@ def beside(made: Sequence[Made]) -> dict[str, bytes]:
     manifests = {one.build.file: sha256(one.members[MANIFEST]) for one in made}
     first = made[0].build
     expected = kit.expect(first.plan.patch_set, first.version, manifests)
-    return {BESIDE: _of_all(made), kit.NAME: kit.build(expected)}
+    subjects = [{"name": one.build.file, "digest": {"sha256": one.sha256}} for one in made]
+    provenance = _statement(subjects, first.plan, first.version, [one.build.upstream for one in made])
+    return {BESIDE: provenance, kit.NAME: kit.build(expected)}
 
 
 def provenance(build: Build) -> bytes:
@@ -72,13 +74,6 @@ def provenance(build: Build) -> bytes:
     whole = {"name": f"{package}, by its fingerprint", "digest": {"dirHash": fingerprint.of(files, package)}}
     subjects = [whole, *({"name": path, "digest": {"sha256": files[path]}} for path in sorted(files))]
     return _statement(subjects, build.plan, build.version, [build.upstream])
-
-
-def _of_all(made: Sequence[Made]) -> bytes:
-    """The statement beside the wheels: one or more, all of one set and one version."""
-    subjects = [{"name": one.build.file, "digest": {"sha256": one.sha256}} for one in made]
-    first = made[0].build
-    return _statement(subjects, first.plan, first.version, [one.build.upstream for one in made])
 
 
 def _statement(subjects: list[dict[str, Any]], plan: Plan, version: str, upstream: Sequence[Artifact]) -> bytes:

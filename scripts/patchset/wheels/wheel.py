@@ -34,36 +34,11 @@ class Wheel:
 
     @cached_property
     def files(self) -> dict[str, Entry]:
-        """Its files by path."""
         return {one.path: one for one in self.entries if not one.is_folder}
 
-    @property
-    def metadata(self) -> bytes:
-        return self.files[f"{self.dist_info}/METADATA"].data
-
-    @property
-    def project(self) -> str:
-        """As METADATA spells it."""
-        return field(self.metadata, "Name")
-
-    @property
-    def version(self) -> str:
-        """As METADATA has it."""
-        return field(self.metadata, "Version")
-
-    @property
-    def requires_python(self) -> str:
-        """The version specifier; empty where any Python will do."""
-        return field(self.metadata, "Requires-Python")
-
-
-def field(metadata: bytes, name: str) -> str:
-    """The first value of a header field of METADATA; empty where it is not there.
-
-    >>> field(b"Metadata-Version: 2.1\\nVersion: 1.0\\n\\nVersion: 2 is out\\n", "Version")
-    '1.0'
-    """
-    return str(email.message_from_bytes(metadata).get(name, "")).strip()
+    def field(self, name: str) -> str:
+        """The first value of a field of METADATA; empty where it is not there."""
+        return str(email.message_from_bytes(self.files[f"{self.dist_info}/METADATA"].data).get(name, "")).strip()
 
 
 def parse(file: str, data: bytes, *, package: str, version: str) -> Wheel:
@@ -85,17 +60,13 @@ def parse(file: str, data: bytes, *, package: str, version: str) -> Wheel:
     for path in wheel.files:
         if not path.startswith((f"{package}/", f"{wheel.dist_info}/")):
             raise UsageError(f"{file}: member {path!r} lies outside {package}/ and {wheel.dist_info}/", hint=_HINT)
-    if canonicalize_name(wheel.project) != canonicalize_name(package):
-        found = f"{wheel.project!r} in METADATA"
+    if canonicalize_name(wheel.field("Name")) != canonicalize_name(package):
+        found = f"{wheel.field('Name')!r} in METADATA"
         raise PinMismatch(file, expected=f"a wheel of {canonicalize_name(package)}", found=found, hint=_HINT)
-    names = {wheel.version, wheel.dist_info.removeprefix(f"{package}-").removesuffix(".dist-info")}
+    names = {wheel.field("Version"), wheel.dist_info.removeprefix(f"{package}-").removesuffix(".dist-info")}
     if names != {version}:
-        raise PinMismatch(
-            file,
-            expected=f"version {version}, in METADATA and in the .dist-info folder's name",
-            found=" and ".join(sorted(names)),
-            hint=_HINT,
-        )
+        should = f"version {version}, in METADATA and in the .dist-info folder's name"
+        raise PinMismatch(file, expected=should, found=" and ".join(sorted(names)), hint=_HINT)
     _check_record(wheel)
     return wheel
 
