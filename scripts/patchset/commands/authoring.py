@@ -15,7 +15,6 @@ from patchset.system.terminal import Terminal
 
 
 def add(menu: Menu) -> None:
-    """Adds these commands."""
     for name, summary, handler in (
         ("export", "write patches/SET and the overlay from the commits of the applied tree", export),
         ("fmt", "rewrite the patches of a set as git writes them; hunks are counted anew", fmt),
@@ -82,5 +81,4 @@ def lint(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def _options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What both are told."""
     return told(arguments, "upstream", "offline") | {"dry_run": arguments.dry_run or arguments.check}

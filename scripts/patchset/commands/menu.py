@@ -23,7 +23,6 @@ DRY_RUN: Option = ("--dry-run", "", "say what would change, and change nothing")
 
 
 def add_device(parser: options.Parser) -> None:
-    """--device."""
     told = "where the smoke tests run (default: cpu)"
     parser.add_argument("--device", choices=("cpu", "npu"), default="cpu", help=told)
 
@@ -54,7 +53,6 @@ class Menu:
 
     @classmethod
     def top(cls, description: str, prog: str) -> Menu:
-        """The menu of a whole command line."""
         shape = argparse.RawDescriptionHelpFormatter
         parser = Parser(prog=prog, description=description, formatter_class=shape)
         parser.add_argument("--version", action="version", version=f"patchset {__version__}")
@@ -79,7 +77,6 @@ class Menu:
     def command(
         self, name: str, summary: str, handler: Handler, *options: Option, optional_set: bool = False
     ) -> Parser:
-        """A command that works on a set."""
         sub = self.bare(name, summary, handler, *options)
         asked = sub.add_argument(
             "set",

@@ -11,7 +11,6 @@ from patchset.system.terminal import Terminal
 
 
 def add(menu: Menu) -> None:
-    """Adds these commands."""
     what = "carry a set to another upstream release; stops at conflicts, writes the set whole"
     one = menu.bare("port", what, port, DRY_RUN, OFFLINE)
     one.option("--from", "SET", "the set to carry", dest="old")

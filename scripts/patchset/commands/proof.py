@@ -13,7 +13,6 @@ from patchset.system.terminal import Terminal
 
 
 def add(menu: Menu) -> None:
-    """Adds these commands."""
     one = menu.command("smoke", "run the smoke tests on the patched tree", smoke, OFFLINE)
     add_device(one)
     one.option("--only", "EXPRESSION", "run the tests that pytest -k EXPRESSION selects")

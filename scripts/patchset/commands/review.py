@@ -11,7 +11,6 @@ from patchset.system.terminal import Terminal
 
 
 def add(menu: Menu) -> None:
-    """Adds this command."""
     what = "write the review of a set: one HTML page, and Markdown for a pull request"
     one = menu.command("review", what, review, UPSTREAM, OFFLINE)
     what = "show what became of this one: a set's name, a set's folder, or a git ref of this repository"

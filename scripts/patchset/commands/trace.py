@@ -12,7 +12,6 @@ from patchset.system.terminal import Terminal
 
 
 def add(menu: Menu) -> None:
-    """Adds this command."""
     one = menu.bare("trace", "line up the traces of the ranks, and name the first step where they differ", trace)
     one.add_argument("files", metavar="FILE", nargs="+", type=Path, help="a trace file of one rank")
     one.option("--events", "FILE", "write a timeline of all ranks, for ui.perfetto.dev")

@@ -15,7 +15,6 @@ from patchset.system.terminal import Terminal
 
 
 def add(menu: Menu) -> None:
-    """Adds these commands."""
     what = "patch vllm-ascend, check the result, swap it into place, smoke-test it"
     one = menu.command("apply", what, apply, TARGET, UPSTREAM, OFFLINE, DRY_RUN)
     add_device(one)

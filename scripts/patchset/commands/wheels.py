@@ -16,7 +16,6 @@ from patchset.system.terminal import Terminal
 
 
 def add(menu: Menu) -> None:
-    """Adds these commands."""
     one = menu.command("wheels", "make patched wheels, with an index, in dist/<set>/", wheels, OFFLINE)
     one.option("--local", "LABEL", "local version label (default: dp.1)", default="dp.1")
     what = "repack the published wheels (default), or build the patched tree"

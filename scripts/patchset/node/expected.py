@@ -34,7 +34,6 @@ class Expected:
 
     @property
     def fingerprint(self) -> str:
-        """Of the build."""
         return fingerprint.of(self.files, self.package)
 
     def render(self) -> bytes:

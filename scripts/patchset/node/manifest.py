@@ -34,7 +34,6 @@ def sha256(data: bytes) -> str:
 
 
 def sha256_file(path: Path) -> str:
-    """Hex sha256 of a file's bytes."""
     with path.open("rb") as stream:
         return _sha256_open(stream.fileno())
 
@@ -88,7 +87,6 @@ def render(manifest: Mapping[str, str]) -> str:
 
 
 def digest(manifest: Mapping[str, str]) -> str:
-    """The digest of the tree that a manifest describes."""
     return sha256(render(manifest).encode())
 
 

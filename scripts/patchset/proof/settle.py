@@ -24,8 +24,6 @@ from patchset.upstream.pristine import materialize
 
 @dataclass(frozen=True)
 class Tested:
-    """What is known of a target."""
-
     passed: bool  # it has passed the smoke tests, now or before
     report: SmokeReport | None  # of the tests that ran now; None where none did
     said: str  # in a line: what passed and what was not run, or why nothing is known
@@ -52,9 +50,8 @@ def settle(
         patched = None
         if target.kind is not Kind.BUILD:
             patched = Patched(_package(patch_set, target, device, offline=offline, terminal=terminal), tree)
-        report = smoke.run(
-            patch_set, device=device, terminal=terminal, tier=Tier.QUICK, offline=offline, patched=patched
-        )
+        how: dict[str, Any] = {"device": device, "terminal": terminal, "offline": offline}
+        report = smoke.run(patch_set, **how, tier=Tier.QUICK, patched=patched)
     except PatchsetError as error:
         terminal.error(error)
         return Tested(False, None, f"not smoke-tested: {error.message.splitlines()[0]}; then `{again}` runs them")

@@ -28,6 +28,8 @@ SHARED_ON = "v0.10.1.1"
 # Many times what the suite takes on two cores: a loaded machine is slow, and not wrong.
 LIMIT_S = 7200.0
 
+_SHOWN = 12  # lines of a failure
+
 # Modules that a folder of some sets' smoke tests may have for all tests of these sets.
 _PLUGINS = ("for_this_set", "for_these_sets")
 
@@ -74,13 +76,8 @@ class SmokeReport:
             "seconds": round(self.seconds, 1),
             "log": self.log,
             "rows": [
-                {
-                    "name": case.title,
-                    "mode": case.mode,
-                    "result": case.result.value,
-                    "seconds": round(case.seconds, 1),
-                    "why": case.why,
-                }
+                {"name": case.title, "mode": case.mode, "result": case.result.value}
+                | {"seconds": round(case.seconds, 1), "why": case.why}
                 for case in self.cases
             ],
         }
@@ -110,16 +107,10 @@ def run(
     about = gate.subject(patch_set.name, patched.tree if patched else patch_set.tree, device)
     if not part:
         gate.note(patch_set.name, about, tier, ok=False)  # until it has passed, also where this run is cut off
-    cases, log = run_tests(
-        patch_set,
-        device=device,
-        terminal=terminal,
-        select=[*select, *(["-k", only] if only else [])],
-        tests=tests,
-        log_name="pytest.log",
-        offline=offline,
-        patched=patched.folder if patched else None,
-    )
+    select += ["-k", only] if only else []
+    folder = patched.folder if patched else None
+    how: dict[str, Any] = {"device": device, "terminal": terminal, "offline": offline, "patched": folder}
+    cases, log = run_tests(patch_set, select=select, tests=tests, log_name="pytest.log", **how)
     report = SmokeReport(patch_set.name, device, tuple(cases), str(log), None if part else tier)
     if report.tier:
         gate.note(patch_set.name, about, tier, ok=report.ok)
@@ -128,7 +119,6 @@ def run(
 
 
 def tests_dir() -> Path:
-    """tests/smoke."""
     return paths.repo_root() / "tests" / "smoke"
 
 
@@ -161,15 +151,11 @@ def run_tests(
     command += [f"--work={work}", f"--device={device}", f"--set={patch_set.name}", *select]
     if device == "cpu":
         command += [f"--kept={kept(patch_set, made)}"]
-    terminal.step(
-        "smoke tests: real vLLM, data parallel, " + ("on NPUs" if device == "npu" else "on the NPU's stand-in")
-    )
+    where = "on NPUs" if device == "npu" else "on the NPU's stand-in"
+    terminal.step(f"smoke tests: real vLLM, data parallel, {where}")
     arguments, more = _of_sets(folder, patch_set.name)
-    command, environ = [*command, *arguments], {**made.env, **more}
-    cases = testrun.run(
-        command, environ=environ, folder=folder, log=log, limit=LIMIT_S, each_line=lambda line: _tell(line, terminal)
-    )
-    return cases, log
+    how = {"environ": {**made.env, **more}, "folder": folder, "limit": LIMIT_S}
+    return testrun.run([*command, *arguments], log=log, **how, each_line=lambda line: _tell(line, terminal)), log
 
 
 def _of_sets(folder: Path, set_name: str) -> tuple[list[str], dict[str, str]]:
@@ -190,35 +176,22 @@ def _of_sets(folder: Path, set_name: str) -> tuple[list[str], dict[str, str]]:
 
 
 def kept(patch_set: PatchSet, made: Runtime, *more: str) -> Path:
-    """The cached results of these tests on upstream's release, for this runtime and kind of machine.
-
-    ``more`` is what else the answers hang on.
-    """
-    parts = (
-        patch_set.manifest_sha256,
-        patch_set.vllm.version,
-        made.stamp,
-        gate.tests_digest(patch_set.name),
-        platform.machine(),
-        *more,
-    )
+    """The cached results of these tests on upstream's release, for this runtime and machine, and what else counts."""
+    pins = patch_set.manifest_sha256, patch_set.vllm.version
+    parts = (*pins, made.stamp, gate.tests_digest(patch_set.name), platform.machine(), *more)
     return paths.cache_dir() / "pristine" / sha256(" ".join(parts).encode())
 
 
 def show(report: SmokeReport, terminal: Terminal) -> None:
-    """Prints the table, and why a check failed."""
     rows = [(case.title, case.mode, case.result.value, f"{case.seconds:.1f}") for case in report.cases]
     terminal.table(f"smoke tests of {report.set_name}", ("check", "mode", "result", "seconds"), rows, right="seconds")
     for case in report.cases:
         if case.result is Result.FAILED:
-            terminal.note(f"{case.title} ({case.mode}): {_shortened(case.why)}\n")
+            lines = case.why.splitlines()
+            shown = "\n".join(lines[:_SHOWN] + ["..."] * (len(lines) > _SHOWN))
+            terminal.note(f"{case.title} ({case.mode}): {shown}\n")
     if not report.ok:
         terminal.note(f"log: {report.log}")
-
-
-def _shortened(text: str, lines: int = 12) -> str:
-    shown = text.splitlines()
-    return "\n".join(shown[:lines] + ["..."] * (len(shown) > lines))
 
 
 def _tell(line: str, terminal: Terminal) -> None:

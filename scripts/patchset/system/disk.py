@@ -82,7 +82,6 @@ def make_folder(path: Path, owner: os.stat_result | None = None) -> None:
 
 
 def remove_empty_folders(paths: Iterable[Path]) -> None:
-    """Removes the folders that are empty, deepest first."""
     for path in sorted(set(paths), reverse=True):
         with suppress(OSError):
             step(f"remove folder {path.name}")

@@ -124,7 +124,6 @@ class Repository:
         (self.folder / "HEAD").write_text(f"ref: refs/heads/{branch}\n", encoding="utf-8")
 
     def version(self) -> tuple[int, ...]:
-        """Git's."""
         words = self.git("version").split()[2].split(".")
         return tuple(int(word) for word in words[:2])
 
@@ -211,13 +210,7 @@ def _command(arguments: Sequence[str]) -> str:
     >>> _command(["-c", "a=b", "--literal-pathspecs", "add", "-A"])
     'add'
     """
-    words = iter(arguments)
-    for word in words:
-        if word == "-c":
-            next(words)
-        elif not word.startswith("-"):
-            return word
-    return ""
+    return next((word for word in arguments if not word.startswith("-") and "=" not in word), "")
 
 
 def blob_id(data: bytes) -> str:

@@ -21,7 +21,6 @@ def repo_root() -> Path:
 
 
 def of_url(url: str) -> Path:
-    """The path that a file: URL names."""
     return Path(unquote(urlsplit(url).path))
 
 

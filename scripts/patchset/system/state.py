@@ -43,8 +43,6 @@ class FileState:
 
 @dataclass(frozen=True)
 class Installed:
-    """What a set has done to a target."""
-
     set: str  # the set's name
     tree: str  # digest of the whole patched tree
     series: str  # digest of the patch files and the overlay that made it
@@ -53,8 +51,6 @@ class Installed:
 
 @dataclass(frozen=True)
 class Journal:
-    """A change that is under way."""
-
     command: str  # apply or revert
     files: Mapping[str, FileState]  # each file to change; `before` is what it holds now
     installed: Installed | None  # what state.json says when it is done; None for a pristine target
@@ -77,7 +73,6 @@ class Store:
         self._journal = folder / "journal.json"
 
     def installed(self) -> Installed | None:
-        """What is installed, or None."""
         return self._read(self._state, Installed)
 
     def journal(self) -> Journal | None:
@@ -99,7 +94,6 @@ class Store:
         disk.remove(self._journal)
 
     def keep(self, data: bytes) -> str:
-        """Keeps bytes under their digest."""
         digest = sha256(data)
         file = self.folder / "objects" / digest
         if not file.is_file() or sha256(file.read_bytes()) != digest:

@@ -30,8 +30,6 @@ _SHOWN = 20
 
 @dataclass(frozen=True)
 class ApplyResult:
-    """What apply found and did."""
-
     target: Target
     recipe: Recipe
     result: str  # applied, unchanged (it was applied already), or would apply (a dry run)

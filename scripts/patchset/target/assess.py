@@ -24,8 +24,6 @@ _DERIVED_SUFFIXES = (".pyc", ".pyo", ".so", ".o", ".a")
 
 
 class State(Enum):
-    """What a target is, as a whole."""
-
     ABSENT = "absent"
     PRISTINE = "pristine"
     APPLIED = "applied"
@@ -34,8 +32,6 @@ class State(Enum):
 
 
 class Found(Enum):
-    """What one file is."""
-
     UPSTREAM = "as upstream, not patched"
     PATCHED = "patched"
     EARLIER = "patched by an earlier version of the set"
@@ -55,8 +51,6 @@ class Row:
 
 @dataclass(frozen=True)
 class Assessment:
-    """What a target holds."""
-
     state: State  # the sum of it
     files: Mapping[str, Found]  # what each touched file is
     rows: tuple[Row, ...]  # the files that keep the target from being pristine or applied

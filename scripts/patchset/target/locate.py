@@ -16,8 +16,6 @@ _HINT = "TARGET is a checkout of vllm-ascend or a site-packages folder"
 
 
 class Kind(Enum):
-    """Where a target lies."""
-
     BUILD = "build"
     CHECKOUT = "checkout"
     SITE_PACKAGES = "site-packages"
@@ -25,8 +23,6 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Target:
-    """A folder that holds the package."""
-
     kind: Kind
     root: Path  # the folder itself; a build tree may not be there yet
     set_name: str  # the set that is applied to it

@@ -23,8 +23,6 @@ from patchset.upstream.source import Source
 
 @dataclass(frozen=True)
 class RevertResult:
-    """What revert found and did."""
-
     target: Target
     result: str  # reverted, unchanged (there was nothing to take back), or would revert (a dry run)
     changed: tuple[str, ...]  # the files that were, or would be, given back or removed

@@ -31,8 +31,6 @@ class Difference:
 
 @dataclass(frozen=True)
 class Alignment:
-    """The ranks of one run."""
-
     ranks: Sequence[RankTrace]  # those that left a trace, by number
     silent: Sequence[int]  # DP ranks that left none
     first: int | None  # the oldest step that every rank still remembers; None where there is none

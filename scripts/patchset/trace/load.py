@@ -43,8 +43,6 @@ class Decision:
 
 @dataclass(frozen=True)
 class Step:
-    """One step of one rank."""
-
     step: int
     what: str  # entry point of the model runner
     issued: float  # when its metadata collective was issued, in seconds since the epoch on the rank's clock

@@ -15,7 +15,6 @@ _AFTER = 1
 
 
 def show(alignment: Alignment, terminal: Terminal) -> None:
-    """Prints the ranks, the steps around the first difference, and the verdict."""
     terminal.table("ranks", ("rank", "host", "last step", "in", "for", "at"), map(_rank, alignment.ranks), right="for")
     numbers = alignment.around(_BEFORE, _AFTER)
     if numbers:

@@ -40,7 +40,6 @@ _LEFT = (1, 3, 4)
 
 
 def main() -> None:
-    """Does the task."""
     # Ray and what it loads may print; our events have a stdout of their own.
     events = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)

@@ -54,7 +54,6 @@ def _answer(words: Sequence[str], known: Expected | None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of patchset-node.pyz."""
     top = options.Parser(prog="patchset-node.pyz", description="Checks builds and clusters on a node, offline.")
     top.add_argument("--version", action="version", version=f"patchset {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=options.Parser)

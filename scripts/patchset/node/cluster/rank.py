@@ -17,8 +17,6 @@ from patchset.node.cluster.schedule import Agreed, Schedule
 
 @dataclass(frozen=True)
 class Part:
-    """What one rank is told."""
-
     rank: int  # number of this rank
     schedule: Schedule  # the steps of all ranks
     store: tuple[str, int]  # host and port where the ranks meet

@@ -44,8 +44,6 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class NodeRow:
-    """One node."""
-
     id: str  # Ray's
     name: str  # host and address for the reader
     verdict: Verdict  # what is the matter
@@ -68,8 +66,6 @@ class RankRow:
 
 @dataclass(frozen=True)
 class ClusterReport:
-    """The whole cluster."""
-
     expected: Expected  # what every node was held against
     nodes: tuple[NodeRow, ...]  # by address
     ranks: tuple[RankRow, ...] = ()  # by number; none where no smoke run was asked for or could be made
@@ -144,7 +140,6 @@ def _unanswered(answer: Event, limit: float) -> tuple[Verdict, str]:
 
 
 def _judged(who: tuple[str, str], survey: Mapping[str, Any], expected: Expected) -> NodeRow:
-    """The row of a node that answered."""
     versions = {**survey["versions"], **{name: survey[name] for name in ("cann", "python", "arch")}}
     root, files = survey["root"], survey["files"]
     different = _differences(files, expected.files)
@@ -198,8 +193,6 @@ def _admits(must: str, found: str | None) -> bool:
 
 
 def _differences(found: Mapping[str, str], must: Mapping[str, str]) -> dict[str, str]:
-    """Each file that is not as it must be, with how."""
-
     def how(path: str) -> str:
         return "missing" if path not in found else "unknown" if path not in must else "changed"
 
