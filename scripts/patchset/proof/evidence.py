@@ -84,17 +84,15 @@ def load(patch_set: PatchSet) -> Evidence | None:
         return None
     try:
         found = json.loads(file.read_bytes())
-        rows = tuple(_row(row) for row in found["rows"])
-        return Evidence(str(found["set"]), str(found["tree"]), str(found["tests"]), rows)
+        rows = []
+        for row in found["rows"]:
+            properties = {name: str(row[name]) for name in _PROPERTIES if name in row}
+            name = str(row["test"]).partition("::")[2]
+            rows.append(Case(str(row["test"]), name, Result(row["result"]), 0.0, properties=properties))
+        return Evidence(str(found["set"]), str(found["tree"]), str(found["tests"]), tuple(rows))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         hint = f"make evidence VERSION={patch_set.name} writes it anew"
         raise UsageError(f"{file}: {error!r}", hint=hint) from error
-
-
-def _row(found: Mapping[str, Any]) -> Case:
-    properties = {name: str(found[name]) for name in _PROPERTIES if name in found}
-    test = str(found["test"])
-    return Case(test, test.partition("::")[2], Result(found["result"]), 0.0, properties=properties)
 
 
 def make(patch_set: PatchSet, terminal: Terminal, *, offline: bool) -> SmokeReport:

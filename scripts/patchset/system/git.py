@@ -200,17 +200,9 @@ def _run(arguments: Sequence[str], folder: Path, environment: Mapping[str, str],
         raise Unavailable("git is not on PATH", hint="install git") from None
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip() or f"exit status {done.returncode}"
-        raise GitError(_command(arguments), said)
+        command = next((word for word in arguments if not word.startswith("-") and "=" not in word), "")
+        raise GitError(command, said)
     return done.stdout
-
-
-def _command(arguments: Sequence[str]) -> str:
-    """The command among git's arguments, after its own options.
-
-    >>> _command(["-c", "a=b", "--literal-pathspecs", "add", "-A"])
-    'add'
-    """
-    return next((word for word in arguments if not word.startswith("-") and "=" not in word), "")
 
 
 def blob_id(data: bytes) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from patchset.node.errors import Locked
@@ -31,8 +31,9 @@ def hold(path: Path) -> Iterator[bool]:
         except BlockingIOError:
             os.close(descriptor)
             raise Locked(path, _holder(path)) from None
-        if _still_there(path, descriptor):
-            break
+        with suppress(FileNotFoundError):
+            if os.path.samestat(path.stat(), os.fstat(descriptor)):
+                break
         os.close(descriptor)
         disk.make_folder(path.parent)
     try:
@@ -66,13 +67,6 @@ def refuse_if_held(path: Path) -> None:
         raise Locked(path, _holder(path)) from None
     finally:
         os.close(descriptor)
-
-
-def _still_there(path: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
 
 
 def _holder(path: Path) -> int | None:

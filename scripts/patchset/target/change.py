@@ -112,7 +112,11 @@ def complete(target: Target, store: Store, journal: Journal) -> None:
     for folder in {(target.root / path).parent for path in files}:
         if folder.is_dir():
             disk.sync(folder)
-    _read_back(target, journal)
+    found = manifest.measure(target.root, files)
+    for path, row in files.items():
+        if found.get(path) != row.after:  # success is what the disk says
+            wanted, there = row.after or "no file", found.get(path, "no file")
+            raise PinMismatch(str(target.root / path), expected=wanted, found=there, hint="run it again")
     if target.kind is Kind.BUILD and (target.root / ".git").is_dir():
         disk.step("point git at the branch")
         history.point(target.root, journal.installed.set if journal.installed else history.UPSTREAM)
@@ -134,8 +138,12 @@ def _replace(target: Target, store: Store, path: str, row: FileState) -> None:
     file = target.root / path
     if row.after is None:
         disk.remove(file)
-        _remove_bytecode(file)
-        disk.remove_empty_folders(_below(target.root, file.parent))
+        cache = file.parent / "__pycache__"
+        if file.suffix == ".py" and cache.is_dir():
+            for compiled in sorted(cache.glob(f"{file.stem}.*.pyc")):
+                disk.remove(compiled)
+            disk.remove_empty_folders([cache])
+        disk.remove_empty_folders(folder for folder in file.parents if target.root in folder.parents)
         return
     data = store.get(row.after)
     if data is None:
@@ -149,28 +157,6 @@ def _replace(target: Target, store: Store, path: str, row: FileState) -> None:
         disk.make_folder(file.parent, owner)
         allowed = file.parent.stat().st_mode & (0o777 if row.executable else 0o666)
         disk.write(file, data, mode=allowed, owner=owner)
-
-
-def _read_back(target: Target, journal: Journal) -> None:
-    """Success is what the disk says."""
-    found = manifest.measure(target.root, journal.files)
-    for path, row in journal.files.items():
-        if found.get(path) != row.after:
-            wanted, there = row.after or "no file", found.get(path, "no file")
-            raise PinMismatch(str(target.root / path), expected=wanted, found=there, hint="run it again")
-
-
-def _remove_bytecode(file: Path) -> None:
-    """Bytecode of a module that is gone."""
-    folder = file.parent / "__pycache__"
-    if file.suffix == ".py" and folder.is_dir():
-        for compiled in sorted(folder.glob(f"{file.stem}.*.pyc")):
-            disk.remove(compiled)
-        disk.remove_empty_folders([folder])
-
-
-def _below(root: Path, folder: Path) -> list[Path]:
-    return [parent for parent in (folder, *folder.parents) if parent != root and root in parent.parents]
 
 
 def _sha256(data: bytes | None) -> str | None:

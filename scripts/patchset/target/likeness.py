@@ -63,7 +63,6 @@ def _in_other_bytes(report: Assessment, target: Target, patch_set: PatchSet) -> 
 
 
 def _unix(file: Path) -> str:
-    """sha256 of a file with the line endings of upstream."""
     try:
         return manifest.sha256(file.read_bytes().replace(b"\r\n", b"\n"))
     except OSError:

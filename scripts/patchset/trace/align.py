@@ -6,7 +6,7 @@ Steps have numbers, and each begins with one collective of all ranks: step n of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -89,7 +89,9 @@ def _differences(ranks: Sequence[RankTrace], first: int) -> Iterator[Difference]
         yield from _decisions(number, having)
         yield from _told(number, having)
         if len(having) < len(ranks) and not all(step.alone for step in having.values()):
-            yield _stages(number, ranks)
+            reached = f"reached step {number}"
+            stages = {rank.name: f"in step {rank.last}" if rank.last < number else reached for rank in ranks}
+            yield Difference(number, "who has come to it", stages)
     yield from _waits(ranks)
 
 
@@ -113,11 +115,6 @@ def _told(number: int, having: Mapping[RankTrace, Step]) -> Iterator[Difference]
         if heard:
             told = {**heard, rank.name: f"brought {step.batch.num_tokens}"}
             yield Difference(number, f"the number of tokens of {rank.name}", told)
-
-
-def _stages(number: int, ranks: Iterable[RankTrace]) -> Difference:
-    stages = {rank.name: f"in step {rank.last}" if rank.last < number else f"reached step {number}" for rank in ranks}
-    return Difference(number, "who has come to it", stages)
 
 
 def _waits(ranks: Sequence[RankTrace]) -> Iterator[Difference]:

@@ -14,13 +14,13 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from patchset.node import fingerprint, manifest
 from patchset.node.errors import Unavailable, UsageError
 from patchset.node.verify import entry
 from patchset.node.verify.entry import Entry
 from patchset.plan import plan
-from patchset.plan.plan import Plan
 from patchset.proof import runtime
 from patchset.sets.setfile import PatchSet
 from patchset.system import paths
@@ -58,7 +58,15 @@ def drafts(
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="wheel-", dir=folder) as scratch:
         tree, out = Path(scratch, "tree"), Path(scratch, "out")
-        _lay_out(source.tree(), worked_out, tree)
+        shutil.copytree(source.tree(), tree)
+        for path, change in worked_out.changes.items():
+            if change.after is None:
+                (tree / path).unlink()
+                continue
+            (tree / path).parent.mkdir(parents=True, exist_ok=True)
+            (tree / path).write_bytes(change.after)
+            if change.executable:
+                (tree / path).chmod(0o755)
         terminal.step(f"building vllm-ascend {patch_set.ascend.version} {'with' if kernels else 'without'} kernels")
         file = _build(patch_set, python, tree, out, folder / "wheel-from-source.log")
         built = wheel.parse(file.name, file.read_bytes(), package=patch_set.package, version=patch_set.ascend.version)
@@ -95,19 +103,6 @@ def _python(patch_set: PatchSet, *, kernels: bool, offline: bool, terminal: Term
     return Path(found)
 
 
-def _lay_out(pristine: Path, worked_out: Plan, tree: Path) -> None:
-    shutil.copytree(pristine, tree)
-    for path, change in worked_out.changes.items():
-        file = tree / path
-        if change.after is None:
-            file.unlink()
-            continue
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(change.after)
-        if change.executable:
-            file.chmod(0o755)
-
-
 def _build(patch_set: PatchSet, python: Path, tree: Path, out: Path, log: Path) -> Path:
     """Runs the build backend of the tree; the wheel that it made."""
     environ = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
@@ -119,16 +114,9 @@ def _build(patch_set: PatchSet, python: Path, tree: Path, out: Path, log: Path) 
     out.mkdir()
     with log.open("wb") as stream:
         try:
-            code = subprocess.run(
-                [str(python), "-c", _HOOK, str(out)],
-                cwd=tree,
-                env=environ,
-                stdout=stream,
-                stderr=stream,
-                stdin=subprocess.DEVNULL,
-                timeout=_LIMIT_S,
-                check=False,
-            ).returncode
+            command = [str(python), "-c", _HOOK, str(out)]
+            how: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": stream, "stderr": stream}
+            code = subprocess.run(command, cwd=tree, env=environ, timeout=_LIMIT_S, check=False, **how).returncode
         except subprocess.TimeoutExpired:
             raise Unavailable(f"the build took more than {_LIMIT_S} s", hint=f"read {log}") from None
         except OSError as error:

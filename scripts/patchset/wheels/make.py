@@ -73,7 +73,13 @@ def _write(draft: Draft, staging: Path) -> Made:
 def _write_rest(outcome: WheelsResult, staging: Path, signer: Signer | None) -> None:
     """What an installer or a node needs besides the wheels, the digests of it all, and their signature."""
     files = index.pages(outcome.project, outcome.version, outcome.wheels)
-    files["constraints.txt"] = _constraints(outcome)
+    pins = {
+        outcome.project: outcome.version,
+        outcome.patch_set.vllm.sdist.project: outcome.patch_set.vllm.version,
+        "torch": outcome.patch_set.torch,
+        "torch-npu": outcome.patch_set.torch_npu,
+    }
+    files["constraints.txt"] = "".join(f"{project}=={pins[project]}\n" for project in sorted(pins)).encode()
     files["manifest.json"] = (json.dumps(outcome.as_dict(), indent=1) + "\n").encode()
     files |= statements.beside(outcome.wheels)
     _write_files(staging, files)
@@ -82,18 +88,6 @@ def _write_rest(outcome: WheelsResult, staging: Path, signer: Signer | None) -> 
     sums = manifest.render(digests).encode()
     comment = f"{outcome.project} {outcome.version}, set {outcome.patch_set.name}"
     _write_files(staging, {SUMS: sums} | ({SIGNATURE: signer.sign(sums, comment)} if signer else {}))
-
-
-def _constraints(outcome: WheelsResult) -> bytes:
-    """For `pip install --constraint`: what is installed later keeps the patched wheel and what it is made for."""
-    patch_set = outcome.patch_set
-    pins = {
-        outcome.project: outcome.version,
-        patch_set.vllm.sdist.project: patch_set.vllm.version,
-        "torch": patch_set.torch,
-        "torch-npu": patch_set.torch_npu,
-    }
-    return "".join(f"{project}=={version}\n" for project, version in sorted(pins.items())).encode()
 
 
 @contextmanager

@@ -157,17 +157,13 @@ def load(key: Path) -> Signer:
     """
     if shutil.which("minisign") is None:
         raise UsageError("minisign, which signs, is not on PATH", hint="apt-get install minisign")
-    signer = Signer(key, _password(key) if _protected(key) else "")
+    try:
+        scrypt = decode(key.read_text(encoding="utf-8").splitlines()[1])[2:4] == b"Sc"  # then a password protects it
+    except (OSError, UnicodeDecodeError, IndexError):
+        scrypt = False  # minisign says what is the matter
+    signer = Signer(key, _password(key) if scrypt else "")
     signer.sign(b"", "a first use")
     return signer
-
-
-def _protected(key: Path) -> bool:
-    """Whether a key file says that a password protects it: its third and fourth byte name scrypt."""
-    try:
-        return decode(key.read_text(encoding="utf-8").splitlines()[1])[2:4] == b"Sc"
-    except (OSError, UnicodeDecodeError, IndexError):
-        return False  # minisign says what is the matter
 
 
 def _password(key: Path) -> str:

@@ -97,10 +97,10 @@ def nodes(events: Sequence[Event], expected: Expected, *, limit: float) -> tuple
     """A row for every node that the driver told of in its task `survey`; each had `limit` seconds to answer."""
     introduced = [node for event in events if "nodes" in event for node in event["nodes"]]
     answers = {event["node"]: event for event in events if "node" in event}
-    names = _names(introduced)
     rows = []
     for node in introduced:
-        who = (node["id"], names[node["id"]])
+        named = "" if node["name"] in (node["address"], node["host"]) else f" {node['name']}"  # ray start --node-name
+        who = (node["id"], f"{node['host']} {node['address']}{named}")
         answer = answers.get(node["id"], {})
         if not node["alive"]:
             rows.append(NodeRow(*who, Verdict.LOST, node["why"] or "Ray says that it is dead"))
@@ -197,15 +197,6 @@ def _differences(found: Mapping[str, str], must: Mapping[str, str]) -> dict[str,
         return "missing" if path not in found else "unknown" if path not in must else "changed"
 
     return {path: how(path) for path in sorted({*found, *must}) if found.get(path) != must.get(path)}
-
-
-def _names(introduced: Sequence[Event]) -> dict[str, str]:
-    """Host and address of each node; where `ray start --node-name` named it, that too."""
-    return {
-        node["id"]: f"{node['host']} {node['address']}"
-        + (f" {node['name']}" if node["name"] not in (node["address"], node["host"]) else "")
-        for node in introduced
-    }
 
 
 def lines(report: ClusterReport) -> list[str]:

@@ -22,7 +22,8 @@ _VERSION = re.compile(r"^version=\s*(\S+)", re.MULTILINE)
 
 def survey(package: str) -> dict[str, Any]:
     """The state of the environment that this process runs in, in JSON types; None is what is not there."""
-    root = _root(package)
+    spec = importlib.util.find_spec(package)
+    root = Path(spec.origin).parents[1] if spec and spec.origin else None
     return {
         "python": platform.python_version(),
         "arch": platform.machine(),
@@ -41,11 +42,6 @@ def cann_version() -> str | None:
         if info.is_file() and (found := _VERSION.search(info.read_text(errors="replace"))):
             return found[1]
     return None
-
-
-def _root(package: str) -> Path | None:
-    spec = importlib.util.find_spec(package)
-    return Path(spec.origin).parents[1] if spec and spec.origin else None
 
 
 def _version(name: str) -> str | None:

@@ -10,7 +10,6 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from patchset.node import manifest
 from patchset.node.errors import Findings, UsageError
@@ -59,19 +58,15 @@ def parse(data: bytes, source: str) -> Declared:
     upstream = value.get("upstream")
     if not isinstance(upstream, dict) or not isinstance(upstream.get("sha256"), str):
         raise refuse("it does not say what it was made from")
-    files = _files(value.get("files"), refuse)
-    return Declared(files=files, sha256=manifest.sha256(data), upstream=upstream["sha256"], **texts)
-
-
-def _files(value: Any, refuse: Any) -> dict[str, str]:
-    if not isinstance(value, dict) or not value:
+    files = value.get("files")
+    if not isinstance(files, dict) or not files:
         raise refuse("it lists no files")
-    for path, sha in value.items():
+    for path, sha in files.items():
         if reason := manifest.unsafe_reason(path):
             raise refuse(f"{path!r} {reason}")
         if not isinstance(sha, str) or len(sha) != 64 or sha.strip("0123456789abcdef"):
             raise refuse(f"{path!r} has no sha256")
-    return dict(value)
+    return Declared(files=files, sha256=manifest.sha256(data), upstream=upstream["sha256"], **texts)
 
 
 @dataclass(frozen=True)
