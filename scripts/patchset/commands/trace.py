@@ -5,10 +5,20 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from patchset.commands.menu import Menu
 from patchset.system.terminal import Terminal
+
+if TYPE_CHECKING:
+    from patchset.trace.align import Alignment
+    from patchset.trace.load import RankTrace, Step
+
+# Steps shown before the first difference, or before the last step.
+_BEFORE = 4
+_AFTER = 1
 
 
 def add(menu: Menu) -> None:
@@ -21,7 +31,6 @@ def trace(arguments: argparse.Namespace, terminal: Terminal) -> int:
     from patchset.trace import events
     from patchset.trace.align import line_up
     from patchset.trace.load import load_all
-    from patchset.trace.show import show
 
     alignment = line_up(load_all(arguments.files))
     if arguments.events is not None:
@@ -30,3 +39,38 @@ def trace(arguments: argparse.Namespace, terminal: Terminal) -> int:
     show(alignment, terminal)
     terminal.document(alignment.as_dict())
     return 0 if alignment.ok else 1
+
+
+def show(alignment: Alignment, terminal: Terminal) -> None:
+    terminal.table("ranks", ("rank", "host", "last step", "in", "for", "at"), map(_rank, alignment.ranks), right="for")
+    numbers = alignment.around(_BEFORE, _AFTER)
+    if numbers:
+        columns = ("step", *(rank.name for rank in alignment.ranks))
+        rows = [(str(number), *(_cell(rank.steps.get(number)) for rank in alignment.ranks)) for number in numbers]
+        terminal.table(f"steps {numbers[0]} to {numbers[-1]}", columns, rows, right="step")
+    if teller := next((rank for rank in alignment.ranks if rank.peers), None):
+        terminal.note("\n  ".join((f"what the ranks said of themselves, to {teller.name}:", *teller.peers)))
+    terminal.note(alignment.verdict)
+
+
+def _rank(rank: RankTrace) -> tuple[str, ...]:
+    where = f"{rank.host}, process {rank.pid}"
+    if rank.wait is None:
+        return rank.name, where, str(rank.last), rank.why, "", ""
+    return rank.name, where, str(rank.last), rank.wait.collective, f"{rank.wait.seconds:.1f} s", rank.wait.at or ""
+
+
+def _cell(step: Step | None) -> str:
+    return "-" if step is None else "\n".join(_lines(step))
+
+
+def _lines(step: Step) -> Iterator[str]:
+    kind = "prefill" if step.batch.with_prefill else "decode"
+    yield f"{step.what}: {step.batch.num_tokens} ({kind})"
+    if step.decision is None:
+        yield "on its own" if step.alone else "undecided"
+        return
+    graph = " graph" if step.decision.graph else ""
+    yield f"{list(step.decision.padded_tokens_per_rank)}{graph}"
+    spans = {"waited": step.waited_s, "forward": step.forward_s}
+    yield ", ".join(f"{name} {1e3 * span:.1f} ms" for name, span in spans.items() if span is not None)

@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 
 from patchset.node import manifest
 from patchset.node.errors import Unavailable, UsageError
-from patchset.node.verify.dist import SIGNATURE, SUMS
+from patchset.node.verify.command import SIGNATURE, SUMS
 from patchset.sets.setfile import PatchSet
 from patchset.system import disk, lock, paths
 from patchset.system.terminal import Terminal

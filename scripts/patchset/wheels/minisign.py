@@ -23,7 +23,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from patchset.node.errors import Findings, UsageError
-from patchset.node.verify.dist import SIGNATURE, SUMS
+from patchset.node.verify.command import SIGNATURE, SUMS
 
 UNTRUSTED = "untrusted comment: "
 TRUSTED = "trusted comment: "
