@@ -45,7 +45,14 @@ def port(arguments: argparse.Namespace, terminal: Terminal) -> int:
     from patchset.authoring.port import release, report, work
 
     if arguments.step:
-        return _next_step(arguments, terminal)
+        name = work.choose(arguments.new)
+        with work.hold(name):
+            if arguments.step == "finish":
+                return _finish(name, arguments, terminal)
+            work.abort(name)
+            terminal.note(f"the port to {name} is forgotten; patches/ and overlay/ are as they were")
+            terminal.document({"set": name, "result": "aborted"})
+            return 0
     if not arguments.old or not arguments.new:
         raise UsageError("port needs --from SET and --to SET, or one of --finish, --abort")
     release.check_commit(arguments.commit)
@@ -62,19 +69,6 @@ def port(arguments: argparse.Namespace, terminal: Terminal) -> int:
         terminal.step(f"report: {work.folder(arguments.new) / 'report.html'}")
         work.carry(arguments.new)
         return _finish(arguments.new, arguments, terminal)
-
-
-def _next_step(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    from patchset.authoring.port import work
-
-    name = work.choose(arguments.new)
-    with work.hold(name):
-        if arguments.step == "abort":
-            work.abort(name)
-            terminal.note(f"the port to {name} is forgotten; patches/ and overlay/ are as they were")
-            terminal.document({"set": name, "result": "aborted"})
-            return 0
-        return _finish(name, arguments, terminal)
 
 
 def _finish(name: str, arguments: argparse.Namespace, terminal: Terminal) -> int:

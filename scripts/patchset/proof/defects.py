@@ -74,15 +74,9 @@ class Defect:
         return "fixed" if self.patched.passed else "not"
 
     def as_dict(self) -> dict[str, Any]:
-        return {
-            "defect": self.name,
-            "title": self.title,
-            "shown": self.shown,
-            "fixed": self.fixed,
-            "absent": self.unshown,
-            "pristine": asdict(self.pristine),
-            "patched": asdict(self.patched),
-        }
+        verdict = {"shown": self.shown, "fixed": self.fixed, "absent": self.unshown}
+        evidence = {"pristine": asdict(self.pristine), "patched": asdict(self.patched)}
+        return {"defect": self.name, "title": self.title, **verdict, **evidence}
 
 
 @dataclass(frozen=True)
@@ -104,14 +98,8 @@ class DefectReport:
         return bool(self.rows) and all(row.proven for row in self.rows)
 
     def as_dict(self) -> dict[str, Any]:
-        return {
-            "set": self.set_name,
-            "tree": self.tree,
-            "ok": self.ok,
-            "seconds": round(self.seconds, 1),
-            "log": self.log,
-            "rows": [row.as_dict() for row in self.rows],
-        }
+        ran = {"seconds": round(self.seconds, 1), "log": self.log, "rows": [row.as_dict() for row in self.rows]}
+        return {"set": self.set_name, "tree": self.tree, "ok": self.ok, **ran}
 
 
 def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) -> DefectReport:

@@ -63,13 +63,8 @@ class Check:
         return self.report.ok and not self.differing
 
     def as_dict(self) -> dict[str, Any]:
-        return {
-            "set": self.set_name,
-            "ok": self.ok,
-            "foreign": self.foreign or None,
-            "differing": list(self.differing),
-            "run": self.report.as_dict(),
-        }
+        found = {"foreign": self.foreign or None, "differing": list(self.differing), "run": self.report.as_dict()}
+        return {"set": self.set_name, "ok": self.ok, **found}
 
 
 def file_of(patch_set: PatchSet) -> Path:

@@ -40,13 +40,7 @@ class ApplyResult:
 
 
 def run(
-    patch_set: PatchSet,
-    *,
-    folder: Path | None,
-    upstream: Path | None,
-    offline: bool,
-    dry_run: bool,
-    terminal: Terminal,
+    patch_set: PatchSet, *, folder: Path | None, upstream: Path | None, offline: bool, dry_run: bool, terminal: Terminal
 ) -> ApplyResult:
     """Applies a set to the build tree, or in place to `folder`; raises as `change.carry_out`, or before any change."""
     if upstream:

@@ -58,12 +58,7 @@ def differing(found: Mapping[str, str], desired: Files) -> Files:
 
 
 def carry_out(
-    target: Target,
-    store: Store,
-    command: str,
-    found: Mapping[str, str],
-    desired: Files,
-    installed: Installed | None,
+    target: Target, store: Store, command: str, found: Mapping[str, str], desired: Files, installed: Installed | None
 ) -> None:
     """Brings files to their desired content, by the digests that were found; the caller holds the lock.
 

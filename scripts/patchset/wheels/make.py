@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import html
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from packaging.utils import canonicalize_name
 
@@ -19,11 +21,21 @@ from patchset.node.verify.command import SIGNATURE, SUMS
 from patchset.sets.setfile import PatchSet
 from patchset.system import disk, lock, paths
 from patchset.system.terminal import Terminal
-from patchset.wheels import build, index, minisign, statements
+from patchset.wheels import build, minisign, statements
 from patchset.wheels.minisign import Signer
 from patchset.wheels.model import Draft, Made
 
 FORMAT = 1
+
+_PAGE = """\
+<!DOCTYPE html>
+<html>
+<head><meta name="pypi:repository-version" content="1.0"><title>{title}</title></head>
+<body>
+{links}
+</body>
+</html>
+"""
 
 
 @dataclass(frozen=True)
@@ -72,7 +84,7 @@ def _write(draft: Draft, staging: Path) -> Made:
 
 def _write_rest(outcome: WheelsResult, staging: Path, signer: Signer | None) -> None:
     """What an installer or a node needs besides the wheels, the digests of it all, and their signature."""
-    files = index.pages(outcome.project, outcome.version, outcome.wheels)
+    files = pages(outcome.project, outcome.version, outcome.wheels)
     pins = {
         outcome.project: outcome.version,
         outcome.patch_set.vllm.sdist.project: outcome.patch_set.vllm.version,
@@ -88,6 +100,35 @@ def _write_rest(outcome: WheelsResult, staging: Path, signer: Signer | None) -> 
     sums = manifest.render(digests).encode()
     comment = f"{outcome.project} {outcome.version}, set {outcome.patch_set.name}"
     _write_files(staging, {SUMS: sums} | ({SIGNATURE: signer.sign(sums, comment)} if signer else {}))
+
+
+def pages(project: str, version: str, wheels: Sequence[Made]) -> dict[str, bytes]:
+    """The index, PEP 503 in HTML and PEP 691 in JSON, by path; the wheels lie two folders above the project's page."""
+    name = canonicalize_name(project)
+    links = "\n".join(
+        f'<a href="../../{quote(one.build.file)}#sha256={one.sha256}"'
+        f' data-requires-python="{html.escape(one.requires_python)}">'
+        f"{html.escape(one.build.file)}</a><br>"
+        for one in wheels
+    )
+    detail = {
+        "meta": {"api-version": "1.1"},
+        "name": name,
+        "versions": [version],
+        "files": [
+            {"filename": one.build.file, "url": f"../../{quote(one.build.file)}", "hashes": {"sha256": one.sha256}}
+            | {"size": one.size, "requires-python": one.requires_python}
+            for one in wheels
+        ],
+    }
+    listing = {"meta": {"api-version": "1.1"}, "projects": [{"name": name}]}
+    texts = {
+        "simple/index.html": _PAGE.format(title="Simple index", links=f'<a href="{name}/">{name}</a>'),
+        "simple/index.json": json.dumps(listing, indent=1) + "\n",
+        f"simple/{name}/index.html": _PAGE.format(title=f"Links for {name}", links=links),
+        f"simple/{name}/index.json": json.dumps(detail, indent=1) + "\n",
+    }
+    return {path: text.encode() for path, text in texts.items()}
 
 
 @contextmanager
