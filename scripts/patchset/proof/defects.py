@@ -81,16 +81,13 @@ class Defect:
 
 @dataclass(frozen=True)
 class DefectReport:
-    """What `patchset defects` found; also in build/<set>/defects.json.
-
-    `tree` is the digest of the patched tree that the tests ran on.
-    """
+    """What `patchset defects` found; also in build/<set>/defects.json."""
 
     set_name: str
     rows: tuple[Defect, ...]
     seconds: float
     log: str
-    tree: str = ""
+    tree: str = ""  # digest of the patched tree that the tests ran on
 
     @property
     def ok(self) -> bool:
@@ -103,10 +100,7 @@ class DefectReport:
 
 
 def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) -> DefectReport:
-    """Runs the tests that show defects, and writes the table.
-
-    Raises as `smoke.run_tests`; UsageError also where the titles cannot be read.
-    """
+    """Runs the tests that show defects, and writes the table; raises as `smoke.run_tests` and `facts.titles`."""
     cases, log = smoke.run_tests(
         patch_set, device="cpu", terminal=terminal, select=["-m", "defect"], log_name="defects.log", offline=offline
     )

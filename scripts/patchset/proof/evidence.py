@@ -29,16 +29,12 @@ _PROPERTIES = ("mode", "defect", "tree", "refuted", "seen", "quick")
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a whole run of a set's smoke tests said, on the stand-in.
-
-    `tree` and `tests` are digests, of the patched tree and of the tests with the stand-in. The rows are sorted by name;
-    none has failed.
-    """
+    """What a whole run of a set's smoke tests said, on the stand-in."""
 
     set_name: str
-    tree: str
-    tests: str
-    rows: tuple[Case, ...]
+    tree: str  # digest of the patched tree
+    tests: str  # digest of the tests with the stand-in
+    rows: tuple[Case, ...]  # sorted by name; none has failed
 
     def foreign(self, patch_set: PatchSet) -> str:
         """Why it is not about the set's tree and today's tests; empty where it is."""
@@ -91,10 +87,7 @@ def load(patch_set: PatchSet) -> Evidence | None:
 
 
 def make(patch_set: PatchSet, terminal: Terminal, *, offline: bool) -> SmokeReport:
-    """Runs the whole suite of a set and, where all of it passes, writes the evidence.
-
-    Raises as `smoke.run`; Findings also where tests were changed meanwhile.
-    """
+    """Runs the whole suite and writes the evidence if it passes; raises Findings where tests were changed meanwhile."""
     tests = gate.tests_digest(patch_set.name)
     report = smoke.run(patch_set, device="cpu", terminal=terminal, offline=offline)
     if gate.tests_digest(patch_set.name) != tests:

@@ -38,8 +38,7 @@ def settle(
     """Runs the quick tier on an applied target, unless the very same tree has passed on this device.
 
     Never raises for what keeps the tests from running: the target is applied, and what was not tested is said.
-    `tree` is the digest of what is in the target, and the device is cpu for the NPU's stand-in, or npu. Tests that are
-    due are left out where they are not `wanted`.
+    `tree` is the digest of what is in the target. Tests that are due are left out where they are not `wanted`.
     """
     again = f"make apply{target.named}"
     if tier := gate.passed(patch_set.name, gate.subject(patch_set.name, tree, device)):
@@ -91,12 +90,9 @@ def of_installation(patch_set: PatchSet, given: Path, device: str) -> Patched:
         raise UsageError(f"{folder} has {patch_set.package}'s metadata and not its files", hint=hint)
     expected = fingerprint.of(plan.patched_manifest(patch_set.sources(), patch_set.touched), patch_set.package)
     if (measured := fingerprint.of_folder(folder, patch_set.package)) != expected:
-        raise PinMismatch(
-            f"the {patch_set.package} installed in {folder}",
-            expected=f"fingerprint {expected}",
-            found=f"fingerprint {measured}",
-            hint=f"patchset verify --installed --path {folder} says which files differ",
-        )
+        what, hint = f"the {patch_set.package} installed in {folder}", "says which files differ"
+        seals = {"expected": f"fingerprint {expected}", "found": f"fingerprint {measured}"}
+        raise PinMismatch(what, **seals, hint=f"patchset verify --installed --path {folder} {hint}")
     return Patched(_alone(patch_set, folder, paths.build_dir(patch_set.name) / "installed", device), expected)
 
 

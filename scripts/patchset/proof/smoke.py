@@ -46,16 +46,13 @@ class Patched:
 
 @dataclass(frozen=True)
 class SmokeReport:
-    """What a run of the smoke tests found; also in build/<set>/smoke.json.
-
-    `tier` is None for a part that the caller has chosen, `log` the file with pytest's output.
-    """
+    """What a run of the smoke tests found; also in build/<set>/smoke.json."""
 
     set_name: str
     device: str
     cases: tuple[Case, ...]
-    log: str
-    tier: Tier | None = Tier.WHOLE
+    log: str  # the file with pytest's output
+    tier: Tier | None = Tier.WHOLE  # None for a part that the caller has chosen
 
     @property
     def ok(self) -> bool:
@@ -96,9 +93,8 @@ def run(
 ) -> SmokeReport:
     """Runs tests/smoke on the set's trees, and writes down whether the tree has passed.
 
-    The patched tree must have been applied, or `patched` takes its place; the pristine one is made. The device is cpu
-    for the NPU's stand-in, or npu. `only`, a pytest -k expression, or the names of `tests` choose a part of the whole.
-    Raises as `run_tests`.
+    The device is cpu for the NPU's stand-in, or npu; `patched` takes the place of the applied tree. `only`, a pytest -k
+    expression, or the names of `tests` choose a part of the whole. Raises as `run_tests`.
     """
     part = bool(only or tests)
     select = ["--quick"] if tier is Tier.QUICK and not part else []
@@ -135,9 +131,8 @@ def run_tests(
 ) -> tuple[list[Case], Path]:
     """Runs the smoke tests that pytest's arguments ``select`` choose; their results, and where the log is.
 
-    ``tests`` are the names of the tests to run, from tests/smoke on; all of them where it is empty. Raises UsageError
-    where the set has not been applied; Unavailable where the runtime could not be made; Findings where the tests did
-    not come to an end.
+    ``tests`` are names from tests/smoke on; none for all. Raises UsageError where the set has not been applied;
+    Unavailable where the runtime could not be made; Findings where the tests did not come to an end.
     """
     both = runtime.both(patch_set, terminal, offline=offline, patched=patched)
     made = both.runtime

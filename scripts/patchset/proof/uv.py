@@ -43,10 +43,8 @@ class Installer:
             said = self.log.read_bytes()[start:].decode(errors="replace").strip().splitlines()
             tail = "\n  ".join(said[-_LOG_TAIL:])
             hint = "check the network and pip's index settings, then run the same command again"
-            raise Unavailable(
-                f"could not {what}\n  {tail}\n  log: {self.log}",
-                hint="run once without OFFLINE=1" if self.offline else hint,
-            )
+            hint = "run once without OFFLINE=1" if self.offline else hint
+            raise Unavailable(f"could not {what}\n  {tail}\n  log: {self.log}", hint=hint)
 
     def _call(self, arguments: Sequence[str], extra: Mapping[str, str]) -> tuple[int, int]:
         """uv's exit code, and where in the log its output begins."""

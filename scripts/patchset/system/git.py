@@ -7,9 +7,10 @@ import hashlib
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from patchset.node.errors import Unavailable
 
@@ -99,13 +100,26 @@ class Repository:
 
     def git_bytes(self, *arguments: str, stdin: bytes = b"", identity: Identity | None = None) -> bytes:
         """Runs git and returns what it prints; raises as `git` does."""
-        environment = {
+        environment = {key: os.environ[key] for key in ("PATH", "TMPDIR", "LD_LIBRARY_PATH") if key in os.environ}
+        environment |= _ENVIRONMENT | {
+            "GIT_CEILING_DIRECTORIES": str(self.root.parent),
             "GIT_DIR": str(self.folder),
             "GIT_WORK_TREE": str(self.root),
             "GIT_INDEX_FILE": str(self.folder / self.index),
             "GIT_OBJECT_DIRECTORY": str(self._objects),
         }
-        return _run(arguments, self.root, environment | (identity.environment() if identity else {}), stdin)
+        environment |= identity.environment() if identity else {}
+        command = ["git", *(word for key, value in _CONFIG.items() for word in ("-c", f"{key}={value}")), *arguments]
+        how: dict[str, Any] = {"env": environment, "umask": 0o022}  # of what git writes into a work tree
+        try:
+            done = subprocess.run(command, input=stdin, capture_output=True, cwd=self.root, check=False, **how)
+        except FileNotFoundError:
+            raise Unavailable("git is not on PATH", hint="install git") from None
+        if done.returncode:
+            said = done.stderr.decode(errors="replace").strip() or f"exit status {done.returncode}"
+            raise GitError(next((word for word in arguments if not word.startswith("-") and "=" not in word), ""), said)
+        output: bytes = done.stdout
+        return output
 
     def init(self, branch: str) -> None:
         """Makes the repository where there is none; upstream's attributes never change a byte."""
@@ -180,29 +194,6 @@ class Repository:
             found[name] = said[end + 1 : end + 1 + size]
             at = end + size + 2
         return found
-
-
-def _run(arguments: Sequence[str], folder: Path, environment: Mapping[str, str], stdin: bytes) -> bytes:
-    """Runs git in a folder with this environment alone; what it prints."""
-    kept = {key: os.environ[key] for key in ("PATH", "TMPDIR", "LD_LIBRARY_PATH") if key in os.environ}
-    config = [word for key, value in _CONFIG.items() for word in ("-c", f"{key}={value}")]
-    try:
-        done = subprocess.run(
-            ["git", *config, *arguments],
-            input=stdin,
-            capture_output=True,
-            cwd=folder,
-            env={**kept, **_ENVIRONMENT, "GIT_CEILING_DIRECTORIES": str(folder.parent), **environment},
-            umask=0o022,  # of what git writes into a work tree
-            check=False,
-        )
-    except FileNotFoundError:
-        raise Unavailable("git is not on PATH", hint="install git") from None
-    if done.returncode:
-        said = done.stderr.decode(errors="replace").strip() or f"exit status {done.returncode}"
-        command = next((word for word in arguments if not word.startswith("-") and "=" not in word), "")
-        raise GitError(command, said)
-    return done.stdout
 
 
 def blob_id(data: bytes) -> str:

@@ -147,9 +147,8 @@ class Store:
         return found
 
     def _refuse(self, file: Path, why: str) -> UsageError:
-        return UsageError(
-            f"{file} cannot be read: {why}", hint=f"restore upstream's files yourself, then remove {self.folder}"
-        )
+        hint = f"restore upstream's files yourself, then remove {self.folder}"
+        return UsageError(f"{file} cannot be read: {why}", hint=hint)
 
     def _write(self, file: Path, value: dict[str, Any]) -> None:
         disk.make_folder(file.parent)

@@ -95,21 +95,15 @@ def run(
 def refuse_modified(report: Assessment, target: Target, patch_set: PatchSet) -> None:
     """Raises TargetModified where a target holds what nobody could give back."""
     if report.authored:
-        raise TargetModified(
-            f"{target.root} has work of yours: {report.authored.what}; nothing was written",
-            paths=[row.path for row in report.rows],
-            hint=report.authored.next,
-        )
-    if report.state is not State.MODIFIED:
+        said, hint = f"has work of yours: {report.authored.what}; nothing was written", report.authored.next
+    elif report.state is State.MODIFIED:
+        names = first_of([f"{row.path}: {row.found.value}" for row in report.rows], _SHOWN)
+        said = "\n  ".join(["is modified; nothing was written", *likeness.of(report, target, patch_set), *names])
+        hint = f"make status{target.named} shows the state; make revert{target.named} RESCUE=dir copies these files to "
+        hint += "a new folder and gives upstream's back"
+    else:
         return
-    looks = likeness.of(report, target, patch_set)
-    names = first_of([f"{row.path}: {row.found.value}" for row in report.rows], _SHOWN)
-    hint = f"make status{target.named} shows the state; make revert{target.named} RESCUE=dir copies these files to a "
-    raise TargetModified(
-        f"{target.root} is modified; nothing was written\n  " + "\n  ".join([*looks, *names]),
-        paths=[row.path for row in report.rows],
-        hint=hint + "new folder and gives upstream's back",
-    )
+    raise TargetModified(f"{target.root} {said}", paths=[row.path for row in report.rows], hint=hint)
 
 
 def _copies(patch_set: PatchSet) -> Files:
@@ -126,13 +120,12 @@ def _copies(patch_set: PatchSet) -> Files:
 
 def _refuse_other(files: Files, patch_set: PatchSet) -> None:
     """Raises PinMismatch where git makes another file than set.toml records."""
+    whole = plan.patched_manifest(patch_set.sources(), patch_set.touched)
     for path, (data, _) in files.items():
-        found = None if data is None else manifest.sha256(data)
-        row = patch_set.touched.get(path)
-        wanted = row.patched if row else patch_set.sources().get(path)
+        wanted, found = whole.get(path, "no file"), "no file" if data is None else manifest.sha256(data)
         if found != wanted:
             hint = f"patchset record {patch_set.name}, if the series was changed on purpose"
-            raise PinMismatch(path, expected=wanted or "no file", found=found or "no file", hint=hint)
+            raise PinMismatch(path, expected=wanted, found=found, hint=hint)
 
 
 def _desired(target: Target, store: Store, files: Files, report: Assessment, source: Source) -> Files:
@@ -190,16 +183,15 @@ def _refresh(
     target: Target, store: Store, recipe: Recipe, source: Source, report: Assessment, terminal: Terminal
 ) -> None:
     """Brings what lies beside an applied target up to date: its state, and the history where headers have changed."""
-    installed, patch_set = report.installed, recipe.patch_set
-    if target.kind is Kind.BUILD:
-        if installed and installed.series == recipe.series and history.tip(target.root, patch_set.name):
-            return
+    installed, patch_set, tree = report.installed, recipe.patch_set, target.kind is Kind.BUILD
+    same = installed and (not tree or (installed.series == recipe.series and history.tip(target.root, patch_set.name)))
+    if same:
+        return
+    if tree:
         terminal.step("writing the git history anew")
         history.write(target.root, recipe, source.read, patch_set.upstream_manifest())
         history.point(target.root, patch_set.name)
-        store.finish(_installed(target, store, recipe, source))
-    elif installed is None:
-        store.finish(_installed(target, store, recipe, source))
+    store.finish(_installed(target, store, recipe, source))
 
 
 def _build(target: Target, store: Store, recipe: Recipe, source: Source, terminal: Terminal) -> str:

@@ -92,12 +92,9 @@ def complete(target: Target, store: Store, journal: Journal) -> None:
     """
     found, files = manifest.measure(target.root, journal.files), journal.files
     if foreign := [path for path, sha in found.items() if sha not in (files[path].before, files[path].after)]:
-        raise TargetModified(
-            f"{target.root}: changed by someone else while a change of this tool was under way:\n  "
-            + "\n  ".join(foreign),
-            paths=foreign,
-            hint=f"move your version of these files away, then run patchset {journal.command} again",
-        )
+        said = f"{target.root}: changed by someone else while a change of this tool was under way:"
+        hint = f"move your version of these files away, then run patchset {journal.command} again"
+        raise TargetModified("\n  ".join([said, *foreign]), paths=foreign, hint=hint)
     for path, row in sorted(files.items()):
         file = target.root / path
         if disk.temporary(file).exists():

@@ -77,10 +77,9 @@ def _state_of_checkout(root: Path) -> Path:
 
 def _site_packages(patch_set: PatchSet, root: Path, infos: list[Path]) -> Target:
     if len(infos) > 1:
-        raise UsageError(
-            f"{root} has more than one installation of {patch_set.package}: {', '.join(info.name for info in infos)}",
-            hint="remove the leftovers with pip",
-        )
+        names = ", ".join(info.name for info in infos)
+        said = f"{root} has more than one installation of {patch_set.package}: {names}"
+        raise UsageError(said, hint="remove the leftovers with pip")
     info = infos[0]
     version = info.name.removesuffix(".dist-info").partition("-")[2]
     if version.startswith(f"{patch_set.ascend.version}+"):
@@ -91,12 +90,9 @@ def _site_packages(patch_set: PatchSet, root: Path, infos: list[Path]) -> Target
             f"=={patch_set.ascend.version} goes back",
         )
     if version != patch_set.ascend.version:
-        raise PinMismatch(
-            f"the {patch_set.package} installed in {root}",
-            expected=patch_set.ascend.version,
-            found=version,
-            hint=f"install vllm-ascend=={patch_set.ascend.version}, or apply the set for your release",
-        )
+        what, release = f"the {patch_set.package} installed in {root}", patch_set.ascend.version
+        hint = f"install vllm-ascend=={release}, or apply the set for your release"
+        raise PinMismatch(what, expected=release, found=version, hint=hint)
     record = info / "RECORD"
     if not record.is_file():
         raise UsageError(f"{info} has no RECORD", hint="reinstall the package with pip or uv")

@@ -149,9 +149,7 @@ def read_back(draft: Draft, data: bytes) -> None:
     for path in sorted(entries.keys() | wanted.keys()):
         want, got = wanted.get(path), entries.get(path)
         if want != (got.sha256 if isinstance(want, str) and got else got):
-            raise PinMismatch(
-                f"{build.file}: {path}",
-                expected=f"sha256 {want}" if isinstance(want, str) else "upstream's entry" if want else "no such file",
-                found=f"sha256 {got.sha256}" if got else "no such file",
-                hint="the disk or patchset is at fault: run again, and report it if it stays",
-            )
+            should = f"sha256 {want}" if isinstance(want, str) else "upstream's entry" if want else "no such file"
+            there, hint = f"sha256 {got.sha256}" if got else "no such file", "the disk or patchset is at fault: "
+            hint += "run again, and report it if it stays"
+            raise PinMismatch(f"{build.file}: {path}", expected=should, found=there, hint=hint)

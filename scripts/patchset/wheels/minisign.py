@@ -67,9 +67,7 @@ def read_public_key(given: str) -> PublicKey:
         if not given.startswith("RW") or len(given) != 56:
             reason = error.strerror if isinstance(error, OSError) else "not a text file"
             raise UsageError(f"public key {given}: {reason}", hint=hint) from error
-    lines = text.splitlines()
-    if lines and lines[0].startswith(UNTRUSTED):
-        lines = lines[1:]
+    lines = [line for line in text.splitlines() if not line.startswith(UNTRUSTED)]
     data = decode(lines[0] if lines else "")
     if len(data) != 42 or data[:2] != KEY:
         raise UsageError(f"{given} is not a minisign public key", hint=hint)
@@ -93,21 +91,18 @@ def check(data: bytes, text: str, key: PublicKey, *, what: str) -> str:
     trusted comment was changed since.
     """
     lines = text.splitlines()
-    if len(lines) != 4 or not lines[0].startswith(UNTRUSTED) or not lines[2].startswith(TRUSTED):
-        raise Findings(f"{what}.minisig is not a minisign signature", hint="sign SHA256SUMS again")
-    first, second = decode(lines[1]), decode(lines[3])
+    formed = len(lines) == 4 and lines[0].startswith(UNTRUSTED) and lines[2].startswith(TRUSTED)
+    first, second = (decode(lines[1]), decode(lines[3])) if formed else (b"", b"")
     if len(first) == 74 and first[:2] == KEY:
         hint = "sign with minisign 0.10 or newer"
         raise Findings(f"{what}.minisig is a legacy signature, not a prehashed one", hint=hint)
     if len(first) != 74 or first[:2] != PREHASHED or len(second) != 64:
         raise Findings(f"{what}.minisig is not a minisign signature", hint="sign SHA256SUMS again")
     key_id, signature, comment = first[2:10], first[10:], lines[2][len(TRUSTED) :]
-    if key_id != key.id:
-        raise Findings(
-            f"{what} is signed with another key\n  expected: {key_name(key.id)}\n  found:    {key_name(key_id)}",
-            hint="give the signer's public key, or get the files from the signer again",
-        )
     again = "get the files from the signer again"
+    if key_id != key.id:
+        said = f"{what} is signed with another key\n  expected: {key_name(key.id)}\n  found:    {key_name(key_id)}"
+        raise Findings(said, hint=f"give the signer's public key, or {again}")
     if not key.made(signature, hashlib.blake2b(data).digest()):
         raise Findings(f"{what} is not what was signed: the signature does not fit", hint=again)
     if not key.made(second, signature + comment.encode()):
@@ -135,14 +130,9 @@ class Signer:
         with tempfile.TemporaryDirectory(prefix="patchset-sign-") as folder:
             file = Path(folder) / "sums"
             file.write_bytes(sums)
-            said = ["-t", comment, "-c", "signature of SHA256SUMS"]
-            done = subprocess.run(
-                ["minisign", "-S", "-s", str(self.key.absolute()), "-m", str(file), "-x", f"{file}.minisig", *said],
-                input=f"{self.password}\n",
-                capture_output=True,
-                text=True,
-                check=False,
-            )
+            command = ["minisign", "-S", "-s", str(self.key.absolute()), "-m", str(file), "-x", f"{file}.minisig"]
+            command += ["-t", comment, "-c", "signature of SHA256SUMS"]
+            done = subprocess.run(command, input=f"{self.password}\n", capture_output=True, text=True, check=False)
             if done.returncode:
                 why = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1].removeprefix("Password: ")
                 hint = f"give the secret key that minisign -G wrote, and its password, or set {PASSWORD}"

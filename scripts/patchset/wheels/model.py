@@ -28,16 +28,13 @@ class Build:
 
 @dataclass(frozen=True)
 class Made:
-    """A wheel that was made: its digest and size in bytes, and the Python that its METADATA requires.
-
-    `members` is what `statements` added, by path below its .dist-info folder.
-    """
+    """A wheel that was made."""
 
     build: Build
-    members: Mapping[str, bytes] = field(hash=False)
+    members: Mapping[str, bytes] = field(hash=False)  # what `statements` added, by path below its .dist-info folder
     sha256: str
-    size: int
-    requires_python: str
+    size: int  # in bytes
+    requires_python: str  # what its METADATA says
 
 
 @dataclass(frozen=True)

@@ -83,13 +83,10 @@ def _pin_of(patch_set: PatchSet, file: Path) -> Artifact:
         version = parse_wheel_filename(file.name)[1]
     except InvalidWheelFilename as error:
         raise UsageError(f"{file} is not named as a wheel: {error}", hint=f"UPSTREAM is {expected}") from error
-    patched = version.local is not None
-    raise PinMismatch(
-        str(file),
-        expected=expected,
-        found=f"version {version}, a patched wheel already" if patched else f"version {version}",
-        hint="give the published wheel" if patched else "give the set's release, or the set for this one",
-    )
+    found, hint = f"version {version}", "give the set's release, or the set for this one"
+    if version.local is not None:
+        found, hint = f"{found}, a patched wheel already", "give the published wheel"
+    raise PinMismatch(str(file), expected=expected, found=found, hint=hint)
 
 
 def _load(patch_set: PatchSet, pin: Artifact, file: Path) -> Wheel:

@@ -35,10 +35,7 @@ _SERIALS = uuid.uuid5(uuid.NAMESPACE_URL, REPOSITORY)
 
 
 def render(build: Build, titles: Mapping[str, str]) -> bytes:
-    """The SBOM, determined by the build alone: no clock, no random serial number.
-
-    `titles` are of defects, by the names that patches' Resolves fields use.
-    """
+    """The SBOM, determined by the build and the titles of defects alone: no clock, no random serial number."""
     about = [build.file, build.upstream.sha256, build.plan.series, __version__, dict(build.files)]
     bom = Bom(serial_number=uuid.uuid5(_SERIALS, canonical(about).decode()))
     bom.metadata.component = wheel = _component(build, titles)

@@ -16,8 +16,7 @@ from typing import Any
 from patchset import __version__
 from patchset.node import fingerprint
 from patchset.node.manifest import sha256
-from patchset.node.verify.build import MANIFEST
-from patchset.node.verify.declared import FORMAT
+from patchset.node.verify.build import FORMAT, MANIFEST
 from patchset.plan.plan import Plan
 from patchset.sets import facts
 from patchset.sets.setfile import Artifact
@@ -34,10 +33,7 @@ BUILDER = "urn:x-patchset:tool"
 
 
 def members(build: Build) -> dict[str, bytes]:
-    """Content by path below the .dist-info folder; determined by the build alone.
-
-    patchset.json lists every other file of the wheel but RECORD: it is what an installation is held to.
-    """
+    """Content by path below the .dist-info folder; patchset.json lists every other file of the wheel but RECORD."""
     stated = {sbom.NAME: sbom.render(build, facts.titles()), PROVENANCE: provenance(build)}
     listed = {f"{build.dist_info}/{path}": sha256(data) for path, data in stated.items()}
     patch_set = build.plan.patch_set

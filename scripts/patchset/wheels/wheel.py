@@ -16,7 +16,8 @@ from functools import cached_property
 from packaging.utils import canonicalize_name
 
 from patchset.node.errors import PinMismatch, UsageError
-from patchset.node.verify import declared, entry
+from patchset.node.verify import entry
+from patchset.node.verify.build import Row, parse_record
 from patchset.node.verify.entry import Entry
 from patchset.target import distinfo
 
@@ -75,19 +76,16 @@ def _check_record(wheel: Wheel) -> None:
     """Holds every file to RECORD, and RECORD to the files."""
     record = f"{wheel.dist_info}/RECORD"
     where = f"{wheel.file}: {record}"
-    listed, wrong = declared.parse_record(wheel.files[record].data)
+    listed, wrong = parse_record(wheel.files[record].data)
     if wrong:
         raise UsageError(f"{where}: {wrong[0][0]} {wrong[0][1]}", hint=_HINT)
-    expected = {path: declared.Row(one.sha256, one.size) for path, one in wheel.files.items() if path != record}
-    expected[record] = declared.Row("", None)
+    expected = {path: Row(one.sha256, one.size) for path, one in wheel.files.items() if path != record}
+    expected[record] = Row("", None)
     for path in sorted(listed.keys() | expected.keys()):
         if listed.get(path) != expected.get(path):
-            raise PinMismatch(
-                f"{wheel.file}: {path}",
-                expected=_shown(listed.get(path), "not in RECORD"),
-                found=_shown(expected.get(path), "not in the wheel"),
-                hint=f"RECORD and the file disagree, so one of them was changed; {_HINT}",
-            )
+            says, has = _shown(listed.get(path), "not in RECORD"), _shown(expected.get(path), "not in the wheel")
+            hint = f"RECORD and the file disagree, so one of them was changed; {_HINT}"
+            raise PinMismatch(f"{wheel.file}: {path}", expected=says, found=has, hint=hint)
 
 
 def render_record(files: Iterable[Entry], record: str) -> bytes:
@@ -100,7 +98,7 @@ def render_record(files: Iterable[Entry], record: str) -> bytes:
     return out.getvalue().encode()
 
 
-def _shown(row: declared.Row | None, absent: str) -> str:
+def _shown(row: Row | None, absent: str) -> str:
     size = "no" if row is None or row.size is None else row.size
     digest = f"sha256 {row.sha256}" if row and row.sha256 else "no digest"
     return absent if row is None else f"{digest}, {size} bytes"

@@ -32,10 +32,7 @@ _DRIVE = "import sys; sys.path.insert(0, sys.argv[1]); from patchset.node.cluste
 def bounded(
     command: Sequence[str], limit: float, **how: Any
 ) -> Iterator[tuple[subprocess.Popen[str], threading.Event]]:
-    """A program in a process group of its own, and whether its `limit` in seconds is over.
-
-    The group is killed then, and at the end of the block.
-    """
+    """A program, and whether its limit in seconds is over; its process group is killed then, or as the block ends."""
     how |= {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE}
     process = subprocess.Popen(command, text=True, start_new_session=True, **how)
     late = threading.Event()

@@ -14,9 +14,7 @@ from typing import Callable, Optional
 from patchset.node import fingerprint, manifest
 from patchset.node.errors import Findings, UsageError
 from patchset.node.expected import Expected
-from patchset.node.verify import declared
-from patchset.node.verify.build import MANIFEST, Build
-from patchset.node.verify.declared import Declared, Row
+from patchset.node.verify.build import MANIFEST, Build, Declared, Row, parse_manifest, parse_record
 
 # What installers write into .dist-info (PyPA "Recording installed projects", PEP 610; the uv_ ones are uv's own).
 _INSTALLERS = frozenset({"INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json", "uv_build.json"})
@@ -96,7 +94,7 @@ def check(build: Build, lookup: Lookup) -> Verdict:
     if MANIFEST not in build.info:
         return _check_without_manifest(build, lookup(build.version))
     name = f"{build.dist_info}/{MANIFEST}"
-    own = declared.parse(build.info[MANIFEST], f"{build.where}: {name}")
+    own = parse_manifest(build.info[MANIFEST], f"{build.where}: {name}")
     expected = lookup(own.set)
     against = [MANIFEST, "RECORD"]
     findings = list(_against_name(build, own))
@@ -141,10 +139,7 @@ def _check_without_manifest(build: Build, expected: Expected | None) -> Verdict:
 
 
 def check_tree(root: Path, expected: Expected) -> Verdict:
-    """Holds a checkout, or the package's code alone, to what the set makes: it has neither RECORD nor manifest.
-
-    Raises UsageError where the folder does not hold the package.
-    """
+    """Holds a checkout, or the package's code alone, to what the set makes; raises UsageError where it is not there."""
     package = expected.package
     if not (root / package).is_dir():
         raise UsageError(f"{root} holds no {package}/", hint="give the folder that holds the package")
@@ -202,7 +197,7 @@ def _against_upstream(build: Build, own: Declared, expected: Expected) -> Iterat
 
 def _outside(build: Build, package: str) -> Iterator[Finding]:
     """A wheel, or RECORD of an installation, with files elsewhere: a .pth runs at each start of Python."""
-    listed = declared.parse_record(build.info.get("RECORD", b""))[0] if build.installed else {}
+    listed = parse_record(build.info.get("RECORD", b""))[0] if build.installed else {}
     for path in sorted(build.files.keys() | listed.keys()):
         if not path.startswith((f"{package}/", f"{build.dist_info}/")):
             yield Finding(path, Kind.EXTRA, f"lies outside of {package}")
@@ -221,7 +216,7 @@ def _against_record(build: Build) -> Iterator[Finding]:
     if "RECORD" not in build.info:
         yield Finding(f"{info}RECORD", Kind.MISSING, "every wheel and installation has one")
         return
-    rows, wrong = declared.parse_record(build.info["RECORD"])
+    rows, wrong = parse_record(build.info["RECORD"])
     for path, why in wrong:
         yield Finding(path, Kind.RECORD, why)
     unlisted = {info + name for name in (_SIGNATURES | _INSTALLERS if build.installed else _SIGNATURES)}

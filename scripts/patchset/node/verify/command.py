@@ -54,9 +54,8 @@ def run(arguments: argparse.Namespace, lookup: Lookup, vouch: Vouch | None = Non
 def check_dist(folder: Path, vouch: Vouch | None) -> tuple[Verdict, list[Path]]:
     """Checks dist/<set>; the verdict, and the wheels that SHA256SUMS vouches for, to be looked into.
 
-    `vouch` checks the signature of SHA256SUMS, whose content it gets, and says whose that is; None asks for none.
-    Raises UsageError where there is no such folder; Findings where SHA256SUMS is missing or damaged, is not signed, or
-    not with this key.
+    `vouch` checks the signature of SHA256SUMS, whose content it gets, and says whose that is. Raises UsageError where
+    there is no such folder; Findings where SHA256SUMS is missing or damaged, is not signed, or not with this key.
     """
     if not folder.is_dir():
         raise UsageError(f"no such folder: {folder}", hint="give dist/<set>, as make wheels left it")

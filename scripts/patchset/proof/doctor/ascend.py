@@ -71,20 +71,17 @@ def cann(patch_set: PatchSet) -> Finding:
         return Finding("CANN", Verdict.ABSENT, f"not in {home}", _SERVING, advice)
     lines = info.read_text(encoding="utf-8", errors="replace").splitlines()
     version = next((line.partition("=")[2].strip() for line in lines if line.startswith("version=")), "unknown")
-    right = version.casefold() == patch_set.cann.casefold()
-    if right:
-        return Finding("CANN", Verdict.OK, f"{version} in {home}", _SERVING)
-    return Finding(
-        "CANN", Verdict.LACKS, f"{version} in {home}; the release is made for {patch_set.cann}", _SERVING, advice
-    )
+    found = f"{version} in {home}"
+    if version.casefold() == patch_set.cann.casefold():
+        return Finding("CANN", Verdict.OK, found, _SERVING)
+    return Finding("CANN", Verdict.LACKS, f"{found}; the release is made for {patch_set.cann}", _SERVING, advice)
 
 
 def packages(patch_set: PatchSet, python: Path) -> Iterator[Finding]:
     """What the serving environment has installed, against the set's pins."""
     try:
-        done = subprocess.run(
-            [str(python), "-I", "-c", _QUESTION], capture_output=True, text=True, check=True, timeout=_TIMEOUT_S
-        )
+        command = [str(python), "-I", "-c", _QUESTION]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=_TIMEOUT_S)
         have: Mapping[str, str | None] = json.loads(done.stdout)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         why = str(error).splitlines()[0]
@@ -99,12 +96,11 @@ def packages(patch_set: PatchSet, python: Path) -> Iterator[Finding]:
     }
     for name, specifier in wanted.items():
         version = have.get(name)
-        subject = f"{name} of {python}"
+        subject, advice = f"{name} of {python}", f"install {name}{specifier} there"
         if version is None:
-            advice = f"install {name}{specifier} there"
             yield Finding(subject, Verdict.LACKS, "not installed", "serving", advice)
         elif SpecifierSet(specifier, prereleases=True).contains(Version(version)):
             yield Finding(subject, Verdict.OK, version, "serving")
         else:
-            advice = f"install {name}{specifier} there, or use the set of your release"
+            advice += ", or use the set of your release"
             yield Finding(subject, Verdict.LACKS, f"{version}; {specifier} is pinned", "serving", advice)

@@ -119,13 +119,11 @@ def package_index(pin: Artifact) -> Finding:
 
 def browser() -> Finding:
     """Chromium, for the tests of the review page."""
-    found = next(
-        (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), ""
-    )
-    if found:
-        return Finding("Chromium", Verdict.OK, found, "tests of the review page")
-    advice = "install it (Debian: apt-get install chromium)"
-    return Finding("Chromium", Verdict.ABSENT, "not on PATH", "tests of the review page", advice)
+    need, advice = "tests of the review page", "install it (Debian: apt-get install chromium)"
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if found := shutil.which(name):
+            return Finding("Chromium", Verdict.OK, found, need)
+    return Finding("Chromium", Verdict.ABSENT, "not on PATH", need, advice)
 
 
 def _held(pin: Artifact) -> bool:
