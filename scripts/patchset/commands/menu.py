@@ -78,11 +78,7 @@ class Menu:
         self, name: str, summary: str, handler: Handler, *options: Option, optional_set: bool = False
     ) -> Parser:
         sub = self.bare(name, summary, handler, *options)
-        asked = sub.add_argument(
-            "set",
-            metavar="SET",
-            nargs="?" if optional_set else None,
-            help="a set's name, vLLM version or vllm-ascend version: v0.10.1.1, 0.10.1rc1; `patchset sets` has all",
-        )
+        what = "a set's name, vLLM version or vllm-ascend version: v0.10.1.1, 0.10.1rc1; `patchset sets` has all"
+        asked = sub.add_argument("set", metavar="SET", nargs="?" if optional_set else None, help=what)
         asked.completer = lambda **_: paths.sets()  # type: ignore[attr-defined] # argcomplete asks it
         return sub

@@ -13,7 +13,6 @@ from patchset.commands.menu import Menu
 from patchset.system.terminal import Terminal
 
 if TYPE_CHECKING:
-    from patchset.trace.align import Alignment
     from patchset.trace.load import RankTrace, Step
 
 # Steps shown before the first difference, or before the last step.
@@ -36,21 +35,18 @@ def trace(arguments: argparse.Namespace, terminal: Terminal) -> int:
     if arguments.events is not None:
         arguments.events.write_text(json.dumps(events.document(alignment)), encoding="utf-8")
         terminal.step(f"wrote {arguments.events}; ui.perfetto.dev opens it")
-    show(alignment, terminal)
-    terminal.document(alignment.as_dict())
-    return 0 if alignment.ok else 1
-
-
-def show(alignment: Alignment, terminal: Terminal) -> None:
     terminal.table("ranks", ("rank", "host", "last step", "in", "for", "at"), map(_rank, alignment.ranks), right="for")
     numbers = alignment.around(_BEFORE, _AFTER)
     if numbers:
         columns = ("step", *(rank.name for rank in alignment.ranks))
-        rows = [(str(number), *(_cell(rank.steps.get(number)) for rank in alignment.ranks)) for number in numbers]
+        steps = {number: [rank.steps.get(number) for rank in alignment.ranks] for number in numbers}
+        rows = [(str(n), *("\n".join(_lines(step)) if step else "-" for step in row)) for n, row in steps.items()]
         terminal.table(f"steps {numbers[0]} to {numbers[-1]}", columns, rows, right="step")
     if teller := next((rank for rank in alignment.ranks if rank.peers), None):
         terminal.note("\n  ".join((f"what the ranks said of themselves, to {teller.name}:", *teller.peers)))
     terminal.note(alignment.verdict)
+    terminal.document(alignment.as_dict())
+    return 0 if alignment.ok else 1
 
 
 def _rank(rank: RankTrace) -> tuple[str, ...]:
@@ -58,10 +54,6 @@ def _rank(rank: RankTrace) -> tuple[str, ...]:
     if rank.wait is None:
         return rank.name, where, str(rank.last), rank.why, "", ""
     return rank.name, where, str(rank.last), rank.wait.collective, f"{rank.wait.seconds:.1f} s", rank.wait.at or ""
-
-
-def _cell(step: Step | None) -> str:
-    return "-" if step is None else "\n".join(_lines(step))
 
 
 def _lines(step: Step) -> Iterator[str]:

@@ -69,10 +69,8 @@ def revert(arguments: argparse.Namespace, terminal: Terminal) -> int:
     from patchset.commands import summary
     from patchset.target import revert
 
-    patch_set, given = (
-        load_set(arguments.set or only_set()),
-        told(arguments, "upstream", "offline", "dry_run", "rescue"),
-    )
+    patch_set = load_set(arguments.set or only_set())
+    given = told(arguments, "upstream", "offline", "dry_run", "rescue")
     summary.reverted(revert.run(patch_set, folder=arguments.target, **given, terminal=terminal), terminal)
     return 0
 
@@ -94,11 +92,9 @@ def unsaved(_: argparse.Namespace, terminal: Terminal) -> int:
         terminal.document({"found": []})
         return 0
     rows = "\n".join(f"  {place}: {what}" for place, what in found)
-    raise TargetModified(
-        f"there is work to lose; nothing was removed\n{rows}",
-        paths=[str(place) for place, _ in found],
-        hint="keep it, then run again; `make clean-all` removes it with the rest",
-    )
+    hint = "keep it, then run again; `make clean-all` removes it with the rest"
+    places = [str(place) for place, _ in found]
+    raise TargetModified(f"there is work to lose; nothing was removed\n{rows}", paths=places, hint=hint)
 
 
 def _unsaved() -> Iterator[tuple[Path, str]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from patchset.proof import smoke
@@ -20,6 +20,8 @@ from patchset.sets import facts, series
 from patchset.sets.setfile import PatchSet
 from patchset.system import paths
 from patchset.system.terminal import Terminal
+
+_TREES = ("pristine", "patched")
 
 
 @dataclass(frozen=True)
@@ -150,16 +152,14 @@ def table(
     absent, left_open = absent or {}, left_open or {}
     uncovered = {name for name in resolved if _number(name) not in covered}
     names = sorted({*of, *absent, *left_open, *uncovered}, key=facts.order)
-    return [
-        _row(name, titles.get(name, ""), of.get(name, []), absent.get(name, ""), left_open.get(name, ""))
-        for name in names
-    ]
-
-
-def _row(name: str, title: str, cases: Sequence[Case], absent: str, left_open: str) -> Defect:
-    trees = {tree: [case for case in cases if case.properties.get("tree") == tree] for tree in ("pristine", "patched")}
-    refuted = any("refuted" in case.properties for case in trees["pristine"])
-    return Defect(name, title, _evidence(trees["pristine"]), _evidence(trees["patched"]), refuted, absent, left_open)
+    rows = []
+    for name in names:
+        told = of.get(name, ())
+        pristine, patched = ([case for case in told if case.properties.get("tree") == tree] for tree in _TREES)
+        refuted = any("refuted" in case.properties for case in pristine)
+        row = Defect(name, titles.get(name, ""), _evidence(pristine), _evidence(patched), refuted)
+        rows.append(replace(row, absent=absent.get(name, ""), open=left_open.get(name, "")))
+    return rows
 
 
 def _evidence(cases: Sequence[Case]) -> Evidence:
@@ -177,7 +177,10 @@ def _number(name: str) -> tuple[str, int]:
 
 def show(report: DefectReport, terminal: Terminal) -> None:
     """Prints the table, and which tests did not pass."""
-    rows = [(row.name, row.title, _shown(row), _cell(row.fixed, row.patched)) for row in report.rows]
+    rows = []
+    for row in report.rows:
+        shown = f"{row.shown}: {row.unshown}" if row.unshown else _cell(row.shown, row.pristine)
+        rows.append((row.name, row.title, shown, _cell(row.fixed, row.patched)))
     terminal.table(f"defects of {report.set_name}", ("defect", "title", "shown on pristine", "patched"), rows)
     for row in report.rows:
         if not row.proven:
@@ -185,10 +188,6 @@ def show(report: DefectReport, terminal: Terminal) -> None:
             terminal.note(f"{row.name} is not proven: {tests}")
     if not report.ok:
         terminal.note(f"log: {report.log}")
-
-
-def _shown(row: Defect) -> str:
-    return f"{row.shown}: {row.unshown}" if row.unshown else _cell(row.shown, row.pristine)
 
 
 def _cell(verdict: str, evidence: Evidence) -> str:

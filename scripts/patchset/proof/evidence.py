@@ -93,23 +93,16 @@ def make(patch_set: PatchSet, terminal: Terminal, *, offline: bool) -> SmokeRepo
     if gate.tests_digest(patch_set.name) != tests:
         hint = f"make evidence VERSION={patch_set.name}"
         raise Findings("tests or stand-in were changed while they ran: what they said is of neither", hint=hint)
-    if report.ok:
-        rows = tuple(sorted(report.cases, key=lambda case: case.node))
-        _write(patch_set, Evidence(patch_set.name, patch_set.tree, tests, rows))
+    rows = []
+    for row in sorted(report.cases, key=lambda case: case.node) if report.ok else ():
+        told = {name: row.properties[name] for name in _PROPERTIES if name in row.properties}
+        rows.append("    " + json.dumps({"test": row.node, "result": row.result.value} | told))
+    if rows:
+        head = json.dumps({"set": patch_set.name, "tree": patch_set.tree, "tests": tests}, indent=2)
+        lines = ",\n".join(rows)  # one row a line, so that a diff shows which test differs
+        text = head.removesuffix("\n}") + f',\n  "rows": [\n{lines}\n  ]\n}}\n'
+        disk.write(file_of(patch_set), text.encode(), mode=0o644)
     return report
-
-
-def _write(patch_set: PatchSet, evidence: Evidence) -> None:
-    rows = [
-        {"test": row.node, "result": row.result.value}
-        | {name: row.properties[name] for name in _PROPERTIES if name in row.properties}
-        for row in evidence.rows
-    ]
-    head = {"set": evidence.set_name, "tree": evidence.tree, "tests": evidence.tests}
-    # One row a line, so that a diff shows which test differs.
-    lines = ",\n".join(f"    {json.dumps(row)}" for row in rows)
-    text = json.dumps(head, indent=2).removesuffix("\n}") + f',\n  "rows": [\n{lines}\n  ]\n}}\n'
-    disk.write(file_of(patch_set), text.encode(), mode=0o644)
 
 
 def check(patch_set: PatchSet, terminal: Terminal, *, seed: str, offline: bool) -> Check:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import suppress
 
 from patchset.node import manifest
 from patchset.node.errors import plural
@@ -52,18 +52,11 @@ def _in_other_bytes(report: Assessment, target: Target, patch_set: PatchSet) -> 
     links = [file for file in changed if file.is_symlink()]
     if links:
         yield f"links, not files: {len(links)}, {links[0].relative_to(target.root)} among them"
-    ends = [
-        file
-        for file in changed
-        if file not in links and _unix(file) == sources.get(file.relative_to(target.root).as_posix())
-    ]
+    ends = 0
+    for file in changed:
+        with suppress(OSError):
+            unix = manifest.sha256(file.read_bytes().replace(b"\r\n", b"\n"))
+            ends += file not in links and unix == sources.get(file.relative_to(target.root).as_posix())
     if ends:
         mend = "git config core.autocrlf false, then check out anew"
-        yield f"only line endings differ in {plural(len(ends), 'file')} ({mend})"
-
-
-def _unix(file: Path) -> str:
-    try:
-        return manifest.sha256(file.read_bytes().replace(b"\r\n", b"\n"))
-    except OSError:
-        return ""
+        yield f"only line endings differ in {plural(ends, 'file')} ({mend})"

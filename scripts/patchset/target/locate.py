@@ -83,12 +83,10 @@ def _site_packages(patch_set: PatchSet, root: Path, infos: list[Path]) -> Target
     info = infos[0]
     version = info.name.removesuffix(".dist-info").partition("-")[2]
     if version.startswith(f"{patch_set.ascend.version}+"):
-        raise UsageError(
-            f"{root} has the patched wheel {version}: it is whole as it is, and nothing of it is applied or reverted",
-            hint=f"patchset verify --installed --path {root} checks it; "
-            f"pip install --no-deps --force-reinstall {info.name.split('-')[0].replace('_', '-')}"
-            f"=={patch_set.ascend.version} goes back",
-        )
+        said = f"{root} has the patched wheel {version}: it is whole as it is, and nothing of it is applied or reverted"
+        back = f"{info.name.split('-')[0].replace('_', '-')}=={patch_set.ascend.version}"
+        hint = f"patchset verify --installed --path {root} checks it; pip install --no-deps --force-reinstall {back}"
+        raise UsageError(said, hint=f"{hint} goes back")
     if version != patch_set.ascend.version:
         what, release = f"the {patch_set.package} installed in {root}", patch_set.ascend.version
         hint = f"install vllm-ascend=={release}, or apply the set for your release"

@@ -46,13 +46,9 @@ class Alignment:
         """What went wrong, as far as the traces show it."""
         found = [] if self.difference is None else [f"first difference in {self.difference}"]
         if self.silent:
-            names = ", ".join(map(str, self.silent))
-            found.append(
-                f"no trace of DP rank {names}: stopped, killed, or its file was not given; the others agree up to the "
-                "step that they wait in"
-                if self.difference is None
-                else f"no trace of DP rank {names}"
-            )
+            why = ": stopped, killed, or its file was not given; the others agree up to the step that they wait in"
+            why = "" if self.difference else why
+            found.append(f"no trace of DP rank {', '.join(map(str, self.silent))}{why}")
         return "; ".join(found) or "all ranks agree in every step that they remember"
 
     def around(self, before: int, after: int) -> range:

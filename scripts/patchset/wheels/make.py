@@ -66,20 +66,18 @@ def run(patch_set: PatchSet, version: str, drafts: Iterable[Draft], *, key: Path
     """Makes dist/<set>/ anew, of one wheel or more, and signs with a minisign key; as it was where that fails."""
     signer = minisign.load(key) if key else None  # a wrong password is told before the work
     place = paths.repo_root() / "dist" / patch_set.name
+    wheels = []
     with staged(place) as staging:
-        outcome = WheelsResult(patch_set, place, version, tuple(_write(draft, staging) for draft in drafts))
+        for draft in drafts:
+            file = staging / draft.made.build.file
+            _write_files(staging, {file.name: draft.data})
+            if (written := file.read_bytes()) != draft.data:
+                raise Unavailable(f"{file}: the disk gave other bytes back than were written", hint="check the disk")
+            build.read_back(draft, written)
+            wheels.append(draft.made)
+        outcome = WheelsResult(patch_set, place, version, tuple(wheels))
         _write_rest(outcome, staging, signer)
     return outcome
-
-
-def _write(draft: Draft, staging: Path) -> Made:
-    """Writes a wheel and reads it back, as `build.read_back`; raises Unavailable where the disk gave other bytes."""
-    file = staging / draft.made.build.file
-    _write_files(staging, {file.name: draft.data})
-    if (written := file.read_bytes()) != draft.data:
-        raise Unavailable(f"{file}: the disk gave other bytes back than were written", hint="check the disk")
-    build.read_back(draft, written)
-    return draft.made
 
 
 def _write_rest(outcome: WheelsResult, staging: Path, signer: Signer | None) -> None:

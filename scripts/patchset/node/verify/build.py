@@ -78,15 +78,13 @@ def read_wheel(file: Path) -> Build:
 def read_installation(folder: Path, dist_info: str, package: str) -> Build:
     """Reads the installation of a package in site-packages, by the name of its .dist-info folder."""
     paths = [f"{top}/{path}" for top in (package, dist_info) for path in manifest.walk(folder / top, skip=_CACHES)]
-    files = {path: _content(folder / path) for path in paths}
+    files = {}
+    for path in paths:
+        file = folder / path
+        regular = file.is_file() and not file.is_symlink()
+        files[path] = Row(manifest.sha256_file(file), file.stat().st_size) if regular else Row(manifest.NO_FILE, 0)
     info = {file.name: file.read_bytes() for file in (folder / dist_info).iterdir() if not file.is_dir()}
     return Build(folder, dist_info, files, info, installed=True)
-
-
-def _content(file: Path) -> Row:
-    if file.is_symlink() or not file.is_file():
-        return Row(manifest.NO_FILE, 0)
-    return Row(manifest.sha256_file(file), file.stat().st_size)
 
 
 @dataclass(frozen=True)

@@ -102,5 +102,5 @@ def lines(verdict: Verdict) -> Iterator[str]:
 
 
 def document(verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    found = [{"ok": verdict.ok, **asdict(verdict)} for verdict in verdicts]
+    found = [{"where": verdict.where, "ok": verdict.ok, **asdict(verdict)} for verdict in verdicts]
     return {"command": "verify", "ok": all(verdict.ok for verdict in verdicts), "verdicts": found}

@@ -196,19 +196,10 @@ def _check_declared(infos: Iterable[zipfile.ZipInfo], source: str) -> None:
 def _entry(data: bytes, info: zipfile.ZipInfo) -> Entry:
     """The entry that the directory describes, with the data that would be there; `read` checks that it is."""
     begin = info.header_offset + _LOCAL.size + len(info.filename.encode())
-    return Entry(
-        path=info.filename,
-        method=info.compress_type,
-        date=info.date_time,
-        attributes=info.external_attr,
-        crc=info.CRC,
-        size=info.file_size,
-        stored=data[begin : begin + info.compress_size],
-        flags=info.flag_bits,
-        version_made=info.create_system << 8 | info.create_version,
-        version_needed=info.extract_version,
-        internal=info.internal_attr,
-    )
+    stored = data[begin : begin + info.compress_size]
+    version = info.create_system << 8 | info.create_version
+    said = (info.filename, info.compress_type, info.date_time, info.external_attr, info.CRC, info.file_size)
+    return Entry(*said, stored, info.flag_bits, version, info.extract_version, info.internal_attr)
 
 
 def _refuse(source: str, path: str, why: str) -> UsageError:
