@@ -19,7 +19,7 @@ from pypi_simple import ProjectPage, PyPISimple
 from wheel_world import PATCHED, PATCHED_INFO, TAGS, dist, name, publish, tree
 
 from patchset.wheels import make
-from patchset.wheels.model import Build, Made
+from patchset.wheels.wheel import Build, Made
 
 
 @pytest.fixture

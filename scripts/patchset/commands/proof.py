@@ -106,11 +106,11 @@ def evidence(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def doctor(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    from patchset.proof.doctor import Verdict, ascend, machine
+    from patchset.proof.doctor import Verdict, look
 
     patch_set = load_set(arguments.set)
     terminal.step("looking at this machine")
-    findings = [*machine.look(patch_set, offline=arguments.offline), *ascend.look(patch_set, python=arguments.python)]
+    findings = list(look(patch_set, offline=arguments.offline, serving=arguments.python))
     width = max(len(one.subject) for one in findings)
     for one in findings:
         terminal.note(f"{one.verdict.value:<8}{one.subject:<{width}}  {one.found}")

@@ -15,22 +15,12 @@ INTERNAL = 70
 
 
 def plural(count: int, word: str) -> str:
-    """A count and its word.
-
-    >>> plural(1, "wheel"), plural(2, "patch")
-    ('1 wheel', '2 patches')
-    """
-    if count == 1:
-        return f"1 {word}"
-    return f"{count} {word}{'es' if word.endswith('ch') else 's'}"
+    """A count and its word: 1 wheel, 2 patches."""
+    return f"{count} {word}{'' if count == 1 else 'es' if word.endswith('ch') else 's'}"
 
 
 def first_of(rows: Sequence[str], most: int) -> list[str]:
-    """The first rows of a message, and how many more there are.
-
-    >>> first_of(["a", "b", "c"], 2)
-    ['a', 'b', 'and 1 more']
-    """
+    """The first rows of a message, and how many more there are."""
     return [*rows[:most], *([f"and {len(rows) - most} more"] if len(rows) > most else [])]
 
 

@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The runtime of the smoke tests: torch and vLLM's requirements in one venv, vLLM beside it, and both trees for it.
 
-    build/runtime/venv             Python with requirements/runtime.txt, the same for every set with that torch, which
-                                   has no CUDA where a configured index has such a build (requirements/torch-cpu.txt)
-    build/runtime/venv-torch-<version>   the same for a set with another torch: requirements/runtime-torch-<version>.txt
-                                   and torch-cpu-<version>.txt; uv links what both venvs have from its one cache
-    build/runtime/vllm-<version>   vLLM without kernels, for PYTHONPATH, and what it or its vllm-ascend
-                                   requires at another version (requirements/runtime-<version>.txt)
+    venv             Python with requirements/runtime.txt, the same for every set with that torch, which has no CUDA
+                     where a configured index has such a build (requirements/torch-cpu.txt)
+    venv-torch-<version>   the same for another torch: runtime-torch-<version>.txt and torch-cpu-<version>.txt
+    vllm-<version>   vLLM without kernels, for PYTHONPATH, and what it or its vllm-ascend requires at another version
+                     (requirements/runtime-<version>.txt)
 
-Both are made once; each holds a stamp of what it was made from, written last, so that one that was
-killed halfway or made from other inputs is made again.
+All in build/runtime, made once; each holds a stamp of what it was made from, written last, so that one that was killed
+halfway or made from other inputs is made again.
 """
 
 from __future__ import annotations

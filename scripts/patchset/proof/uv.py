@@ -67,10 +67,9 @@ def own_environment() -> dict[str, str]:
 def settings(pip: Mapping[str, Sequence[str]], environ: Mapping[str, str]) -> dict[str, str]:
     """pip's settings of where packages come from, as the variables that uv reads.
 
-    Where uv has an index of its own, that stands. Every package is locked by hash, so it is safe to
-    take it from whichever index has it. uv prefers the index named first, and would prefer any to its
-    own default: an extra index may hold another file of the same version (a wheel without its
-    libraries, say), so it counts only after an index that pip names.
+    Where uv has an index of its own, that stands. Every package is locked by hash, so it is safe to take it from
+    whichever index has it. uv prefers the index named first, and would prefer any to its own default: an extra index
+    may hold another file of the same version (a wheel without its libraries, say), so it counts only after pip's.
 
     >>> settings({"index-url": ["https://a.example/simple"]}, {})["UV_DEFAULT_INDEX"]
     'https://a.example/simple'

@@ -17,8 +17,7 @@ from patchset.node.verify.entry import Entry
 from patchset.plan.plan import Plan
 from patchset.sets.setfile import Artifact
 from patchset.wheels import statements, wheel
-from patchset.wheels.model import Build, Draft, Made, dist_info
-from patchset.wheels.wheel import Wheel
+from patchset.wheels.wheel import Build, Draft, Made, Wheel, dist_info
 
 _VERSION_LINE = re.compile(rb"^Version: [^\r\n]*", re.MULTILINE)
 _SHOWN = 10

@@ -28,8 +28,7 @@ from patchset.system.terminal import Terminal
 from patchset.upstream.pristine import check_given
 from patchset.upstream.source import Source
 from patchset.wheels import build, wheel
-from patchset.wheels.model import Draft
-from patchset.wheels.wheel import Wheel
+from patchset.wheels.wheel import Draft, Wheel
 
 _CANN = Path("/usr/local/Ascend/ascend-toolkit/latest")  # upstream's setup.py has the same default
 _HOOK = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"  # PEP 517

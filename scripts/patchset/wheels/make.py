@@ -23,7 +23,7 @@ from patchset.system import disk, lock, paths
 from patchset.system.terminal import Terminal
 from patchset.wheels import build, minisign, statements
 from patchset.wheels.minisign import Signer
-from patchset.wheels.model import Draft, Made
+from patchset.wheels.wheel import Draft, Made
 
 FORMAT = 1
 

@@ -49,11 +49,7 @@ class PublicKey:
 
 
 def key_name(key_id: bytes) -> str:
-    """A key id as minisign shows it: a little-endian number in hex.
-
-    >>> key_name(bytes(range(8)))
-    '706050403020100'
-    """
+    """A key id as minisign shows it: a little-endian number in hex."""
     return f"{int.from_bytes(key_id, 'little'):X}"
 
 

@@ -19,8 +19,7 @@ from patchset.system.terminal import Terminal
 from patchset.upstream import cache
 from patchset.upstream.source import Source
 from patchset.wheels import build, wheel
-from patchset.wheels.model import Draft
-from patchset.wheels.wheel import Wheel
+from patchset.wheels.wheel import Draft, Wheel
 
 
 def drafts(

@@ -25,7 +25,7 @@ from packageurl import PackageURL
 from patchset import __version__
 from patchset.node import fingerprint
 from patchset.sets.patchfile import Patch as PatchFile
-from patchset.wheels.model import Build, canonical
+from patchset.wheels.wheel import Build, canonical
 
 NAME = "sboms/patchset.cdx.json"
 REPOSITORY = "https://github.com/vllm-project/vllm-ascend"

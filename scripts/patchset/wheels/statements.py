@@ -21,7 +21,7 @@ from patchset.plan.plan import Plan
 from patchset.sets import facts
 from patchset.sets.setfile import Artifact
 from patchset.wheels import kit, sbom
-from patchset.wheels.model import Build, Made, canonical
+from patchset.wheels.wheel import Build, Made, canonical
 
 PROVENANCE = "sboms/patchset.intoto.json"
 BESIDE = "provenance.intoto.json"

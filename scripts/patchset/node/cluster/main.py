@@ -31,30 +31,26 @@ _INTERRUPTED = 130
 
 def main(argv: Sequence[str] | None = None, known: Expected | None = None) -> int:
     """Runs a command line, or the process's own, against what is known or what the kit carries; its exit code."""
+    words = sys.argv[1:] if argv is None else list(argv)
     try:
         try:
-            return _answer(sys.argv[1:] if argv is None else list(argv), known)
+            arguments = parser().parse_args(words)
+            code: int = arguments.handler(arguments, known or _carried())
+        except PatchsetError as error:
+            code = _fail(error, "--json" in words)
+        except OSError as error:
+            if isinstance(error, BrokenPipeError):
+                raise
+            code = _fail(unavailable(error), "--json" in words)
+        except KeyboardInterrupt:
+            print("interrupted: the node is as before", file=sys.stderr)
+            code = _INTERRUPTED
         finally:
             sys.stdout.flush()
     except BrokenPipeError:  # the reader, such as `head`, has what it wants
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-
-
-def _answer(words: Sequence[str], known: Expected | None) -> int:
-    try:
-        arguments = parser().parse_args(words)
-        handler: Handler = arguments.handler
-        return handler(arguments, known or _carried())
-    except PatchsetError as error:
-        return _fail(error, "--json" in words)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        return _fail(unavailable(error), "--json" in words)
-    except KeyboardInterrupt:
-        print("interrupted: the node is as before", file=sys.stderr)
-        return _INTERRUPTED
+    return code
 
 
 def parser() -> argparse.ArgumentParser:

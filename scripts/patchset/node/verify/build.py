@@ -45,11 +45,7 @@ class Build:
 
     @property
     def version(self) -> str:
-        """As in the name of dist_info.
-
-        >>> Build(None, "vllm_ascend-0.10.1rc1+dp.1.dist-info", {}, {}, False).version
-        '0.10.1rc1+dp.1'
-        """
+        """As in the name of dist_info: 0.10.1rc1+dp.1."""
         return self.dist_info[: -len(".dist-info")].partition("-")[2]
 
     @property

@@ -1,14 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The machine: programs, disk, cache, index."""
+"""What this machine has and lacks for the set's commands, and what to do about each.
+
+Where things of Ascend lie is read from upstream's own `setup.py` and `collect_env.py`: ASCEND_HOME_PATH or the
+toolkit's default folder, its `ascend_toolkit_install.info`, and `npu-smi info`.
+"""
 
 from __future__ import annotations
 
+import json
+import os
 import platform
 import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 from packaging.specifiers import SpecifierSet
@@ -16,7 +24,6 @@ from packaging.version import InvalidVersion, Version
 
 from patchset.node.errors import PatchsetError
 from patchset.proof import runtime
-from patchset.proof.doctor import Finding, Verdict
 from patchset.sets.setfile import Artifact, PatchSet
 from patchset.system import paths
 from patchset.system.git import OLDEST
@@ -28,10 +35,49 @@ TOOL_PYTHON = ">=3.11"
 TREES_BYTES = 100_000_000
 RUNTIME_BYTES = 5_900_000_000
 RUNTIME_DOWNLOADS_BYTES = 3_200_000_000
+_DEVICES = Path("/dev")
+_TOOLKIT = Path("/usr/local/Ascend/ascend-toolkit/latest")
+_SERVING = "serving; DEVICE=npu; FROM=source"
+_TIMEOUT_S = 60
+
+# Asked of the serving environment's own interpreter, which may be older than ours and has none of our packages.
+_QUESTION = """
+import json, platform
+from importlib.metadata import PackageNotFoundError, version
+def of(name):
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+names = ("vllm", "vllm-ascend", "torch", "torch-npu")
+print(json.dumps({"python": platform.python_version(), **{name: of(name) for name in names}}))
+"""
 
 
-def look(patch_set: PatchSet, *, offline: bool) -> Iterator[Finding]:
-    """Every finding about the machine; nothing is installed or changed, and offline the index is not asked."""
+class Verdict(Enum):
+    """How it stands with one thing."""
+
+    OK = "ok"
+    LACKS = "lacks"  # a command that every machine should be able to run would fail
+    ABSENT = "absent"  # not there, and only needed for what `needed_for` says
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One row."""
+
+    subject: str
+    verdict: Verdict
+    found: str  # a version, a path, an amount, or why it cannot be used
+    needed_for: str  # the commands that need it
+    advice: str = ""  # what to do; empty where it is there
+
+
+def look(patch_set: PatchSet, *, offline: bool, serving: Path | None) -> Iterator[Finding]:
+    """Every finding; nothing is installed or changed, and offline the index is not asked.
+
+    `serving` is the interpreter of the serving environment, whose packages are left out where it is not named.
+    """
     yield python()
     yield git()
     yield smoke_python()
@@ -41,6 +87,13 @@ def look(patch_set: PatchSet, *, offline: bool) -> Iterator[Finding]:
     if not offline:
         yield package_index(patch_set.ascend.sdist)
     yield browser()
+    yield npu()
+    yield cann(patch_set)
+    if serving:
+        yield from packages(patch_set, serving)
+    else:
+        advice = "give its interpreter: patchset doctor --python /path/to/python"
+        yield Finding("serving environment", Verdict.ABSENT, "not named", "serving", advice)
 
 
 def python() -> Finding:
@@ -151,3 +204,59 @@ def _output(*command: str) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip()
+
+
+def npu(devices: Path = _DEVICES) -> Finding:
+    """NPUs that the driver shows as device files."""
+    found = sorted(path.name for path in devices.glob("davinci[0-9]*"))
+    if not found:
+        advice = "none is needed to apply, prove or make wheels; on a node, install Ascend's driver"
+        return Finding("NPU", Verdict.ABSENT, f"no {devices}/davinci*", _SERVING, advice)
+    if shutil.which("npu-smi") is None:
+        advice = "put the driver's tools on PATH, or mount them into the container"
+        return Finding("NPU", Verdict.LACKS, f"{len(found)}, but no npu-smi", _SERVING, advice)
+    return Finding("NPU", Verdict.OK, f"{len(found)}: {', '.join(found)}", _SERVING)
+
+
+def cann(patch_set: PatchSet) -> Finding:
+    """The CANN toolkit's version."""
+    home = Path(os.environ.get("ASCEND_HOME_PATH") or _TOOLKIT)
+    info = next(iter(sorted(home.glob("*-linux/ascend_toolkit_install.info"))), None)
+    advice = f"install CANN {patch_set.cann} and source its set_env.sh"
+    if info is None:
+        return Finding("CANN", Verdict.ABSENT, f"not in {home}", _SERVING, advice)
+    lines = info.read_text(encoding="utf-8", errors="replace").splitlines()
+    version = next((line.partition("=")[2].strip() for line in lines if line.startswith("version=")), "unknown")
+    found = f"{version} in {home}"
+    if version.casefold() == patch_set.cann.casefold():
+        return Finding("CANN", Verdict.OK, found, _SERVING)
+    return Finding("CANN", Verdict.LACKS, f"{found}; the release is made for {patch_set.cann}", _SERVING, advice)
+
+
+def packages(patch_set: PatchSet, python: Path) -> Iterator[Finding]:
+    """What the serving environment has installed, against the set's pins."""
+    try:
+        command = [str(python), "-I", "-c", _QUESTION]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=_TIMEOUT_S)
+        have: Mapping[str, str | None] = json.loads(done.stdout)
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        why = str(error).splitlines()[0]
+        yield Finding("serving environment", Verdict.LACKS, f"{python}: {why}", "serving", "give its interpreter")
+        return
+    wanted = {
+        "python": patch_set.python,
+        "vllm": f"=={patch_set.vllm.version}",
+        "vllm-ascend": f"=={patch_set.ascend.version}",
+        "torch": f"=={patch_set.torch}",
+        "torch-npu": f"=={patch_set.torch_npu}",
+    }
+    for name, specifier in wanted.items():
+        version = have.get(name)
+        subject, advice = f"{name} of {python}", f"install {name}{specifier} there"
+        if version is None:
+            yield Finding(subject, Verdict.LACKS, "not installed", "serving", advice)
+        elif SpecifierSet(specifier, prereleases=True).contains(Version(version)):
+            yield Finding(subject, Verdict.OK, version, "serving")
+        else:
+            advice += ", or use the set of your release"
+            yield Finding(subject, Verdict.LACKS, f"{version}; {specifier} is pinned", "serving", advice)
