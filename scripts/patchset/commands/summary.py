@@ -12,8 +12,8 @@ from patchset.proof.gate import Tier
 from patchset.proof.settle import Tested
 from patchset.sets.setfile import PatchSet
 from patchset.system.terminal import Terminal
-from patchset.target import apply, likeness, revert
-from patchset.target.assess import Assessment, State
+from patchset.target import apply, revert
+from patchset.target.assess import Assessment, State, looks_like
 from patchset.target.locate import Target
 
 _SHOWN = 20
@@ -90,7 +90,7 @@ def assessed(
         terminal.note(f"  a run of {report.journal.command} was cut off here; run apply or revert to end it")
     if report.authored:
         terminal.note(f"  has work of yours: {report.authored.what} (next: {report.authored.next})")
-    looks = likeness.of(report, target, patch_set) if report.state is State.MODIFIED else ()
+    looks = looks_like(report, target, patch_set) if report.state is State.MODIFIED else ()
     rows = [f"{row.path}: {row.found.value} (differs from {row.differs_from})" for row in report.rows]
     for line in (*looks, *first_of(rows, _SHOWN)):
         terminal.note(f"  {line}")

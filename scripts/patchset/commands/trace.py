@@ -27,13 +27,12 @@ def add(menu: Menu) -> None:
 
 
 def trace(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    from patchset.trace import events
-    from patchset.trace.align import line_up
+    from patchset.trace.align import line_up, timeline
     from patchset.trace.load import load_all
 
     alignment = line_up(load_all(arguments.files))
     if arguments.events is not None:
-        arguments.events.write_text(json.dumps(events.document(alignment)), encoding="utf-8")
+        arguments.events.write_text(json.dumps(timeline(alignment)), encoding="utf-8")
         terminal.step(f"wrote {arguments.events}; ui.perfetto.dev opens it")
     terminal.table("ranks", ("rank", "host", "last step", "in", "for", "at"), map(_rank, alignment.ranks), right="for")
     numbers = alignment.around(_BEFORE, _AFTER)

@@ -18,8 +18,8 @@ from patchset.sets.setfile import PatchSet
 from patchset.system import disk
 from patchset.system.state import FileState, Installed, Store
 from patchset.system.terminal import Terminal
-from patchset.target import change, distinfo, likeness
-from patchset.target.assess import Assessment, State, assess
+from patchset.target import change, distinfo
+from patchset.target.assess import Assessment, State, assess, looks_like
 from patchset.target.change import Files
 from patchset.target.locate import Kind, Target, build_tree, locate
 from patchset.upstream.pristine import check_given
@@ -98,7 +98,7 @@ def refuse_modified(report: Assessment, target: Target, patch_set: PatchSet) -> 
         said, hint = f"has work of yours: {report.authored.what}; nothing was written", report.authored.next
     elif report.state is State.MODIFIED:
         names = first_of([f"{row.path}: {row.found.value}" for row in report.rows], _SHOWN)
-        said = "\n  ".join(["is modified; nothing was written", *likeness.of(report, target, patch_set), *names])
+        said = "\n  ".join(["is modified; nothing was written", *looks_like(report, target, patch_set), *names])
         hint = f"make status{target.named} shows the state; make revert{target.named} RESCUE=dir copies these files to "
         hint += "a new folder and gives upstream's back"
     else:
@@ -219,8 +219,7 @@ def _build(target: Target, store: Store, recipe: Recipe, source: Source, termina
 
 def _wanted(target: Target, patch_set: PatchSet) -> manifest.Manifest:
     """What a target has once the set is applied."""
-    whole = plan.patched_manifest(patch_set.sources(), patch_set.touched)
-    return {path: sha for path, sha in whole.items() if target.covers(path)}
+    return target.covered(plan.patched_manifest(patch_set.sources(), patch_set.touched))
 
 
 def _verify(target: Target, patch_set: PatchSet) -> None:

@@ -8,6 +8,7 @@ from enum import Enum
 from pathlib import Path
 
 from patchset.node.errors import PinMismatch, UsageError
+from patchset.node.manifest import Manifest
 from patchset.node.verify.places import editable
 from patchset.sets.setfile import PatchSet
 from patchset.system import paths
@@ -38,6 +39,10 @@ class Target:
     def covers(self, path: str) -> bool:
         """Whether a path of the tree is expected in this target."""
         return path.startswith(self.prefix)
+
+    def covered(self, files: Manifest) -> Manifest:
+        """Those of a tree's files that are expected in this target."""
+        return {path: sha for path, sha in files.items() if self.covers(path)}
 
 
 def build_tree(patch_set: PatchSet) -> Target:
