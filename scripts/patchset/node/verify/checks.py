@@ -157,9 +157,8 @@ def compare(files: Mapping[str, str], expected: Expected) -> Iterator[Finding]:
     """Holds the package's Python files, by path and sha256, to what the set makes."""
     counted = {path: sha for path, sha in files.items() if fingerprint.counts(path, expected.package)}
     name = f"set {expected.set}"
-    for one in unlike(
-        counted, expected.files, f"{name} has it", f"{name} has no such file", f"sha256 {{}}, {name} makes {{}}"
-    ):
+    told = f"{name} has it", f"{name} has no such file", f"sha256 {{}}, {name} makes {{}}"
+    for one in unlike(counted, expected.files, *told):
         pristine = one.kind is Kind.CHANGED and counted[one.path] == expected.pristine.get(one.path)
         yield replace(one, detail="is upstream's, not patched") if pristine else one
 
@@ -169,13 +168,13 @@ def kept(build: Build, package: str) -> dict[str, str]:
 
     Files of .dist-info have its name left out, and METADATA its version: the two that differ.
     """
-    info, unlike = f"{build.dist_info}/", {MANIFEST, "RECORD"} | _INSTALLERS | _SIGNATURES
+    info, differs = f"{build.dist_info}/", {MANIFEST, "RECORD"} | _INSTALLERS | _SIGNATURES
     found: dict[str, str] = {}
     for path, sha in build.digests.items():
         name = path[len(info) :] if path.startswith(info) else ""
         if name == "METADATA":
             found[f".dist-info/{name}"] = manifest.sha256(_VERSION.sub(b"Version:", build.info[name], count=1))
-        elif name and name not in unlike and not name.startswith("sboms/"):
+        elif name and name not in differs and not name.startswith("sboms/"):
             found[f".dist-info/{name}"] = sha
         elif path.startswith(f"{package}/") and not fingerprint.counts(path, package):
             found[path] = sha
@@ -192,7 +191,8 @@ def _against_upstream(build: Build, own: Declared, expected: Expected) -> Iterat
         extra = f"neither upstream's wheel nor set {expected.set} has it"
         now = kept(build, expected.package)
         for one in unlike(now, should, "upstream's wheel has it", extra, "is not as in upstream's wheel"):
-            yield replace(one, path=re.sub(r"^\.dist-info/", f"{build.dist_info}/", one.path))
+            inside = one.path.startswith(".dist-info/")
+            yield replace(one, path=build.dist_info[: -len(".dist-info")] + one.path) if inside else one
 
 
 def _outside(build: Build, package: str) -> Iterator[Finding]:
