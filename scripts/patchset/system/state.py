@@ -35,11 +35,6 @@ class FileState:
     after: str | None
     executable: bool = False
 
-    @property
-    def reversed(self) -> FileState:
-        """The way back."""
-        return FileState(self.after, self.before, self.executable)
-
 
 @dataclass(frozen=True)
 class Installed:
@@ -59,7 +54,7 @@ class Journal:
     @property
     def reversed(self) -> Journal:
         """The way back."""
-        back = {path: row.reversed for path, row in self.files.items()}
+        back = {path: FileState(row.after, row.before, row.executable) for path, row in self.files.items()}
         return Journal(self.command, back, self.was, self.installed)
 
 

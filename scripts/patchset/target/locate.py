@@ -9,7 +9,7 @@ from pathlib import Path
 
 from patchset.node.errors import PinMismatch, UsageError
 from patchset.node.manifest import Manifest
-from patchset.node.verify.places import editable
+from patchset.node.verify.command import editable
 from patchset.sets.setfile import PatchSet
 from patchset.system import paths
 

@@ -49,7 +49,11 @@ def drafts(
     if upstream:
         check_given(patch_set, upstream)
     kernels = _kernels()
-    python = python or _python(patch_set, kernels=kernels, offline=offline, terminal=terminal)
+    if kernels and not python:  # that of the machine's own environment, else that of the smoke tests
+        if not (found := shutil.which("python3")):
+            raise Unavailable("no python3 on the PATH", hint="name the one that has torch-npu: --python PATH")
+        python = Path(found)
+    python = python or runtime.ensure(patch_set, terminal, offline=offline).python
     python = python.absolute()  # not resolved: a venv's is a link
     source = Source(patch_set, given=upstream, offline=offline, terminal=terminal)
     worked_out = plan.make_recorded(patch_set, source.read)
@@ -90,16 +94,6 @@ def _kernels() -> bool:
         hint = "COMPILE_CUSTOM_KERNELS=0 builds a wheel without kernels; `make wheels` takes upstream's"
         raise Unavailable(said, hint=hint)
     return value == "1"
-
-
-def _python(patch_set: PatchSet, *, kernels: bool, offline: bool, terminal: Terminal) -> Path:
-    """The interpreter of the machine's own environment, or of the smoke tests where that is enough."""
-    if not kernels:
-        return runtime.ensure(patch_set, terminal, offline=offline).python
-    found = shutil.which("python3")
-    if not found:
-        raise Unavailable("no python3 on the PATH", hint="name the one that has torch-npu: --python PATH")
-    return Path(found)
 
 
 def _build(patch_set: PatchSet, python: Path, tree: Path, out: Path, log: Path) -> Path:
