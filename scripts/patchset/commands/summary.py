@@ -56,18 +56,11 @@ def applied(outcome: apply.ApplyResult, tested: Tested | None, terminal: Termina
     if outcome.result == "would apply":
         for path in outcome.changed:
             terminal.note(f"  {path}")
-    terminal.document(
-        {
-            "set": made.patch_set.name,
-            **_done(outcome),
-            "tree": outcome.tree,
-            "fingerprint": outcome.fingerprint,
-            "commit": outcome.commit or None,
-            "patches": [_patch(patch) for patch in made.patches],
-            "overlay": {"files": sorted(overlay.files), "lines": overlay.lines},
-            "smoke": tested.as_dict() if tested else None,
-        }
-    )
+    tree = {"tree": outcome.tree, "fingerprint": outcome.fingerprint, "commit": outcome.commit or None}
+    patches = {"patches": [_patch(patch) for patch in made.patches]}
+    modules = {"overlay": {"files": sorted(overlay.files), "lines": overlay.lines}}
+    smoked = {"smoke": tested.as_dict() if tested else None}
+    terminal.document({"set": made.patch_set.name, **_done(outcome), **tree, **patches, **modules, **smoked})
 
 
 def _patch(patch: Any) -> dict[str, Any]:
@@ -77,8 +70,11 @@ def _patch(patch: Any) -> dict[str, Any]:
 
 
 def _done(outcome: apply.ApplyResult | revert.RevertResult) -> dict[str, Any]:
-    where = {"target": str(outcome.target.root), "kind": outcome.target.kind.value}
-    return {**where, "result": outcome.result, "changed": list(outcome.changed)}
+    return {**_where(outcome.target), "result": outcome.result, "changed": list(outcome.changed)}
+
+
+def _where(target: Target) -> dict[str, str]:
+    return {"target": str(target.root), "kind": target.kind.value}
 
 
 def assessed(
@@ -106,8 +102,7 @@ def assessed(
     terminal.document(
         {
             "set": patch_set.name,
-            "target": str(target.root),
-            "kind": target.kind.value,
+            **_where(target),
             "state": report.state.value,
             "clean": report.clean,
             "interrupted": report.journal.command if report.journal else None,

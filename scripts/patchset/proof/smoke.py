@@ -65,19 +65,12 @@ class SmokeReport:
         return sum(case.seconds for case in self.cases)
 
     def as_dict(self) -> dict[str, Any]:
-        return {
-            "set": self.set_name,
-            "device": self.device,
-            "tier": self.tier.value if self.tier else None,
-            "ok": self.ok,
-            "seconds": round(self.seconds, 1),
-            "log": self.log,
-            "rows": [
-                {"name": case.title, "mode": case.mode, "result": case.result.value}
-                | {"seconds": round(case.seconds, 1), "why": case.why}
-                for case in self.cases
-            ],
-        }
+        rows = []
+        for case in self.cases:
+            row = {"name": case.title, "mode": case.mode, "result": case.result.value}
+            rows.append(row | {"seconds": round(case.seconds, 1), "why": case.why})
+        what = {"set": self.set_name, "device": self.device, "tier": self.tier.value if self.tier else None}
+        return what | {"ok": self.ok, "seconds": round(self.seconds, 1), "log": self.log, "rows": rows}
 
 
 def run(

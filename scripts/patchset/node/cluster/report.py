@@ -81,16 +81,11 @@ class ClusterReport:
         return max(row.verdict.exit_code for row in rows)
 
     def as_dict(self) -> dict[str, Any]:
-        return {
-            "set": self.expected.set,
-            "version": self.expected.version,
-            "fingerprint": self.expected.fingerprint,
-            "exit_code": self.exit_code,
-            "nodes": [{**vars(row), "verdict": row.verdict.value} for row in self.nodes],
-            "ranks": [{**vars(row), "verdict": row.verdict.value} for row in self.ranks],
-            "missing": self.missing,
-            "notes": self.notes,
-        }
+        held = {name: getattr(self.expected, name) for name in ("set", "version", "fingerprint")}
+        both = self.nodes, self.ranks
+        nodes, ranks = ([{**vars(row), "verdict": row.verdict.value} for row in rows] for rows in both)
+        found = {"nodes": nodes, "ranks": ranks, "missing": self.missing, "notes": self.notes}
+        return {**held, "exit_code": self.exit_code, **found}
 
 
 def nodes(events: Sequence[Event], expected: Expected, *, limit: float) -> tuple[NodeRow, ...]:
