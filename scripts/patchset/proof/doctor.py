@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -103,7 +104,11 @@ def python() -> Finding:
 
 def git() -> Finding:
     """git on PATH."""
-    said = _output("git", "--version")
+    said = ""
+    with suppress(OSError, subprocess.TimeoutExpired):
+        said = subprocess.run(
+            ["git", "--version"], capture_output=True, text=True, check=False, timeout=20
+        ).stdout.strip()
     found = re.search(r"\d+(\.\d+)+", said)
     advice = f"install git {OLDEST} or newer"
     return _version("git", found.group() if found else said, f">={OLDEST}", "everything", advice)
@@ -155,8 +160,12 @@ def download_cache(patch_set: PatchSet) -> Finding:
     except OSError as error:
         return Finding("download cache", Verdict.LACKS, f"{place}: {error.strerror}", "everything", advice)
     pins = (patch_set.ascend.sdist, patch_set.vllm.sdist, *patch_set.ascend.wheels)
-    held = [pin for pin in pins if _held(pin)]
-    found = f"{folder}: {len(held)} of {len(pins)} files of {patch_set.name}"
+    held = 0
+    for pin in pins:
+        with suppress(OSError, PatchsetError):
+            cache.check(cache.location(pin), pin)
+            held += 1
+    found = f"{folder}: {held} of {len(pins)} files of {patch_set.name}"
     return Finding("download cache", Verdict.OK, found, "OFFLINE=1")
 
 
@@ -179,31 +188,11 @@ def browser() -> Finding:
     return Finding("Chromium", Verdict.ABSENT, "not on PATH", need, advice)
 
 
-def _held(pin: Artifact) -> bool:
-    file = cache.location(pin)
-    try:
-        cache.check(file, pin)
-    except (OSError, PatchsetError):
-        return False
-    return True
-
-
 def _version(subject: str, found: str, wanted: str, need: str, advice: str) -> Finding:
-    try:
-        fits = Version(found) in SpecifierSet(wanted)
-    except InvalidVersion:
-        fits = False
-    if fits:
-        return Finding(subject, Verdict.OK, found, need)
+    with suppress(InvalidVersion):
+        if Version(found) in SpecifierSet(wanted):
+            return Finding(subject, Verdict.OK, found, need)
     return Finding(subject, Verdict.LACKS, f"{found or 'not there'}; {wanted} is needed", need, advice)
-
-
-def _output(*command: str) -> str:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip()
 
 
 def npu(devices: Path = _DEVICES) -> Finding:
