@@ -12,11 +12,9 @@ from patchset.node import fingerprint
 
 @dataclass(frozen=True)
 class Expected:
-    """What a set makes, and the versions that it is made for.
-
-    `made_from` has, for each upstream file that builds may be made from, by its sha256, the digests of what builds keep
-    of it besides `files`, by the path that `kept` gives; none where the file is not at hand.
-    """
+    """What a set makes, and the versions that it is made for. `made_from` has, for each upstream file that builds may
+    be made from, by its sha256, the digests of what builds keep of it besides `files`, by the path that `kept` gives;
+    none where the file is not at hand."""
 
     set: str  # its name
     package: str  # import name of the package

@@ -61,10 +61,8 @@ def unsafe_reason(path: str) -> str:
 
 
 def parse(text: str, source: str) -> Manifest:
-    """Reads sha256sum lines, sorted by path; messages name their file by `source`.
-
-    Raises UsageError where a line is malformed, names an unsafe path, or is out of order.
-    """
+    """Reads sha256sum lines, sorted by path; messages name their file by `source`. Raises UsageError where a line is
+    malformed, names an unsafe path, or is out of order."""
     manifest: Manifest = {}
     last = ""
     for number, line in enumerate(text.splitlines(), start=1):

@@ -138,12 +138,10 @@ def table(
     absent: Mapping[str, str] | None = None,
     left_open: Mapping[str, str] | None = None,
 ) -> list[Defect]:
-    """One row for each defect that a test names, that a patch resolves, or that the release does not have.
-
-    Cases without the property ``defect`` are left out; a defect without a title gets an empty one. `resolved` has the
-    names in the patches' headers: D6 is covered where a test names D6 or D6a. `absent` and `left_open` say why the
-    release does not have a defect, or the set leaves it, by name.
-    """
+    """One row for each defect that a test names, that a patch resolves, or that the release does not have. Cases
+    without the property ``defect`` are left out; a defect without a title gets an empty one. `resolved` has the names
+    in the patches' headers: D6 is covered where a test names D6 or D6a. `absent` and `left_open` say why the release
+    does not have a defect, or the set leaves it, by name."""
     of: dict[str, list[Case]] = {}
     for case in cases:
         for name in case.properties.get("defect", "").split():

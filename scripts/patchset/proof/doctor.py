@@ -75,10 +75,8 @@ class Finding:
 
 
 def look(patch_set: PatchSet, *, offline: bool, serving: Path | None) -> Iterator[Finding]:
-    """Every finding; nothing is installed or changed, and offline the index is not asked.
-
-    `serving` is the interpreter of the serving environment, whose packages are left out where it is not named.
-    """
+    """Every finding; nothing is installed or changed, and offline the index is not asked. `serving` is the interpreter
+    of the serving environment, whose packages are left out where it is not named."""
     yield python()
     yield git()
     yield smoke_python()

@@ -107,9 +107,7 @@ def make(patch_set: PatchSet, terminal: Terminal, *, offline: bool) -> SmokeRepo
 
 def check(patch_set: PatchSet, terminal: Terminal, *, seed: str, offline: bool) -> Check:
     """Runs the quick tier and a sample of the evidence's rows; the whole suite where the evidence is of something else.
-
-    The set's build tree must be applied; the sample is drawn from `seed`. Raises as `smoke.run`.
-    """
+    The set's build tree must be applied; the sample is drawn from `seed`. Raises as `smoke.run`."""
     known = load(patch_set)
     foreign = "there is none" if known is None else known.foreign(patch_set)
     if known is None or foreign:

@@ -49,10 +49,8 @@ class Runtime:
     stamp: str  # what it was made from
 
     def environment(self, tree: Path, standin: Path | None = None) -> dict[str, str]:
-        """The environment in which a vllm-ascend tree is the plugin that vLLM finds.
-
-        `tree` holds the vllm_ascend package and its metadata; `standin`, the NPU's, is None on a machine with NPUs.
-        """
+        """The environment in which a vllm-ascend tree is the plugin that vLLM finds. `tree` holds the vllm_ascend
+        package and its metadata; `standin`, the NPU's, is None on a machine with NPUs."""
         entries = [entry for entry in (standin, tree, self.vllm) if entry is not None]
         return {**self.env, "PYTHONPATH": os.pathsep.join(map(str, entries))}
 
@@ -66,10 +64,8 @@ def standin_dir(set_name: str) -> Path:
 
 def ensure(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) -> Runtime:
     """The runtime of a set, made where it is not there yet; offline, from the caches of this tool and of uv alone.
-
     Raises Unavailable where there is no fitting Python, or a package could not be had or built; PinMismatch where
-    vLLM's sdist is not what the set pins.
-    """
+    vLLM's sdist is not what the set pins."""
     root = paths.repo_root() / "build" / "runtime"
     root.mkdir(parents=True, exist_ok=True)
     installer = uv.Installer(root, uv.find(), offline)
@@ -90,11 +86,9 @@ class Trees:
 
 
 def both(patch_set: PatchSet, terminal: Terminal, *, offline: bool, patched: Path | None = None) -> Trees:
-    """The trees and the runtime; the pristine tree and the runtime are made where they are not there.
-
-    `patched` is another folder that holds the patched package than the build tree. Raises UsageError where the set has
-    not been applied; Unavailable where the pristine tree or the runtime could not be made.
-    """
+    """The trees and the runtime; the pristine tree and the runtime are made where they are not there. `patched` is
+    another folder that holds the patched package than the build tree. Raises UsageError where the set has not been
+    applied; Unavailable where the pristine tree or the runtime could not be made."""
     patched = patched or paths.tree_dir(patch_set.name)
     if not patched.is_dir():
         raise UsageError(f"{patched} is not there", hint=f"make apply VERSION={patch_set.name} SMOKE=0")

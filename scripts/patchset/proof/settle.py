@@ -35,11 +35,9 @@ class Tested:
 def settle(
     patch_set: PatchSet, target: Target, tree: str, *, device: str, wanted: bool, offline: bool, terminal: Terminal
 ) -> Tested:
-    """Runs the quick tier on an applied target, unless the very same tree has passed on this device.
-
-    Never raises for what keeps the tests from running: the target is applied, and what was not tested is said.
-    `tree` is the digest of what is in the target. Tests that are due are left out where they are not `wanted`.
-    """
+    """Runs the quick tier on an applied target, unless the very same tree has passed on this device. Never raises for
+    what keeps the tests from running: the target is applied, and what was not tested is said. `tree` is the digest of
+    what is in the target. Tests that are due are left out where they are not `wanted`."""
     again = f"make apply{target.named}"
     if tier := gate.passed(patch_set.name, gate.subject(patch_set.name, tree, device)):
         return Tested(True, None, f"smoke tests: this tree has passed the {_named(tier, patch_set)}")
@@ -75,10 +73,8 @@ def _package(patch_set: PatchSet, target: Target, device: str, *, offline: bool,
 
 def of_installation(patch_set: PatchSet, given: Path, device: str) -> Patched:
     """The patched wheel that an installer left: in the folder given, as `pip install --target` makes it, or a venv's.
-
     Raises UsageError where the package is not installed there, or an editable installation; PinMismatch where what is
-    installed is not what the set makes.
-    """
+    installed is not what the set makes."""
     candidates = [given, *sorted(given.glob("lib/python3*/site-packages"))]
     found = [folder for folder in candidates if list(folder.glob(f"{patch_set.package}-*.dist-info"))]
     if not found:

@@ -84,11 +84,9 @@ def run(
     offline: bool = False,
     patched: Patched | None = None,
 ) -> SmokeReport:
-    """Runs tests/smoke on the set's trees, and writes down whether the tree has passed.
-
-    The device is cpu for the NPU's stand-in, or npu; `patched` takes the place of the applied tree. `only`, a pytest -k
-    expression, or the names of `tests` choose a part of the whole. Raises as `run_tests`.
-    """
+    """Runs tests/smoke on the set's trees, and writes down whether the tree has passed. The device is cpu for the NPU's
+    stand-in, or npu; `patched` takes the place of the applied tree. `only`, a pytest -k expression, or the names of
+    `tests` choose a part of the whole. Raises as `run_tests`."""
     part = bool(only or tests)
     select = ["--quick"] if tier is Tier.QUICK and not part else []
     if patch_set.name != SHARED_ON and not part:
@@ -122,11 +120,9 @@ def run_tests(
     offline: bool = False,
     patched: Path | None = None,
 ) -> tuple[list[Case], Path]:
-    """Runs the smoke tests that pytest's arguments ``select`` choose; their results, and where the log is.
-
-    ``tests`` are names from tests/smoke on; none for all. Raises UsageError where the set has not been applied;
-    Unavailable where the runtime could not be made; Findings where the tests did not come to an end.
-    """
+    """Runs the smoke tests that pytest's arguments ``select`` choose; their results, and where the log is. ``tests``
+    are names from tests/smoke on; none for all. Raises UsageError where the set has not been applied; Unavailable where
+    the runtime could not be made; Findings where the tests did not come to an end."""
     both = runtime.both(patch_set, terminal, offline=offline, patched=patched)
     made = both.runtime
     work = paths.build_dir(patch_set.name) / "smoke"
@@ -147,10 +143,8 @@ def run_tests(
 
 
 def _of_sets(folder: Path, set_name: str) -> tuple[list[str], dict[str, str]]:
-    """What the folders of few sets in tests/smoke ask for: pytest's arguments, and variables.
-
-    A folder of this set may have a plugin for all of its tests; another set's is not looked at.
-    """
+    """What the folders of few sets in tests/smoke ask for: pytest's arguments, and variables. A folder of this set may
+    have a plugin for all of its tests; another set's is not looked at."""
     arguments, own = [], []
     for entry in sorted(folder.iterdir()):
         if facts.is_of_others(entry.name, set_name):

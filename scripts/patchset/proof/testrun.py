@@ -71,10 +71,8 @@ def watched(
     limit: float,
     each_line: Callable[[str], None] = lambda _: None,
 ) -> int:
-    """Runs a program in a process group of its own, with this environment alone; its exit code.
-
-    After `limit` seconds the group is killed, and Findings raised, with the last line: under `-v`, pytest's test.
-    """
+    """Runs a program in a process group of its own, with this environment alone; its exit code. After `limit` seconds
+    the group is killed, and Findings raised, with the last line: under `-v`, pytest's test."""
     how = {"stderr": subprocess.STDOUT, "cwd": folder, "env": dict(environ), "errors": "replace"}
     last = ""
     with bounded(command, limit, **how) as (process, late), log.open("w") as file:

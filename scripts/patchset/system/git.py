@@ -56,9 +56,7 @@ class GitError(Unavailable):
 @dataclass(frozen=True)
 class Identity:
     """Author and committer: `Name <address>`, and a date that git understands, or empty where it knows it otherwise.
-
-    With `committer_alone` the author is another, whom git is told otherwise.
-    """
+    With `committer_alone` the author is another, whom git is told otherwise."""
 
     person: str
     date: str

@@ -19,10 +19,8 @@ from patchset.system import disk
 
 @contextmanager
 def hold(path: Path) -> Iterator[bool]:
-    """Holds the lock until the process ends, however it ends; raises Locked where another process holds it.
-
-    Yields whether the last holder was killed: one that ends by itself takes its process id out of the file.
-    """
+    """Holds the lock until the process ends, however it ends; raises Locked where another process holds it. Yields
+    whether the last holder was killed: one that ends by itself takes its process id out of the file."""
     disk.make_folder(path.parent)
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

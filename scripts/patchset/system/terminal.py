@@ -19,10 +19,8 @@ if TYPE_CHECKING:
 
 
 class Terminal:
-    """stdout and stderr of one run. Off a TTY the lines are plain, and Rich is not even loaded; NO_COLOR is kept.
-
-    With `as_json`, stdout is for one JSON document; tables and notes go nowhere.
-    """
+    """stdout and stderr of one run. Off a TTY the lines are plain, and Rich is not even loaded; NO_COLOR is kept. With
+    `as_json`, stdout is for one JSON document; tables and notes go nowhere."""
 
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
@@ -49,10 +47,8 @@ class Terminal:
             _marked("next:", "bold", error.hint)
 
     def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: str = "") -> None:
-        """Prints a table on stdout; off a TTY its columns are as wide as their widest cell.
-
-        The columns with a heading of `right`, in which spaces separate them, are aligned right.
-        """
+        """Prints a table on stdout; off a TTY its columns are as wide as their widest cell. The columns with a heading
+        of `right`, in which spaces separate them, are aligned right."""
         if self.as_json:
             return
         aligned = right.split()
@@ -76,10 +72,8 @@ class Terminal:
 
     @contextmanager
     def progress(self, label: str, total: int) -> Iterator[Callable[[int], None]]:
-        """A bar on stderr, or one line off a TTY; yields the function that advances it.
-
-        The total is in the unit of the advances; 0 where it is not known.
-        """
+        """A bar on stderr, or one line off a TTY; yields the function that advances it. The total is in the unit of the
+        advances; 0 where it is not known."""
         if not sys.stderr.isatty():
             self.step(label)
             yield lambda _: None

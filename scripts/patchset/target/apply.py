@@ -150,10 +150,8 @@ def _installed(
     report: Assessment | None = None,
     made: Files | None = None,
 ) -> Installed:
-    """What state.json says of an applied set; keeps the original bytes.
-
-    A target with a RECORD needs the report on what it held before, and what the set made of the files that it changes.
-    """
+    """What state.json says of an applied set; keeps the original bytes. A target with a RECORD needs the report on what
+    it held before, and what the set made of the files that it changes."""
     patch_set = recipe.patch_set
     files = {}
     for path, row in patch_set.touched.items():

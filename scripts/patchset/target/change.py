@@ -36,9 +36,7 @@ def session(target: Target, store: Store) -> Iterator[None]:
 @contextmanager
 def turn(target: Target, store: Store, command: str, terminal: Terminal, *, dry_run: bool) -> Iterator[None]:
     """Holds the target's lock, and ends what a run began that was cut off; a dry run holds nothing and changes nothing.
-
-    Raises Locked where another run holds it; UsageError where a dry run would find what a cut-off run has left.
-    """
+    Raises Locked where another run holds it; UsageError where a dry run would find what a cut-off run has left."""
     if dry_run:
         lock.refuse_if_held(store.lock)
         if store.journal():
@@ -60,11 +58,9 @@ def differing(found: Mapping[str, str], desired: Files) -> Files:
 def carry_out(
     target: Target, store: Store, command: str, found: Mapping[str, str], desired: Files, installed: Installed | None
 ) -> None:
-    """Brings files to their desired content, by the digests that were found; the caller holds the lock.
-
-    Where it raises, nothing was changed, or the next command finishes or takes back what was. It is TargetModified
-    where a file lies behind a link, or was changed by someone else meanwhile.
-    """
+    """Brings files to their desired content, by the digests that were found; the caller holds the lock. Where it
+    raises, nothing was changed, or the next command finishes or takes back what was. It is TargetModified where a file
+    lies behind a link, or was changed by someone else meanwhile."""
     files: dict[str, FileState] = {}
     for path, (data, executable) in sorted(desired.items()):
         file = target.root / path
@@ -86,10 +82,8 @@ def carry_out(
 
 
 def complete(target: Target, store: Store, journal: Journal) -> None:
-    """Brings every file of a journal to its `after`; can be cut off and repeated, also in reverse.
-
-    Raises TargetModified where a file is neither as before nor as after the change; nothing is written then.
-    """
+    """Brings every file of a journal to its `after`; can be cut off and repeated, also in reverse. Raises
+    TargetModified where a file is neither as before nor as after the change; nothing is written then."""
     found, files = manifest.measure(target.root, journal.files), journal.files
     if foreign := [path for path, sha in found.items() if sha not in (files[path].before, files[path].after)]:
         said = f"{target.root}: changed by someone else while a change of this tool was under way:"

@@ -40,10 +40,8 @@ def run(
     dry_run: bool = False,
     rescue: Path | None = None,
 ) -> RevertResult:
-    """Takes a set back from the build tree, or from `folder`.
-
-    Files that are neither upstream's nor the set's are copied to `rescue`, a new folder; without one they are refused.
-    """
+    """Takes a set back from the build tree, or from `folder`. Files that are neither upstream's nor the set's are
+    copied to `rescue`, a new folder; without one they are refused."""
     if upstream:
         check_given(patch_set, upstream)
     target = locate(patch_set, folder)

@@ -128,11 +128,9 @@ def _unequal(number: int, what: str, values: Mapping[RankTrace, str]) -> Iterato
 
 
 def clock_offsets(ranks: Sequence[RankTrace]) -> dict[int, float]:
-    """Seconds to add to a rank's clock, by world rank, so that it fits the first rank's.
-
-    The metadata of a step comes to all ranks at nearly the same moment, so the median over the steps of the difference
-    between those moments is the difference of the clocks.
-    """
+    """Seconds to add to a rank's clock, by world rank, so that it fits the first rank's. The metadata of a step comes
+    to all ranks at nearly the same moment, so the median over the steps of the difference between those moments is the
+    difference of the clocks."""
     reference = {number: step.known for number, step in ranks[0].steps.items()}
     offsets = {}
     for rank in ranks:
@@ -147,9 +145,7 @@ def clock_offsets(ranks: Sequence[RankTrace]) -> dict[int, float]:
 
 def timeline(alignment: Alignment) -> dict[str, Any]:
     """Trace-event JSON, which ui.perfetto.dev draws: a process for each rank, a moment in each where ranks differ.
-
-    Format: "Trace Event Format" of the Chromium project; "X" is a span, "i" a moment, "M" a name; times in µs.
-    """
+    Format: "Trace Event Format" of the Chromium project; "X" is a span, "i" a moment, "M" a name; times in µs."""
     offsets = clock_offsets(alignment.ranks)
     differing = alignment.difference.step if alignment.difference else None
     found = [one for rank in alignment.ranks for one in _of_rank(rank, offsets[rank.world_rank], differing)]

@@ -186,10 +186,8 @@ class _Line:
 
 
 def load_all(paths: Iterable[Path]) -> tuple[RankTrace, ...]:
-    """The traces of one run, by world rank.
-
-    Raises UsageError where a file is no trace, or two files are of the same rank or of different runs.
-    """
+    """The traces of one run, by world rank. Raises UsageError where a file is no trace, or two files are of the same
+    rank or of different runs."""
     by_rank: dict[int, RankTrace] = {}
     for trace in map(load, paths):
         other = by_rank.setdefault(trace.world_rank, trace)

@@ -40,11 +40,9 @@ def local_version(version: str, local: str) -> str:
 
 
 def repack(source: Wheel, worked_out: Plan, upstream: Artifact, version: str) -> Draft:
-    """The patched wheel of a published one; entries of files that nothing changes are copied as they lie in it.
-
-    The plan was made from its files; `upstream` is its pin. Raises PinMismatch where the wheel's files are not
-    upstream's; UsageError where a file that the set adds is there already.
-    """
+    """The patched wheel of a published one; entries of files that nothing changes are copied as they lie in it. The
+    plan was made from its files; `upstream` is its pin. Raises PinMismatch where the wheel's files are not upstream's;
+    UsageError where a file that the set adds is there already."""
     patch_set = worked_out.patch_set
     pinned = patch_set.sources()
     check_package(source, pinned, f"vllm-ascend {patch_set.ascend.version} (upstream.sha256)")
@@ -58,11 +56,9 @@ def repack(source: Wheel, worked_out: Plan, upstream: Artifact, version: str) ->
 def finish(
     source: Wheel, entries: Iterable[Entry], worked_out: Plan, upstream: Artifact, version: str
 ) -> tuple[Made, bytes]:
-    """Makes a wheel of `source` and its patched entries: the version, the statements and RECORD.
-
-    The version is written in the file name, the .dist-info folder's name and METADATA, and nowhere else: the
-    package's own `__version__` is read at run time, by people and plugins that know upstream's.
-    """
+    """Makes a wheel of `source` and its patched entries: the version, the statements and RECORD. The version is written
+    in the file name, the .dist-info folder's name and METADATA, and nowhere else: the package's own `__version__` is
+    read at run time, by people and plugins that know upstream's."""
     info = dist_info(worked_out.patch_set, version)
     record, metadata = f"{info}/RECORD", f"{info}/METADATA"
     stamp = b"Version: " + version.encode()  # the first such line is the field, as `wheel.parse` has checked
@@ -135,10 +131,8 @@ def _must_hold(source: Wheel, worked_out: Plan, version: str) -> dict[str, Entry
 
 
 def read_back(draft: Draft, data: bytes) -> None:
-    """Reads a written wheel again, and compares it with the entries that were to be written.
-
-    Raises PinMismatch or UsageError where what the disk has is not what it should be.
-    """
+    """Reads a written wheel again, and compares it with the entries that were to be written. Raises PinMismatch or
+    UsageError where what the disk has is not what it should be."""
     made, build = draft.made, draft.made.build
     found = wheel.parse(build.file, data, package=build.plan.patch_set.package, version=build.version)
     stated = {f"{build.dist_info}/{path}": manifest.sha256(text) for path, text in made.members.items()}

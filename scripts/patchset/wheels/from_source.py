@@ -40,12 +40,10 @@ _LIMIT_S = 3600
 def drafts(
     patch_set: PatchSet, version: str, *, upstream: Path | None, python: Path | None, offline: bool, terminal: Terminal
 ) -> Iterator[Draft]:
-    """Builds the patched tree: one wheel, for the interpreter and the machine that built it.
-
-    `upstream` is taken instead of the download, and built by `python`, or the usual interpreter. Raises Unavailable,
-    with the last words of the build, where that failed, or CANN or the build requirements are not here; PinMismatch
-    where the built wheel does not have the patched sources.
-    """
+    """Builds the patched tree: one wheel, for the interpreter and the machine that built it. `upstream` is taken
+    instead of the download, and built by `python`, or the usual interpreter. Raises Unavailable, with the last words of
+    the build, where that failed, or CANN or the build requirements are not here; PinMismatch where the built wheel does
+    not have the patched sources."""
     if upstream:
         check_given(patch_set, upstream)
     kernels = _kernels()
@@ -124,10 +122,8 @@ def _build(patch_set: PatchSet, python: Path, tree: Path, out: Path, log: Path) 
 
 def _normal(built: Wheel, patch_set: PatchSet, pristine: Path) -> Iterator[Entry]:
     """The built entries without what depends on the machine: packing, timestamps, modes, and setuptools-scm.
-
     setuptools-scm writes _version.py anew, in the words of its own release and without the commit; the sdist has the
-    one of the release.
-    """
+    one of the release."""
     generated = patch_set.upstream_manifest()
     for one in built.entries:
         if one.is_folder:

@@ -131,10 +131,8 @@ def pages(project: str, version: str, wheels: Sequence[Made]) -> dict[str, bytes
 
 @contextmanager
 def staged(place: Path) -> Iterator[Path]:
-    """A fresh folder that takes the place of `place` when the block ends well; else `place` stays as it was.
-
-    Raises UsageError where `place` is a link or a file; Locked where another run makes the same.
-    """
+    """A fresh folder that takes the place of `place` when the block ends well; else `place` stays as it was. Raises
+    UsageError where `place` is a link or a file; Locked where another run makes the same."""
     if place.is_symlink() or (place.exists() and not place.is_dir()):
         raise UsageError(f"{place} is a link or a file, and would be replaced by a folder", hint="move it away")
     staging, old = place.with_name(f".{place.name}.staging"), place.with_name(f".{place.name}.old")

@@ -82,10 +82,8 @@ def vouched(folder: Path, sums: bytes, key: PublicKey) -> str:
 
 def check(data: bytes, text: str, key: PublicKey, *, what: str) -> str:
     """Checks the signature file of data by its text; its trusted comment. `what` is the data's name, for messages.
-
     Raises Findings where it is no signature, or a legacy one; another key signed; or the data, the signature or the
-    trusted comment was changed since.
-    """
+    trusted comment was changed since."""
     lines = text.splitlines()
     formed = len(lines) == 4 and lines[0].startswith(UNTRUSTED) and lines[2].startswith(TRUSTED)
     first, second = (decode(lines[1]), decode(lines[3])) if formed else (b"", b"")
@@ -137,10 +135,8 @@ class Signer:
 
 
 def load(key: Path) -> Signer:
-    """A secret key, tested by a signature; the password is asked for if the key has one.
-
-    Raises UsageError where there is no minisign, no such file or no password, or minisign cannot use the key.
-    """
+    """A secret key, tested by a signature; the password is asked for if the key has one. Raises UsageError where there
+    is no minisign, no such file or no password, or minisign cannot use the key."""
     if shutil.which("minisign") is None:
         raise UsageError("minisign, which signs, is not on PATH", hint="apt-get install minisign")
     try:

@@ -50,11 +50,9 @@ def _plan(patch_set: PatchSet, files: Mapping[str, Entry], elsewhere: Source) ->
 def _locate(
     patch_set: PatchSet, upstream: Path | None, *, offline: bool, terminal: Terminal
 ) -> list[tuple[Artifact, Path]]:
-    """The wheels to repack and their pins, in the order of set.toml; of a wheelhouse, what it has.
-
-    Raises UsageError where the set pins no wheels, or `upstream` is no such thing; PinMismatch where `upstream` has
-    wheels of another version alone, or patched ones; Unavailable where a wheel could not be had.
-    """
+    """The wheels to repack and their pins, in the order of set.toml; of a wheelhouse, what it has. Raises UsageError
+    where the set pins no wheels, or `upstream` is no such thing; PinMismatch where `upstream` has wheels of another
+    version alone, or patched ones; Unavailable where a wheel could not be had."""
     pins = patch_set.ascend.wheels
     if not pins:
         raise UsageError(f"{patch_set.folder / 'set.toml'} pins no wheels", hint="make wheels FROM=source")

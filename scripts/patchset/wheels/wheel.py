@@ -47,11 +47,8 @@ class Wheel:
 
 
 def parse(file: str, data: bytes, *, package: str, version: str) -> Wheel:
-    """Audits a wheel, by its file name and its bytes.
-
-    Raises UsageError where it is malformed, or holds files outside the package; PinMismatch where it is another
-    version, or RECORD does not match its files.
-    """
+    """Audits a wheel, by its file name and its bytes. Raises UsageError where it is malformed, or holds files outside
+    the package; PinMismatch where it is another version, or RECORD does not match its files."""
     entries = entry.read(data, file)
     tops = {one.path.partition("/")[0] for one in entries}
     infos = sorted(top for top in tops if top.endswith(".dist-info"))

@@ -61,10 +61,8 @@ def main() -> None:
 
 
 def _connect(address: str) -> None:
-    """Joins the cluster as a driver, and has our code travel by value.
-
-    Raises UsageError where the address is no HOST:PORT; Unavailable where there is no Ray here, or no cluster there.
-    """
+    """Joins the cluster as a driver, and has our code travel by value. Raises UsageError where the address is no
+    HOST:PORT; Unavailable where there is no Ray here, or no cluster there."""
     try:
         import ray
     except ImportError as error:
@@ -112,10 +110,8 @@ def _survey(package: str, tell: Tell, deadline: float) -> None:
 
 
 def _run_ranks(task: Mapping[str, Any], tell: Tell, deadline: float) -> None:
-    """Places the ranks over the nodes, and tells what came of each.
-
-    Raises UsageError where the cluster has fewer devices than ranks; Findings where the devices are taken.
-    """
+    """Places the ranks over the nodes, and tells what came of each. Raises UsageError where the cluster has fewer
+    devices than ranks; Findings where the devices are taken."""
     import ray
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
@@ -172,10 +168,8 @@ def _resource(device: str) -> str:
 
 def _answers(asked: Mapping[Any, Any], deadline: float, *, together: bool = False) -> Iterator[tuple[Any, str, Any]]:
     """Answers as they come: whose, `result`, `failed` or `lost`, and the result or why; silent ones do not come.
-
     `asked` is who was asked, by Ray's reference of the answer. Where the answers come only if all do, `together`, the
-    others get a short grace after a bad one.
-    """
+    others get a short grace after a bad one."""
     import ray
 
     pending = dict(asked)

@@ -52,11 +52,9 @@ def bounded(
 
 
 def run(task: Mapping[str, Any], limit: float) -> list[Event]:
-    """Runs a task of the driver; its events but the end, or those until it was killed, after `limit` seconds.
-
-    The task's own limit is a little below. Raises the PatchsetError that the driver told, as it was there;
-    Unavailable where it ended before its end: Ray aborts a process whose cluster is gone.
-    """
+    """Runs a task of the driver; its events but the end, or those until it was killed, after `limit` seconds. The
+    task's own limit is a little below. Raises the PatchsetError that the driver told, as it was there; Unavailable
+    where it ended before its end: Ray aborts a process whose cluster is gone."""
     events: list[Event] = []
     # Ray has workers import from the folder of the driver too, so it runs in an empty one.
     with tempfile.TemporaryDirectory(prefix="patchset-cluster-") as folder, (Path(folder) / "log").open("w+") as log:

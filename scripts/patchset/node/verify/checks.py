@@ -86,11 +86,9 @@ def unlike(
 
 
 def check(build: Build, lookup: Lookup) -> Verdict:
-    """Holds a wheel or an installation to its own manifest and RECORD, and to what is expected of it.
-
-    Raises UsageError where the manifest is of another format; Findings where it is damaged, or where there is none,
-    because this is upstream's build.
-    """
+    """Holds a wheel or an installation to its own manifest and RECORD, and to what is expected of it. Raises UsageError
+    where the manifest is of another format; Findings where it is damaged, or where there is none, because this is
+    upstream's build."""
     if MANIFEST not in build.info:
         return _check_without_manifest(build, lookup(build.version))
     name = f"{build.dist_info}/{MANIFEST}"
@@ -164,10 +162,8 @@ def compare(files: Mapping[str, str], expected: Expected) -> Iterator[Finding]:
 
 
 def kept(build: Build, package: str) -> dict[str, str]:
-    """What a patched build has from upstream besides the Python files that count: sha256 by path.
-
-    Files of .dist-info have its name left out, and METADATA its version: the two that differ.
-    """
+    """What a patched build has from upstream besides the Python files that count: sha256 by path. Files of .dist-info
+    have its name left out, and METADATA its version: the two that differ."""
     info, differs = f"{build.dist_info}/", {MANIFEST, "RECORD"} | _INSTALLERS | _SIGNATURES
     found: dict[str, str] = {}
     for path, sha in build.digests.items():

@@ -30,11 +30,9 @@ _TIMEOUT_S = 60
 
 
 def run(arguments: argparse.Namespace, lookup: Lookup, vouch: Vouch | None = None) -> list[Verdict]:
-    """Does what the options of `node.options.add_verify` say.
-
-    `vouch` checks the signature of a folder of wheels; None where none is asked for. Raises UsageError
-    for options that do not go together, or what is not there; Findings for what is no patched build at all.
-    """
+    """Does what the options of `node.options.add_verify` say. `vouch` checks the signature of a folder of wheels; None
+    where none is asked for. Raises UsageError for options that do not go together, or what is not there; Findings for
+    what is no patched build at all."""
     for option in ("python", "path"):
         if getattr(arguments, option) and not arguments.installed:
             raise UsageError(f"--{option} goes with --installed")
@@ -60,11 +58,9 @@ def run(arguments: argparse.Namespace, lookup: Lookup, vouch: Vouch | None = Non
 
 
 def check_dist(folder: Path, vouch: Vouch | None) -> tuple[Verdict, list[Path]]:
-    """Checks dist/<set>; the verdict, and the wheels that SHA256SUMS vouches for, to be looked into.
-
-    `vouch` checks the signature of SHA256SUMS, whose content it gets, and says whose that is. Raises UsageError where
-    there is no such folder; Findings where SHA256SUMS is missing or damaged, is not signed, or not with this key.
-    """
+    """Checks dist/<set>; the verdict, and the wheels that SHA256SUMS vouches for, to be looked into. `vouch` checks the
+    signature of SHA256SUMS, whose content it gets, and says whose that is. Raises UsageError where there is no such
+    folder; Findings where SHA256SUMS is missing or damaged, is not signed, or not with this key."""
     if not folder.is_dir():
         raise UsageError(f"no such folder: {folder}", hint="give dist/<set>, as make wheels left it")
     try:
@@ -126,10 +122,8 @@ def search_path(python: str | None) -> list[Path]:
 
 
 def the_installation(folders: list[Path], package: str) -> Build:
-    """The one installation of the package in these folders.
-
-    Raises Findings where there is none, or more than one; or other code of that name comes first, or it is editable.
-    """
+    """The one installation of the package in these folders. Raises Findings where there is none, or more than one; or
+    other code of that name comes first, or it is editable."""
     installed, bare = _find(folders, package)
     shown = ", ".join(map(str, folders)) or "nowhere"
     if not installed:

@@ -130,11 +130,9 @@ def write(entries: Sequence[Entry]) -> bytes:
 
 
 def read(data: bytes, source: str) -> tuple[Entry, ...]:
-    """The entries of an archive, each unpacked once and found sound; messages name it by `source`.
-
-    Raises UsageError for no zip archive, a damaged one, or one that no honest wheel is: paths that leave the tree or
-    collide, links, devices, bombs, encryption, bytes that belong to no entry.
-    """
+    """The entries of an archive, each unpacked once and found sound; messages name it by `source`. Raises UsageError
+    for no zip archive, a damaged one, or one that no honest wheel is: paths that leave the tree or collide, links,
+    devices, bombs, encryption, bytes that belong to no entry."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             infos = sorted(archive.infolist(), key=lambda info: info.header_offset)
