@@ -4,27 +4,25 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from patchset import __version__
 from patchset.node import options
+from patchset.node.options import spec
 from patchset.system import paths
 from patchset.system.terminal import Terminal
 
 Handler = Callable[[argparse.Namespace, Terminal], int]
-Option = tuple[str, str, str]
-"""An option that several commands have: what `Parser.option` is told of it."""
+Option = tuple[str, Mapping[str, Any]]
+"""An option that several commands have: its name, and what `add_argument` is told of it."""
 
-TARGET: Option = ("--target", "DIR", "work in place on a checkout or a site-packages folder, not in build/")
-UPSTREAM: Option = ("--upstream", "PATH", "an sdist, a directory or a git checkout of upstream")
-OFFLINE: Option = ("--offline", "", "use the download cache alone")
-DRY_RUN: Option = ("--dry-run", "", "say what would change, and change nothing")
-
-
-def add_device(parser: options.Parser) -> None:
-    told = "where the smoke tests run (default: cpu)"
-    parser.add_argument("--device", choices=("cpu", "npu"), default="cpu", help=told)
+TARGET: Option = ("--target", spec("DIR", "work in place on a checkout or a site-packages folder, not in build/"))
+UPSTREAM: Option = ("--upstream", spec("PATH", "an sdist, a directory or a git checkout of upstream"))
+OFFLINE: Option = ("--offline", spec("", "use the download cache alone"))
+DRY_RUN: Option = ("--dry-run", spec("", "say what would change, and change nothing"))
+_WHERE = "where the smoke tests run (default: cpu)"
+DEVICE: Option = ("--device", {"choices": ("cpu", "npu"), "default": "cpu", "help": _WHERE})
 
 
 def told(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
@@ -69,8 +67,9 @@ class Menu:
         """A command that works on no set; `handler` gives its exit code."""
         self.summaries[name] = summary
         sub = self._commands.add_parser(name, help=summary, description=summary)
-        for option in (("--json", "", "print one JSON document on stdout"), *options):
-            sub.option(*option)
+        sub.option("--json", "", "print one JSON document on stdout")
+        for option, told in options:
+            sub.add_argument(option, **told)
         sub.set_defaults(handler=handler)
         return sub
 

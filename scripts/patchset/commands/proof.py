@@ -6,15 +6,14 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 
-from patchset.commands.menu import OFFLINE, Menu, add_device, told
+from patchset.commands.menu import DEVICE, OFFLINE, Menu, told
 from patchset.node.errors import plural
 from patchset.sets.setfile import PatchSet, load_set
 from patchset.system.terminal import Terminal
 
 
 def add(menu: Menu) -> None:
-    one = menu.command("smoke", "run the smoke tests on the patched tree", smoke, OFFLINE)
-    add_device(one)
+    one = menu.command("smoke", "run the smoke tests on the patched tree", smoke, DEVICE, OFFLINE)
     one.option("--only", "EXPRESSION", "run the tests that pytest -k EXPRESSION selects")
     one.option(
         "--installed", "DIR", "test the wheel that is installed in this virtual environment or site-packages folder"

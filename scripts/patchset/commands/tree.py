@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from patchset.commands.menu import DRY_RUN, OFFLINE, TARGET, UPSTREAM, Menu, add_device, told
+from patchset.commands.menu import DEVICE, DRY_RUN, OFFLINE, TARGET, UPSTREAM, Menu, told
 from patchset.node.errors import TargetModified, plural
 from patchset.sets.setfile import load_set, only_set
 from patchset.system import paths
@@ -16,8 +16,7 @@ from patchset.system.terminal import Terminal
 
 def add(menu: Menu) -> None:
     what = "patch vllm-ascend, check the result, swap it into place, smoke-test it"
-    one = menu.command("apply", what, apply, TARGET, UPSTREAM, OFFLINE, DRY_RUN)
-    add_device(one)
+    one = menu.command("apply", what, apply, TARGET, UPSTREAM, OFFLINE, DEVICE, DRY_RUN)
     one.option("--no-smoke", "", "leave the smoke tests out")
     what = "say whether a tree is pristine, applied, partial or modified"
     menu.command("status", what, status, TARGET, optional_set=True)

@@ -33,11 +33,14 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(message, hint=f"{self.prog} --help")
 
     def option(self, name: str, value: str, summary: str, **more: Any) -> None:
-        """An option with a value, by the word that stands for it, or without one where that is empty."""
-        if not value:
-            self.add_argument(name, action="store_true", help=summary)
-        else:
-            self.add_argument(name, metavar=value, help=summary, **{"type": Path if value in _PATHS else str, **more})
+        self.add_argument(name, **spec(value, summary, **more))
+
+
+def spec(value: str, summary: str, **more: Any) -> dict[str, Any]:
+    """An option with a value, by the word that stands for it, or without one where that is empty."""
+    if not value:
+        return {"action": "store_true", "help": summary}
+    return {"metavar": value, "help": summary, "type": Path if value in _PATHS else str, **more}
 
 
 def add_verify(parser: Parser) -> None:
