@@ -116,7 +116,9 @@ def _run_ranks(task: Mapping[str, Any], tell: Tell, deadline: float) -> None:
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
     schedule = Schedule(task["seed"], task["steps"], task["ranks"])
-    resource = _resource(task["device"])
+    resource = task["device"].upper()
+    if resource == "AUTO":
+        resource = "NPU" if any(node["Resources"].get("NPU") for node in _nodes() if node["Alive"]) else "CPU"
     group, homes = _placed(resource, schedule.ranks, deadline)
     # Ranks of one node are neighbours, as vLLM numbers them.
     order = [node["NodeID"] for node in _nodes()]
@@ -157,13 +159,6 @@ def _placed(resource: str, ranks: int, deadline: float) -> tuple[Any, Mapping[in
         hint = "stop what holds the others (`ray status`), or ask for fewer ranks"
         raise Findings(f"--dp {ranks}: {free} of the cluster's {have} {resource}s are free", hint=hint)
     return group, placement_group_table(group)["bundles_to_node_id"]
-
-
-def _resource(device: str) -> str:
-    """What Ray calls the devices that ranks run on: NPU where a node has one, unless CPU is asked for."""
-    if device != "auto":
-        return device.upper()
-    return "NPU" if any(node["Resources"].get("NPU") for node in _nodes() if node["Alive"]) else "CPU"
 
 
 def _answers(asked: Mapping[Any, Any], deadline: float, *, together: bool = False) -> Iterator[tuple[Any, str, Any]]:
