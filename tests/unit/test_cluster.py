@@ -23,7 +23,7 @@ from conftest import PACKAGE, SET, VERSION, Capture, World, sha256
 from patchset import cli
 from patchset.node import errors, fingerprint
 from patchset.node import expected as carried
-from patchset.node.cluster import check, main, report, watch
+from patchset.node.cluster import main, report, watch
 from patchset.node.cluster.report import ClusterReport, NodeRow, RankRow, Verdict
 from patchset.node.cluster.schedule import Schedule, agreed
 from patchset.node.cluster.survey import survey
@@ -334,6 +334,6 @@ def test_a_silent_cluster_is_a_finding_of_its_own(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(watch, "_DRIVE", "import time; time.sleep(60)")
     steps: list[str] = []
     arguments = main.parser().parse_args(["cluster", "verify", "--address=auto", "--timeout=1"])
-    found = check.run(EXPECTED, arguments, steps.append)
+    found = main.check(EXPECTED, arguments, steps.append)
     assert found.exit_code == 6 and found.missing == ("Ray named no nodes in 1 s",)
     assert steps == ["asking the nodes of the Ray cluster of this machine"]

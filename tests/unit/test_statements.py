@@ -23,7 +23,7 @@ from patchset.node import fingerprint
 from patchset.plan import plan
 from patchset.sets import series, setfile
 from patchset.wheels import statements
-from patchset.wheels.model import Build, canonical
+from patchset.wheels.wheel import Build, canonical
 
 SCHEMA = json.loads((Path(__file__).parent / "provenance.schema.json").read_text())
 SBOM, INSIDE, MANIFEST = "sboms/patchset.cdx.json", "sboms/patchset.intoto.json", "patchset.json"

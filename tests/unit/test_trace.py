@@ -13,9 +13,7 @@ from conftest import Capture
 
 from patchset import cli
 from patchset.node.errors import UsageError
-from patchset.trace import events
-from patchset.trace.align import line_up
-from patchset.trace.events import clock_offsets
+from patchset.trace.align import clock_offsets, line_up, timeline
 from patchset.trace.load import RankTrace, load, load_all
 
 SIZE = 3
@@ -194,7 +192,7 @@ def test_files_that_are_not_of_one_run_are_refused_by_name(tmp_path: Path) -> No
 
 def test_the_timeline_has_each_span_and_the_first_step_that_differs(tmp_path: Path) -> None:
     ranks = run()
-    found = events.document(line_up(loaded(tmp_path, ranks)))
+    found = timeline(line_up(loaded(tmp_path, ranks)))
     spans = [one for one in found["traceEvents"] if one["ph"] == "X"]
     names = [one["name"].partition(" ")[0] for one in spans]
     assert {name: names.count(name) for name in names} == {"prepare": 18, "wait": 18, "forward": 18, "stuck": 3}
@@ -203,7 +201,7 @@ def test_the_timeline_has_each_span_and_the_first_step_that_differs(tmp_path: Pa
     assert sorted(named) == list(range(SIZE)) and named[0].startswith("rank 0, ")
     assert not [one for one in found["traceEvents"] if one["ph"] == "i"]
     ranks[1][4]["decision"]["graph"] = True
-    found = events.document(line_up(loaded(tmp_path, ranks)))
+    found = timeline(line_up(loaded(tmp_path, ranks)))
     marks = [one for one in found["traceEvents"] if one["ph"] == "i"]
     assert [one["pid"] for one in marks] == list(range(SIZE))
 
@@ -211,7 +209,7 @@ def test_the_timeline_has_each_span_and_the_first_step_that_differs(tmp_path: Pa
 def test_spans_of_a_step_follow_each_other_on_one_clock(tmp_path: Path) -> None:
     ranks = run()
     ranks[1] = [head(1), *(step(n, 1, clock=7.5) for n in range(1, 7))]
-    found = events.document(line_up(loaded(tmp_path, ranks)))["traceEvents"]
+    found = timeline(line_up(loaded(tmp_path, ranks)))["traceEvents"]
     assert list(clock_offsets(loaded(tmp_path, ranks)).values()) == pytest.approx([0.0, -7.5, 0.0])
     begun = {
         rank: [one["ts"] for one in found if one["ph"] == "X" and one["pid"] == rank and one["name"] == "prepare"]
@@ -223,7 +221,7 @@ def test_spans_of_a_step_follow_each_other_on_one_clock(tmp_path: Path) -> None:
 
 
 def test_ranks_without_steps_have_a_name_alone(tmp_path: Path) -> None:
-    found = events.document(line_up(loaded(tmp_path, [[head(rank)] for rank in range(SIZE)])))
+    found = timeline(line_up(loaded(tmp_path, [[head(rank)] for rank in range(SIZE)])))
     assert [one["ph"] for one in found["traceEvents"]] == ["M"] * SIZE
 
 

@@ -24,8 +24,7 @@ from patchset.sets.overlay import Overlay
 from patchset.sets.setfile import Artifact, PatchSet, Release
 from patchset.target import distinfo
 from patchset.wheels import build, wheel
-from patchset.wheels.model import Draft
-from patchset.wheels.wheel import Wheel
+from patchset.wheels.wheel import Draft, Wheel
 
 TAG = TAGS[0]
 RUNNER, OLD, NEW = f"{PACKAGE}/runner.py", f"{PACKAGE}/old.py", f"{PACKAGE}/new.py"

@@ -18,8 +18,8 @@ from conftest import PACKAGE, SET, World, _Quiet
 from pypi_simple import ProjectPage, PyPISimple
 from wheel_world import PATCHED, PATCHED_INFO, TAGS, dist, name, publish, tree
 
-from patchset.wheels import index
-from patchset.wheels.model import Build, Made
+from patchset.wheels import make
+from patchset.wheels.wheel import Build, Made
 
 
 @pytest.fixture
@@ -133,6 +133,6 @@ def test_constraints_keep_the_patched_wheel(made: World, tmp_path: Path) -> None
 
 def test_names_that_html_and_urls_must_quote() -> None:
     build = Build(None, None, "1+x.1", "a_b-1+x.1-py3-none-any.whl", {})
-    page = index.pages("A_B", "1+x.1", [Made(build, {}, "0" * 64, 1, '>=3, <"4"')])["simple/a-b/index.html"].decode()
+    page = make.pages("A_B", "1+x.1", [Made(build, {}, "0" * 64, 1, '>=3, <"4"')])["simple/a-b/index.html"].decode()
     assert 'href="../../a_b-1%2Bx.1-py3-none-any.whl#sha256=' in page
     assert 'data-requires-python="&gt;=3, &lt;&quot;4&quot;"' in page

@@ -8,31 +8,25 @@ from dataclasses import asdict
 from datetime import UTC, date, datetime
 from typing import Any
 
-from patchset.commands.menu import DRY_RUN, OFFLINE, UPSTREAM, Menu
+from patchset.commands.menu import DRY_RUN, OFFLINE, UPSTREAM, Menu, told
 from patchset.node.errors import plural
 from patchset.sets.setfile import load_set
 from patchset.system.terminal import Terminal
 
 
 def add(menu: Menu) -> None:
-    """Adds these commands."""
     for name, summary, handler in (
         ("export", "write patches/SET and the overlay from the commits of the applied tree", export),
         ("fmt", "rewrite the patches of a set as git writes them; hunks are counted anew", fmt),
     ):
         one = menu.command(name, summary, handler, UPSTREAM, OFFLINE, DRY_RUN)
-        one.add_argument("--check", action="store_true", help="as --dry-run, and exit 1 where something would change")
-    one = menu.bare(
-        "lint", "check the patches, the series, the overlay and the digests of sets", lint, UPSTREAM, OFFLINE
-    )
+        one.option("--check", "", "as --dry-run, and exit 1 where something would change")
+    what = "check the patches, the series, the overlay and the digests of sets"
+    one = menu.bare("lint", what, lint, UPSTREAM, OFFLINE)
     one.add_argument("sets", metavar="SET", nargs="*", help="folders of patches/; all of them by default")
-    one.add_argument("--codes", action="store_true", help="print what each code means, and check nothing")
-    one.add_argument(
-        "--today",
-        type=date.fromisoformat,
-        default=None,
-        metavar="DAY",
-        help="the day that Review-By is held against (default: today, UTC)",
+    one.option("--codes", "", "print what each code means, and check nothing")
+    one.option(
+        "--today", "DAY", "the day that Review-By is held against (default: today, UTC)", type=date.fromisoformat
     )
 
 
@@ -76,29 +70,15 @@ def lint(arguments: argparse.Namespace, terminal: Terminal) -> int:
             terminal.note(f"{code.id}  {code.label:17}  {code.summary}")
         terminal.document({code.id: {"name": code.label, "summary": code.summary} for code in Code})
         return 0
-    report = check.run(
-        arguments.sets,
-        today=arguments.today or datetime.now(UTC).date(),
-        upstream=arguments.upstream,
-        offline=arguments.offline,
-        terminal=terminal,
-    )
+    today = arguments.today or datetime.now(UTC).date()
+    report = check.run(arguments.sets, today=today, **told(arguments, "upstream", "offline"), terminal=terminal)
     for finding in report.findings:
         terminal.note(str(finding))
-    terminal.document(
-        {
-            "sets": list(report.sets),
-            "patches": report.patches,
-            "findings": [finding.as_dict() for finding in report.findings],
-        }
-    )
-    terminal.step(
-        f"{plural(len(report.findings), 'finding')} in {plural(report.patches, 'patch')} of {', '.join(report.sets)}"
-    )
-    return 1 if report.findings else 0
+    found = [finding.as_dict() for finding in report.findings]
+    terminal.document({"sets": list(report.sets), "patches": report.patches, "findings": found})
+    terminal.step(f"{plural(len(found), 'finding')} in {plural(report.patches, 'patch')} of {', '.join(report.sets)}")
+    return 1 if found else 0
 
 
 def _options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What both are told."""
-    dry_run = arguments.dry_run or arguments.check
-    return {"upstream": arguments.upstream, "offline": arguments.offline, "dry_run": dry_run}
+    return told(arguments, "upstream", "offline") | {"dry_run": arguments.dry_run or arguments.check}

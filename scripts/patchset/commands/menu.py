@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from patchset import __version__
 from patchset.node import options
+from patchset.node.options import spec
 from patchset.system import paths
 from patchset.system.terminal import Terminal
 
@@ -17,20 +17,17 @@ Handler = Callable[[argparse.Namespace, Terminal], int]
 Option = tuple[str, Mapping[str, Any]]
 """An option that several commands have: its name, and what `add_argument` is told of it."""
 
-TARGET: Option = (
-    "--target",
-    {"type": Path, "metavar": "DIR", "help": "work in place on a checkout or a site-packages folder, not in build/"},
-)
-UPSTREAM: Option = (
-    "--upstream",
-    {"type": Path, "metavar": "PATH", "help": "an sdist, a directory or a git checkout of upstream"},
-)
-OFFLINE: Option = ("--offline", {"action": "store_true", "help": "use the download cache alone"})
-DRY_RUN: Option = ("--dry-run", {"action": "store_true", "help": "say what would change, and change nothing"})
-DEVICE: Option = (
-    "--device",
-    {"choices": ("cpu", "npu"), "default": "cpu", "help": "where the smoke tests run (default: cpu)"},
-)
+TARGET: Option = ("--target", spec("DIR", "work in place on a checkout or a site-packages folder, not in build/"))
+UPSTREAM: Option = ("--upstream", spec("PATH", "an sdist, a directory or a git checkout of upstream"))
+OFFLINE: Option = ("--offline", spec("", "use the download cache alone"))
+DRY_RUN: Option = ("--dry-run", spec("", "say what would change, and change nothing"))
+_WHERE = "where the smoke tests run (default: cpu)"
+DEVICE: Option = ("--device", {"choices": ("cpu", "npu"), "default": "cpu", "help": _WHERE})
+
+
+def told(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """These options, by name."""
+    return {name: getattr(arguments, name) for name in names}
 
 
 class Parser(options.Parser):
@@ -54,7 +51,6 @@ class Menu:
 
     @classmethod
     def top(cls, description: str, prog: str) -> Menu:
-        """The menu of a whole command line."""
         shape = argparse.RawDescriptionHelpFormatter
         parser = Parser(prog=prog, description=description, formatter_class=shape)
         parser.add_argument("--version", action="version", version=f"patchset {__version__}")
@@ -67,11 +63,11 @@ class Menu:
         parser = self._commands.add_parser(name, help=summary, description=description, formatter_class=shape)
         return Menu(parser, "action")
 
-    def bare(self, name: str, summary: str, handler: Handler, *options: Option) -> argparse.ArgumentParser:
+    def bare(self, name: str, summary: str, handler: Handler, *options: Option) -> Parser:
         """A command that works on no set; `handler` gives its exit code."""
         self.summaries[name] = summary
         sub = self._commands.add_parser(name, help=summary, description=summary)
-        sub.add_argument("--json", action="store_true", help="print one JSON document on stdout")
+        sub.option("--json", "", "print one JSON document on stdout")
         for option, told in options:
             sub.add_argument(option, **told)
         sub.set_defaults(handler=handler)
@@ -79,14 +75,9 @@ class Menu:
 
     def command(
         self, name: str, summary: str, handler: Handler, *options: Option, optional_set: bool = False
-    ) -> argparse.ArgumentParser:
-        """A command that works on a set."""
+    ) -> Parser:
         sub = self.bare(name, summary, handler, *options)
-        asked = sub.add_argument(
-            "set",
-            metavar="SET",
-            nargs="?" if optional_set else None,
-            help="a set's name, vLLM version or vllm-ascend version: v0.10.1.1, 0.10.1rc1; `patchset sets` has all",
-        )
+        what = "a set's name, vLLM version or vllm-ascend version: v0.10.1.1, 0.10.1rc1; `patchset sets` has all"
+        asked = sub.add_argument("set", metavar="SET", nargs="?" if optional_set else None, help=what)
         asked.completer = lambda **_: paths.sets()  # type: ignore[attr-defined] # argcomplete asks it
         return sub

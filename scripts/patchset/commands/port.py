@@ -4,34 +4,21 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from patchset.commands.menu import DRY_RUN, OFFLINE, Menu
+from patchset.commands.menu import DRY_RUN, OFFLINE, Menu, told
 from patchset.node.errors import UsageError, plural
 from patchset.system.terminal import Terminal
 
 
 def add(menu: Menu) -> None:
-    """Adds these commands."""
-    one = menu.bare(
-        "port",
-        "carry a set to another upstream release; stops at conflicts, writes the set whole",
-        port,
-        DRY_RUN,
-        OFFLINE,
-    )
-    one.add_argument("--from", dest="old", metavar="SET", help="the set to carry")
-    one.add_argument(
-        "--to", dest="new", metavar="SET", type=_name_of_set, help="the set to make, by its vLLM version: v0.10.2"
-    )
-    one.add_argument(
-        "--ascend", metavar="VERSION", default="", help="vllm-ascend's release (default: by vLLM's version)"
-    )
-    one.add_argument("--commit", metavar="ID", default="", help="git commit of its tag, 40 hex digits")
-    one.add_argument("--reviewed", action="store_true", help="upstream's changes to replaced code have been read")
-    one.add_argument(
-        "--history", metavar="DIR", type=Path, help="a clone of vllm-ascend, to name upstream's commits at conflicts"
-    )
+    what = "carry a set to another upstream release; stops at conflicts, writes the set whole"
+    one = menu.bare("port", what, port, DRY_RUN, OFFLINE)
+    one.option("--from", "SET", "the set to carry", dest="old")
+    one.option("--to", "SET", "the set to make, by its vLLM version: v0.10.2", dest="new", type=_name_of_set)
+    one.option("--ascend", "VERSION", "vllm-ascend's release (default: by vLLM's version)", default="")
+    one.option("--commit", "ID", "git commit of its tag, 40 hex digits", default="")
+    one.option("--reviewed", "", "upstream's changes to replaced code have been read")
+    one.option("--history", "DIR", "a clone of vllm-ascend, to name upstream's commits at conflicts")
     steps = one.add_mutually_exclusive_group()
     for step, summary in (
         ("finish", "write the set from the work tree's commits, once git has rebased them all"),
@@ -39,13 +26,9 @@ def add(menu: Menu) -> None:
     ):
         steps.add_argument(f"--{step}", dest="step", action="store_const", const=step, help=summary)
     one = menu.command("outlook", "say what newer upstream releases would make of a set's patches", outlook, OFFLINE)
-    one.add_argument(
-        "--against",
-        metavar="VERSION",
-        action="append",
-        help="a vllm-ascend release (default: each newer final one, and a newer pre-release)",
-    )
-    one.add_argument("--into", metavar="FILE", type=Path, help="write the table into this document, between its marks")
+    what = "a vllm-ascend release (default: each newer final one, and a newer pre-release)"
+    one.option("--against", "VERSION", what, action="append")
+    one.option("--into", "FILE", "write the table into this document, between its marks")
 
 
 def _name_of_set(text: str) -> str:
@@ -62,21 +45,21 @@ def port(arguments: argparse.Namespace, terminal: Terminal) -> int:
     from patchset.authoring.port import release, report, work
 
     if arguments.step:
-        return _next_step(arguments, terminal)
+        name = work.choose(arguments.new)
+        with work.hold(name):
+            if arguments.step == "finish":
+                return _finish(name, arguments, terminal)
+            work.abort(name)
+            terminal.note(f"the port to {name} is forgotten; patches/ and overlay/ are as they were")
+            terminal.document({"set": name, "result": "aborted"})
+            return 0
     if not arguments.old or not arguments.new:
         raise UsageError("port needs --from SET and --to SET, or one of --finish, --abort")
     release.check_commit(arguments.commit)
     old = work.check(arguments.old, arguments.new)
     with work.hold(arguments.new):
-        found = work.start(
-            old,
-            arguments.new,
-            ascend=arguments.ascend,
-            commit=arguments.commit,
-            clone=arguments.history,
-            terminal=terminal,
-            offline=arguments.offline,
-        )
+        asked = told(arguments, "ascend", "commit", "offline")
+        found = work.start(old, arguments.new, **asked, clone=arguments.history, terminal=terminal)
         report.show(found, terminal)
         if arguments.dry_run:
             work.abort(arguments.new)
@@ -88,19 +71,6 @@ def port(arguments: argparse.Namespace, terminal: Terminal) -> int:
         return _finish(arguments.new, arguments, terminal)
 
 
-def _next_step(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    from patchset.authoring.port import work
-
-    name = work.choose(arguments.new)
-    with work.hold(name):
-        if arguments.step == "abort":
-            work.abort(name)
-            terminal.note(f"the port to {name} is forgotten; patches/ and overlay/ are as they were")
-            terminal.document({"set": name, "result": "aborted"})
-            return 0
-        return _finish(name, arguments, terminal)
-
-
 def _finish(name: str, arguments: argparse.Namespace, terminal: Terminal) -> int:
     from patchset.authoring.port import work
 
@@ -109,16 +79,9 @@ def _finish(name: str, arguments: argparse.Namespace, terminal: Terminal) -> int
         terminal.note(f"left out: {patch}")
     terminal.note(f"wrote {done.made.folder}: {plural(len(done.kept), 'patch')}, tree {done.made.tree}")
     terminal.note(f"report: {done.report}")
-    terminal.document(
-        {
-            "set": done.made.name,
-            "result": "written",
-            "patches": list(done.kept),
-            "dropped": list(done.dropped),
-            "tree": done.made.tree,
-            "report": str(done.report),
-        }
-    )
+    lists = {"patches": list(done.kept), "dropped": list(done.dropped)}
+    made = {"set": done.made.name, "result": "written", **lists, "tree": done.made.tree}
+    terminal.document({**made, "report": str(done.report)})
     return 0
 
 

@@ -5,58 +5,43 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
-from pathlib import Path
 
-from patchset.commands.menu import DEVICE, OFFLINE, Menu
+from patchset.commands.menu import DEVICE, OFFLINE, Menu, told
 from patchset.node.errors import plural
 from patchset.sets.setfile import PatchSet, load_set
 from patchset.system.terminal import Terminal
 
 
 def add(menu: Menu) -> None:
-    """Adds these commands."""
     one = menu.command("smoke", "run the smoke tests on the patched tree", smoke, DEVICE, OFFLINE)
-    one.add_argument("--only", metavar="EXPRESSION", help="run the tests that pytest -k EXPRESSION selects")
-    one.add_argument(
-        "--installed",
-        type=Path,
-        metavar="DIR",
-        help="test the wheel that is installed in this virtual environment or site-packages folder",
+    one.option("--only", "EXPRESSION", "run the tests that pytest -k EXPRESSION selects")
+    one.option(
+        "--installed", "DIR", "test the wheel that is installed in this virtual environment or site-packages folder"
     )
-    one = menu.command(
-        "evidence", "run all smoke tests of a set, and keep what each said beside its patches", evidence, OFFLINE
-    )
-    one.add_argument("--check", action="store_true", help="hold what is kept against the quick tier and a sample of it")
-    one.add_argument("--seed", help="what the sample is drawn from (default: the commit)")
+    what = "run all smoke tests of a set, and keep what each said beside its patches"
+    one = menu.command("evidence", what, evidence, OFFLINE)
+    one.option("--check", "", "hold what is kept against the quick tier and a sample of it")
+    one.option("--seed", "SEED", "what the sample is drawn from (default: the commit)")
     for name, summary, handler in (
         ("defects", "show each upstream defect on the pristine tree, and that the patched one is rid of it", defects),
         ("runtime", "build the Python environment of the smoke tests", runtime),
     ):
         menu.command(name, summary, handler, OFFLINE)
     one = menu.command("doctor", "say what this machine has and lacks, and what to do about it", doctor, OFFLINE)
-    one.add_argument("--python", type=Path, metavar="FILE", help="the interpreter of a serving environment to look at")
+    one.option("--python", "FILE", "the interpreter of a serving environment to look at")
     menu.command("stats", "count the lines that each patch and the overlay add and remove", stats)
 
 
 def smoke(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    from patchset.proof import defects, smoke
+    from patchset.proof import defects, settle, smoke
 
     patched = None
     if arguments.installed:
-        from patchset.proof import settle
-
         patch_set = load_set(arguments.set)
         patched = settle.of_installation(patch_set, arguments.installed, arguments.device)
     else:
         patch_set = asked(arguments, terminal)
-    report = smoke.run(
-        patch_set,
-        device=arguments.device,
-        terminal=terminal,
-        only=arguments.only,
-        offline=arguments.offline,
-        patched=patched,
-    )
+    report = smoke.run(patch_set, **told(arguments, "device", "only", "offline"), terminal=terminal, patched=patched)
     if patched is None:
         defects.keep(patch_set, report)
     smoke.show(report, terminal)
@@ -111,25 +96,20 @@ def evidence(arguments: argparse.Namespace, terminal: Terminal) -> int:
     smoke.show(found.report, terminal)
     for row in found.differing:
         terminal.note(f"differs: {row}")
+    ran = f"{plural(len(found.report.cases), 'row')} run again, {len(found.differing)} differ"
     if found.foreign:
-        terminal.note(
-            f"evidence: {found.foreign}; the whole suite ran. `make evidence VERSION={patch_set.name}` keeps it"
-        )
-    else:
-        terminal.note(f"evidence: {plural(len(found.report.cases), 'row')} run again, {len(found.differing)} differ")
+        ran = f"{found.foreign}; the whole suite ran. `make evidence VERSION={patch_set.name}` keeps it"
+    terminal.note(f"evidence: {ran}")
     terminal.document(found.as_dict())
     return 0 if found.ok else 1
 
 
 def doctor(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    from patchset.proof.doctor import Verdict, ascend, machine
+    from patchset.proof.doctor import Verdict, look
 
     patch_set = load_set(arguments.set)
     terminal.step("looking at this machine")
-    findings = [
-        *machine.look(patch_set, offline=arguments.offline),
-        *ascend.look(patch_set, python=arguments.python),
-    ]
+    findings = list(look(patch_set, offline=arguments.offline, serving=arguments.python))
     width = max(len(one.subject) for one in findings)
     for one in findings:
         terminal.note(f"{one.verdict.value:<8}{one.subject:<{width}}  {one.found}")
@@ -148,12 +128,7 @@ def asked(arguments: argparse.Namespace, terminal: Terminal) -> PatchSet:
 
 
 def applied(name: str, terminal: Terminal, *, offline: bool = False) -> PatchSet:
-    """The set; its build tree is applied first if it is absent or pristine.
-
-    Raises:
-        Findings: the build tree is partly applied or modified.
-        PatchsetError: as `apply`.
-    """
+    """The set, applied first where its build tree is absent or pristine; raises Findings where that is modified."""
     from patchset.node.errors import Findings
     from patchset.system.state import Store
     from patchset.target import apply

@@ -11,15 +11,10 @@ from patchset.system.terminal import Terminal
 
 
 def add(menu: Menu) -> None:
-    """Adds this command."""
-    one = menu.command(
-        "review", "write the review of a set: one HTML page, and Markdown for a pull request", review, UPSTREAM, OFFLINE
-    )
-    one.add_argument(
-        "--against",
-        metavar="SERIES",
-        help="show what became of this one: a set's name, a set's folder, or a git ref of this repository",
-    )
+    what = "write the review of a set: one HTML page, and Markdown for a pull request"
+    one = menu.command("review", what, review, UPSTREAM, OFFLINE)
+    what = "show what became of this one: a set's name, a set's folder, or a git ref of this repository"
+    one.option("--against", "SERIES", what)
 
 
 def review(arguments: argparse.Namespace, terminal: Terminal) -> int:

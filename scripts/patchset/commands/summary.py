@@ -12,8 +12,8 @@ from patchset.proof.gate import Tier
 from patchset.proof.settle import Tested
 from patchset.sets.setfile import PatchSet
 from patchset.system.terminal import Terminal
-from patchset.target import apply, likeness, revert
-from patchset.target.assess import Assessment, State
+from patchset.target import apply, revert
+from patchset.target.assess import Assessment, State, looks_like
 from patchset.target.locate import Target
 
 _SHOWN = 20
@@ -30,18 +30,10 @@ def applied(outcome: apply.ApplyResult, tested: Tested | None, terminal: Termina
     """What `apply` did; `tested` is None after a dry run."""
     made = outcome.recipe
     verdict = {"applied": "applied", "unchanged": "applied already", "would apply": "would apply"}[outcome.result]
-    rows = [
-        [
-            patch.name,
-            str(len(patch.lines)),
-            f"+{patch.added}",
-            f"-{patch.removed}",
-            ", ".join(patch.header.resolves),
-            verdict,
-        ]
-        for patch in made.patches
-    ]
-    overlay = made.overlay
+    overlay, rows = made.overlay, []
+    for patch in made.patches:
+        counts = str(len(patch.lines)), f"+{patch.added}", f"-{patch.removed}"
+        rows.append([patch.name, *counts, ", ".join(patch.header.resolves), verdict])
     rows.append(["overlay", str(len(overlay.files)), f"+{overlay.lines}", "", "", verdict])
     title = f"{made.patch_set.name}: vllm-ascend {made.patch_set.ascend.version} for vLLM {made.patch_set.vllm.version}"
     terminal.table(title, ["patch", "files", "+", "-", "resolves", "result"], rows, right="files + -")
@@ -64,33 +56,25 @@ def applied(outcome: apply.ApplyResult, tested: Tested | None, terminal: Termina
     if outcome.result == "would apply":
         for path in outcome.changed:
             terminal.note(f"  {path}")
-    terminal.document(
-        {
-            "set": made.patch_set.name,
-            "target": str(outcome.target.root),
-            "kind": outcome.target.kind.value,
-            "result": outcome.result,
-            "changed": list(outcome.changed),
-            "tree": outcome.tree,
-            "fingerprint": outcome.fingerprint,
-            "commit": outcome.commit or None,
-            "patches": [_patch(patch) for patch in made.patches],
-            "overlay": {"files": sorted(overlay.files), "lines": overlay.lines},
-            "smoke": tested.as_dict() if tested else None,
-        }
-    )
+    tree = {"tree": outcome.tree, "fingerprint": outcome.fingerprint, "commit": outcome.commit or None}
+    patches = {"patches": [_patch(patch) for patch in made.patches]}
+    modules = {"overlay": {"files": sorted(overlay.files), "lines": overlay.lines}}
+    smoked = {"smoke": tested.as_dict() if tested else None}
+    terminal.document({"set": made.patch_set.name, **_done(outcome), **tree, **patches, **modules, **smoked})
 
 
 def _patch(patch: Any) -> dict[str, Any]:
-    return {
-        "name": patch.name,
-        "subject": patch.header.subject,
-        "resolves": list(patch.header.resolves),
-        "files": [file.path for file in patch.lines],
-        "added": patch.added,
-        "removed": patch.removed,
-        "sha256": patch.sha256,
-    }
+    counted = {"files": [file.path for file in patch.lines], "added": patch.added, "removed": patch.removed}
+    header = {"subject": patch.header.subject, "resolves": list(patch.header.resolves)}
+    return {"name": patch.name, **header, **counted, "sha256": patch.sha256}
+
+
+def _done(outcome: apply.ApplyResult | revert.RevertResult) -> dict[str, Any]:
+    return {**_where(outcome.target), "result": outcome.result, "changed": list(outcome.changed)}
+
+
+def _where(target: Target) -> dict[str, str]:
+    return {"target": str(target.root), "kind": target.kind.value}
 
 
 def assessed(
@@ -102,18 +86,14 @@ def assessed(
         terminal.note(f"  a run of {report.journal.command} was cut off here; run apply or revert to end it")
     if report.authored:
         terminal.note(f"  has work of yours: {report.authored.what} (next: {report.authored.next})")
-    looks = likeness.of(report, target, patch_set) if report.state is State.MODIFIED else ()
-    for line in looks:
-        terminal.note(f"  {line}")
-    for line in first_of(
-        [f"{row.path}: {row.found.value} (differs from {row.differs_from})" for row in report.rows], _SHOWN
-    ):
+    looks = looks_like(report, target, patch_set) if report.state is State.MODIFIED else ()
+    rows = [f"{row.path}: {row.found.value} (differs from {row.differs_from})" for row in report.rows]
+    for line in (*looks, *first_of(rows, _SHOWN)):
         terminal.note(f"  {line}")
     seal = fingerprint.of(report.found, patch_set.package)
     if report.state is State.APPLIED:
-        terminal.note(
-            f"  {plural(len(report.files), 'file')} patched or added\n  tree {report.digest}\n  fingerprint {seal}"
-        )
+        terminal.note(f"  {plural(len(report.files), 'file')} patched or added")
+        terminal.note(f"  tree {report.digest}\n  fingerprint {seal}")
         tiers = [f"{tier.value} on {device}" for device, tier in tested.items()]
         untested = f"not smoke-tested (next: make apply{target.named})"
         terminal.note(f"  smoke tests passed: {', '.join(tiers)}" if tiers else f"  {untested}")
@@ -122,16 +102,12 @@ def assessed(
     terminal.document(
         {
             "set": patch_set.name,
-            "target": str(target.root),
-            "kind": target.kind.value,
+            **_where(target),
             "state": report.state.value,
             "clean": report.clean,
             "interrupted": report.journal.command if report.journal else None,
             "files": {path: found.name.lower() for path, found in report.files.items()},
-            "differing": [
-                {"path": row.path, "found": row.found.name.lower(), "differs_from": row.differs_from}
-                for row in report.rows
-            ],
+            "differing": [vars(row) | {"found": row.found.name.lower()} for row in report.rows],
             "looks_like": list(looks),
             "untracked": list(report.untracked),
             "digest": report.digest,
@@ -143,29 +119,17 @@ def assessed(
 
 
 def reverted(outcome: revert.RevertResult, terminal: Terminal) -> None:
-    """What `revert` did."""
-    if outcome.result == "reverted":
-        changed = plural(len(outcome.changed), "file")
-        terminal.note(f"reverted: {outcome.target.root} is upstream's again, {changed} given back or removed")
-    elif outcome.result == "would revert":
-        terminal.note(
-            f"dry run, nothing was changed: {plural(len(outcome.changed), 'file')} would be in {outcome.target.root}"
-        )
-        for path in outcome.changed:
-            terminal.note(f"  {path}")
-    else:
-        terminal.note(f"nothing to do: nothing is applied to {outcome.target.root}")
+    root, changed = outcome.target.root, plural(len(outcome.changed), "file")
+    verdicts = {
+        "reverted": f"reverted: {root} is upstream's again, {changed} given back or removed",
+        "would revert": f"dry run, nothing was changed: {changed} would be in {root}",
+        "unchanged": f"nothing to do: nothing is applied to {root}",
+    }
+    terminal.note(verdicts[outcome.result])
+    for path in outcome.changed if outcome.result == "would revert" else ():
+        terminal.note(f"  {path}")
     for path in outcome.rescued:
         terminal.note(f"  modified, and {'copied' if outcome.result == 'reverted' else 'would be copied'}: {path}")
     if outcome.tree:
         terminal.note(f"tree:   {outcome.tree}")
-    terminal.document(
-        {
-            "target": str(outcome.target.root),
-            "kind": outcome.target.kind.value,
-            "result": outcome.result,
-            "changed": list(outcome.changed),
-            "rescued": list(outcome.rescued),
-            "tree": outcome.tree or None,
-        }
-    )
+    terminal.document({**_done(outcome), "rescued": list(outcome.rescued), "tree": outcome.tree or None})

@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from patchset.commands.menu import DEVICE, DRY_RUN, OFFLINE, TARGET, UPSTREAM, Menu
+from patchset.commands.menu import DEVICE, DRY_RUN, OFFLINE, TARGET, UPSTREAM, Menu, told
 from patchset.node.errors import TargetModified, plural
 from patchset.sets.setfile import load_set, only_set
 from patchset.system import paths
@@ -15,20 +15,14 @@ from patchset.system.terminal import Terminal
 
 
 def add(menu: Menu) -> None:
-    """Adds these commands."""
     what = "patch vllm-ascend, check the result, swap it into place, smoke-test it"
     one = menu.command("apply", what, apply, TARGET, UPSTREAM, OFFLINE, DEVICE, DRY_RUN)
-    one.add_argument("--no-smoke", action="store_true", help="leave the smoke tests out")
+    one.option("--no-smoke", "", "leave the smoke tests out")
     what = "say whether a tree is pristine, applied, partial or modified"
     menu.command("status", what, status, TARGET, optional_set=True)
     what = "give upstream's exact bytes back"
     one = menu.command("revert", what, revert, TARGET, UPSTREAM, OFFLINE, DRY_RUN, optional_set=True)
-    one.add_argument(
-        "--rescue",
-        type=Path,
-        metavar="DIR",
-        help="where files are modified, copy them into this new folder and give upstream's back",
-    )
+    one.option("--rescue", "DIR", "where files are modified, copy them into this new folder and give upstream's back")
     one = menu.bare("sets", "list the sets, or say which one a name or version means", sets)
     one.add_argument("name", metavar="NAME", nargs="?", help="a set's name, vLLM version or vllm-ascend version")
     menu.bare("unsaved", "refuse where build/ or dist/ holds work that is nowhere else", unsaved)
@@ -41,25 +35,12 @@ def apply(arguments: argparse.Namespace, terminal: Terminal) -> int:
     from patchset.target import apply
 
     patch_set = load_set(arguments.set)
-    outcome = apply.run(
-        patch_set,
-        folder=arguments.target,
-        upstream=arguments.upstream,
-        offline=arguments.offline,
-        dry_run=arguments.dry_run,
-        terminal=terminal,
-    )
+    given = told(arguments, "upstream", "offline", "dry_run")
+    outcome = apply.run(patch_set, folder=arguments.target, **given, terminal=terminal)
     tested = None
     if not arguments.dry_run:
-        tested = settle.settle(
-            patch_set,
-            outcome.target,
-            outcome.tree,
-            device=arguments.device,
-            wanted=not arguments.no_smoke,
-            offline=arguments.offline,
-            terminal=terminal,
-        )
+        how = {**told(arguments, "device", "offline"), "wanted": not arguments.no_smoke, "terminal": terminal}
+        tested = settle.settle(patch_set, outcome.target, outcome.tree, **how)
     summary.applied(outcome, tested, terminal)
     return 0 if tested is None or tested.passed else 1
 
@@ -77,11 +58,9 @@ def status(arguments: argparse.Namespace, terminal: Terminal) -> int:
     store = Store(target.state)
     lock.refuse_if_held(store.lock)
     report = assess.assess(patch_set, target, store)
-    tested = {
-        device: gate.passed(patch_set.name, gate.subject(patch_set.name, report.digest, device))
-        for device in ("cpu", "npu")
-    }
-    summary.assessed(report, target, patch_set, {device: tier for device, tier in tested.items() if tier}, terminal)
+    subjects = {device: gate.subject(patch_set.name, report.digest, device) for device in ("cpu", "npu")}
+    tested = {device: tier for device, about in subjects.items() if (tier := gate.passed(patch_set.name, about))}
+    summary.assessed(report, target, patch_set, tested, terminal)
     return 0 if report.clean else 1
 
 
@@ -89,25 +68,17 @@ def revert(arguments: argparse.Namespace, terminal: Terminal) -> int:
     from patchset.commands import summary
     from patchset.target import revert
 
-    outcome = revert.run(
-        load_set(arguments.set or only_set()),
-        folder=arguments.target,
-        upstream=arguments.upstream,
-        offline=arguments.offline,
-        terminal=terminal,
-        dry_run=arguments.dry_run,
-        rescue=arguments.rescue,
-    )
-    summary.reverted(outcome, terminal)
+    patch_set = load_set(arguments.set or only_set())
+    given = told(arguments, "upstream", "offline", "dry_run", "rescue")
+    summary.reverted(revert.run(patch_set, folder=arguments.target, **given, terminal=terminal), terminal)
     return 0
 
 
 def sets(arguments: argparse.Namespace, terminal: Terminal) -> int:
     found = [load_set(name) for name in ([arguments.name] if arguments.name else paths.sets())]
     for one in found:
-        terminal.note(
-            one.name if arguments.name else f"{one.name}: vLLM {one.vllm.version}, vllm-ascend {one.ascend.version}"
-        )
+        more = "" if arguments.name else f": vLLM {one.vllm.version}, vllm-ascend {one.ascend.version}"
+        terminal.note(f"{one.name}{more}")
     listed = [{"set": one.name, "vllm": one.vllm.version, "vllm_ascend": one.ascend.version} for one in found]
     terminal.document({"sets": listed})
     return 0
@@ -120,11 +91,9 @@ def unsaved(_: argparse.Namespace, terminal: Terminal) -> int:
         terminal.document({"found": []})
         return 0
     rows = "\n".join(f"  {place}: {what}" for place, what in found)
-    raise TargetModified(
-        f"there is work to lose; nothing was removed\n{rows}",
-        paths=[str(place) for place, _ in found],
-        hint="keep it, then run again; `make clean-all` removes it with the rest",
-    )
+    hint = "keep it, then run again; `make clean-all` removes it with the rest"
+    places = [str(place) for place, _ in found]
+    raise TargetModified(f"there is work to lose; nothing was removed\n{rows}", paths=places, hint=hint)
 
 
 def _unsaved() -> Iterator[tuple[Path, str]]:
@@ -143,18 +112,13 @@ def _unsaved() -> Iterator[tuple[Path, str]]:
         if report.authored:
             yield target.root, f"{report.authored.what}; keep them with {report.authored.next}"
         elif report.state is State.MODIFIED:
-            yield (
-                target.root,
-                f"{plural(len(report.rows), 'file')} changed by hand; `patchset status {name}` names them",
-            )
+            count = plural(len(report.rows), "file")
+            yield target.root, f"{count} changed by hand; `patchset status {name}` names them"
     for tree in sorted((paths.repo_root() / "build").glob("v*/vllm-ascend")):
         if tree.parent.name not in paths.sets():
             yield tree, "the tree of a set that is not in patches/ here"
     for name in work.running():
-        yield (
-            work.folder(name),
-            f"a port is under way; end it with make port STEP=finish TO={name}, or STEP=abort",
-        )
+        yield work.folder(name), f"a port is under way; end it with make port STEP=finish TO={name}, or STEP=abort"
     for signature in sorted((paths.repo_root() / "dist").glob("*/SHA256SUMS.minisig")):
         yield signature.parent, "signed wheels; move them elsewhere"
 
@@ -165,11 +129,9 @@ def record(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
     patch_set = load_set(arguments.set)
     source = Source(patch_set, given=arguments.upstream, offline=arguments.offline, terminal=terminal)
-    changed = [record.record_overlay(patch_set, source.read)]
+    overlay = record.record_overlay(patch_set, source.read)
     made = plan.make(patch_set, source.read)
-    changed.append(record.record_result(made))
-    terminal.note(
-        f"{'recorded' if any(changed) else 'unchanged'}: {plural(len(made.touched), 'file')}, tree {made.tree}"
-    )
-    terminal.document({"set": patch_set.name, "changed": any(changed), "tree": made.tree})
+    changed = record.record_result(made) or overlay
+    terminal.note(f"{'recorded' if changed else 'unchanged'}: {plural(len(made.touched), 'file')}, tree {made.tree}")
+    terminal.document({"set": patch_set.name, "changed": changed, "tree": made.tree})
     return 0

@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import argparse
 from functools import lru_cache
-from pathlib import Path
 
-from patchset.commands.menu import OFFLINE, Menu
+from patchset.commands.menu import OFFLINE, Menu, told
 from patchset.node import options
 from patchset.node.errors import UsageError
 from patchset.node.expected import Expected
@@ -17,35 +16,19 @@ from patchset.system.terminal import Terminal
 
 
 def add(menu: Menu) -> None:
-    """Adds these commands."""
     one = menu.command("wheels", "make patched wheels, with an index, in dist/<set>/", wheels, OFFLINE)
-    one.add_argument("--local", metavar="LABEL", default="dp.1", help="local version label (default: dp.1)")
-    one.add_argument(
-        "--from",
-        dest="origin",
-        choices=("wheels", "source"),
-        default="wheels",
-        help="repack the published wheels (default), or build the patched tree",
-    )
-    one.add_argument(
-        "--upstream",
-        type=Path,
-        metavar="PATH",
-        help="a wheelhouse or a published wheel; with --from source, an sdist, a directory or a git checkout",
-    )
-    one.add_argument(
-        "--python", type=Path, metavar="PATH", help="with --from source: the interpreter that has what the build needs"
-    )
-    one.add_argument(
-        "--sign",
-        type=Path,
-        metavar="KEY",
-        help="sign SHA256SUMS with this minisign secret key; its password is asked for, or PATCHSET_KEY_PASSWORD",
-    )
+    one.option("--local", "LABEL", "local version label (default: dp.1)", default="dp.1")
+    what = "repack the published wheels (default), or build the patched tree"
+    one.add_argument("--from", dest="origin", choices=("wheels", "source"), default="wheels", help=what)
+    what = "a wheelhouse or a published wheel; with --from source, an sdist, a directory or a git checkout"
+    one.option("--upstream", "PATH", what)
+    one.option("--python", "PATH", "with --from source: the interpreter that has what the build needs")
+    what = "sign SHA256SUMS with this minisign secret key; its password is asked for, or PATCHSET_KEY_PASSWORD"
+    one.option("--sign", "KEY", what)
     one = menu.bare("verify", options.VERIFY, verify)
     options.add_verify(one)
-    one.add_argument("--key", metavar="PUB", help="minisign public key, file or text, that must have signed --dist")
-    one.add_argument("--set", metavar="SET", help="the set that it must be of (default: the one that it names)")
+    one.option("--key", "PUB", "minisign public key, file or text, that must have signed --dist")
+    one.option("--set", "SET", "the set that it must be of (default: the one that it names)")
     nodes = menu.group("cluster", options.CLUSTER, options.HOW)
     for name, summary, declare in (
         ("verify", options.CLUSTER_VERIFY, options.add_cluster_verify),
@@ -53,12 +36,8 @@ def add(menu: Menu) -> None:
     ):
         one = nodes.command(name, summary, cluster, optional_set=True)
         declare(one)
-        one.add_argument(
-            "--python",
-            default="python3",
-            metavar="PYTHON",
-            help="the interpreter that vLLM runs on; it needs Ray and no patchset (default: python3)",
-        )
+        what = "the interpreter that vLLM runs on; it needs Ray and no patchset (default: python3)"
+        one.option("--python", "PYTHON", what, default="python3")
 
 
 def wheels(arguments: argparse.Namespace, terminal: Terminal) -> int:
@@ -66,7 +45,7 @@ def wheels(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
     patch_set = load_set(arguments.set)
     version = build.local_version(patch_set.ascend.version, arguments.local)
-    given = {"upstream": arguments.upstream, "offline": arguments.offline, "terminal": terminal}
+    given = {**told(arguments, "upstream", "offline"), "terminal": terminal}
     if arguments.origin == "source":
         drafts = from_source.drafts(patch_set, version, python=arguments.python, **given)
     elif arguments.python:

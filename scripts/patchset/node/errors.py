@@ -15,34 +15,19 @@ INTERNAL = 70
 
 
 def plural(count: int, word: str) -> str:
-    """A count and its word.
-
-    >>> plural(1, "wheel"), plural(2, "patch")
-    ('1 wheel', '2 patches')
-    """
-    if count == 1:
-        return f"1 {word}"
-    return f"{count} {word}{'es' if word.endswith('ch') else 's'}"
+    """A count and its word: 1 wheel, 2 patches."""
+    return f"{count} {word}{'' if count == 1 else 'es' if word.endswith('ch') else 's'}"
 
 
 def first_of(rows: Sequence[str], most: int) -> list[str]:
-    """The first rows of a message, and how many more there are.
-
-    >>> first_of(["a", "b", "c"], 2)
-    ['a', 'b', 'and 1 more']
-    """
+    """The first rows of a message, and how many more there are."""
     return [*rows[:most], *([f"and {len(rows) - most} more"] if len(rows) > most else [])]
 
 
 class PatchsetError(Exception):
-    """An expected failure.
+    """An expected failure; `hint` is the next command or step, one sentence, and may be empty."""
 
-    Attributes:
-        exit_code: what the process ends with.
-        hint: the next command or step, one sentence; may be empty.
-    """
-
-    exit_code: ClassVar[int] = INTERNAL
+    exit_code: ClassVar[int] = INTERNAL  # what the process ends with
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -66,13 +51,7 @@ class UsageError(PatchsetError):
 
 
 class PatchDoesNotApply(PatchsetError):
-    """A patch of the series is malformed or does not fit its file exactly.
-
-    Attributes:
-        patch: file name of the patch.
-        path: the file that it changes, relative to the tree; empty when the patch itself is malformed.
-        hunk: number of the hunk, from 1; 0 when no hunk is at fault.
-    """
+    """A patch is malformed (`path` is empty), or does not fit its file exactly: at this hunk, from 1, or at none, 0."""
 
     exit_code = 3
 

@@ -34,7 +34,6 @@ def sha256(data: bytes) -> str:
 
 
 def sha256_file(path: Path) -> str:
-    """Hex sha256 of a file's bytes."""
     with path.open("rb") as stream:
         return _sha256_open(stream.fileno())
 
@@ -62,11 +61,8 @@ def unsafe_reason(path: str) -> str:
 
 
 def parse(text: str, source: str) -> Manifest:
-    """Reads sha256sum lines, sorted by path; messages name their file by `source`.
-
-    Raises:
-        UsageError: a line is malformed, names an unsafe path, or is out of order.
-    """
+    """Reads sha256sum lines, sorted by path; messages name their file by `source`. Raises UsageError where a line is
+    malformed, names an unsafe path, or is out of order."""
     manifest: Manifest = {}
     last = ""
     for number, line in enumerate(text.splitlines(), start=1):
@@ -89,7 +85,6 @@ def render(manifest: Mapping[str, str]) -> str:
 
 
 def digest(manifest: Mapping[str, str]) -> str:
-    """The digest of the tree that a manifest describes."""
     return sha256(render(manifest).encode())
 
 

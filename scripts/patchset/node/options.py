@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from patchset.node.errors import UsageError
 
@@ -23,6 +23,7 @@ Exit codes: 0 every node and rank is fine; 1 one is not; 2 usage; 6 Ray, a node 
 _VERIFY_S = 60.0
 _SMOKE_S = 300.0
 _CLUSTER = ("address", "timeout", "nodes", "dp", "steps", "seed", "group", "device")
+_PATHS = ("DIR", "FILE", "KEY", "PATH")
 
 
 class Parser(argparse.ArgumentParser):
@@ -31,57 +32,46 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(message, hint=f"{self.prog} --help")
 
+    def option(self, name: str, value: str, summary: str, **more: Any) -> None:
+        self.add_argument(name, **spec(value, summary, **more))
 
-def add_verify(parser: argparse.ArgumentParser) -> None:
-    """What is verified, and against what."""
+
+def spec(value: str, summary: str, **more: Any) -> dict[str, Any]:
+    """An option with a value, by the word that stands for it, or without one where that is empty."""
+    if not value:
+        return {"action": "store_true", "help": summary}
+    return {"metavar": value, "help": summary, "type": Path if value in _PATHS else str, **more}
+
+
+def add_verify(parser: Parser) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--wheel", metavar="WHEEL", type=Path, nargs="+", help="these wheels")
     what.add_argument("--installed", action="store_true", help="the installation that a Python imports")
     what.add_argument("--dist", metavar="DIR", type=Path, help="a folder of wheels with its SHA256SUMS")
     what.add_argument("--tree", metavar="DIR", type=Path, help="a folder that holds the package's code")
-    parser.add_argument("--python", metavar="EXE", help="whose installation (default: the Python that runs this)")
-    parser.add_argument("--path", metavar="DIR", type=Path, help="the site-packages folder to look in")
-    parser.add_argument("--expect", metavar="SHA256", default="", help="digest that patchset.json must have")
+    parser.option("--python", "EXE", "whose installation (default: the Python that runs this)")
+    parser.option("--path", "DIR", "the site-packages folder to look in")
 
 
-def add_cluster_verify(parser: argparse.ArgumentParser, timeout: float = _VERIFY_S) -> None:
+def add_cluster_verify(parser: Parser, timeout: float = _VERIFY_S) -> None:
     """--address, --timeout, --nodes."""
-    parser.add_argument(
-        "--address",
-        metavar="HOST:PORT",
-        default=os.environ.get("RAY_ADDRESS") or "auto",
-        help="the head of the cluster (default: RAY_ADDRESS, or the cluster that this machine belongs to)",
-    )
-    parser.add_argument(
-        "--timeout",
-        metavar="SECONDS",
-        type=_seconds,
-        default=timeout,
-        help="end after so long, with what is known by then (default: %(default).0f)",
-    )
-    parser.add_argument("--nodes", metavar="N", type=at_least(1), help="how many nodes there must be")
+    what = "the head of the cluster (default: RAY_ADDRESS, or the cluster that this machine belongs to)"
+    parser.option("--address", "HOST:PORT", what, default=os.environ.get("RAY_ADDRESS") or "auto")
+    what = "end after so long, with what is known by then (default: %(default).0f)"
+    parser.option("--timeout", "SECONDS", what, type=_seconds, default=timeout)
+    parser.option("--nodes", "N", "how many nodes there must be", type=at_least(1))
 
 
-def add_cluster_smoke(parser: argparse.ArgumentParser) -> None:
+def add_cluster_smoke(parser: Parser) -> None:
     """Those of `add_cluster_verify`, and --dp, --steps, --seed, --group, --device."""
     add_cluster_verify(parser, _SMOKE_S)
-    parser.add_argument(
-        "--dp", metavar="N", type=at_least(1), required=True, help="data-parallel ranks, one device each"
-    )
-    parser.add_argument("--steps", metavar="N", type=at_least(1), default=300, help="default: %(default)s")
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="of the random batches (default: %(default)s)")
-    parser.add_argument(
-        "--group",
-        choices=("device", "cpu"),
-        default="device",
-        help="what carries the metadata, as VLLM_ASCEND_DP_METADATA_GROUP (default: device)",
-    )
-    parser.add_argument(
-        "--device",
-        choices=("auto", "npu", "cpu"),
-        default="auto",
-        help="where the ranks run; auto is npu where Ray knows of any (default: auto)",
-    )
+    parser.option("--dp", "N", "data-parallel ranks, one device each", type=at_least(1), required=True)
+    parser.option("--steps", "N", "default: %(default)s", type=at_least(1), default=300)
+    parser.option("--seed", "N", "of the random batches (default: %(default)s)", type=int, default=0)
+    what = "what carries the metadata, as VLLM_ASCEND_DP_METADATA_GROUP (default: device)"
+    parser.add_argument("--group", choices=("device", "cpu"), default="device", help=what)
+    what = "where the ranks run; auto is npu where Ray knows of any (default: auto)"
+    parser.add_argument("--device", choices=("auto", "npu", "cpu"), default="auto", help=what)
 
 
 def words(arguments: argparse.Namespace) -> list[str]:

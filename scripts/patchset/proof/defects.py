@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from patchset.proof import smoke
@@ -21,42 +21,29 @@ from patchset.sets.setfile import PatchSet
 from patchset.system import paths
 from patchset.system.terminal import Terminal
 
+_TREES = ("pristine", "patched")
+
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the tests of one tree say.
+    """What the tests of one tree say."""
 
-    Attributes:
-        passed: there are tests, and all of them passed.
-        seen: what they saw, in their words.
-        tests: their names; those that did not pass end in their result.
-    """
-
-    passed: bool
-    seen: tuple[str, ...]
-    tests: tuple[str, ...]
+    passed: bool  # there are tests, and all of them passed
+    seen: tuple[str, ...]  # what they saw, in their words
+    tests: tuple[str, ...]  # their names; those that did not pass end in their result
 
 
 @dataclass(frozen=True)
 class Defect:
-    """One row of the table.
+    """One row of the table."""
 
-    Attributes:
-        name: by which patches and tests call it: D1, D6a.
-        title: what goes wrong, in one line.
-        refuted: the tests of the pristine tree show that the claim is wrong.
-        absent: why the set's release does not have it; empty where it does. Where it has nothing of what the defect is
-            about, no test of the patched tree is left either.
-        open: why the set leaves it, where other sets mend it; empty where the set mends it or does not have it.
-    """
-
-    name: str
-    title: str
+    name: str  # by which patches and tests call it: D1, D6a
+    title: str  # what goes wrong, in one line
     pristine: Evidence
     patched: Evidence
-    refuted: bool = False
-    absent: str = ""
-    open: str = ""
+    refuted: bool = False  # the tests of the pristine tree show that the claim is wrong
+    absent: str = ""  # why the set's release does not have it; then perhaps no test is left; empty where it does
+    open: str = ""  # why the set leaves it, where other sets mend it; empty where the set mends it or does not have it
 
     @property
     def unshown(self) -> str:
@@ -89,29 +76,20 @@ class Defect:
         return "fixed" if self.patched.passed else "not"
 
     def as_dict(self) -> dict[str, Any]:
-        return {
-            "defect": self.name,
-            "title": self.title,
-            "shown": self.shown,
-            "fixed": self.fixed,
-            "absent": self.unshown,
-            "pristine": asdict(self.pristine),
-            "patched": asdict(self.patched),
-        }
+        verdict = {"shown": self.shown, "fixed": self.fixed, "absent": self.unshown}
+        evidence = {"pristine": asdict(self.pristine), "patched": asdict(self.patched)}
+        return {"defect": self.name, "title": self.title, **verdict, **evidence}
 
 
 @dataclass(frozen=True)
 class DefectReport:
-    """What `patchset defects` found; also in build/<set>/defects.json.
-
-    `tree` is the digest of the patched tree that the tests ran on.
-    """
+    """What `patchset defects` found; also in build/<set>/defects.json."""
 
     set_name: str
     rows: tuple[Defect, ...]
     seconds: float
     log: str
-    tree: str = ""
+    tree: str = ""  # digest of the patched tree that the tests ran on
 
     @property
     def ok(self) -> bool:
@@ -119,21 +97,12 @@ class DefectReport:
         return bool(self.rows) and all(row.proven for row in self.rows)
 
     def as_dict(self) -> dict[str, Any]:
-        return {
-            "set": self.set_name,
-            "tree": self.tree,
-            "ok": self.ok,
-            "seconds": round(self.seconds, 1),
-            "log": self.log,
-            "rows": [row.as_dict() for row in self.rows],
-        }
+        ran = {"seconds": round(self.seconds, 1), "log": self.log, "rows": [row.as_dict() for row in self.rows]}
+        return {"set": self.set_name, "tree": self.tree, "ok": self.ok, **ran}
 
 
 def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) -> DefectReport:
-    """Runs the tests that show defects, and writes the table.
-
-    Raises as `smoke.run_tests`; UsageError also where the titles cannot be read.
-    """
+    """Runs the tests that show defects, and writes the table; raises as `smoke.run_tests` and `facts.titles`."""
     cases, log = smoke.run_tests(
         patch_set, device="cpu", terminal=terminal, select=["-m", "defect"], log_name="defects.log", offline=offline
     )
@@ -169,12 +138,10 @@ def table(
     absent: Mapping[str, str] | None = None,
     left_open: Mapping[str, str] | None = None,
 ) -> list[Defect]:
-    """One row for each defect that a test names, that a patch resolves, or that the release does not have.
-
-    Cases without the property ``defect`` are left out; a defect without a title gets an empty one. `resolved` has the
-    names in the patches' headers: D6 is covered where a test names D6 or D6a. `absent` and `left_open` say why the
-    release does not have a defect, or the set leaves it, by name.
-    """
+    """One row for each defect that a test names, that a patch resolves, or that the release does not have. Cases
+    without the property ``defect`` are left out; a defect without a title gets an empty one. `resolved` has the names
+    in the patches' headers: D6 is covered where a test names D6 or D6a. `absent` and `left_open` say why the release
+    does not have a defect, or the set leaves it, by name."""
     of: dict[str, list[Case]] = {}
     for case in cases:
         for name in case.properties.get("defect", "").split():
@@ -183,16 +150,14 @@ def table(
     absent, left_open = absent or {}, left_open or {}
     uncovered = {name for name in resolved if _number(name) not in covered}
     names = sorted({*of, *absent, *left_open, *uncovered}, key=facts.order)
-    return [
-        _row(name, titles.get(name, ""), of.get(name, []), absent.get(name, ""), left_open.get(name, ""))
-        for name in names
-    ]
-
-
-def _row(name: str, title: str, cases: Sequence[Case], absent: str, left_open: str) -> Defect:
-    trees = {tree: [case for case in cases if case.properties.get("tree") == tree] for tree in ("pristine", "patched")}
-    refuted = any("refuted" in case.properties for case in trees["pristine"])
-    return Defect(name, title, _evidence(trees["pristine"]), _evidence(trees["patched"]), refuted, absent, left_open)
+    rows = []
+    for name in names:
+        told = of.get(name, ())
+        pristine, patched = ([case for case in told if case.properties.get("tree") == tree] for tree in _TREES)
+        refuted = any("refuted" in case.properties for case in pristine)
+        row = Defect(name, titles.get(name, ""), _evidence(pristine), _evidence(patched), refuted)
+        rows.append(replace(row, absent=absent.get(name, ""), open=left_open.get(name, "")))
+    return rows
 
 
 def _evidence(cases: Sequence[Case]) -> Evidence:
@@ -210,7 +175,10 @@ def _number(name: str) -> tuple[str, int]:
 
 def show(report: DefectReport, terminal: Terminal) -> None:
     """Prints the table, and which tests did not pass."""
-    rows = [(row.name, row.title, _shown(row), _cell(row.fixed, row.patched)) for row in report.rows]
+    rows = []
+    for row in report.rows:
+        shown = f"{row.shown}: {row.unshown}" if row.unshown else _cell(row.shown, row.pristine)
+        rows.append((row.name, row.title, shown, _cell(row.fixed, row.patched)))
     terminal.table(f"defects of {report.set_name}", ("defect", "title", "shown on pristine", "patched"), rows)
     for row in report.rows:
         if not row.proven:
@@ -218,10 +186,6 @@ def show(report: DefectReport, terminal: Terminal) -> None:
             terminal.note(f"{row.name} is not proven: {tests}")
     if not report.ok:
         terminal.note(f"log: {report.log}")
-
-
-def _shown(row: Defect) -> str:
-    return f"{row.shown}: {row.unshown}" if row.unshown else _cell(row.shown, row.pristine)
 
 
 def _cell(verdict: str, evidence: Evidence) -> str:

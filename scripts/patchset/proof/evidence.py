@@ -29,16 +29,12 @@ _PROPERTIES = ("mode", "defect", "tree", "refuted", "seen", "quick")
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a whole run of a set's smoke tests said, on the stand-in.
-
-    `tree` and `tests` are digests, of the patched tree and of the tests with the stand-in. The rows are sorted by name;
-    none has failed.
-    """
+    """What a whole run of a set's smoke tests said, on the stand-in."""
 
     set_name: str
-    tree: str
-    tests: str
-    rows: tuple[Case, ...]
+    tree: str  # digest of the patched tree
+    tests: str  # digest of the tests with the stand-in
+    rows: tuple[Case, ...]  # sorted by name; none has failed
 
     def foreign(self, patch_set: PatchSet) -> str:
         """Why it is not about the set's tree and today's tests; empty where it is."""
@@ -51,16 +47,11 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Check:
-    """What came of holding a set's evidence against runs here.
-
-    Attributes:
-        foreign: why the evidence says nothing of this tree, so that the whole suite ran; empty where it does.
-        differing: rows that a run here contradicts, as `test: what the evidence says, what was found`.
-    """
+    """What came of holding a set's evidence against runs here."""
 
     set_name: str
-    foreign: str
-    differing: tuple[str, ...]
+    foreign: str  # why the evidence says nothing of this tree, so that the whole suite ran; empty where it does
+    differing: tuple[str, ...]  # rows that a run here contradicts, as `test: what the evidence says, what was found`
     report: SmokeReport
 
     @property
@@ -68,13 +59,8 @@ class Check:
         return self.report.ok and not self.differing
 
     def as_dict(self) -> dict[str, Any]:
-        return {
-            "set": self.set_name,
-            "ok": self.ok,
-            "foreign": self.foreign or None,
-            "differing": list(self.differing),
-            "run": self.report.as_dict(),
-        }
+        found = {"foreign": self.foreign or None, "differing": list(self.differing), "run": self.report.as_dict()}
+        return {"set": self.set_name, "ok": self.ok, **found}
 
 
 def file_of(patch_set: PatchSet) -> Path:
@@ -89,53 +75,39 @@ def load(patch_set: PatchSet) -> Evidence | None:
         return None
     try:
         found = json.loads(file.read_bytes())
-        rows = tuple(_row(row) for row in found["rows"])
-        return Evidence(str(found["set"]), str(found["tree"]), str(found["tests"]), rows)
+        rows = []
+        for row in found["rows"]:
+            properties = {name: str(row[name]) for name in _PROPERTIES if name in row}
+            name = str(row["test"]).partition("::")[2]
+            rows.append(Case(str(row["test"]), name, Result(row["result"]), 0.0, properties=properties))
+        return Evidence(str(found["set"]), str(found["tree"]), str(found["tests"]), tuple(rows))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         hint = f"make evidence VERSION={patch_set.name} writes it anew"
         raise UsageError(f"{file}: {error!r}", hint=hint) from error
 
 
-def _row(found: Mapping[str, Any]) -> Case:
-    properties = {name: str(found[name]) for name in _PROPERTIES if name in found}
-    test = str(found["test"])
-    return Case(test, test.partition("::")[2], Result(found["result"]), 0.0, properties=properties)
-
-
 def make(patch_set: PatchSet, terminal: Terminal, *, offline: bool) -> SmokeReport:
-    """Runs the whole suite of a set and, where all of it passes, writes the evidence.
-
-    Raises as `smoke.run`; Findings also where tests were changed meanwhile.
-    """
+    """Runs the whole suite and writes the evidence if it passes; raises Findings where tests were changed meanwhile."""
     tests = gate.tests_digest(patch_set.name)
     report = smoke.run(patch_set, device="cpu", terminal=terminal, offline=offline)
     if gate.tests_digest(patch_set.name) != tests:
         hint = f"make evidence VERSION={patch_set.name}"
         raise Findings("tests or stand-in were changed while they ran: what they said is of neither", hint=hint)
-    if report.ok:
-        rows = tuple(sorted(report.cases, key=lambda case: case.node))
-        _write(patch_set, Evidence(patch_set.name, patch_set.tree, tests, rows))
+    rows = []
+    for row in sorted(report.cases, key=lambda case: case.node) if report.ok else ():
+        told = {name: row.properties[name] for name in _PROPERTIES if name in row.properties}
+        rows.append("    " + json.dumps({"test": row.node, "result": row.result.value} | told))
+    if rows:
+        head = json.dumps({"set": patch_set.name, "tree": patch_set.tree, "tests": tests}, indent=2)
+        lines = ",\n".join(rows)  # one row a line, so that a diff shows which test differs
+        text = head.removesuffix("\n}") + f',\n  "rows": [\n{lines}\n  ]\n}}\n'
+        disk.write(file_of(patch_set), text.encode(), mode=0o644)
     return report
-
-
-def _write(patch_set: PatchSet, evidence: Evidence) -> None:
-    rows = [
-        {"test": row.node, "result": row.result.value}
-        | {name: row.properties[name] for name in _PROPERTIES if name in row.properties}
-        for row in evidence.rows
-    ]
-    head = {"set": evidence.set_name, "tree": evidence.tree, "tests": evidence.tests}
-    # One row a line, so that a diff shows which test differs.
-    lines = ",\n".join(f"    {json.dumps(row)}" for row in rows)
-    text = json.dumps(head, indent=2).removesuffix("\n}") + f',\n  "rows": [\n{lines}\n  ]\n}}\n'
-    disk.write(file_of(patch_set), text.encode(), mode=0o644)
 
 
 def check(patch_set: PatchSet, terminal: Terminal, *, seed: str, offline: bool) -> Check:
     """Runs the quick tier and a sample of the evidence's rows; the whole suite where the evidence is of something else.
-
-    The set's build tree must be applied; the sample is drawn from `seed`. Raises as `smoke.run`.
-    """
+    The set's build tree must be applied; the sample is drawn from `seed`. Raises as `smoke.run`."""
     known = load(patch_set)
     foreign = "there is none" if known is None else known.foreign(patch_set)
     if known is None or foreign:

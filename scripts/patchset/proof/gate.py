@@ -43,11 +43,9 @@ def subject(set_name: str, tree: str, device: str) -> Subject:
 
 
 def tests_digest(set_name: str) -> str:
-    """Digest of the tests of a set: tests/smoke and tests/standin, bytecode and caches left out.
-
-    Of tests/smoke/defects.toml the titles and what it says of this set count: another set's tests change nothing here.
-    A folder of either that is named after sets counts for these alone.
-    """
+    """Digest of the tests of a set: tests/smoke and tests/standin, bytecode and caches left out. Of
+    tests/smoke/defects.toml the titles and what it says of this set count: another set's tests change nothing here. A
+    folder of either that is named after sets counts for these alone."""
     root = paths.repo_root() / "tests"
     files = [
         f"{part}/{path}"

@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The runtime of the smoke tests: torch and vLLM's requirements in one venv, vLLM beside it, and both trees for it.
 
-    build/runtime/venv             Python with requirements/runtime.txt, the same for every set with that torch, which
-                                   has no CUDA where a configured index has such a build (requirements/torch-cpu.txt)
-    build/runtime/venv-torch-<version>   the same for a set with another torch: requirements/runtime-torch-<version>.txt
-                                   and torch-cpu-<version>.txt; uv links what both venvs have from its one cache
-    build/runtime/vllm-<version>   vLLM without kernels, for PYTHONPATH, and what it or its vllm-ascend
-                                   requires at another version (requirements/runtime-<version>.txt)
+    venv             Python with requirements/runtime.txt, the same for every set with that torch, which has no CUDA
+                     where a configured index has such a build (requirements/torch-cpu.txt)
+    venv-torch-<version>   the same for another torch: runtime-torch-<version>.txt and torch-cpu-<version>.txt
+    vllm-<version>   vLLM without kernels, for PYTHONPATH, and what it or its vllm-ascend requires at another version
+                     (requirements/runtime-<version>.txt)
 
-Both are made once; each holds a stamp of what it was made from, written last, so that one that was
-killed halfway or made from other inputs is made again.
+All in build/runtime, made once; each holds a stamp of what it was made from, written last, so that one that was killed
+halfway or made from other inputs is made again.
 """
 
 from __future__ import annotations
@@ -42,24 +41,16 @@ _STAMP = ".made-from"
 
 @dataclass(frozen=True)
 class Runtime:
-    """A Python that can run vLLM.
-
-    Attributes:
-        vllm: folder that holds the vllm package.
-        env: the environment to run it in; PYTHONPATH is left to `environment`.
-        stamp: what it was made from.
-    """
+    """A Python that can run vLLM."""
 
     python: Path
-    vllm: Path
-    env: Mapping[str, str]
-    stamp: str
+    vllm: Path  # folder that holds the vllm package
+    env: Mapping[str, str]  # the environment to run it in; PYTHONPATH is left to `environment`
+    stamp: str  # what it was made from
 
     def environment(self, tree: Path, standin: Path | None = None) -> dict[str, str]:
-        """The environment in which a vllm-ascend tree is the plugin that vLLM finds.
-
-        `tree` holds the vllm_ascend package and its metadata; `standin`, the NPU's, is None on a machine with NPUs.
-        """
+        """The environment in which a vllm-ascend tree is the plugin that vLLM finds. `tree` holds the vllm_ascend
+        package and its metadata; `standin`, the NPU's, is None on a machine with NPUs."""
         entries = [entry for entry in (standin, tree, self.vllm) if entry is not None]
         return {**self.env, "PYTHONPATH": os.pathsep.join(map(str, entries))}
 
@@ -73,11 +64,8 @@ def standin_dir(set_name: str) -> Path:
 
 def ensure(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) -> Runtime:
     """The runtime of a set, made where it is not there yet; offline, from the caches of this tool and of uv alone.
-
-    Raises:
-        Unavailable: there is no fitting Python, or a package could not be had or built.
-        PinMismatch: vLLM's sdist is not what the set pins.
-    """
+    Raises Unavailable where there is no fitting Python, or a package could not be had or built; PinMismatch where
+    vLLM's sdist is not what the set pins."""
     root = paths.repo_root() / "build" / "runtime"
     root.mkdir(parents=True, exist_ok=True)
     installer = uv.Installer(root, uv.find(), offline)
@@ -98,14 +86,9 @@ class Trees:
 
 
 def both(patch_set: PatchSet, terminal: Terminal, *, offline: bool, patched: Path | None = None) -> Trees:
-    """The trees and the runtime; the pristine tree and the runtime are made where they are not there.
-
-    `patched` is another folder that holds the patched package than the build tree.
-
-    Raises:
-        UsageError: the set has not been applied.
-        Unavailable: the pristine tree or the runtime could not be made.
-    """
+    """The trees and the runtime; the pristine tree and the runtime are made where they are not there. `patched` is
+    another folder that holds the patched package than the build tree. Raises UsageError where the set has not been
+    applied; Unavailable where the pristine tree or the runtime could not be made."""
     patched = patched or paths.tree_dir(patch_set.name)
     if not patched.is_dir():
         raise UsageError(f"{patched} is not there", hint=f"make apply VERSION={patch_set.name} SMOKE=0")
@@ -166,12 +149,8 @@ def _venv(installer: uv.Installer, torch: str, terminal: Terminal) -> Path:
 def without_cuda(requirements: str, torch: str = "") -> str:
     """Locked requirements without what only CUDA needs.
 
-    torch's CUDA build does not load without NVIDIA's libraries, so that these stay unless ``torch`` takes its place.
-    Triton compiles for GPUs alone.
-
-    Args:
-        requirements: with hashes, one package a line, its hashes on the lines after.
-        torch: requirement and hashes of another build of torch; empty to keep theirs.
+    torch's CUDA build does not load without NVIDIA's libraries, so that these stay unless ``torch``, with its hashes,
+    takes its place. Triton compiles for GPUs alone.
 
     >>> without_cuda("cuda-bindings==2\\nnvidia-nccl==2\\ntorch==2\\ntriton==3\\nvllm==1\\n", "torch==2+cpu\\n")
     'vllm==1\\ntorch==2+cpu\\n'

@@ -24,17 +24,9 @@ from patchset.upstream.pristine import materialize
 
 @dataclass(frozen=True)
 class Tested:
-    """What is known of a target.
-
-    Attributes:
-        passed: it has passed the smoke tests, now or before.
-        report: of the tests that ran now; None where none did.
-        said: in a line: what passed and what was not run, or why nothing is known.
-    """
-
-    passed: bool
-    report: SmokeReport | None
-    said: str
+    passed: bool  # it has passed the smoke tests, now or before
+    report: SmokeReport | None  # of the tests that ran now; None where none did
+    said: str  # in a line: what passed and what was not run, or why nothing is known
 
     def as_dict(self) -> dict[str, Any]:
         return {"passed": self.passed, "said": self.said, "run": self.report.as_dict() if self.report else None}
@@ -43,12 +35,9 @@ class Tested:
 def settle(
     patch_set: PatchSet, target: Target, tree: str, *, device: str, wanted: bool, offline: bool, terminal: Terminal
 ) -> Tested:
-    """Runs the quick tier on an applied target, unless the very same tree has passed on this device.
-
-    Never raises for what keeps the tests from running: the target is applied, and what was not tested is said.
-    `tree` is the digest of what is in the target, and the device is cpu for the NPU's stand-in, or npu. Tests that are
-    due are left out where they are not `wanted`.
-    """
+    """Runs the quick tier on an applied target, unless the very same tree has passed on this device. Never raises for
+    what keeps the tests from running: the target is applied, and what was not tested is said. `tree` is the digest of
+    what is in the target. Tests that are due are left out where they are not `wanted`."""
     again = f"make apply{target.named}"
     if tier := gate.passed(patch_set.name, gate.subject(patch_set.name, tree, device)):
         return Tested(True, None, f"smoke tests: this tree has passed the {_named(tier, patch_set)}")
@@ -58,9 +47,8 @@ def settle(
         patched = None
         if target.kind is not Kind.BUILD:
             patched = Patched(_package(patch_set, target, device, offline=offline, terminal=terminal), tree)
-        report = smoke.run(
-            patch_set, device=device, terminal=terminal, tier=Tier.QUICK, offline=offline, patched=patched
-        )
+        how: dict[str, Any] = {"device": device, "terminal": terminal, "offline": offline}
+        report = smoke.run(patch_set, **how, tier=Tier.QUICK, patched=patched)
     except PatchsetError as error:
         terminal.error(error)
         return Tested(False, None, f"not smoke-tested: {error.message.splitlines()[0]}; then `{again}` runs them")
@@ -85,11 +73,8 @@ def _package(patch_set: PatchSet, target: Target, device: str, *, offline: bool,
 
 def of_installation(patch_set: PatchSet, given: Path, device: str) -> Patched:
     """The patched wheel that an installer left: in the folder given, as `pip install --target` makes it, or a venv's.
-
-    Raises:
-        UsageError: the package is not installed there, or an editable installation.
-        PinMismatch: what is installed is not what the set makes.
-    """
+    Raises UsageError where the package is not installed there, or an editable installation; PinMismatch where what is
+    installed is not what the set makes."""
     candidates = [given, *sorted(given.glob("lib/python3*/site-packages"))]
     found = [folder for folder in candidates if list(folder.glob(f"{patch_set.package}-*.dist-info"))]
     if not found:
@@ -101,12 +86,9 @@ def of_installation(patch_set: PatchSet, given: Path, device: str) -> Patched:
         raise UsageError(f"{folder} has {patch_set.package}'s metadata and not its files", hint=hint)
     expected = fingerprint.of(plan.patched_manifest(patch_set.sources(), patch_set.touched), patch_set.package)
     if (measured := fingerprint.of_folder(folder, patch_set.package)) != expected:
-        raise PinMismatch(
-            f"the {patch_set.package} installed in {folder}",
-            expected=f"fingerprint {expected}",
-            found=f"fingerprint {measured}",
-            hint=f"patchset verify --installed --path {folder} says which files differ",
-        )
+        what, hint = f"the {patch_set.package} installed in {folder}", "says which files differ"
+        seals = {"expected": f"fingerprint {expected}", "found": f"fingerprint {measured}"}
+        raise PinMismatch(what, **seals, hint=f"patchset verify --installed --path {folder} {hint}")
     return Patched(_alone(patch_set, folder, paths.build_dir(patch_set.name) / "installed", device), expected)
 
 

@@ -28,6 +28,8 @@ SHARED_ON = "v0.10.1.1"
 # Many times what the suite takes on two cores: a loaded machine is slow, and not wrong.
 LIMIT_S = 7200.0
 
+_SHOWN = 12  # lines of a failure
+
 # Modules that a folder of some sets' smoke tests may have for all tests of these sets.
 _PLUGINS = ("for_this_set", "for_these_sets")
 
@@ -44,16 +46,13 @@ class Patched:
 
 @dataclass(frozen=True)
 class SmokeReport:
-    """What a run of the smoke tests found; also in build/<set>/smoke.json.
-
-    `tier` is None for a part that the caller has chosen, `log` the file with pytest's output.
-    """
+    """What a run of the smoke tests found; also in build/<set>/smoke.json."""
 
     set_name: str
     device: str
     cases: tuple[Case, ...]
-    log: str
-    tier: Tier | None = Tier.WHOLE
+    log: str  # the file with pytest's output
+    tier: Tier | None = Tier.WHOLE  # None for a part that the caller has chosen
 
     @property
     def ok(self) -> bool:
@@ -66,24 +65,12 @@ class SmokeReport:
         return sum(case.seconds for case in self.cases)
 
     def as_dict(self) -> dict[str, Any]:
-        return {
-            "set": self.set_name,
-            "device": self.device,
-            "tier": self.tier.value if self.tier else None,
-            "ok": self.ok,
-            "seconds": round(self.seconds, 1),
-            "log": self.log,
-            "rows": [
-                {
-                    "name": case.title,
-                    "mode": case.mode,
-                    "result": case.result.value,
-                    "seconds": round(case.seconds, 1),
-                    "why": case.why,
-                }
-                for case in self.cases
-            ],
-        }
+        rows = []
+        for case in self.cases:
+            row = {"name": case.title, "mode": case.mode, "result": case.result.value}
+            rows.append(row | {"seconds": round(case.seconds, 1), "why": case.why})
+        what = {"set": self.set_name, "device": self.device, "tier": self.tier.value if self.tier else None}
+        return what | {"ok": self.ok, "seconds": round(self.seconds, 1), "log": self.log, "rows": rows}
 
 
 def run(
@@ -97,12 +84,9 @@ def run(
     offline: bool = False,
     patched: Patched | None = None,
 ) -> SmokeReport:
-    """Runs tests/smoke on the set's trees, and writes down whether the tree has passed.
-
-    The patched tree must have been applied, or `patched` takes its place; the pristine one is made. The device is cpu
-    for the NPU's stand-in, or npu. `only`, a pytest -k expression, or the names of `tests` choose a part of the whole.
-    Raises as `run_tests`.
-    """
+    """Runs tests/smoke on the set's trees, and writes down whether the tree has passed. The device is cpu for the NPU's
+    stand-in, or npu; `patched` takes the place of the applied tree. `only`, a pytest -k expression, or the names of
+    `tests` choose a part of the whole. Raises as `run_tests`."""
     part = bool(only or tests)
     select = ["--quick"] if tier is Tier.QUICK and not part else []
     if patch_set.name != SHARED_ON and not part:
@@ -110,16 +94,10 @@ def run(
     about = gate.subject(patch_set.name, patched.tree if patched else patch_set.tree, device)
     if not part:
         gate.note(patch_set.name, about, tier, ok=False)  # until it has passed, also where this run is cut off
-    cases, log = run_tests(
-        patch_set,
-        device=device,
-        terminal=terminal,
-        select=[*select, *(["-k", only] if only else [])],
-        tests=tests,
-        log_name="pytest.log",
-        offline=offline,
-        patched=patched.folder if patched else None,
-    )
+    select += ["-k", only] if only else []
+    folder = patched.folder if patched else None
+    how: dict[str, Any] = {"device": device, "terminal": terminal, "offline": offline, "patched": folder}
+    cases, log = run_tests(patch_set, select=select, tests=tests, log_name="pytest.log", **how)
     report = SmokeReport(patch_set.name, device, tuple(cases), str(log), None if part else tier)
     if report.tier:
         gate.note(patch_set.name, about, tier, ok=report.ok)
@@ -128,7 +106,6 @@ def run(
 
 
 def tests_dir() -> Path:
-    """tests/smoke."""
     return paths.repo_root() / "tests" / "smoke"
 
 
@@ -143,15 +120,9 @@ def run_tests(
     offline: bool = False,
     patched: Path | None = None,
 ) -> tuple[list[Case], Path]:
-    """Runs the smoke tests that pytest's arguments ``select`` choose; their results, and where the log is.
-
-    ``tests`` are the names of the tests to run, from tests/smoke on; all of them where it is empty.
-
-    Raises:
-        UsageError: the set has not been applied.
-        Unavailable: the runtime could not be made.
-        Findings: the tests did not come to an end.
-    """
+    """Runs the smoke tests that pytest's arguments ``select`` choose; their results, and where the log is. ``tests``
+    are names from tests/smoke on; none for all. Raises UsageError where the set has not been applied; Unavailable where
+    the runtime could not be made; Findings where the tests did not come to an end."""
     both = runtime.both(patch_set, terminal, offline=offline, patched=patched)
     made = both.runtime
     work = paths.build_dir(patch_set.name) / "smoke"
@@ -164,22 +135,16 @@ def run_tests(
     command += [f"--work={work}", f"--device={device}", f"--set={patch_set.name}", *select]
     if device == "cpu":
         command += [f"--kept={kept(patch_set, made)}"]
-    terminal.step(
-        "smoke tests: real vLLM, data parallel, " + ("on NPUs" if device == "npu" else "on the NPU's stand-in")
-    )
+    where = "on NPUs" if device == "npu" else "on the NPU's stand-in"
+    terminal.step(f"smoke tests: real vLLM, data parallel, {where}")
     arguments, more = _of_sets(folder, patch_set.name)
-    command, environ = [*command, *arguments], {**made.env, **more}
-    cases = testrun.run(
-        command, environ=environ, folder=folder, log=log, limit=LIMIT_S, each_line=lambda line: _tell(line, terminal)
-    )
-    return cases, log
+    how = {"environ": {**made.env, **more}, "folder": folder, "limit": LIMIT_S}
+    return testrun.run([*command, *arguments], log=log, **how, each_line=lambda line: _tell(line, terminal)), log
 
 
 def _of_sets(folder: Path, set_name: str) -> tuple[list[str], dict[str, str]]:
-    """What the folders of few sets in tests/smoke ask for: pytest's arguments, and variables.
-
-    A folder of this set may have a plugin for all of its tests; another set's is not looked at.
-    """
+    """What the folders of few sets in tests/smoke ask for: pytest's arguments, and variables. A folder of this set may
+    have a plugin for all of its tests; another set's is not looked at."""
     arguments, own = [], []
     for entry in sorted(folder.iterdir()):
         if facts.is_of_others(entry.name, set_name):
@@ -193,35 +158,22 @@ def _of_sets(folder: Path, set_name: str) -> tuple[list[str], dict[str, str]]:
 
 
 def kept(patch_set: PatchSet, made: Runtime, *more: str) -> Path:
-    """The cached results of these tests on upstream's release, for this runtime and kind of machine.
-
-    ``more`` is what else the answers hang on.
-    """
-    parts = (
-        patch_set.manifest_sha256,
-        patch_set.vllm.version,
-        made.stamp,
-        gate.tests_digest(patch_set.name),
-        platform.machine(),
-        *more,
-    )
+    """The cached results of these tests on upstream's release, for this runtime and machine, and what else counts."""
+    pins = patch_set.manifest_sha256, patch_set.vllm.version
+    parts = (*pins, made.stamp, gate.tests_digest(patch_set.name), platform.machine(), *more)
     return paths.cache_dir() / "pristine" / sha256(" ".join(parts).encode())
 
 
 def show(report: SmokeReport, terminal: Terminal) -> None:
-    """Prints the table, and why a check failed."""
     rows = [(case.title, case.mode, case.result.value, f"{case.seconds:.1f}") for case in report.cases]
     terminal.table(f"smoke tests of {report.set_name}", ("check", "mode", "result", "seconds"), rows, right="seconds")
     for case in report.cases:
         if case.result is Result.FAILED:
-            terminal.note(f"{case.title} ({case.mode}): {_shortened(case.why)}\n")
+            lines = case.why.splitlines()
+            shown = "\n".join(lines[:_SHOWN] + ["..."] * (len(lines) > _SHOWN))
+            terminal.note(f"{case.title} ({case.mode}): {shown}\n")
     if not report.ok:
         terminal.note(f"log: {report.log}")
-
-
-def _shortened(text: str, lines: int = 12) -> str:
-    shown = text.splitlines()
-    return "\n".join(shown[:lines] + ["..."] * (len(shown) > lines))
 
 
 def _tell(line: str, terminal: Terminal) -> None:

@@ -3,16 +3,15 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
+from patchset.node.cluster.watch import bounded
 from patchset.node.errors import Findings
 
 
@@ -24,23 +23,12 @@ class Result(Enum):
 
 @dataclass(frozen=True)
 class Case:
-    """One test.
-
-    Attributes:
-        id: file, class and name, as pytest tells tests apart.
-        name: the function with its parameters.
-        result: an error in a fixture counts as failed.
-        seconds: wall-clock time.
-        why: the message of a failure, or the reason of a skip.
-        properties: what the test recorded.
-    """
-
-    id: str
-    name: str
-    result: Result
-    seconds: float
-    why: str = ""
-    properties: Mapping[str, str] = field(default_factory=dict)
+    id: str  # file, class and name, as pytest tells tests apart
+    name: str  # the function with its parameters
+    result: Result  # an error in a fixture counts as failed
+    seconds: float  # wall-clock time
+    why: str = ""  # the message of a failure, or the reason of a skip
+    properties: Mapping[str, str] = field(default_factory=dict)  # what the test recorded
 
     @property
     def node(self) -> str:
@@ -49,7 +37,6 @@ class Case:
 
     @property
     def title(self) -> str:
-        """What was checked, in words."""
         return self.function.removeprefix("test_").replace("_", " ")
 
     @property
@@ -63,24 +50,12 @@ class Case:
         return self.name.partition("[")[0]
 
 
-def run(
-    command: Sequence[str],
-    *,
-    environ: Mapping[str, str],
-    folder: Path,
-    log: Path,
-    limit: float,
-    each_line: Callable[[str], None] = lambda _: None,
-) -> list[Case]:
-    """Runs pytest, as `watched` does, and reads its report, which lies beside the log as .xml.
-
-    Raises:
-        Findings: it wrote no report, or ran past the limit: the last line is told, which under `-v` is the test.
-    """
+def run(command: Sequence[str], *, log: Path, **how: Any) -> list[Case]:
+    """Runs pytest, as `watched` does, and reads its report, beside the log; raises Findings where it has none."""
     report = log.with_suffix(".xml")
     report.unlink(missing_ok=True)
     command = [*command, f"--junit-xml={report}", "-o", "junit_family=xunit1"]
-    code = watched("the tests", command, environ=environ, folder=folder, log=log, limit=limit, each_line=each_line)
+    code = watched("the tests", command, log=log, **how)
     if not report.is_file():
         raise Findings(f"pytest ended with {code} and no report", hint=f"read {log}")
     return read(report.read_bytes())
@@ -96,46 +71,17 @@ def watched(
     limit: float,
     each_line: Callable[[str], None] = lambda _: None,
 ) -> int:
-    """Runs a program in a process group of its own; its exit code.
-
-    Args:
-        environ: the whole environment.
-        folder: the working directory.
-        log: file that gets the output.
-        limit: seconds after which the process group is killed, and Findings raised.
-        each_line: is told every line of output.
-    """
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        stdin=subprocess.DEVNULL,
-        cwd=folder,
-        env=dict(environ),
-        text=True,
-        errors="replace",
-        start_new_session=True,
-    )
-    out_of_time = threading.Event()
-
-    def end() -> None:
-        out_of_time.set()
-        _kill(process)
-
-    timer = threading.Timer(limit, end)
-    timer.start()
+    """Runs a program in a process group of its own, with this environment alone; its exit code. After `limit` seconds
+    the group is killed, and Findings raised, with the last line: under `-v`, pytest's test."""
+    how = {"stderr": subprocess.STDOUT, "cwd": folder, "env": dict(environ), "errors": "replace"}
     last = ""
-    try:
-        with process, log.open("w") as file:
-            assert process.stdout is not None
-            for line in process.stdout:
-                file.write(line)
-                last = line.strip() or last
-                each_line(line.rstrip("\n"))
-    finally:
-        timer.cancel()
-        _kill(process)
-    if out_of_time.is_set():
+    with bounded(command, limit, **how) as (process, late), log.open("w") as file:
+        for line in process.stdout or ():
+            file.write(line)
+            last = line.strip() or last
+            each_line(line.rstrip("\n"))
+        process.wait()
+    if late.is_set():
         raise Findings(f"{what} took more than {limit:.0f} s and were stopped at: {last}", hint=f"read {log}")
     return process.returncode
 
@@ -151,19 +97,7 @@ def _case(element: ElementTree.Element) -> Case:
     for tag, verdict in (("skipped", Result.SKIPPED), ("failure", Result.FAILED), ("error", Result.FAILED)):
         if (found := element.find(tag)) is not None:
             result, why = verdict, found.get("message", "")
-    return Case(
-        id=f"{element.get('file') or element.get('classname', '')}::{element.get('classname', '')}::{name}",
-        name=name,
-        result=result,
-        seconds=float(element.get("time", "0")),
-        why=why,
-        properties={one.get("name", ""): one.get("value", "") for one in element.iter("property")},
-    )
-
-
-def _kill(process: subprocess.Popen[str]) -> None:
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
-    process.wait()
+    where = element.get("classname", "")
+    properties = {one.get("name", ""): one.get("value", "") for one in element.iter("property")}
+    seconds = float(element.get("time", "0"))
+    return Case(f"{element.get('file') or where}::{where}::{name}", name, result, seconds, why, properties)

@@ -43,10 +43,8 @@ class Installer:
             said = self.log.read_bytes()[start:].decode(errors="replace").strip().splitlines()
             tail = "\n  ".join(said[-_LOG_TAIL:])
             hint = "check the network and pip's index settings, then run the same command again"
-            raise Unavailable(
-                f"could not {what}\n  {tail}\n  log: {self.log}",
-                hint="run once without OFFLINE=1" if self.offline else hint,
-            )
+            hint = "run once without OFFLINE=1" if self.offline else hint
+            raise Unavailable(f"could not {what}\n  {tail}\n  log: {self.log}", hint=hint)
 
     def _call(self, arguments: Sequence[str], extra: Mapping[str, str]) -> tuple[int, int]:
         """uv's exit code, and where in the log its output begins."""
@@ -69,10 +67,9 @@ def own_environment() -> dict[str, str]:
 def settings(pip: Mapping[str, Sequence[str]], environ: Mapping[str, str]) -> dict[str, str]:
     """pip's settings of where packages come from, as the variables that uv reads.
 
-    Where uv has an index of its own, that stands. Every package is locked by hash, so it is safe to
-    take it from whichever index has it. uv prefers the index named first, and would prefer any to its
-    own default: an extra index may hold another file of the same version (a wheel without its
-    libraries, say), so it counts only after an index that pip names.
+    Where uv has an index of its own, that stands. Every package is locked by hash, so it is safe to take it from
+    whichever index has it. uv prefers the index named first, and would prefer any to its own default: an extra index
+    may hold another file of the same version (a wheel without its libraries, say), so it counts only after pip's.
 
     >>> settings({"index-url": ["https://a.example/simple"]}, {})["UV_DEFAULT_INDEX"]
     'https://a.example/simple'

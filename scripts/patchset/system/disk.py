@@ -26,11 +26,9 @@ def temporary(path: Path) -> Path:
 
 
 def write(path: Path, data: bytes, *, mode: int, owner: os.stat_result | None = None) -> None:
-    """Replaces or makes a file in one step: at any moment it is the old or the new one. Never writes through a link.
-
-    To outlive a power cut, the rename also needs `sync` of the folder. The file gets user and group of `owner`, where
-    this process may give files away.
-    """
+    """Replaces or makes a file in one step: at any moment it is the old or the new one. Never writes through a link. To
+    outlive a power cut, the rename also needs `sync` of the folder. The file gets user and group of `owner`, where this
+    process may give files away."""
     new = temporary(path)
     step(f"write {path.name}")
     new.unlink(missing_ok=True)
@@ -65,11 +63,9 @@ def remove(path: Path) -> None:
 
 
 def make_folder(path: Path, owner: os.stat_result | None = None) -> None:
-    """Makes a folder and its parents; folders that exist are left as they are.
-
-    As part of the installation of an `owner`, each becomes that user's and gets the mode of the one that it lies in,
-    whatever the umask, so that whoever reads there reads here.
-    """
+    """Makes a folder and its parents; folders that exist are left as they are. As part of the installation of an
+    `owner`, each becomes that user's and gets the mode of the one that it lies in, whatever the umask, so that whoever
+    reads there reads here."""
     if path.is_dir():
         return
     make_folder(path.parent, owner)
@@ -82,7 +78,6 @@ def make_folder(path: Path, owner: os.stat_result | None = None) -> None:
 
 
 def remove_empty_folders(paths: Iterable[Path]) -> None:
-    """Removes the folders that are empty, deepest first."""
     for path in sorted(set(paths), reverse=True):
         with suppress(OSError):
             step(f"remove folder {path.name}")

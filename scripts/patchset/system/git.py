@@ -7,9 +7,10 @@ import hashlib
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from patchset.node.errors import Unavailable
 
@@ -55,9 +56,7 @@ class GitError(Unavailable):
 @dataclass(frozen=True)
 class Identity:
     """Author and committer: `Name <address>`, and a date that git understands, or empty where it knows it otherwise.
-
-    With `committer_alone` the author is another, whom git is told otherwise.
-    """
+    With `committer_alone` the author is another, whom git is told otherwise."""
 
     person: str
     date: str
@@ -77,19 +76,12 @@ class Identity:
 
 @dataclass(frozen=True)
 class Repository:
-    """A work tree and the repository in its .git folder.
+    """A work tree and the repository in its .git folder."""
 
-    Attributes:
-        root: the work tree.
-        index: the index file to use; relative to .git.
-        git_dir: the repository, where it is not in the work tree.
-        objects: the folder of its objects, where that is another repository's.
-    """
-
-    root: Path
-    index: str = "index"
-    git_dir: Path | None = None
-    objects: Path | None = None
+    root: Path  # the work tree
+    index: str = "index"  # the index file to use; relative to .git
+    git_dir: Path | None = None  # the repository, where it is not in the work tree
+    objects: Path | None = None  # the folder of its objects, where that is another repository's
 
     @property
     def folder(self) -> Path:
@@ -106,13 +98,26 @@ class Repository:
 
     def git_bytes(self, *arguments: str, stdin: bytes = b"", identity: Identity | None = None) -> bytes:
         """Runs git and returns what it prints; raises as `git` does."""
-        environment = {
+        environment = {key: os.environ[key] for key in ("PATH", "TMPDIR", "LD_LIBRARY_PATH") if key in os.environ}
+        environment |= _ENVIRONMENT | {
+            "GIT_CEILING_DIRECTORIES": str(self.root.parent),
             "GIT_DIR": str(self.folder),
             "GIT_WORK_TREE": str(self.root),
             "GIT_INDEX_FILE": str(self.folder / self.index),
             "GIT_OBJECT_DIRECTORY": str(self._objects),
         }
-        return _run(arguments, self.root, environment | (identity.environment() if identity else {}), stdin)
+        environment |= identity.environment() if identity else {}
+        command = ["git", *(word for key, value in _CONFIG.items() for word in ("-c", f"{key}={value}")), *arguments]
+        how: dict[str, Any] = {"env": environment, "umask": 0o022}  # of what git writes into a work tree
+        try:
+            done = subprocess.run(command, input=stdin, capture_output=True, cwd=self.root, check=False, **how)
+        except FileNotFoundError:
+            raise Unavailable("git is not on PATH", hint="install git") from None
+        if done.returncode:
+            said = done.stderr.decode(errors="replace").strip() or f"exit status {done.returncode}"
+            raise GitError(next((word for word in arguments if not word.startswith("-") and "=" not in word), ""), said)
+        output: bytes = done.stdout
+        return output
 
     def init(self, branch: str) -> None:
         """Makes the repository where there is none; upstream's attributes never change a byte."""
@@ -131,7 +136,6 @@ class Repository:
         (self.folder / "HEAD").write_text(f"ref: refs/heads/{branch}\n", encoding="utf-8")
 
     def version(self) -> tuple[int, ...]:
-        """Git's."""
         words = self.git("version").split()[2].split(".")
         return tuple(int(word) for word in words[:2])
 
@@ -190,47 +194,6 @@ class Repository:
         return found
 
 
-def _run(arguments: Sequence[str], folder: Path, environment: Mapping[str, str], stdin: bytes) -> bytes:
-    """Runs git in a folder with this environment alone; what it prints."""
-    kept = {key: os.environ[key] for key in ("PATH", "TMPDIR", "LD_LIBRARY_PATH") if key in os.environ}
-    config = [word for key, value in _CONFIG.items() for word in ("-c", f"{key}={value}")]
-    try:
-        done = subprocess.run(
-            ["git", *config, *arguments],
-            input=stdin,
-            capture_output=True,
-            cwd=folder,
-            env={**kept, **_ENVIRONMENT, "GIT_CEILING_DIRECTORIES": str(folder.parent), **environment},
-            umask=0o022,  # of what git writes into a work tree
-            check=False,
-        )
-    except FileNotFoundError:
-        raise Unavailable("git is not on PATH", hint="install git") from None
-    if done.returncode:
-        said = done.stderr.decode(errors="replace").strip() or f"exit status {done.returncode}"
-        raise GitError(_command(arguments), said)
-    return done.stdout
-
-
-def _command(arguments: Sequence[str]) -> str:
-    """The command among git's arguments, after its own options.
-
-    >>> _command(["-c", "a=b", "--literal-pathspecs", "add", "-A"])
-    'add'
-    """
-    words = iter(arguments)
-    for word in words:
-        if word == "-c":
-            next(words)
-        elif not word.startswith("-"):
-            return word
-    return ""
-
-
 def blob_id(data: bytes) -> str:
-    """Git's id of a file's content.
-
-    >>> blob_id(b"")
-    'e69de29bb2d1d6434b8b29ae775ad8c2e48c5391'
-    """
+    """Git's id of a file's content."""
     return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from patchset.node.errors import Locked
@@ -19,14 +19,8 @@ from patchset.system import disk
 
 @contextmanager
 def hold(path: Path) -> Iterator[bool]:
-    """Holds the lock; it is released when the process ends, however it ends.
-
-    Yields:
-        whether the last holder was killed: one that ends by itself takes its process id out of the file.
-
-    Raises:
-        Locked: another process holds it.
-    """
+    """Holds the lock until the process ends, however it ends; raises Locked where another process holds it. Yields
+    whether the last holder was killed: one that ends by itself takes its process id out of the file."""
     disk.make_folder(path.parent)
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -35,8 +29,9 @@ def hold(path: Path) -> Iterator[bool]:
         except BlockingIOError:
             os.close(descriptor)
             raise Locked(path, _holder(path)) from None
-        if _still_there(path, descriptor):
-            break
+        with suppress(FileNotFoundError):
+            if os.path.samestat(path.stat(), os.fstat(descriptor)):
+                break
         os.close(descriptor)
         disk.make_folder(path.parent)
     try:
@@ -70,13 +65,6 @@ def refuse_if_held(path: Path) -> None:
         raise Locked(path, _holder(path)) from None
     finally:
         os.close(descriptor)
-
-
-def _still_there(path: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
 
 
 def _holder(path: Path) -> int | None:

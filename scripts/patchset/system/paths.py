@@ -21,7 +21,6 @@ def repo_root() -> Path:
 
 
 def of_url(url: str) -> Path:
-    """The path that a file: URL names."""
     return Path(unquote(urlsplit(url).path))
 
 
@@ -41,10 +40,8 @@ def overlay_dir(set_name: str, root: Path | None = None) -> Path:
 
 
 def overlay_dirs(set_name: str, root: Path | None = None) -> tuple[Path, ...]:
-    """The folders whose modules a set installs: each wins over those before it.
-
-    overlay/shared, then those of few sets, which are named after them (`v0.18.0+v0.23.0`), then the set's own.
-    """
+    """The folders whose modules a set installs: each wins over those before it. overlay/shared, then those of few sets,
+    which are named after them (`v0.18.0+v0.23.0`), then the set's own."""
     own = overlay_dir(set_name, root)
     of_few = [entry for entry in own.parent.glob("*+*") if set_name in entry.name.split("+")]
     return own.parent / "shared", *sorted(of_few), own

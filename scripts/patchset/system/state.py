@@ -35,49 +35,26 @@ class FileState:
     after: str | None
     executable: bool = False
 
-    @property
-    def reversed(self) -> FileState:
-        """The way back."""
-        return FileState(self.after, self.before, self.executable)
-
 
 @dataclass(frozen=True)
 class Installed:
-    """What a set has done to a target.
-
-    Attributes:
-        set: the set's name.
-        tree: digest of the whole patched tree.
-        series: digest of the patch files and the overlay that made it.
-        files: each changed file; `before` is upstream's.
-    """
-
-    set: str
-    tree: str
-    series: str
-    files: Mapping[str, FileState]
+    set: str  # the set's name
+    tree: str  # digest of the whole patched tree
+    series: str  # digest of the patch files and the overlay that made it
+    files: Mapping[str, FileState]  # each changed file; `before` is upstream's
 
 
 @dataclass(frozen=True)
 class Journal:
-    """A change that is under way.
-
-    Attributes:
-        command: apply or revert.
-        files: each file to change; `before` is what it holds now.
-        installed: what state.json says when it is done; None for a pristine target.
-        was: what state.json says if it is taken back.
-    """
-
-    command: str
-    files: Mapping[str, FileState]
-    installed: Installed | None
-    was: Installed | None
+    command: str  # apply or revert
+    files: Mapping[str, FileState]  # each file to change; `before` is what it holds now
+    installed: Installed | None  # what state.json says when it is done; None for a pristine target
+    was: Installed | None  # what state.json says if it is taken back
 
     @property
     def reversed(self) -> Journal:
         """The way back."""
-        back = {path: row.reversed for path, row in self.files.items()}
+        back = {path: FileState(row.after, row.before, row.executable) for path, row in self.files.items()}
         return Journal(self.command, back, self.was, self.installed)
 
 
@@ -91,7 +68,6 @@ class Store:
         self._journal = folder / "journal.json"
 
     def installed(self) -> Installed | None:
-        """What is installed, or None."""
         return self._read(self._state, Installed)
 
     def journal(self) -> Journal | None:
@@ -113,7 +89,6 @@ class Store:
         disk.remove(self._journal)
 
     def keep(self, data: bytes) -> str:
-        """Keeps bytes under their digest."""
         digest = sha256(data)
         file = self.folder / "objects" / digest
         if not file.is_file() or sha256(file.read_bytes()) != digest:
@@ -143,14 +118,7 @@ class Store:
 
     @contextmanager
     def session(self) -> Iterator[bool]:
-        """Holds the target's lock; leaves no folder behind where nothing is applied or under way.
-
-        Yields:
-            whether the last run was killed.
-
-        Raises:
-            Locked: another run holds it.
-        """
+        """Holds the target's lock, as `lock.hold`; leaves no folder behind where nothing is applied or under way."""
         with lock.hold(self.lock) as killed:
             try:
                 yield killed
@@ -174,9 +142,8 @@ class Store:
         return found
 
     def _refuse(self, file: Path, why: str) -> UsageError:
-        return UsageError(
-            f"{file} cannot be read: {why}", hint=f"restore upstream's files yourself, then remove {self.folder}"
-        )
+        hint = f"restore upstream's files yourself, then remove {self.folder}"
+        return UsageError(f"{file} cannot be read: {why}", hint=hint)
 
     def _write(self, file: Path, value: dict[str, Any]) -> None:
         disk.make_folder(file.parent)

@@ -19,20 +19,13 @@ if TYPE_CHECKING:
 
 
 class Terminal:
-    """stdout and stderr of one run. Off a TTY the lines are plain, and Rich is not even loaded; NO_COLOR is kept.
-
-    Args:
-        as_json: keep stdout for one JSON document; tables and notes then go nowhere.
-
-    Attributes:
-        command: what runs; the document names it.
-        known: what the document of an error has, too: what had been found before the error.
-    """
+    """stdout and stderr of one run. Off a TTY the lines are plain, and Rich is not even loaded; NO_COLOR is kept. With
+    `as_json`, stdout is for one JSON document; tables and notes go nowhere."""
 
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
-        self.command = ""
-        self.known: dict[str, Any] = {}
+        self.command = ""  # what runs; the document names it
+        self.known: dict[str, Any] = {}  # what had been found before an error; the document of the error has it too
 
     def step(self, message: str) -> None:
         """Says on stderr what is done now."""
@@ -54,10 +47,8 @@ class Terminal:
             _marked("next:", "bold", error.hint)
 
     def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: str = "") -> None:
-        """Prints a table on stdout; off a TTY its columns are as wide as their widest cell.
-
-        The columns with a heading of `right`, in which spaces separate them, are aligned right.
-        """
+        """Prints a table on stdout; off a TTY its columns are as wide as their widest cell. The columns with a heading
+        of `right`, in which spaces separate them, are aligned right."""
         if self.as_json:
             return
         aligned = right.split()
@@ -81,10 +72,8 @@ class Terminal:
 
     @contextmanager
     def progress(self, label: str, total: int) -> Iterator[Callable[[int], None]]:
-        """A bar on stderr, or one line off a TTY; yields the function that advances it.
-
-        The total is in the unit of the advances; 0 where it is not known.
-        """
+        """A bar on stderr, or one line off a TTY; yields the function that advances it. The total is in the unit of the
+        advances; 0 where it is not known."""
         if not sys.stderr.isatty():
             self.step(label)
             yield lambda _: None

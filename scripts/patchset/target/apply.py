@@ -18,8 +18,8 @@ from patchset.sets.setfile import PatchSet
 from patchset.system import disk
 from patchset.system.state import FileState, Installed, Store
 from patchset.system.terminal import Terminal
-from patchset.target import change, distinfo, likeness
-from patchset.target.assess import Assessment, State, assess
+from patchset.target import change, distinfo
+from patchset.target.assess import Assessment, State, assess, looks_like
 from patchset.target.change import Files
 from patchset.target.locate import Kind, Target, build_tree, locate
 from patchset.upstream.pristine import check_given
@@ -30,39 +30,19 @@ _SHOWN = 20
 
 @dataclass(frozen=True)
 class ApplyResult:
-    """What apply found and did.
-
-    Attributes:
-        result: applied, unchanged (it was applied already), or would apply (a dry run).
-        changed: the files that were, or would be, written or removed.
-        tree: digest of upstream's and the set's files that are then in the target; of a whole tree, set.toml's.
-        fingerprint: of the package that is then there.
-        commit: the last commit of a build tree; empty elsewhere.
-    """
-
     target: Target
     recipe: Recipe
-    result: str
-    changed: tuple[str, ...]
-    tree: str
-    fingerprint: str
-    commit: str
+    result: str  # applied, unchanged (it was applied already), or would apply (a dry run)
+    changed: tuple[str, ...]  # the files that were, or would be, written or removed
+    tree: str  # digest of upstream's and the set's files that are then in the target; of a whole tree, set.toml's
+    fingerprint: str  # of the package that is then there
+    commit: str  # the last commit of a build tree; empty elsewhere
 
 
 def run(
-    patch_set: PatchSet,
-    *,
-    folder: Path | None,
-    upstream: Path | None,
-    offline: bool,
-    dry_run: bool,
-    terminal: Terminal,
+    patch_set: PatchSet, *, folder: Path | None, upstream: Path | None, offline: bool, dry_run: bool, terminal: Terminal
 ) -> ApplyResult:
-    """Applies a set to the build tree, or in place to `folder`.
-
-    Raises:
-        PatchsetError: nothing was changed, or the next command finishes or takes back what was.
-    """
+    """Applies a set to the build tree, or in place to `folder`; raises as `change.carry_out`, or before any change."""
     if upstream:
         check_given(patch_set, upstream)
     target = locate(patch_set, folder)
@@ -115,21 +95,15 @@ def run(
 def refuse_modified(report: Assessment, target: Target, patch_set: PatchSet) -> None:
     """Raises TargetModified where a target holds what nobody could give back."""
     if report.authored:
-        raise TargetModified(
-            f"{target.root} has work of yours: {report.authored.what}; nothing was written",
-            paths=[row.path for row in report.rows],
-            hint=report.authored.next,
-        )
-    if report.state is not State.MODIFIED:
+        said, hint = f"has work of yours: {report.authored.what}; nothing was written", report.authored.next
+    elif report.state is State.MODIFIED:
+        names = first_of([f"{row.path}: {row.found.value}" for row in report.rows], _SHOWN)
+        said = "\n  ".join(["is modified; nothing was written", *looks_like(report, target, patch_set), *names])
+        hint = f"make status{target.named} shows the state; make revert{target.named} RESCUE=dir copies these files to "
+        hint += "a new folder and gives upstream's back"
+    else:
         return
-    looks = likeness.of(report, target, patch_set)
-    names = first_of([f"{row.path}: {row.found.value}" for row in report.rows], _SHOWN)
-    hint = f"make status{target.named} shows the state; make revert{target.named} RESCUE=dir copies these files to a "
-    raise TargetModified(
-        f"{target.root} is modified; nothing was written\n  " + "\n  ".join([*looks, *names]),
-        paths=[row.path for row in report.rows],
-        hint=hint + "new folder and gives upstream's back",
-    )
+    raise TargetModified(f"{target.root} {said}", paths=[row.path for row in report.rows], hint=hint)
 
 
 def _copies(patch_set: PatchSet) -> Files:
@@ -146,13 +120,12 @@ def _copies(patch_set: PatchSet) -> Files:
 
 def _refuse_other(files: Files, patch_set: PatchSet) -> None:
     """Raises PinMismatch where git makes another file than set.toml records."""
+    whole = plan.patched_manifest(patch_set.sources(), patch_set.touched)
     for path, (data, _) in files.items():
-        found = None if data is None else manifest.sha256(data)
-        row = patch_set.touched.get(path)
-        wanted = row.patched if row else patch_set.sources().get(path)
+        wanted, found = whole.get(path, "no file"), "no file" if data is None else manifest.sha256(data)
         if found != wanted:
             hint = f"patchset record {patch_set.name}, if the series was changed on purpose"
-            raise PinMismatch(path, expected=wanted or "no file", found=found or "no file", hint=hint)
+            raise PinMismatch(path, expected=wanted, found=found, hint=hint)
 
 
 def _desired(target: Target, store: Store, files: Files, report: Assessment, source: Source) -> Files:
@@ -177,10 +150,8 @@ def _installed(
     report: Assessment | None = None,
     made: Files | None = None,
 ) -> Installed:
-    """What state.json says of an applied set; keeps the original bytes.
-
-    A target with a RECORD needs the report on what it held before, and what the set made of the files that it changes.
-    """
+    """What state.json says of an applied set; keeps the original bytes. A target with a RECORD needs the report on what
+    it held before, and what the set made of the files that it changes."""
     patch_set = recipe.patch_set
     files = {}
     for path, row in patch_set.touched.items():
@@ -210,16 +181,15 @@ def _refresh(
     target: Target, store: Store, recipe: Recipe, source: Source, report: Assessment, terminal: Terminal
 ) -> None:
     """Brings what lies beside an applied target up to date: its state, and the history where headers have changed."""
-    installed, patch_set = report.installed, recipe.patch_set
-    if target.kind is Kind.BUILD:
-        if installed and installed.series == recipe.series and history.tip(target.root, patch_set.name):
-            return
+    installed, patch_set, tree = report.installed, recipe.patch_set, target.kind is Kind.BUILD
+    same = installed and (not tree or (installed.series == recipe.series and history.tip(target.root, patch_set.name)))
+    if same:
+        return
+    if tree:
         terminal.step("writing the git history anew")
         history.write(target.root, recipe, source.read, patch_set.upstream_manifest())
         history.point(target.root, patch_set.name)
-        store.finish(_installed(target, store, recipe, source))
-    elif installed is None:
-        store.finish(_installed(target, store, recipe, source))
+    store.finish(_installed(target, store, recipe, source))
 
 
 def _build(target: Target, store: Store, recipe: Recipe, source: Source, terminal: Terminal) -> str:
@@ -247,8 +217,7 @@ def _build(target: Target, store: Store, recipe: Recipe, source: Source, termina
 
 def _wanted(target: Target, patch_set: PatchSet) -> manifest.Manifest:
     """What a target has once the set is applied."""
-    whole = plan.patched_manifest(patch_set.sources(), patch_set.touched)
-    return {path: sha for path, sha in whole.items() if target.covers(path)}
+    return target.covered(plan.patched_manifest(patch_set.sources(), patch_set.touched))
 
 
 def _verify(target: Target, patch_set: PatchSet) -> None:

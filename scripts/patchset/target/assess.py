@@ -6,26 +6,28 @@ Recorded digests decide. A patch that would reverse cleanly proves nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 
 from patchset.node import manifest
-from patchset.plan import history
+from patchset.node.errors import plural
+from patchset.node.manifest import Manifest
+from patchset.plan import history, plan
 from patchset.plan.history import Authored
-from patchset.sets.setfile import PatchSet, Touched
-from patchset.system import disk
+from patchset.sets.setfile import PatchSet, Touched, load_set
+from patchset.system import disk, paths
 from patchset.system.state import Installed, Journal, Store
 from patchset.target.locate import Kind, Target
 
 _CACHES = ("__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache")
 _DERIVED_FOLDERS = (".git", *_CACHES, "build", "dist", "kernel_meta")
 _DERIVED_SUFFIXES = (".pyc", ".pyo", ".so", ".o", ".a")
+_SHARE = 0.99  # of a release's files: a checkout with a few edits is still of that release
 
 
 class State(Enum):
-    """What a target is, as a whole."""
-
     ABSENT = "absent"
     PRISTINE = "pristine"
     APPLIED = "applied"
@@ -34,8 +36,6 @@ class State(Enum):
 
 
 class Found(Enum):
-    """What one file is."""
-
     UPSTREAM = "as upstream, not patched"
     PATCHED = "patched"
     EARLIER = "patched by an earlier version of the set"
@@ -55,29 +55,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Assessment:
-    """What a target holds.
-
-    Attributes:
-        state: the sum of it.
-        files: what each touched file is.
-        rows: the files that keep the target from being pristine or applied.
-        found: sha256 of each file that upstream, the set or the state knows and that is there.
-        untracked: files that neither upstream nor the set knows; they change nothing.
-        journal: what a run that was cut off was doing, or None.
-        installed: what state.json says, or None.
-        digest: of the files that upstream and the set know; the set's tree digest where a whole tree is applied.
-        authored: what an author has committed in a build tree and not exported, or has under way; or None.
-    """
-
-    state: State
-    files: Mapping[str, Found]
-    rows: tuple[Row, ...]
-    found: Mapping[str, str]
-    untracked: tuple[str, ...]
-    journal: Journal | None
-    installed: Installed | None
-    digest: str
-    authored: Authored | None = None
+    state: State  # the sum of it
+    files: Mapping[str, Found]  # what each touched file is
+    rows: tuple[Row, ...]  # the files that keep the target from being pristine or applied
+    found: Mapping[str, str]  # sha256 of each file that upstream, the set or the state knows and that is there
+    untracked: tuple[str, ...]  # files that neither upstream nor the set knows; they change nothing
+    journal: Journal | None  # what a run that was cut off was doing, or None
+    installed: Installed | None  # what state.json says, or None
+    digest: str  # of the files that upstream and the set know; the set's tree digest where a whole tree is applied
+    authored: Authored | None = None  # what an author has committed in a build tree and not exported, or has under way
 
     @property
     def clean(self) -> bool:
@@ -90,7 +76,7 @@ def assess(patch_set: PatchSet, target: Target, store: Store) -> Assessment:
     journal, installed = store.journal(), store.installed()
     if not target.root.is_dir():
         return Assessment(State.ABSENT, {}, (), {}, (), journal, installed, "")
-    sources = {path: sha for path, sha in patch_set.sources().items() if target.covers(path)}
+    sources = target.covered(patch_set.sources())
     touched = {path: row for path, row in patch_set.touched.items() if target.covers(path)}
     earlier = dict(installed.files) if installed else {}
     if journal:
@@ -167,3 +153,43 @@ def _untracked(target: Target, patch_set: PatchSet, known: Mapping[str, str]) ->
         and path != f"{patch_set.package}/_build_info.py"
         and not disk.is_temporary(path)
     )
+
+
+def looks_like(report: Assessment, target: Target, patch_set: PatchSet) -> tuple[str, ...]:
+    """A line for each thing that explains rows of the report."""
+    return (*_of_another_set(target, patch_set), *_in_other_bytes(report, target, patch_set))
+
+
+def _of_another_set(target: Target, patch_set: PatchSet) -> Iterator[str]:
+    releases = []
+    for other in [load_set(name) for name in paths.sets() if name != patch_set.name]:
+        pristine = other.sources()
+        patched = plan.patched_manifest(pristine, other.touched)
+        releases.append((other, target.covered(pristine), target.covered(patched)))
+    found = manifest.measure(target.root, {path for _, *both in releases for files in both for path in files})
+    for other, pristine, patched in releases:
+        release = f"vllm-ascend {other.ascend.version}, of set {other.name}"
+        if _has(found, patched):
+            yield f"this is {release}, with the set applied: VERSION={other.name}"
+        elif _has(found, pristine):
+            yield f"this is {release}: VERSION={other.name}"
+
+
+def _has(found: Manifest, wanted: Manifest) -> bool:
+    return bool(wanted) and sum(found.get(path) == sha for path, sha in wanted.items()) >= _SHARE * len(wanted)
+
+
+def _in_other_bytes(report: Assessment, target: Target, patch_set: PatchSet) -> Iterator[str]:
+    sources = patch_set.sources()
+    changed = [target.root / row.path for row in report.rows if row.found in (Found.CHANGED, Found.EXTRA)]
+    links = [file for file in changed if file.is_symlink()]
+    if links:
+        yield f"links, not files: {len(links)}, {links[0].relative_to(target.root)} among them"
+    ends = 0
+    for file in changed:
+        with suppress(OSError):
+            unix = manifest.sha256(file.read_bytes().replace(b"\r\n", b"\n"))
+            ends += file not in links and unix == sources.get(file.relative_to(target.root).as_posix())
+    if ends:
+        mend = "git config core.autocrlf false, then check out anew"
+        yield f"only line endings differ in {plural(ends, 'file')} ({mend})"

@@ -36,11 +36,7 @@ def session(target: Target, store: Store) -> Iterator[None]:
 @contextmanager
 def turn(target: Target, store: Store, command: str, terminal: Terminal, *, dry_run: bool) -> Iterator[None]:
     """Holds the target's lock, and ends what a run began that was cut off; a dry run holds nothing and changes nothing.
-
-    Raises:
-        Locked: another run holds it.
-        UsageError: a dry run would find what a run that was cut off has left.
-    """
+    Raises Locked where another run holds it; UsageError where a dry run would find what a cut-off run has left."""
     if dry_run:
         lock.refuse_if_held(store.lock)
         if store.journal():
@@ -60,23 +56,11 @@ def differing(found: Mapping[str, str], desired: Files) -> Files:
 
 
 def carry_out(
-    target: Target,
-    store: Store,
-    command: str,
-    found: Mapping[str, str],
-    desired: Files,
-    installed: Installed | None,
+    target: Target, store: Store, command: str, found: Mapping[str, str], desired: Files, installed: Installed | None
 ) -> None:
-    """Brings files to their desired content; the caller holds the lock.
-
-    Args:
-        command: apply or revert, for the journal.
-        found: sha256 of the files when the target was judged.
-        installed: what is installed afterwards; None for a pristine target.
-
-    Raises:
-        TargetModified: a file lies behind a link, or was changed by someone else meanwhile.
-    """
+    """Brings files to their desired content, by the digests that were found; the caller holds the lock. Where it
+    raises, nothing was changed, or the next command finishes or takes back what was. It is TargetModified where a file
+    lies behind a link, or was changed by someone else meanwhile."""
     files: dict[str, FileState] = {}
     for path, (data, executable) in sorted(desired.items()):
         file = target.root / path
@@ -98,19 +82,13 @@ def carry_out(
 
 
 def complete(target: Target, store: Store, journal: Journal) -> None:
-    """Brings every file of a journal to its `after`; can be cut off and repeated, also in reverse.
-
-    Raises:
-        TargetModified: a file is neither as before nor as after the change; nothing is written then.
-    """
+    """Brings every file of a journal to its `after`; can be cut off and repeated, also in reverse. Raises
+    TargetModified where a file is neither as before nor as after the change; nothing is written then."""
     found, files = manifest.measure(target.root, journal.files), journal.files
     if foreign := [path for path, sha in found.items() if sha not in (files[path].before, files[path].after)]:
-        raise TargetModified(
-            f"{target.root}: changed by someone else while a change of this tool was under way:\n  "
-            + "\n  ".join(foreign),
-            paths=foreign,
-            hint=f"move your version of these files away, then run patchset {journal.command} again",
-        )
+        said = f"{target.root}: changed by someone else while a change of this tool was under way:"
+        hint = f"move your version of these files away, then run patchset {journal.command} again"
+        raise TargetModified("\n  ".join([said, *foreign]), paths=foreign, hint=hint)
     for path, row in sorted(files.items()):
         file = target.root / path
         if disk.temporary(file).exists():
@@ -120,7 +98,11 @@ def complete(target: Target, store: Store, journal: Journal) -> None:
     for folder in {(target.root / path).parent for path in files}:
         if folder.is_dir():
             disk.sync(folder)
-    _read_back(target, journal)
+    found = manifest.measure(target.root, files)
+    for path, row in files.items():
+        if found.get(path) != row.after:  # success is what the disk says
+            wanted, there = row.after or "no file", found.get(path, "no file")
+            raise PinMismatch(str(target.root / path), expected=wanted, found=there, hint="run it again")
     if target.kind is Kind.BUILD and (target.root / ".git").is_dir():
         disk.step("point git at the branch")
         history.point(target.root, journal.installed.set if journal.installed else history.UPSTREAM)
@@ -142,8 +124,12 @@ def _replace(target: Target, store: Store, path: str, row: FileState) -> None:
     file = target.root / path
     if row.after is None:
         disk.remove(file)
-        _remove_bytecode(file)
-        disk.remove_empty_folders(_below(target.root, file.parent))
+        cache = file.parent / "__pycache__"
+        if file.suffix == ".py" and cache.is_dir():
+            for compiled in sorted(cache.glob(f"{file.stem}.*.pyc")):
+                disk.remove(compiled)
+            disk.remove_empty_folders([cache])
+        disk.remove_empty_folders(folder for folder in file.parents if target.root in folder.parents)
         return
     data = store.get(row.after)
     if data is None:
@@ -157,28 +143,6 @@ def _replace(target: Target, store: Store, path: str, row: FileState) -> None:
         disk.make_folder(file.parent, owner)
         allowed = file.parent.stat().st_mode & (0o777 if row.executable else 0o666)
         disk.write(file, data, mode=allowed, owner=owner)
-
-
-def _read_back(target: Target, journal: Journal) -> None:
-    """Success is what the disk says."""
-    found = manifest.measure(target.root, journal.files)
-    for path, row in journal.files.items():
-        if found.get(path) != row.after:
-            wanted, there = row.after or "no file", found.get(path, "no file")
-            raise PinMismatch(str(target.root / path), expected=wanted, found=there, hint="run it again")
-
-
-def _remove_bytecode(file: Path) -> None:
-    """Bytecode of a module that is gone."""
-    folder = file.parent / "__pycache__"
-    if file.suffix == ".py" and folder.is_dir():
-        for compiled in sorted(folder.glob(f"{file.stem}.*.pyc")):
-            disk.remove(compiled)
-        disk.remove_empty_folders([folder])
-
-
-def _below(root: Path, folder: Path) -> list[Path]:
-    return [parent for parent in (folder, *folder.parents) if parent != root and root in parent.parents]
 
 
 def _sha256(data: bytes | None) -> str | None:

@@ -11,17 +11,14 @@ import base64
 import csv
 import io
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 
 from patchset.node.errors import UsageError
 from patchset.node.manifest import sha256
 
 
 def row(path: str, data: bytes) -> list[str]:
-    """The fields of one RECORD row.
-
-    >>> row("a.py", b"")
-    ['a.py', 'sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU', '0']
-    """
+    """The fields of one RECORD row."""
     return digest_row(path, sha256(data), len(data))
 
 
@@ -61,10 +58,7 @@ def _line(fields: list[str]) -> str:
 
 def _place(paths: list[str], path: str) -> int:
     """Where a new row goes: after the last one of its folder or of a folder above it."""
-    folder = path
-    while folder:
-        folder = folder.rpartition("/")[0]
-        for index in range(len(paths) - 1, -1, -1):
-            if paths[index].startswith(f"{folder}/"):
-                return index + 1
+    for folder in PurePosixPath(path).parents:
+        if inside := [number for number, name in enumerate(paths, start=1) if name.startswith(f"{folder}/")]:
+            return inside[-1]
     return len(paths)

@@ -8,7 +8,8 @@ from enum import Enum
 from pathlib import Path
 
 from patchset.node.errors import PinMismatch, UsageError
-from patchset.node.verify.places import editable
+from patchset.node.manifest import Manifest
+from patchset.node.verify.command import editable
 from patchset.sets.setfile import PatchSet
 from patchset.system import paths
 
@@ -16,8 +17,6 @@ _HINT = "TARGET is a checkout of vllm-ascend or a site-packages folder"
 
 
 class Kind(Enum):
-    """Where a target lies."""
-
     BUILD = "build"
     CHECKOUT = "checkout"
     SITE_PACKAGES = "site-packages"
@@ -25,22 +24,12 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Target:
-    """A folder that holds the package.
-
-    Attributes:
-        root: the folder itself; a build tree may not be there yet.
-        set_name: the set that is applied to it.
-        state: the folder, beside it or in its .git, that holds the lock, the journal and the original bytes.
-        prefix: paths that begin with it are the target's; the rest of upstream is not expected there.
-        record: path of the installation's RECORD below root; None where there is none.
-    """
-
     kind: Kind
-    root: Path
-    set_name: str
-    state: Path
-    prefix: str = ""
-    record: str | None = None
+    root: Path  # the folder itself; a build tree may not be there yet
+    set_name: str  # the set that is applied to it
+    state: Path  # the folder, beside it or in its .git, that holds the lock, the journal and the original bytes
+    prefix: str = ""  # paths that begin with it are the target's; the rest of upstream is not expected there
+    record: str | None = None  # path of the installation's RECORD below root; None where there is none
 
     @property
     def named(self) -> str:
@@ -51,6 +40,10 @@ class Target:
         """Whether a path of the tree is expected in this target."""
         return path.startswith(self.prefix)
 
+    def covered(self, files: Manifest) -> Manifest:
+        """Those of a tree's files that are expected in this target."""
+        return {path: sha for path, sha in files.items() if self.covers(path)}
+
 
 def build_tree(patch_set: PatchSet) -> Target:
     """build/<set>/vllm-ascend."""
@@ -59,12 +52,7 @@ def build_tree(patch_set: PatchSet) -> Target:
 
 
 def locate(patch_set: PatchSet, folder: Path | None) -> Target:
-    """The target that --target names; the build tree where it names none.
-
-    Raises:
-        UsageError: the folder does not hold the package.
-        PinMismatch: another version of the package is installed there.
-    """
+    """The target of --target, or the build tree; raises UsageError where it has no package, PinMismatch for another."""
     if folder is None:
         return build_tree(patch_set)
     if not folder.is_dir():
@@ -94,26 +82,20 @@ def _state_of_checkout(root: Path) -> Path:
 
 def _site_packages(patch_set: PatchSet, root: Path, infos: list[Path]) -> Target:
     if len(infos) > 1:
-        raise UsageError(
-            f"{root} has more than one installation of {patch_set.package}: {', '.join(info.name for info in infos)}",
-            hint="remove the leftovers with pip",
-        )
+        names = ", ".join(info.name for info in infos)
+        said = f"{root} has more than one installation of {patch_set.package}: {names}"
+        raise UsageError(said, hint="remove the leftovers with pip")
     info = infos[0]
     version = info.name.removesuffix(".dist-info").partition("-")[2]
     if version.startswith(f"{patch_set.ascend.version}+"):
-        raise UsageError(
-            f"{root} has the patched wheel {version}: it is whole as it is, and nothing of it is applied or reverted",
-            hint=f"patchset verify --installed --path {root} checks it; "
-            f"pip install --no-deps --force-reinstall {info.name.split('-')[0].replace('_', '-')}"
-            f"=={patch_set.ascend.version} goes back",
-        )
+        said = f"{root} has the patched wheel {version}: it is whole as it is, and nothing of it is applied or reverted"
+        back = f"{info.name.split('-')[0].replace('_', '-')}=={patch_set.ascend.version}"
+        hint = f"patchset verify --installed --path {root} checks it; pip install --no-deps --force-reinstall {back}"
+        raise UsageError(said, hint=f"{hint} goes back")
     if version != patch_set.ascend.version:
-        raise PinMismatch(
-            f"the {patch_set.package} installed in {root}",
-            expected=patch_set.ascend.version,
-            found=version,
-            hint=f"install vllm-ascend=={patch_set.ascend.version}, or apply the set for your release",
-        )
+        what, release = f"the {patch_set.package} installed in {root}", patch_set.ascend.version
+        hint = f"install vllm-ascend=={release}, or apply the set for your release"
+        raise PinMismatch(what, expected=release, found=version, hint=hint)
     record = info / "RECORD"
     if not record.is_file():
         raise UsageError(f"{info} has no RECORD", hint="reinstall the package with pip or uv")

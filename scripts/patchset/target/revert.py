@@ -23,20 +23,11 @@ from patchset.upstream.source import Source
 
 @dataclass(frozen=True)
 class RevertResult:
-    """What revert found and did.
-
-    Attributes:
-        result: reverted, unchanged (there was nothing to take back), or would revert (a dry run).
-        changed: the files that were, or would be, given back or removed.
-        tree: digest of upstream's files in the target.
-        rescued: files that were neither upstream's nor the set's, and were copied before that.
-    """
-
     target: Target
-    result: str
-    changed: tuple[str, ...]
-    tree: str
-    rescued: tuple[str, ...] = ()
+    result: str  # reverted, unchanged (there was nothing to take back), or would revert (a dry run)
+    changed: tuple[str, ...]  # the files that were, or would be, given back or removed
+    tree: str  # digest of upstream's files in the target
+    rescued: tuple[str, ...] = ()  # files that were neither upstream's nor the set's, and were copied before that
 
 
 def run(
@@ -49,13 +40,8 @@ def run(
     dry_run: bool = False,
     rescue: Path | None = None,
 ) -> RevertResult:
-    """Takes a set back from the build tree, or from `folder`.
-
-    Files that are neither upstream's nor the set's are copied to `rescue`, a new folder; without one they are refused.
-
-    Raises:
-        PatchsetError: nothing was changed, or the next command finishes or takes back what was.
-    """
+    """Takes a set back from the build tree, or from `folder`. Files that are neither upstream's nor the set's are
+    copied to `rescue`, a new folder; without one they are refused."""
     if upstream:
         check_given(patch_set, upstream)
     target = locate(patch_set, folder)

@@ -6,8 +6,9 @@ Steps have numbers, and each begins with one collective of all ranks: step n of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from statistics import median
 from typing import Any
 
 from patchset.trace.load import Decision, RankTrace, Step
@@ -31,19 +32,10 @@ class Difference:
 
 @dataclass(frozen=True)
 class Alignment:
-    """The ranks of one run.
-
-    Attributes:
-        ranks: those that left a trace, by number.
-        silent: DP ranks that left none.
-        first: the oldest step that every rank still remembers; None where there is none.
-        difference: None where the ranks agree as far as they remember.
-    """
-
-    ranks: Sequence[RankTrace]
-    silent: Sequence[int]
-    first: int | None
-    difference: Difference | None
+    ranks: Sequence[RankTrace]  # those that left a trace, by number
+    silent: Sequence[int]  # DP ranks that left none
+    first: int | None  # the oldest step that every rank still remembers; None where there is none
+    difference: Difference | None  # None where the ranks agree as far as they remember
 
     @property
     def ok(self) -> bool:
@@ -55,13 +47,9 @@ class Alignment:
         """What went wrong, as far as the traces show it."""
         found = [] if self.difference is None else [f"first difference in {self.difference}"]
         if self.silent:
-            names = ", ".join(map(str, self.silent))
-            found.append(
-                f"no trace of DP rank {names}: stopped, killed, or its file was not given; the others agree up to the "
-                "step that they wait in"
-                if self.difference is None
-                else f"no trace of DP rank {names}"
-            )
+            why = ": stopped, killed, or its file was not given; the others agree up to the step that they wait in"
+            why = "" if self.difference else why
+            found.append(f"no trace of DP rank {', '.join(map(str, self.silent))}{why}")
         return "; ".join(found) or "all ranks agree in every step that they remember"
 
     def around(self, before: int, after: int) -> range:
@@ -98,7 +86,9 @@ def _differences(ranks: Sequence[RankTrace], first: int) -> Iterator[Difference]
         yield from _decisions(number, having)
         yield from _told(number, having)
         if len(having) < len(ranks) and not all(step.alone for step in having.values()):
-            yield _stages(number, ranks)
+            reached = f"reached step {number}"
+            stages = {rank.name: f"in step {rank.last}" if rank.last < number else reached for rank in ranks}
+            yield Difference(number, "who has come to it", stages)
     yield from _waits(ranks)
 
 
@@ -124,11 +114,6 @@ def _told(number: int, having: Mapping[RankTrace, Step]) -> Iterator[Difference]
             yield Difference(number, f"the number of tokens of {rank.name}", told)
 
 
-def _stages(number: int, ranks: Iterable[RankTrace]) -> Difference:
-    stages = {rank.name: f"in step {rank.last}" if rank.last < number else f"reached step {number}" for rank in ranks}
-    return Difference(number, "who has come to it", stages)
-
-
 def _waits(ranks: Sequence[RankTrace]) -> Iterator[Difference]:
     """All ranks are in the same step: do they wait in the same collective of it?"""
     waiting = {rank: rank.wait for rank in ranks if rank.wait is not None}
@@ -140,3 +125,47 @@ def _waits(ranks: Sequence[RankTrace]) -> Iterator[Difference]:
 def _unequal(number: int, what: str, values: Mapping[RankTrace, str]) -> Iterator[Difference]:
     if len(set(values.values())) > 1:
         yield Difference(number, what, {rank.name: value for rank, value in values.items()})
+
+
+def clock_offsets(ranks: Sequence[RankTrace]) -> dict[int, float]:
+    """Seconds to add to a rank's clock, by world rank, so that it fits the first rank's. The metadata of a step comes
+    to all ranks at nearly the same moment, so the median over the steps of the difference between those moments is the
+    difference of the clocks."""
+    reference = {number: step.known for number, step in ranks[0].steps.items()}
+    offsets = {}
+    for rank in ranks:
+        apart = [
+            seen - step.known
+            for number, step in rank.steps.items()
+            if step.known is not None and (seen := reference.get(number)) is not None
+        ]
+        offsets[rank.world_rank] = median(apart) if apart else 0.0
+    return offsets
+
+
+def timeline(alignment: Alignment) -> dict[str, Any]:
+    """Trace-event JSON, which ui.perfetto.dev draws: a process for each rank, a moment in each where ranks differ.
+    Format: "Trace Event Format" of the Chromium project; "X" is a span, "i" a moment, "M" a name; times in µs."""
+    offsets = clock_offsets(alignment.ranks)
+    differing = alignment.difference.step if alignment.difference else None
+    found = [one for rank in alignment.ranks for one in _of_rank(rank, offsets[rank.world_rank], differing)]
+    return {"displayTimeUnit": "ms", "otherData": {"verdict": alignment.verdict}, "traceEvents": found}
+
+
+def _of_rank(rank: RankTrace, shift: float, differing: int | None) -> Iterator[dict[str, Any]]:
+    who = {"pid": rank.world_rank, "tid": rank.world_rank}
+    yield {"ph": "M", "name": "process_name", **who, "args": {"name": f"{rank.name}, {rank.host}"}}
+    for step in rank.steps.values():
+        begin = step.issued + shift
+        if step.step == differing:
+            yield {"ph": "i", "name": "first step that differs", "s": "p", "ts": 1e6 * begin, **who}
+        told = {"step": step.step, "what": step.what}
+        for name, seconds in (("prepare", step.prepared_s), ("wait", step.waited_s), ("forward", step.forward_s)):
+            if seconds is None:
+                break
+            yield {"ph": "X", "name": name, "ts": 1e6 * begin, "dur": 1e6 * seconds, **who, "args": told}
+            begin += seconds
+    if (wait := rank.wait) is not None:
+        told = {"step": wait.step, "at": wait.at}
+        times = {"ts": 1e6 * (wait.since + shift), "dur": 1e6 * wait.seconds}
+        yield {"ph": "X", "name": f"stuck in {wait.collective}", **times, **who, "args": told}

@@ -43,28 +43,16 @@ class Decision:
 
 @dataclass(frozen=True)
 class Step:
-    """One step of one rank.
-
-    Attributes:
-        what: entry point of the model runner.
-        issued: when its metadata collective was issued, in seconds since the epoch on the rank's clock.
-        prepared_s, waited_s, forward_s: seconds to prepare inputs, to wait for the metadata, and after it;
-            None for a span that did not end.
-        decision: None where the rank never had one.
-        collectives: what the step issues, in order.
-        alone: the rank decided without the others, as nothing depended on them.
-    """
-
     step: int
-    what: str
-    issued: float
-    prepared_s: float | None
-    waited_s: float | None
-    forward_s: float | None
+    what: str  # entry point of the model runner
+    issued: float  # when its metadata collective was issued, in seconds since the epoch on the rank's clock
+    prepared_s: float | None  # seconds to prepare inputs; None for a span that did not end
+    waited_s: float | None  # the same, to wait for the metadata
+    forward_s: float | None  # the same, after it
     batch: Batch
-    decision: Decision | None
-    collectives: tuple[str, ...]
-    alone: bool = False
+    decision: Decision | None  # None where the rank never had one
+    collectives: tuple[str, ...]  # what the step issues, in order
+    alone: bool = False  # the rank decided without the others, as nothing depended on them
 
     @property
     def known(self) -> float | None:
@@ -76,21 +64,14 @@ class Step:
 
 @dataclass(frozen=True)
 class Wait:
-    """What a rank was in when it wrote.
-
-    Attributes:
-        phase: prepare, metadata, forward or engines.
-        since, seconds: when it began and how long it has lasted.
-        at: line of the layer that asked for the collective.
-        op, tensor, group: the collective itself, None outside of one.
-    """
+    """What a rank was in when it wrote."""
 
     step: int
-    phase: str
-    since: float
+    phase: str  # prepare, metadata, forward or engines
+    since: float  # since, seconds: when it began and how long it has lasted
     seconds: float
-    at: str | None = None
-    op: str | None = None
+    at: str | None = None  # line of the layer that asked for the collective
+    op: str | None = None  # op, tensor, group: the collective itself, None outside of one
     tensor: str | None = None
     group: str | None = None
 
@@ -205,11 +186,8 @@ class _Line:
 
 
 def load_all(paths: Iterable[Path]) -> tuple[RankTrace, ...]:
-    """The traces of one run, by world rank.
-
-    Raises:
-        UsageError: a file is no trace, or two files are of the same rank or of different runs.
-    """
+    """The traces of one run, by world rank. Raises UsageError where a file is no trace, or two files are of the same
+    rank or of different runs."""
     by_rank: dict[int, RankTrace] = {}
     for trace in map(load, paths):
         other = by_rank.setdefault(trace.world_rank, trace)

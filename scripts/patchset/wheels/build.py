@@ -14,11 +14,10 @@ from patchset.node import manifest
 from patchset.node.errors import PinMismatch, UsageError, first_of
 from patchset.node.verify import entry
 from patchset.node.verify.entry import Entry
-from patchset.plan.plan import Change, Plan
+from patchset.plan.plan import Plan
 from patchset.sets.setfile import Artifact
 from patchset.wheels import statements, wheel
-from patchset.wheels.model import Build, Draft, Made, dist_info
-from patchset.wheels.wheel import Wheel
+from patchset.wheels.wheel import Build, Draft, Made, Wheel, dist_info
 
 _VERSION_LINE = re.compile(rb"^Version: [^\r\n]*", re.MULTILINE)
 _SHOWN = 10
@@ -27,8 +26,7 @@ _SHOWN = 10
 def local_version(version: str, local: str) -> str:
     """A version with a local label, which satisfies what the version does and sorts after it (PEP 440).
 
-    Raises:
-        UsageError: the label is not in its normal form, as installers compare it.
+    Raises UsageError where the label is not in its normal form, as installers compare it.
 
     >>> local_version("0.10.1rc1", "dp.1")
     '0.10.1rc1+dp.1'
@@ -42,17 +40,9 @@ def local_version(version: str, local: str) -> str:
 
 
 def repack(source: Wheel, worked_out: Plan, upstream: Artifact, version: str) -> Draft:
-    """The patched wheel of a published one; entries of files that nothing changes are copied as they lie in it.
-
-    Args:
-        worked_out: the plan, made from the bytes of its files.
-        upstream: its pin.
-        version: the one that the patched wheel gets.
-
-    Raises:
-        PinMismatch: the wheel's files are not upstream's.
-        UsageError: a file that the set adds is there already.
-    """
+    """The patched wheel of a published one; entries of files that nothing changes are copied as they lie in it. The
+    plan was made from its files; `upstream` is its pin. Raises PinMismatch where the wheel's files are not upstream's;
+    UsageError where a file that the set adds is there already."""
     patch_set = worked_out.patch_set
     pinned = patch_set.sources()
     check_package(source, pinned, f"vllm-ascend {patch_set.ascend.version} (upstream.sha256)")
@@ -66,15 +56,14 @@ def repack(source: Wheel, worked_out: Plan, upstream: Artifact, version: str) ->
 def finish(
     source: Wheel, entries: Iterable[Entry], worked_out: Plan, upstream: Artifact, version: str
 ) -> tuple[Made, bytes]:
-    """Makes a wheel of `source` and its patched entries: the version, the statements and RECORD.
-
-    The version is written in the file name, the .dist-info folder's name and METADATA, and nowhere else: the
-    package's own `__version__` is read at run time, by people and plugins that know upstream's.
-    """
+    """Makes a wheel of `source` and its patched entries: the version, the statements and RECORD. The version is written
+    in the file name, the .dist-info folder's name and METADATA, and nowhere else: the package's own `__version__` is
+    read at run time, by people and plugins that know upstream's."""
     info = dist_info(worked_out.patch_set, version)
     record, metadata = f"{info}/RECORD", f"{info}/METADATA"
+    stamp = b"Version: " + version.encode()  # the first such line is the field, as `wheel.parse` has checked
     packed = [
-        one.holding(_restamped(one.data, version)) if one.path == metadata else one
+        one.holding(_VERSION_LINE.sub(stamp, one.data, count=1)) if one.path == metadata else one
         for one in _renamed(entries, source.dist_info, info)
         if one.path != record
     ]
@@ -86,7 +75,7 @@ def finish(
     template = source.files[f"{source.dist_info}/RECORD"].renamed(record)
     rows = wheel.render_record([one for one in (*packed, template) if not one.is_folder], record)
     data = entry.write([*packed, template.holding(rows)])
-    return Made(build, members, manifest.sha256(data), len(data), source.requires_python), data
+    return Made(build, members, manifest.sha256(data), len(data), source.field("Requires-Python")), data
 
 
 def check_package(source: Wheel, expected: Mapping[str, str], name: str) -> None:
@@ -105,28 +94,21 @@ def check_package(source: Wheel, expected: Mapping[str, str], name: str) -> None
 
 def _patched(source: Wheel, worked_out: Plan) -> Iterator[Entry]:
     """The published entries after patches and overlay; new files come before .dist-info, as the format recommends."""
-    changes = _package_changes(worked_out)
-    added = sorted(path for path, change in changes.items() if change.before is None and change.after is not None)
+    package = f"{worked_out.patch_set.package}/"  # an sdist has more
+    changes = {path: change for path, change in worked_out.changes.items() if path.startswith(package)}
+    new = [
+        entry.new(path, change.after, (stat.S_IFREG | (0o755 if change.executable else 0o644)) << 16)
+        for path, change in sorted(changes.items(), key=lambda row: row[0])
+        if change.before is None and change.after is not None
+    ]
     for one in source.entries:
         if one.path.startswith(f"{source.dist_info}/"):
-            while added:
-                yield _added(worked_out, added.pop(0))
+            yield from new
+            new = []
         if one.path not in changes:
             yield one
         elif (after := changes[one.path].after) is not None:
             yield one.holding(after)
-
-
-def _package_changes(worked_out: Plan) -> dict[str, Change]:
-    """What changes in a wheel: an sdist has more than the package."""
-    package = f"{worked_out.patch_set.package}/"
-    return {path: change for path, change in worked_out.changes.items() if path.startswith(package)}
-
-
-def _added(worked_out: Plan, path: str) -> Entry:
-    change = worked_out.changes[path]
-    assert change.after is not None
-    return entry.new(path, change.after, (stat.S_IFREG | (0o755 if change.executable else 0o644)) << 16)
 
 
 def _renamed(entries: Iterable[Entry], old: str, new: str) -> Iterator[Entry]:
@@ -134,11 +116,6 @@ def _renamed(entries: Iterable[Entry], old: str, new: str) -> Iterator[Entry]:
     for one in entries:
         folder, slash, rest = one.path.partition("/")
         yield one.renamed(f"{new}{slash}{rest}") if folder == old else one
-
-
-def _restamped(metadata: bytes, version: str) -> bytes:
-    """METADATA with another version; the first such line is the field, as `wheel.parse` has checked."""
-    return _VERSION_LINE.sub(b"Version: " + version.encode(), metadata, count=1)
 
 
 def _must_hold(source: Wheel, worked_out: Plan, version: str) -> dict[str, Entry | str]:
@@ -154,11 +131,8 @@ def _must_hold(source: Wheel, worked_out: Plan, version: str) -> dict[str, Entry
 
 
 def read_back(draft: Draft, data: bytes) -> None:
-    """Reads a written wheel again, and compares it with the entries that were to be written.
-
-    Raises:
-        PinMismatch, UsageError: what the disk has is not what it should be.
-    """
+    """Reads a written wheel again, and compares it with the entries that were to be written. Raises PinMismatch or
+    UsageError where what the disk has is not what it should be."""
     made, build = draft.made, draft.made.build
     found = wheel.parse(build.file, data, package=build.plan.patch_set.package, version=build.version)
     stated = {f"{build.dist_info}/{path}": manifest.sha256(text) for path, text in made.members.items()}
@@ -168,9 +142,7 @@ def read_back(draft: Draft, data: bytes) -> None:
     for path in sorted(entries.keys() | wanted.keys()):
         want, got = wanted.get(path), entries.get(path)
         if want != (got.sha256 if isinstance(want, str) and got else got):
-            raise PinMismatch(
-                f"{build.file}: {path}",
-                expected=f"sha256 {want}" if isinstance(want, str) else "upstream's entry" if want else "no such file",
-                found=f"sha256 {got.sha256}" if got else "no such file",
-                hint="the disk or patchset is at fault: run again, and report it if it stays",
-            )
+            should = f"sha256 {want}" if isinstance(want, str) else "upstream's entry" if want else "no such file"
+            there, hint = f"sha256 {got.sha256}" if got else "no such file", "the disk or patchset is at fault: "
+            hint += "run again, and report it if it stays"
+            raise PinMismatch(f"{build.file}: {path}", expected=should, found=there, hint=hint)

@@ -14,13 +14,13 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from patchset.node import fingerprint, manifest
 from patchset.node.errors import Unavailable, UsageError
 from patchset.node.verify import entry
 from patchset.node.verify.entry import Entry
 from patchset.plan import plan
-from patchset.plan.plan import Plan
 from patchset.proof import runtime
 from patchset.sets.setfile import PatchSet
 from patchset.system import paths
@@ -28,8 +28,7 @@ from patchset.system.terminal import Terminal
 from patchset.upstream.pristine import check_given
 from patchset.upstream.source import Source
 from patchset.wheels import build, wheel
-from patchset.wheels.model import Draft
-from patchset.wheels.wheel import Wheel
+from patchset.wheels.wheel import Draft, Wheel
 
 _CANN = Path("/usr/local/Ascend/ascend-toolkit/latest")  # upstream's setup.py has the same default
 _HOOK = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"  # PEP 517
@@ -41,20 +40,18 @@ _LIMIT_S = 3600
 def drafts(
     patch_set: PatchSet, version: str, *, upstream: Path | None, python: Path | None, offline: bool, terminal: Terminal
 ) -> Iterator[Draft]:
-    """Builds the patched tree: one wheel, for the interpreter and the machine that built it.
-
-    Args:
-        upstream: an sdist, a directory or a git checkout to take instead of the download.
-        python: the interpreter whose environment has the build requirements; None for the usual one.
-
-    Raises:
-        Unavailable: CANN or the build requirements are not here, or the build failed; the message has its last words.
-        PinMismatch: the built wheel does not have the patched sources.
-    """
+    """Builds the patched tree: one wheel, for the interpreter and the machine that built it. `upstream` is taken
+    instead of the download, and built by `python`, or the usual interpreter. Raises Unavailable, with the last words of
+    the build, where that failed, or CANN or the build requirements are not here; PinMismatch where the built wheel does
+    not have the patched sources."""
     if upstream:
         check_given(patch_set, upstream)
     kernels = _kernels()
-    python = python or _python(patch_set, kernels=kernels, offline=offline, terminal=terminal)
+    if kernels and not python:  # that of the machine's own environment, else that of the smoke tests
+        if not (found := shutil.which("python3")):
+            raise Unavailable("no python3 on the PATH", hint="name the one that has torch-npu: --python PATH")
+        python = Path(found)
+    python = python or runtime.ensure(patch_set, terminal, offline=offline).python
     python = python.absolute()  # not resolved: a venv's is a link
     source = Source(patch_set, given=upstream, offline=offline, terminal=terminal)
     worked_out = plan.make_recorded(patch_set, source.read)
@@ -62,7 +59,15 @@ def drafts(
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="wheel-", dir=folder) as scratch:
         tree, out = Path(scratch, "tree"), Path(scratch, "out")
-        _lay_out(source.tree(), worked_out, tree)
+        shutil.copytree(source.tree(), tree)
+        for path, change in worked_out.changes.items():
+            if change.after is None:
+                (tree / path).unlink()
+                continue
+            (tree / path).parent.mkdir(parents=True, exist_ok=True)
+            (tree / path).write_bytes(change.after)
+            if change.executable:
+                (tree / path).chmod(0o755)
         terminal.step(f"building vllm-ascend {patch_set.ascend.version} {'with' if kernels else 'without'} kernels")
         file = _build(patch_set, python, tree, out, folder / "wheel-from-source.log")
         built = wheel.parse(file.name, file.read_bytes(), package=patch_set.package, version=patch_set.ascend.version)
@@ -89,30 +94,6 @@ def _kernels() -> bool:
     return value == "1"
 
 
-def _python(patch_set: PatchSet, *, kernels: bool, offline: bool, terminal: Terminal) -> Path:
-    """The interpreter of the machine's own environment, or of the smoke tests where that is enough."""
-    if not kernels:
-        return runtime.ensure(patch_set, terminal, offline=offline).python
-    found = shutil.which("python3")
-    if not found:
-        raise Unavailable("no python3 on the PATH", hint="name the one that has torch-npu: --python PATH")
-    return Path(found)
-
-
-def _lay_out(pristine: Path, worked_out: Plan, tree: Path) -> None:
-    """Writes the patched tree."""
-    shutil.copytree(pristine, tree)
-    for path, change in worked_out.changes.items():
-        file = tree / path
-        if change.after is None:
-            file.unlink()
-            continue
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(change.after)
-        if change.executable:
-            file.chmod(0o755)
-
-
 def _build(patch_set: PatchSet, python: Path, tree: Path, out: Path, log: Path) -> Path:
     """Runs the build backend of the tree; the wheel that it made."""
     environ = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
@@ -124,16 +105,9 @@ def _build(patch_set: PatchSet, python: Path, tree: Path, out: Path, log: Path) 
     out.mkdir()
     with log.open("wb") as stream:
         try:
-            code = subprocess.run(
-                [str(python), "-c", _HOOK, str(out)],
-                cwd=tree,
-                env=environ,
-                stdout=stream,
-                stderr=stream,
-                stdin=subprocess.DEVNULL,
-                timeout=_LIMIT_S,
-                check=False,
-            ).returncode
+            command = [str(python), "-c", _HOOK, str(out)]
+            how: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": stream, "stderr": stream}
+            code = subprocess.run(command, cwd=tree, env=environ, timeout=_LIMIT_S, check=False, **how).returncode
         except subprocess.TimeoutExpired:
             raise Unavailable(f"the build took more than {_LIMIT_S} s", hint=f"read {log}") from None
         except OSError as error:
@@ -148,10 +122,8 @@ def _build(patch_set: PatchSet, python: Path, tree: Path, out: Path, log: Path) 
 
 def _normal(built: Wheel, patch_set: PatchSet, pristine: Path) -> Iterator[Entry]:
     """The built entries without what depends on the machine: packing, timestamps, modes, and setuptools-scm.
-
     setuptools-scm writes _version.py anew, in the words of its own release and without the commit; the sdist has the
-    one of the release.
-    """
+    one of the release."""
     generated = patch_set.upstream_manifest()
     for one in built.entries:
         if one.is_folder:

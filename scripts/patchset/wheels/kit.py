@@ -39,13 +39,8 @@ sys.exit(main())
 def expect(
     patch_set: PatchSet, version: str = "", manifests: Mapping[str, str] | None = None, *, cached: bool = False
 ) -> Expected:
-    """What a set makes, as set.toml records it.
-
-    Args:
-        version: of the wheels that nodes must have; the release's, which admits any local label, by default.
-        manifests: sha256 of the patchset.json of each wheel, where wheels have been made.
-        cached: look into those of upstream's wheels that are in the download cache, for what the set has no say in.
-    """
+    """What a set makes, as set.toml records it; the version is the release's, with any local label, by default. Where
+    `cached`, upstream's wheels in the download cache are looked into, for what the set has no say in."""
     package, sources = patch_set.package, patch_set.sources()
     patched = plan.patched_manifest(sources, patch_set.touched)
     return Expected(

@@ -23,7 +23,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from patchset.node.errors import Findings, UsageError
-from patchset.node.verify.dist import SIGNATURE, SUMS
+from patchset.node.verify.command import SIGNATURE, SUMS
 
 UNTRUSTED = "untrusted comment: "
 TRUSTED = "trusted comment: "
@@ -49,11 +49,7 @@ class PublicKey:
 
 
 def key_name(key_id: bytes) -> str:
-    """A key id as minisign shows it: a little-endian number in hex.
-
-    >>> key_name(bytes(range(8)))
-    '706050403020100'
-    """
+    """A key id as minisign shows it: a little-endian number in hex."""
     return f"{int.from_bytes(key_id, 'little'):X}"
 
 
@@ -67,9 +63,7 @@ def read_public_key(given: str) -> PublicKey:
         if not given.startswith("RW") or len(given) != 56:
             reason = error.strerror if isinstance(error, OSError) else "not a text file"
             raise UsageError(f"public key {given}: {reason}", hint=hint) from error
-    lines = text.splitlines()
-    if lines and lines[0].startswith(UNTRUSTED):
-        lines = lines[1:]
+    lines = [line for line in text.splitlines() if not line.startswith(UNTRUSTED)]
     data = decode(lines[0] if lines else "")
     if len(data) != 42 or data[:2] != KEY:
         raise UsageError(f"{given} is not a minisign public key", hint=hint)
@@ -87,33 +81,22 @@ def vouched(folder: Path, sums: bytes, key: PublicKey) -> str:
 
 
 def check(data: bytes, text: str, key: PublicKey, *, what: str) -> str:
-    """Checks a signature file; its trusted comment, which the signature covers too.
-
-    Args:
-        data: what was signed.
-        text: the signature file's content.
-        what: name of the signed file, for messages.
-
-    Raises:
-        Findings: the file is no signature, or a legacy one; another key signed; or the data, the signature or the
-            trusted comment was changed since.
-    """
+    """Checks the signature file of data by its text; its trusted comment. `what` is the data's name, for messages.
+    Raises Findings where it is no signature, or a legacy one; another key signed; or the data, the signature or the
+    trusted comment was changed since."""
     lines = text.splitlines()
-    if len(lines) != 4 or not lines[0].startswith(UNTRUSTED) or not lines[2].startswith(TRUSTED):
-        raise Findings(f"{what}.minisig is not a minisign signature", hint="sign SHA256SUMS again")
-    first, second = decode(lines[1]), decode(lines[3])
+    formed = len(lines) == 4 and lines[0].startswith(UNTRUSTED) and lines[2].startswith(TRUSTED)
+    first, second = (decode(lines[1]), decode(lines[3])) if formed else (b"", b"")
     if len(first) == 74 and first[:2] == KEY:
         hint = "sign with minisign 0.10 or newer"
         raise Findings(f"{what}.minisig is a legacy signature, not a prehashed one", hint=hint)
     if len(first) != 74 or first[:2] != PREHASHED or len(second) != 64:
         raise Findings(f"{what}.minisig is not a minisign signature", hint="sign SHA256SUMS again")
     key_id, signature, comment = first[2:10], first[10:], lines[2][len(TRUSTED) :]
-    if key_id != key.id:
-        raise Findings(
-            f"{what} is signed with another key\n  expected: {key_name(key.id)}\n  found:    {key_name(key_id)}",
-            hint="give the signer's public key, or get the files from the signer again",
-        )
     again = "get the files from the signer again"
+    if key_id != key.id:
+        said = f"{what} is signed with another key\n  expected: {key_name(key.id)}\n  found:    {key_name(key_id)}"
+        raise Findings(said, hint=f"give the signer's public key, or {again}")
     if not key.made(signature, hashlib.blake2b(data).digest()):
         raise Findings(f"{what} is not what was signed: the signature does not fit", hint=again)
     if not key.made(second, signature + comment.encode()):
@@ -141,14 +124,9 @@ class Signer:
         with tempfile.TemporaryDirectory(prefix="patchset-sign-") as folder:
             file = Path(folder) / "sums"
             file.write_bytes(sums)
-            said = ["-t", comment, "-c", "signature of SHA256SUMS"]
-            done = subprocess.run(
-                ["minisign", "-S", "-s", str(self.key.absolute()), "-m", str(file), "-x", f"{file}.minisig", *said],
-                input=f"{self.password}\n",
-                capture_output=True,
-                text=True,
-                check=False,
-            )
+            command = ["minisign", "-S", "-s", str(self.key.absolute()), "-m", str(file), "-x", f"{file}.minisig"]
+            command += ["-t", comment, "-c", "signature of SHA256SUMS"]
+            done = subprocess.run(command, input=f"{self.password}\n", capture_output=True, text=True, check=False)
             if done.returncode:
                 why = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1].removeprefix("Password: ")
                 hint = f"give the secret key that minisign -G wrote, and its password, or set {PASSWORD}"
@@ -157,24 +135,17 @@ class Signer:
 
 
 def load(key: Path) -> Signer:
-    """A secret key, tested by a signature; the password is asked for if the key has one.
-
-    Raises:
-        UsageError: there is no minisign, no such file or no password, or minisign cannot use the key.
-    """
+    """A secret key, tested by a signature; the password is asked for if the key has one. Raises UsageError where there
+    is no minisign, no such file or no password, or minisign cannot use the key."""
     if shutil.which("minisign") is None:
         raise UsageError("minisign, which signs, is not on PATH", hint="apt-get install minisign")
-    signer = Signer(key, _password(key) if _protected(key) else "")
+    try:
+        scrypt = decode(key.read_text(encoding="utf-8").splitlines()[1])[2:4] == b"Sc"  # then a password protects it
+    except (OSError, UnicodeDecodeError, IndexError):
+        scrypt = False  # minisign says what is the matter
+    signer = Signer(key, _password(key) if scrypt else "")
     signer.sign(b"", "a first use")
     return signer
-
-
-def _protected(key: Path) -> bool:
-    """Whether a key file says that a password protects it: its third and fourth byte name scrypt."""
-    try:
-        return decode(key.read_text(encoding="utf-8").splitlines()[1])[2:4] == b"Sc"
-    except (OSError, UnicodeDecodeError, IndexError):
-        return False  # minisign says what is the matter
 
 
 def _password(key: Path) -> str:

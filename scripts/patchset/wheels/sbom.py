@@ -14,15 +14,7 @@ from collections.abc import Mapping
 from datetime import UTC
 from typing import Any
 
-from cyclonedx.model import (
-    AttachedText,
-    ExternalReference,
-    ExternalReferenceType,
-    HashAlgorithm,
-    HashType,
-    Property,
-    XsUri,
-)
+from cyclonedx import model
 from cyclonedx.model.bom import Bom
 from cyclonedx.model.component import Commit, Component, ComponentType, Diff, Patch, PatchClassification, Pedigree
 from cyclonedx.model.issue import IssueClassification, IssueType
@@ -33,7 +25,7 @@ from packageurl import PackageURL
 from patchset import __version__
 from patchset.node import fingerprint
 from patchset.sets.patchfile import Patch as PatchFile
-from patchset.wheels.model import Build, canonical
+from patchset.wheels.wheel import Build, canonical
 
 NAME = "sboms/patchset.cdx.json"
 REPOSITORY = "https://github.com/vllm-project/vllm-ascend"
@@ -43,24 +35,15 @@ _SERIALS = uuid.uuid5(uuid.NAMESPACE_URL, REPOSITORY)
 
 
 def render(build: Build, titles: Mapping[str, str]) -> bytes:
-    """The SBOM, determined by the build alone: no clock, no random serial number.
-
-    `titles` are of defects, by the names that patches' Resolves fields use.
-    """
+    """The SBOM, determined by the build and the titles of defects alone: no clock, no random serial number."""
     about = [build.file, build.upstream.sha256, build.plan.series, __version__, dict(build.files)]
     bom = Bom(serial_number=uuid.uuid5(_SERIALS, canonical(about).decode()))
     bom.metadata.component = wheel = _component(build, titles)
     bom.metadata.tools.components.add(Component(name="patchset", version=__version__, type=ComponentType.APPLICATION))
-    modules = [
-        Component(
-            name=path,
-            bom_ref=f"overlay:{path}",
-            type=ComponentType.FILE,
-            description="added by the patch set",
-            hashes=[_sha256(build.files[path])],
-        )
-        for path in build.plan.overlay.files
-    ]
+    modules = []
+    for path in build.plan.overlay.files:
+        modules.append(Component(name=path, bom_ref=f"overlay:{path}", hashes=[_sha256(build.files[path])]))
+        modules[-1].type, modules[-1].description = ComponentType.FILE, "added by the patch set"
     bom.components.update(modules)
     bom.register_dependency(wheel, modules)
     document: dict[str, Any] = json.loads(JsonV1Dot6(bom).output_as_string())
@@ -73,36 +56,29 @@ def render(build: Build, titles: Mapping[str, str]) -> bytes:
 
 
 def _component(build: Build, titles: Mapping[str, str]) -> Component:
-    release = build.plan.patch_set.ascend
-    commit = Commit(uid=release.commit, url=XsUri(f"{REPOSITORY}/commit/{release.commit}"))
+    plan, project, release = build.plan, build.upstream.project, build.plan.patch_set.ascend
+    commit = Commit(uid=release.commit, url=model.XsUri(f"{REPOSITORY}/commit/{release.commit}"))
+    upstream = Component(name=project, version=release.version, bom_ref=f"upstream:{build.upstream.file}")
+    upstream.purl = purl(project, release.version, build.upstream.file)
+    upstream.hashes = [_sha256(build.upstream.sha256)]
     pedigree = Pedigree(
-        ancestors=[
-            Component(
-                name=build.upstream.project,
-                version=release.version,
-                bom_ref=f"upstream:{build.upstream.file}",
-                purl=purl(build.upstream.project, release.version, build.upstream.file),
-                hashes=[_sha256(build.upstream.sha256)],
-            )
-        ],
+        ancestors=[upstream],
         commits=[commit] if release.commit else [],
-        patches=[_patch(step.patch, build.plan.patch_set.name, titles) for step in build.plan.steps],
-        notes=f"vllm-ascend {release.version} with patch set {build.plan.patch_set.name}",
+        patches=[_patch(step.patch, plan.patch_set.name, titles) for step in plan.steps],
+        notes=f"vllm-ascend {release.version} with patch set {plan.patch_set.name}",
     )
+    stated = {"set": plan.patch_set.name, "series": plan.series, "tree": plan.tree}
+    stated["fingerprint"] = fingerprint.of(build.files, plan.patch_set.package)
+    repository = model.ExternalReference(type=model.ExternalReferenceType.VCS, url=model.XsUri(REPOSITORY))
     return Component(
-        name=build.upstream.project,
+        name=project,
         version=build.version,
         bom_ref=f"wheel:{build.file}",
         licenses=[DisjunctiveLicense(id=LICENSE)],
-        purl=purl(build.upstream.project, build.version, build.file),
+        purl=purl(project, build.version, build.file),
         pedigree=pedigree,
-        properties=[
-            Property(name="patchset:set", value=build.plan.patch_set.name),
-            Property(name="patchset:series", value=build.plan.series),
-            Property(name="patchset:tree", value=build.plan.tree),
-            Property(name="patchset:fingerprint", value=fingerprint.of(build.files, build.plan.patch_set.package)),
-        ],
-        external_references=[ExternalReference(type=ExternalReferenceType.VCS, url=XsUri(REPOSITORY))],
+        properties=[model.Property(name=f"patchset:{name}", value=value) for name, value in stated.items()],
+        external_references=[repository],
     )
 
 
@@ -112,8 +88,8 @@ def _patch(patch: PatchFile, set_name: str, titles: Mapping[str, str]) -> Patch:
     return Patch(
         type=PatchClassification.BACKPORT if status == "Backport" else PatchClassification.UNOFFICIAL,
         diff=Diff(
-            text=AttachedText(content=patch.diff.decode(errors="replace"), content_type="text/x-diff"),
-            url=XsUri(f"patches/{set_name}/{patch.name}#sha256={patch.sha256}"),
+            text=model.AttachedText(content=patch.diff.decode(errors="replace"), content_type="text/x-diff"),
+            url=model.XsUri(f"patches/{set_name}/{patch.name}#sha256={patch.sha256}"),
         ),
         resolves=[
             IssueType(
@@ -121,7 +97,7 @@ def _patch(patch: PatchFile, set_name: str, titles: Mapping[str, str]) -> Patch:
                 id=name,
                 name=title or patch.header.subject,
                 description=patch.header.subject,
-                references=[XsUri(url) for url in related],
+                references=[model.XsUri(url) for url in related],
             )
             for name, title in resolved(patch.header.resolves, titles)
         ],
@@ -131,10 +107,8 @@ def _patch(patch: PatchFile, set_name: str, titles: Mapping[str, str]) -> Patch:
 def resolved(names: tuple[str, ...], titles: Mapping[str, str]) -> list[tuple[str, str]]:
     """The defects that a Resolves field means, with their titles: D6 means D6a, D6b and so on, unless there is a D6.
 
-    >>> resolved(("D6", "D7"), {"D6a": "one", "D6b": "other", "D7": "third", "D60": "no"})
-    [('D6a', 'one'), ('D6b', 'other'), ('D7', 'third')]
-    >>> resolved(("D99",), {})
-    [('D99', '')]
+    >>> resolved(("D6", "D7", "D9"), {"D6a": "one", "D6b": "other", "D7": "third", "D60": "no"})
+    [('D6a', 'one'), ('D6b', 'other'), ('D7', 'third'), ('D9', '')]
     """
     found: list[tuple[str, str]] = []
     for name in names:
@@ -147,10 +121,8 @@ def resolved(names: tuple[str, ...], titles: Mapping[str, str]) -> list[tuple[st
 def pull_request(name: str) -> str:
     """The address of a pull request that a header names as owner/repository#number; nothing for any other word.
 
-    >>> pull_request("vllm-project/vllm-ascend#2582")
-    'https://github.com/vllm-project/vllm-ascend/pull/2582'
-    >>> pull_request("#2582")
-    ''
+    >>> pull_request("vllm-project/vllm-ascend#2582"), pull_request("#2582")
+    ('https://github.com/vllm-project/vllm-ascend/pull/2582', '')
     """
     repository, _, number = name.partition("#")
     return f"https://github.com/{repository}/pull/{number}" if repository.count("/") == 1 and number.isdigit() else ""
@@ -161,5 +133,5 @@ def purl(project: str, version: str, file: str) -> PackageURL:
     return PackageURL("pypi", name=project, version=version, qualifiers={"file_name": file})
 
 
-def _sha256(digest: str) -> HashType:
-    return HashType(alg=HashAlgorithm.SHA_256, content=digest)
+def _sha256(digest: str) -> model.HashType:
+    return model.HashType(alg=model.HashAlgorithm.SHA_256, content=digest)

@@ -16,13 +16,12 @@ from typing import Any
 from patchset import __version__
 from patchset.node import fingerprint
 from patchset.node.manifest import sha256
-from patchset.node.verify.build import MANIFEST
-from patchset.node.verify.declared import FORMAT
+from patchset.node.verify.build import FORMAT, MANIFEST
 from patchset.plan.plan import Plan
 from patchset.sets import facts
 from patchset.sets.setfile import Artifact
 from patchset.wheels import kit, sbom
-from patchset.wheels.model import Build, Made, canonical
+from patchset.wheels.wheel import Build, Made, canonical
 
 PROVENANCE = "sboms/patchset.intoto.json"
 BESIDE = "provenance.intoto.json"
@@ -34,10 +33,7 @@ BUILDER = "urn:x-patchset:tool"
 
 
 def members(build: Build) -> dict[str, bytes]:
-    """Content by path below the .dist-info folder; determined by the build alone.
-
-    patchset.json lists every other file of the wheel but RECORD: it is what an installation is held to.
-    """
+    """Content by path below the .dist-info folder; patchset.json lists every other file of the wheel but RECORD."""
     stated = {sbom.NAME: sbom.render(build, facts.titles()), PROVENANCE: provenance(build)}
     listed = {f"{build.dist_info}/{path}": sha256(data) for path, data in stated.items()}
     patch_set = build.plan.patch_set
@@ -62,7 +58,9 @@ def beside(made: Sequence[Made]) -> dict[str, bytes]:
     manifests = {one.build.file: sha256(one.members[MANIFEST]) for one in made}
     first = made[0].build
     expected = kit.expect(first.plan.patch_set, first.version, manifests)
-    return {BESIDE: _of_all(made), kit.NAME: kit.build(expected)}
+    subjects = [{"name": one.build.file, "digest": {"sha256": one.sha256}} for one in made]
+    provenance = _statement(subjects, first.plan, first.version, [one.build.upstream for one in made])
+    return {BESIDE: provenance, kit.NAME: kit.build(expected)}
 
 
 def provenance(build: Build) -> bytes:
@@ -72,13 +70,6 @@ def provenance(build: Build) -> bytes:
     whole = {"name": f"{package}, by its fingerprint", "digest": {"dirHash": fingerprint.of(files, package)}}
     subjects = [whole, *({"name": path, "digest": {"sha256": files[path]}} for path in sorted(files))]
     return _statement(subjects, build.plan, build.version, [build.upstream])
-
-
-def _of_all(made: Sequence[Made]) -> bytes:
-    """The statement beside the wheels: one or more, all of one set and one version."""
-    subjects = [{"name": one.build.file, "digest": {"sha256": one.sha256}} for one in made]
-    first = made[0].build
-    return _statement(subjects, first.plan, first.version, [one.build.upstream for one in made])
 
 
 def _statement(subjects: list[dict[str, Any]], plan: Plan, version: str, upstream: Sequence[Artifact]) -> bytes:

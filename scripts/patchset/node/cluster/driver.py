@@ -40,7 +40,6 @@ _LEFT = (1, 3, 4)
 
 
 def main() -> None:
-    """Does the task."""
     # Ray and what it loads may print; our events have a stdout of their own.
     events = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -62,12 +61,8 @@ def main() -> None:
 
 
 def _connect(address: str) -> None:
-    """Joins the cluster as a driver, and has our code travel by value.
-
-    Raises:
-        UsageError: the address is no HOST:PORT.
-        Unavailable: there is no Ray here, or no cluster there.
-    """
+    """Joins the cluster as a driver, and has our code travel by value. Raises UsageError where the address is no
+    HOST:PORT; Unavailable where there is no Ray here, or no cluster there."""
     try:
         import ray
     except ImportError as error:
@@ -115,17 +110,15 @@ def _survey(package: str, tell: Tell, deadline: float) -> None:
 
 
 def _run_ranks(task: Mapping[str, Any], tell: Tell, deadline: float) -> None:
-    """Places the ranks over the nodes, and tells what came of each.
-
-    Raises:
-        UsageError: the cluster has fewer devices than ranks.
-        Findings: the devices are taken.
-    """
+    """Places the ranks over the nodes, and tells what came of each. Raises UsageError where the cluster has fewer
+    devices than ranks; Findings where the devices are taken."""
     import ray
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
     schedule = Schedule(task["seed"], task["steps"], task["ranks"])
-    resource = _resource(task["device"])
+    resource = task["device"].upper()
+    if resource == "AUTO":
+        resource = "NPU" if any(node["Resources"].get("NPU") for node in _nodes() if node["Alive"]) else "CPU"
     group, homes = _placed(resource, schedule.ranks, deadline)
     # Ranks of one node are neighbours, as vLLM numbers them.
     order = [node["NodeID"] for node in _nodes()]
@@ -168,21 +161,10 @@ def _placed(resource: str, ranks: int, deadline: float) -> tuple[Any, Mapping[in
     return group, placement_group_table(group)["bundles_to_node_id"]
 
 
-def _resource(device: str) -> str:
-    """What Ray calls the devices that ranks run on: NPU where a node has one, unless CPU is asked for."""
-    if device != "auto":
-        return device.upper()
-    return "NPU" if any(node["Resources"].get("NPU") for node in _nodes() if node["Alive"]) else "CPU"
-
-
 def _answers(asked: Mapping[Any, Any], deadline: float, *, together: bool = False) -> Iterator[tuple[Any, str, Any]]:
     """Answers as they come: whose, `result`, `failed` or `lost`, and the result or why; silent ones do not come.
-
-    Args:
-        asked: who was asked, by Ray's reference of the answer.
-        deadline: until when to wait, of time.monotonic.
-        together: the answers come only if all do, so that after a bad one the others get a short grace.
-    """
+    `asked` is who was asked, by Ray's reference of the answer. Where the answers come only if all do, `together`, the
+    others get a short grace after a bad one."""
     import ray
 
     pending = dict(asked)

@@ -17,23 +17,12 @@ from patchset.node.cluster.schedule import Agreed, Schedule
 
 @dataclass(frozen=True)
 class Part:
-    """What one rank is told.
-
-    Attributes:
-        rank: number of this rank.
-        schedule: the steps of all ranks.
-        store: host and port where the ranks meet.
-        on_npu: hccl on this process's NPU; otherwise gloo on the host.
-        group: which backend carries the metadata, `device` or `cpu`, as VLLM_ASCEND_DP_METADATA_GROUP.
-        limit: seconds that any one wait may take.
-    """
-
-    rank: int
-    schedule: Schedule
-    store: tuple[str, int]
-    on_npu: bool
-    group: str
-    limit: float
+    rank: int  # number of this rank
+    schedule: Schedule  # the steps of all ranks
+    store: tuple[str, int]  # host and port where the ranks meet
+    on_npu: bool  # hccl on this process's NPU; otherwise gloo on the host
+    group: str  # which backend carries the metadata, `device` or `cpu`, as VLLM_ASCEND_DP_METADATA_GROUP
+    limit: float  # seconds that any one wait may take
 
 
 class Rank:
@@ -52,16 +41,7 @@ class Rank:
         return host, self._store.port
 
     def run(self, part: Part) -> dict[str, Any]:
-        """Meets the others and makes the steps.
-
-        Returns:
-            device: type and backend.
-            joined: seconds until the process group was there, imports included.
-            first: milliseconds of the first step, in which the backend connects.
-            median, slowest: microseconds of the steps after it.
-            digest: of what came of all steps.
-            wrong: the first step that came to something else than it must, in words; empty where none did.
-        """
+        """Meets the others and makes the steps; what came of them."""
         begun = time.perf_counter()
         synchronizer, device = self._join(part)
         joined = time.perf_counter() - begun
@@ -79,12 +59,12 @@ class Rank:
         rest = seconds[1:] or seconds
         return {
             "device": device,
-            "joined": joined,
-            "first": 1e3 * seconds[0],
-            "median": 1e6 * statistics.median(rest),
+            "joined": joined,  # seconds until the process group was there, imports included
+            "first": 1e3 * seconds[0],  # milliseconds of the first step, in which the backend connects
+            "median": 1e6 * statistics.median(rest),  # microseconds, as the slowest
             "slowest": 1e6 * max(rest),
             "digest": schedule.digest(came),
-            "wrong": wrong,
+            "wrong": wrong,  # the first step that came to something else than it must
         }
 
     def _join(self, part: Part) -> tuple[Any, str]:
@@ -121,12 +101,8 @@ def _own_npu() -> int:
 def npu_index(given: Sequence[str], visible: str | None) -> int:
     """The index of the first device that Ray gave to this process, among the devices that the process sees.
 
-    Ray shows a process its own devices alone. Where RAY_EXPERIMENTAL_NOSET_ASCEND_RT_VISIBLE_DEVICES forbids it that,
-    the process sees all that its node shows to Ray.
-
-    Args:
-        given: numbers of the devices that are its own, as Ray tells them.
-        visible: ASCEND_RT_VISIBLE_DEVICES.
+    Ray shows a process its own devices alone, in ASCEND_RT_VISIBLE_DEVICES. Where
+    RAY_EXPERIMENTAL_NOSET_ASCEND_RT_VISIBLE_DEVICES forbids it that, the process sees all that its node shows to Ray.
 
     >>> npu_index(["3"], "3"), npu_index(["3"], "2,3"), npu_index(["3"], None), npu_index([], None)
     (0, 1, 3, 0)

@@ -44,25 +44,13 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class NodeRow:
-    """One node.
-
-    Attributes:
-        id: Ray's.
-        name: host and address for the reader.
-        verdict: what is the matter.
-        why: in words; empty where nothing is.
-        fingerprint: of the installed build; empty where none was read.
-        versions: of PACKAGES, cann, python and arch; None where one is not there.
-        files: those that are not as expected, each with how: changed, missing or unknown.
-    """
-
-    id: str
-    name: str
-    verdict: Verdict
-    why: str = ""
-    fingerprint: str = ""
-    versions: Mapping[str, str | None] = field(default_factory=dict)
-    files: Mapping[str, str] = field(default_factory=dict)
+    id: str  # Ray's
+    name: str  # host and address for the reader
+    verdict: Verdict  # what is the matter
+    why: str = ""  # in words; empty where nothing is
+    fingerprint: str = ""  # of the installed build; empty where none was read
+    versions: Mapping[str, str | None] = field(default_factory=dict)  # of PACKAGES, cann, python, arch; None for none
+    files: Mapping[str, str] = field(default_factory=dict)  # those not as expected: changed, missing or unknown
 
 
 @dataclass(frozen=True)
@@ -78,21 +66,11 @@ class RankRow:
 
 @dataclass(frozen=True)
 class ClusterReport:
-    """The whole cluster.
-
-    Attributes:
-        expected: what every node was held against.
-        nodes: by address.
-        ranks: by number; none where no smoke run was asked for or could be made.
-        missing: what should have been there and concerns no row.
-        notes: what the reader should know besides.
-    """
-
-    expected: Expected
-    nodes: tuple[NodeRow, ...]
-    ranks: tuple[RankRow, ...] = ()
-    missing: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    expected: Expected  # what every node was held against
+    nodes: tuple[NodeRow, ...]  # by address
+    ranks: tuple[RankRow, ...] = ()  # by number; none where no smoke run was asked for or could be made
+    missing: tuple[str, ...] = ()  # what should have been there and concerns no row
+    notes: tuple[str, ...] = ()  # what the reader should know besides
 
     @property
     def exit_code(self) -> int:
@@ -103,26 +81,21 @@ class ClusterReport:
         return max(row.verdict.exit_code for row in rows)
 
     def as_dict(self) -> dict[str, Any]:
-        return {
-            "set": self.expected.set,
-            "version": self.expected.version,
-            "fingerprint": self.expected.fingerprint,
-            "exit_code": self.exit_code,
-            "nodes": [{**vars(row), "verdict": row.verdict.value} for row in self.nodes],
-            "ranks": [{**vars(row), "verdict": row.verdict.value} for row in self.ranks],
-            "missing": self.missing,
-            "notes": self.notes,
-        }
+        held = {name: getattr(self.expected, name) for name in ("set", "version", "fingerprint")}
+        both = self.nodes, self.ranks
+        nodes, ranks = ([{**vars(row), "verdict": row.verdict.value} for row in rows] for rows in both)
+        found = {"nodes": nodes, "ranks": ranks, "missing": self.missing, "notes": self.notes}
+        return {**held, "exit_code": self.exit_code, **found}
 
 
 def nodes(events: Sequence[Event], expected: Expected, *, limit: float) -> tuple[NodeRow, ...]:
     """A row for every node that the driver told of in its task `survey`; each had `limit` seconds to answer."""
     introduced = [node for event in events if "nodes" in event for node in event["nodes"]]
     answers = {event["node"]: event for event in events if "node" in event}
-    names = _names(introduced)
     rows = []
     for node in introduced:
-        who = (node["id"], names[node["id"]])
+        named = "" if node["name"] in (node["address"], node["host"]) else f" {node['name']}"  # ray start --node-name
+        who = (node["id"], f"{node['host']} {node['address']}{named}")
         answer = answers.get(node["id"], {})
         if not node["alive"]:
             rows.append(NodeRow(*who, Verdict.LOST, node["why"] or "Ray says that it is dead"))
@@ -162,7 +135,6 @@ def _unanswered(answer: Event, limit: float) -> tuple[Verdict, str]:
 
 
 def _judged(who: tuple[str, str], survey: Mapping[str, Any], expected: Expected) -> NodeRow:
-    """The row of a node that answered."""
     versions = {**survey["versions"], **{name: survey[name] for name in ("cann", "python", "arch")}}
     root, files = survey["root"], survey["files"]
     different = _differences(files, expected.files)
@@ -178,11 +150,11 @@ def _judged(who: tuple[str, str], survey: Mapping[str, Any], expected: Expected)
         shown = ", ".join(first_of([f"{path} {how}" for path, how in different.items()], _FILES_SHOWN))
         return row(Verdict.DIFFERS, f"{root}: {shown}")
     must = {"vllm-ascend": expected.version, "vllm": expected.vllm, "torch": expected.torch}
-    wrong = [
-        f"{name} is {versions[name] or 'not there'}, not {one}"
-        for name, one in must.items()
-        if not _admits(one, versions[name])
-    ]
+    wrong = []
+    for name, one in must.items():
+        found = versions[name] or "not there"
+        if one != (found if "+" in one else found.partition("+")[0]):  # a local label counts where one is expected
+            wrong.append(f"{name} is {found}, not {one}")
     return row(Verdict.VERSIONS, "; ".join(wrong)) if wrong else row(Verdict.FINE)
 
 
@@ -208,29 +180,11 @@ def _minor(row: NodeRow, name: str) -> str:
     return ".".join(version.split(".")[:2]) if name == "python" else version
 
 
-def _admits(must: str, found: str | None) -> bool:
-    """Whether a version is the one; a local label counts only where the expected one has one."""
-    if found is None:
-        return False
-    return found == must if "+" in must else found.partition("+")[0] == must
-
-
 def _differences(found: Mapping[str, str], must: Mapping[str, str]) -> dict[str, str]:
-    """Each file that is not as it must be, with how."""
-
     def how(path: str) -> str:
         return "missing" if path not in found else "unknown" if path not in must else "changed"
 
     return {path: how(path) for path in sorted({*found, *must}) if found.get(path) != must.get(path)}
-
-
-def _names(introduced: Sequence[Event]) -> dict[str, str]:
-    """Host and address of each node; where `ray start --node-name` named it, that too."""
-    return {
-        node["id"]: f"{node['host']} {node['address']}"
-        + (f" {node['name']}" if node["name"] not in (node["address"], node["host"]) else "")
-        for node in introduced
-    }
 
 
 def lines(report: ClusterReport) -> list[str]:

@@ -26,16 +26,16 @@ class Schedule:
 
     def batches(self, step: int) -> list[Batch]:
         """What each rank brings to a step; a fifth of the ranks is idle, and runs a dummy batch of one token."""
-        return [self._batch(step, rank) for rank in range(self.ranks)]
+        drawn = []
+        for rank in range(self.ranks):
+            draw = random.Random(f"{self.seed}/{step}/{rank}")  # noqa: S311 - to be drawn alike on every rank
+            tokens = 1 if draw.random() < 0.2 else draw.randint(1, MAX_TOKENS)
+            drawn.append((tokens, draw.random() < 0.3, draw.random() < 0.7, draw.random() < 0.9))
+        return drawn
 
     def digest(self) -> str:
         """Of what must come of all steps."""
         return digest(agreed(self.batches(step)) for step in range(self.steps))
-
-    def _batch(self, step: int, rank: int) -> Batch:
-        draw = random.Random(f"{self.seed}/{step}/{rank}")  # noqa: S311 - to be drawn alike on every rank
-        tokens = 1 if draw.random() < 0.2 else draw.randint(1, MAX_TOKENS)
-        return tokens, draw.random() < 0.3, draw.random() < 0.7, draw.random() < 0.9
 
 
 def agreed(batches: Sequence[Batch]) -> Agreed:

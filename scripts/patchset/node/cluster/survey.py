@@ -21,23 +21,16 @@ _VERSION = re.compile(r"^version=\s*(\S+)", re.MULTILINE)
 
 
 def survey(package: str) -> dict[str, Any]:
-    """The state of the environment that this process runs in, in JSON types, by the package's import name.
-
-    Returns:
-        python, arch: of the interpreter.
-        versions: of PACKAGES by name, None where one is not installed.
-        cann: version of the CANN toolkit, None where there is none.
-        root: folder that holds the package that an import finds; None where there is none.
-        files: sha256 of each of its files that counts for the fingerprint, by path.
-    """
-    root = _root(package)
+    """The state of the environment that this process runs in, in JSON types; None is what is not there."""
+    spec = importlib.util.find_spec(package)
+    root = Path(spec.origin).parents[1] if spec and spec.origin else None
     return {
         "python": platform.python_version(),
         "arch": platform.machine(),
         "versions": {name: _version(name) for name in PACKAGES},
         "cann": cann_version(),
-        "root": str(root) if root else None,
-        "files": fingerprint.measure(root, package) if root else {},
+        "root": str(root) if root else None,  # the folder of the package that an import finds
+        "files": fingerprint.measure(root, package) if root else {},  # sha256 by path
     }
 
 
@@ -49,11 +42,6 @@ def cann_version() -> str | None:
         if info.is_file() and (found := _VERSION.search(info.read_text(errors="replace"))):
             return found[1]
     return None
-
-
-def _root(package: str) -> Path | None:
-    spec = importlib.util.find_spec(package)
-    return Path(spec.origin).parents[1] if spec and spec.origin else None
 
 
 def _version(name: str) -> str | None:

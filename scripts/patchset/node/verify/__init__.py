@@ -4,8 +4,6 @@
 A node has no tool installed and may have no network, so this package, with the few modules of `patchset` that it
 imports, needs the standard library of Python 3.9 alone. `make wheels` ships it as dist/<set>/patchset-node.pyz.
 
-What vouches for what, each by a sha256: a public key that the user has for SHA256SUMS; SHA256SUMS for each wheel and
-for the .pyz; the .pyz for the patchset.json of each wheel; patchset.json for every file, and RECORD for it. On a node,
-the .pyz that came from a verified dist/<set> is what an installation is held to; in the repository, set.toml is, and
-with it the upstream wheels that it pins, where the download cache has them.
+SECURITY.md says what vouches for what. On a node, the .pyz that came from a verified dist/<set> is what an installation
+is held to; in the repository, set.toml is, with the upstream wheels that it pins, where the download cache has them.
 """

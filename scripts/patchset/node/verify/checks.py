@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import Callable, Optional
@@ -14,9 +14,7 @@ from typing import Callable, Optional
 from patchset.node import fingerprint, manifest
 from patchset.node.errors import Findings, UsageError
 from patchset.node.expected import Expected
-from patchset.node.verify import declared
-from patchset.node.verify.build import MANIFEST, Build
-from patchset.node.verify.declared import Declared, Row
+from patchset.node.verify.build import MANIFEST, Build, Declared, Row, parse_manifest, parse_record
 
 # What installers write into .dist-info (PyPA "Recording installed projects", PEP 610; the uv_ ones are uv's own).
 _INSTALLERS = frozenset({"INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json", "uv_build.json"})
@@ -30,9 +28,7 @@ Asked for a set by its name, by the release that it patches, or, with an empty n
 """
 
 
-class Kind(Enum):
-    """What is wrong with a file."""
-
+class Kind(str, Enum):
     CHANGED = "changed"
     MISSING = "missing"
     EXTRA = "extra"
@@ -53,24 +49,15 @@ class Finding:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was found out about one wheel, installation, tree or folder of wheels.
+    """What was found out about one wheel, installation, tree or folder of wheels."""
 
-    Attributes:
-        where: what was looked at.
-        set, version: what it says it is; empty where it says nothing.
-        fingerprint: of the Python files that are there; empty where there is no one build.
-        files: how many files were looked at.
-        against: what they were held to, in words.
-        findings: what differs, one row a file.
-    """
-
-    where: str
-    set: str
+    where: str  # what was looked at
+    set: str  # set, version: what it says it is; empty where it says nothing
     version: str
-    fingerprint: str
-    files: int
-    against: tuple[str, ...]
-    findings: tuple[Finding, ...]
+    fingerprint: str  # of the Python files that are there; empty where there is no one build
+    files: int  # how many files were looked at
+    against: tuple[str, ...]  # what they were held to, in words
+    findings: tuple[Finding, ...]  # what differs, one row a file
 
     @property
     def ok(self) -> bool:
@@ -85,26 +72,30 @@ def one_a_file(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     return tuple(first[path] for path in sorted(first))
 
 
-def check(build: Build, lookup: Lookup, expect: str = "") -> Verdict:
-    """Holds a wheel or an installation to its own manifest and RECORD, and to what is expected of it.
+def unlike(
+    now: Mapping[str, str], should: Mapping[str, str], missing: str, extra: str, changed: str
+) -> Iterator[Finding]:
+    """Where digests by path are others than they should be, in these words; `changed` is told both."""
+    for path in sorted(now.keys() | should.keys()):
+        if path not in now:
+            yield Finding(path, Kind.MISSING, missing)
+        elif path not in should:
+            yield Finding(path, Kind.EXTRA, extra)
+        elif now[path] != should[path]:
+            yield Finding(path, Kind.CHANGED, changed.format(now[path], should[path]))
 
-    `expect` is the sha256 that patchset.json must have; empty for any.
 
-    Raises:
-        UsageError: the manifest is of another format.
-        Findings: the manifest is damaged; or there is none, because this is upstream's build.
-    """
+def check(build: Build, lookup: Lookup) -> Verdict:
+    """Holds a wheel or an installation to its own manifest and RECORD, and to what is expected of it. Raises UsageError
+    where the manifest is of another format; Findings where it is damaged, or where there is none, because this is
+    upstream's build."""
     if MANIFEST not in build.info:
-        return _check_without_manifest(build, lookup(build.version), expect)
+        return _check_without_manifest(build, lookup(build.version))
     name = f"{build.dist_info}/{MANIFEST}"
-    own = declared.parse(build.info[MANIFEST], f"{build.where}: {name}")
+    own = parse_manifest(build.info[MANIFEST], f"{build.where}: {name}")
     expected = lookup(own.set)
     against = [MANIFEST, "RECORD"]
     findings = list(_against_name(build, own))
-    if expect:
-        against.append(f"the digest {expect[:12]}")
-        if own.sha256 != expect:
-            findings.append(Finding(name, Kind.MANIFEST, f"has sha256 {own.sha256}, expected is {expect}"))
     if expected:
         against.append(f"set {expected.set}")
         if (own.set, own.package) != (expected.set, expected.package):
@@ -127,7 +118,7 @@ def check(build: Build, lookup: Lookup, expect: str = "") -> Verdict:
     return Verdict(str(build.where), own.set, build.version, seal, len(build.files), tuple(against), rows)
 
 
-def _check_without_manifest(build: Build, expected: Expected | None, expect: str) -> Verdict:
+def _check_without_manifest(build: Build, expected: Expected | None) -> Verdict:
     """An installation that `patchset apply --target` patched in place has the set's files and RECORD, no manifest."""
     what = f"{build.where}: {build.dist_info[: -len('.dist-info')]} is not a patched build: it has no {MANIFEST}"
     hint = "make wheels makes patched wheels; make apply TARGET=... patches in place"
@@ -137,8 +128,8 @@ def _check_without_manifest(build: Build, expected: Expected | None, expect: str
     if seal == fingerprint.of(expected.pristine, expected.package):
         raise Findings(f"{what}, and every Python file is upstream's {expected.release}", hint=hint)
     differing = Counter(finding.kind.value for finding in compare(build.digests, expected))
-    if differing or expect:
-        shown = ", ".join(f"{number} {kind}" for kind, number in sorted(differing.items())) or "no digest to expect"
+    if differing:
+        shown = ", ".join(f"{number} {kind}" for kind, number in sorted(differing.items()))
         raise Findings(f"{what}, and it is not what set {expected.set} makes in place ({shown})", hint=hint)
     rows = one_a_file([*_outside(build, expected.package), *_against_record(build)])
     against = (f"set {expected.set}", "RECORD")
@@ -146,11 +137,7 @@ def _check_without_manifest(build: Build, expected: Expected | None, expect: str
 
 
 def check_tree(root: Path, expected: Expected) -> Verdict:
-    """Holds a checkout, or the package's code alone, to what the set makes: it has neither RECORD nor manifest.
-
-    Raises:
-        UsageError: the folder does not hold the package.
-    """
+    """Holds a checkout, or the package's code alone, to what the set makes; raises UsageError where it is not there."""
     package = expected.package
     if not (root / package).is_dir():
         raise UsageError(f"{root} holds no {package}/", hint="give the folder that holds the package")
@@ -158,48 +145,32 @@ def check_tree(root: Path, expected: Expected) -> Verdict:
     whole = any((root / name).is_file() for name in ("pyproject.toml", "setup.py"))
     others = expected.others if whole else {}
     found = manifest.measure(root, others)
-    findings = one_a_file([*compare(files, expected), *_others(found, others, expected.set)])
+    told = unlike(found, others, f"set {expected.set} has it", "", f"sha256 {{}}, set {expected.set} has {{}}")
+    findings = one_a_file([*compare(files, expected), *told])
     seal = fingerprint.of(files, package)
     return Verdict(str(root), expected.set, "", seal, len(files) + len(found), (f"set {expected.set}",), findings)
-
-
-def _others(found: Mapping[str, str], others: Mapping[str, str], name: str) -> Iterator[Finding]:
-    for path, should in others.items():
-        if path not in found:
-            yield Finding(path, Kind.MISSING, f"set {name} has it")
-        elif found[path] != should:
-            yield Finding(path, Kind.CHANGED, f"sha256 {found[path]}, set {name} has {should}")
 
 
 def compare(files: Mapping[str, str], expected: Expected) -> Iterator[Finding]:
     """Holds the package's Python files, by path and sha256, to what the set makes."""
     counted = {path: sha for path, sha in files.items() if fingerprint.counts(path, expected.package)}
-    for path in sorted(counted.keys() | expected.files.keys()):
-        now, should = counted.get(path), expected.files.get(path)
-        if now == should:
-            continue
-        if should is None:
-            yield Finding(path, Kind.EXTRA, f"set {expected.set} has no such file")
-        elif now is None:
-            yield Finding(path, Kind.MISSING, f"set {expected.set} has it")
-        elif now == expected.pristine.get(path):
-            yield Finding(path, Kind.CHANGED, "is upstream's, not patched")
-        else:
-            yield Finding(path, Kind.CHANGED, f"sha256 {now}, set {expected.set} makes {should}")
+    name = f"set {expected.set}"
+    told = f"{name} has it", f"{name} has no such file", f"sha256 {{}}, {name} makes {{}}"
+    for one in unlike(counted, expected.files, *told):
+        pristine = one.kind is Kind.CHANGED and counted[one.path] == expected.pristine.get(one.path)
+        yield replace(one, detail="is upstream's, not patched") if pristine else one
 
 
 def kept(build: Build, package: str) -> dict[str, str]:
-    """What a patched build has from upstream besides the Python files that count: sha256 by path.
-
-    Files of .dist-info have its name left out, and METADATA its version: the two that differ.
-    """
-    info, unlike = f"{build.dist_info}/", {MANIFEST, "RECORD"} | _INSTALLERS | _SIGNATURES
+    """What a patched build has from upstream besides the Python files that count: sha256 by path. Files of .dist-info
+    have its name left out, and METADATA its version: the two that differ."""
+    info, differs = f"{build.dist_info}/", {MANIFEST, "RECORD"} | _INSTALLERS | _SIGNATURES
     found: dict[str, str] = {}
     for path, sha in build.digests.items():
         name = path[len(info) :] if path.startswith(info) else ""
         if name == "METADATA":
             found[f".dist-info/{name}"] = manifest.sha256(_VERSION.sub(b"Version:", build.info[name], count=1))
-        elif name and name not in unlike and not name.startswith("sboms/"):
+        elif name and name not in differs and not name.startswith("sboms/"):
             found[f".dist-info/{name}"] = sha
         elif path.startswith(f"{package}/") and not fingerprint.counts(path, package):
             found[path] = sha
@@ -212,39 +183,28 @@ def _against_upstream(build: Build, own: Declared, expected: Expected) -> Iterat
         detail = f"says that it was made from {own.upstream}, which set {expected.set} does not pin"
         yield Finding(f"{build.dist_info}/{MANIFEST}", Kind.MANIFEST, detail)
         return
-    should = expected.made_from[own.upstream]
-    now = kept(build, expected.package)
-    for path in sorted(should.keys() | now.keys()) if should else ():
-        here = build.dist_info[: -len(".dist-info")] + path if path.startswith(".dist-info/") else path
-        if path not in now:
-            yield Finding(here, Kind.MISSING, "upstream's wheel has it")
-        elif path not in should:
-            yield Finding(here, Kind.EXTRA, f"neither upstream's wheel nor set {expected.set} has it")
-        elif now[path] != should[path]:
-            yield Finding(here, Kind.CHANGED, "is not as in upstream's wheel")
+    if should := expected.made_from[own.upstream]:
+        extra = f"neither upstream's wheel nor set {expected.set} has it"
+        now = kept(build, expected.package)
+        for one in unlike(now, should, "upstream's wheel has it", extra, "is not as in upstream's wheel"):
+            inside = one.path.startswith(".dist-info/")
+            yield replace(one, path=build.dist_info[: -len(".dist-info")] + one.path) if inside else one
 
 
 def _outside(build: Build, package: str) -> Iterator[Finding]:
     """A wheel, or RECORD of an installation, with files elsewhere: a .pth runs at each start of Python."""
-    listed = declared.parse_record(build.info.get("RECORD", b""))[0] if build.installed else {}
+    listed = parse_record(build.info.get("RECORD", b""))[0] if build.installed else {}
     for path in sorted(build.files.keys() | listed.keys()):
         if not path.startswith((f"{package}/", f"{build.dist_info}/")):
             yield Finding(path, Kind.EXTRA, f"lies outside of {package}")
 
 
 def _against_manifest(build: Build, own: Declared) -> Iterator[Finding]:
-    info = f"{build.dist_info}/"
-    unlisted = {info + name for name in (MANIFEST, "RECORD")}
-    if build.installed:
-        unlisted |= {info + name for name in _INSTALLERS | _SIGNATURES}
-    for path in sorted(build.files.keys() | own.files.keys()):
-        now, should = build.files.get(path), own.files.get(path)
-        if now is None:
-            yield Finding(path, Kind.MISSING, "the manifest lists it")
-        elif should is None and path not in unlisted:
-            yield Finding(path, Kind.EXTRA, "the manifest does not list it")
-        elif should not in (None, now.sha256):
-            yield Finding(path, Kind.CHANGED, f"sha256 {now.sha256}, the manifest says {should}")
+    names = {MANIFEST, "RECORD"} | (_INSTALLERS | _SIGNATURES if build.installed else set())
+    unlisted = {f"{build.dist_info}/{name}" for name in names} - own.files.keys()
+    now = {path: sha for path, sha in build.digests.items() if path not in unlisted}
+    extra, changed = "the manifest does not list it", "sha256 {}, the manifest says {}"
+    return unlike(now, own.files, "the manifest lists it", extra, changed)
 
 
 def _against_record(build: Build) -> Iterator[Finding]:
@@ -252,7 +212,7 @@ def _against_record(build: Build) -> Iterator[Finding]:
     if "RECORD" not in build.info:
         yield Finding(f"{info}RECORD", Kind.MISSING, "every wheel and installation has one")
         return
-    rows, wrong = declared.parse_record(build.info["RECORD"])
+    rows, wrong = parse_record(build.info["RECORD"])
     for path, why in wrong:
         yield Finding(path, Kind.RECORD, why)
     unlisted = {info + name for name in (_SIGNATURES | _INSTALLERS if build.installed else _SIGNATURES)}

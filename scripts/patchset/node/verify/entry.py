@@ -43,31 +43,17 @@ _HINT = "get the wheel from a source that you trust"
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry.
-
-    Attributes:
-        path: with slashes; a folder's ends with one.
-        method: zipfile.ZIP_STORED or zipfile.ZIP_DEFLATED.
-        date: year to second, local time of the machine that packed it.
-        attributes: MS-DOS attributes in the low 16 bits, Unix mode in the high ones.
-        crc: CRC-32 of the data.
-        size: of the data, in bytes.
-        stored: the data as it lies in the archive.
-        version_made, version_needed: of the format; the former with the system in the high byte.
-        internal: internal attributes: whether its packer took it for text.
-    """
-
-    path: str
-    method: int
-    date: tuple[int, int, int, int, int, int]
-    attributes: int
-    crc: int
-    size: int
-    stored: bytes
+    path: str  # with slashes; a folder's ends with one
+    method: int  # zipfile.ZIP_STORED or zipfile.ZIP_DEFLATED
+    date: tuple[int, int, int, int, int, int]  # year to second, local time of the machine that packed it
+    attributes: int  # MS-DOS attributes in the low 16 bits, Unix mode in the high ones
+    crc: int  # CRC-32 of the data
+    size: int  # of the data, in bytes
+    stored: bytes  # the data as it lies in the archive
     flags: int = 0
-    version_made: int = _UNIX << 8 | _VERSION
+    version_made: int = _UNIX << 8 | _VERSION  # of the format, with the system in the high byte
     version_needed: int = _VERSION
-    internal: int = 0
+    internal: int = 0  # internal attributes: whether its packer took it for text
 
     @property
     def is_folder(self) -> bool:
@@ -80,11 +66,7 @@ class Entry:
 
     @property
     def data(self) -> bytes:
-        """The content, unpacked.
-
-        Raises:
-            ValueError: it is not what the entry declares; never more than one byte beyond that is unpacked.
-        """
+        """The content, unpacked to a byte beyond what the entry declares at most; ValueError where it is not that."""
         return _unpack(self.method, self.stored, self.size, self.crc)
 
     @cached_property
@@ -123,11 +105,7 @@ def _digest(method: int, stored: bytes, size: int, crc: int) -> str:
 
 
 def new(path: str, data: bytes, attributes: int = (stat.S_IFREG | 0o644) << 16) -> Entry:
-    """An entry that upstream's archive does not have.
-
-    >>> new("a.py", b"x = 1\\n").data
-    b'x = 1\\n'
-    """
+    """An entry that upstream's archive does not have."""
     flags = 0 if path.isascii() else _UTF8
     return Entry(path, zipfile.ZIP_STORED, EPOCH, attributes, zlib.crc32(data), len(data), data, flags)
 
@@ -152,12 +130,9 @@ def write(entries: Sequence[Entry]) -> bytes:
 
 
 def read(data: bytes, source: str) -> tuple[Entry, ...]:
-    """The entries of an archive, each unpacked once and found sound; messages name it by `source`.
-
-    Raises:
-        UsageError: no zip archive, a damaged one, or one that no honest wheel is: paths that leave the tree or
-            collide, links, devices, bombs, encryption, bytes that belong to no entry.
-    """
+    """The entries of an archive, each unpacked once and found sound; messages name it by `source`. Raises UsageError
+    for no zip archive, a damaged one, or one that no honest wheel is: paths that leave the tree or collide, links,
+    devices, bombs, encryption, bytes that belong to no entry."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             infos = sorted(archive.infolist(), key=lambda info: info.header_offset)
@@ -215,19 +190,10 @@ def _check_declared(infos: Iterable[zipfile.ZipInfo], source: str) -> None:
 def _entry(data: bytes, info: zipfile.ZipInfo) -> Entry:
     """The entry that the directory describes, with the data that would be there; `read` checks that it is."""
     begin = info.header_offset + _LOCAL.size + len(info.filename.encode())
-    return Entry(
-        path=info.filename,
-        method=info.compress_type,
-        date=info.date_time,
-        attributes=info.external_attr,
-        crc=info.CRC,
-        size=info.file_size,
-        stored=data[begin : begin + info.compress_size],
-        flags=info.flag_bits,
-        version_made=info.create_system << 8 | info.create_version,
-        version_needed=info.extract_version,
-        internal=info.internal_attr,
-    )
+    stored = data[begin : begin + info.compress_size]
+    version = info.create_system << 8 | info.create_version
+    said = (info.filename, info.compress_type, info.date_time, info.external_attr, info.CRC, info.file_size)
+    return Entry(*said, stored, info.flag_bits, version, info.extract_version, info.internal_attr)
 
 
 def _refuse(source: str, path: str, why: str) -> UsageError:
