@@ -43,8 +43,7 @@ def begin(measured: Path, folder: Path) -> dict[str, str]:
 def end(python: Path, folder: Path) -> Covered:
     """What the processes have run that had the variables of `begin`, read by a Python that has coverage.
 
-    Raises:
-        Findings: they measured nothing.
+    Raises Findings: they measured nothing.
     """
     report = folder / "report.json"
     for command in (["combine", "--quiet"], ["json", "--quiet", "-o", str(report)]):

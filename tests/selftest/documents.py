@@ -37,11 +37,7 @@ def write() -> list[Path]:
 
 
 def filled(text: str) -> str:
-    """A document with the content of its blocks.
-
-    Raises:
-        KeyError: a block has a name that nothing makes.
-    """
+    """A document with the content of its blocks. Raises KeyError: a block has a name that nothing makes."""
     for mark, name in _MARK.findall(text):
         text = document.filled(text, mark, _MAKERS[name]())
     return text

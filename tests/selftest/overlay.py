@@ -38,9 +38,7 @@ def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False, slow:
 
     With `slow` also those that wait for minutes for a node or rank that does not answer.
 
-    Raises:
-        Unavailable: the runtime or the pristine tree could not be made.
-        Findings: the tests did not come to an end.
+    Raises Unavailable: the runtime or the pristine tree could not be made; Findings: the tests did not come to an end.
     """
     both = runtime.both(patch_set, terminal, offline=offline)
     tests, build = paths.repo_root() / "tests", paths.build_dir(patch_set.name)

@@ -91,10 +91,8 @@ def run(
         reduce: look for the fewest departures of each that is worse, which takes many runs.
         offline: use the caches alone.
 
-    Raises:
-        UsageError: ``only`` is no deployment, or the set has not been applied.
-        Unavailable: the runtime could not be made.
-        Findings: the survey did not come to an end.
+    Raises UsageError: ``only`` is no deployment, or the set has not been applied; Unavailable: the runtime could not be
+    made; Findings: the survey did not come to an end.
     """
     deployments = _deployments(patch_set.name, count=count, seed=seed, only=only, found=found, turn=turn)
     both = runtime.both(patch_set, terminal, offline=offline)

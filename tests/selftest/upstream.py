@@ -76,10 +76,8 @@ def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) -> Co
     A test that seems to have regressed is run again with its file alone, on both trees: upstream's
     tests share state within a process, so one may fail for what ran before it.
 
-    Raises:
-        UsageError: the set has not been applied.
-        Unavailable: the runtime could not be made.
-        Findings: the tests did not come to an end.
+    Raises UsageError: the set has not been applied; Unavailable: the runtime could not be made; Findings: the tests did
+    not come to an end.
     """
     both = runtime.both(patch_set, terminal, offline=offline)
     work = paths.build_dir(patch_set.name) / "upstream-tests"

@@ -59,8 +59,7 @@ class Told:
 def run(patch_set: PatchSet, *, upstream: Path | None, offline: bool, dry_run: bool, terminal: Terminal) -> Result:
     """Writes patches/<set>: one patch a commit, the series, the digests in set.toml; and the overlay.
 
-    Raises:
-        PatchsetError: patches/ and overlay/ are as before.
+    Raises PatchsetError: patches/ and overlay/ are as before.
     """
     if upstream:
         check_given(patch_set, upstream)
@@ -98,8 +97,7 @@ def run(patch_set: PatchSet, *, upstream: Path | None, offline: bool, dry_run: b
 def proven(recipe: Recipe, read: Callable[[str], bytes]) -> Plan:
     """The plan of patch files that are not on the disk yet, with the checks of `record`.
 
-    Raises:
-        PatchDoesNotApply: git makes something else of a patch than it says, or the result does not compile.
+    Raises PatchDoesNotApply: git makes something else of a patch than it says, or the result does not compile.
     """
     made = plan.follow(recipe, read, check=commits.refuse_lies)
     plan.check_all_compile(made)
@@ -109,8 +107,7 @@ def proven(recipe: Recipe, read: Callable[[str], bytes]) -> Plan:
 def told(repository: Repository, base: str, tip: str) -> list[Told]:
     """The commits after `base` up to `tip`, the first one first.
 
-    Raises:
-        UsageError: `tip` does not come after `base`, there is a merge on the way, or a commit waits to be squashed.
+    Raises UsageError: `tip` does not come after `base`, there is a merge on the way, or a commit waits to be squashed.
     """
     rows = commits.log(repository, base, tip)
     form = "%an%x00%ae%x00%ad%x00%B"
@@ -167,9 +164,7 @@ def as_patches(
     A commit keeps the name of the patch of `there` that has its subject, or its very change; another one gets the next
     number.
 
-    Raises:
-        PatchDoesNotApply: a commit is no patch yet.
-        UsageError: two commits have one subject.
+    Raises PatchDoesNotApply: a commit is no patch yet; UsageError: two commits have one subject.
     """
     notes: list[str] = []
     kept: list[Told] = []

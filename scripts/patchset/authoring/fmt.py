@@ -28,8 +28,7 @@ _APPLY = ("apply", "--cached", "--whitespace=nowarn")
 def run(patch_set: PatchSet, *, upstream: Path | None, offline: bool, dry_run: bool, terminal: Terminal) -> Result:
     """Rewrites the patches that are not as git writes them, and pins the digests.
 
-    Raises:
-        PatchsetError: git cannot read a patch, or it does not fit; nothing is written.
+    Raises PatchsetError: git cannot read a patch, or it does not fit; nothing is written.
     """
     if upstream:
         check_given(patch_set, upstream)
@@ -50,8 +49,7 @@ def formatted(
 ) -> tuple[dict[str, Patch], list[str]]:
     """Each patch as git writes it, by name, in the order of the series; and notes on what was added.
 
-    Raises:
-        PatchDoesNotApply: git cannot read a patch, or it does not fit.
+    Raises PatchDoesNotApply: git cannot read a patch, or it does not fit.
     """
     named = {path.decode() for data in there.values() for path in NAMED.findall(data)} & patch_set.sources().keys()
     notes: list[str] = []

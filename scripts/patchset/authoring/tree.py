@@ -26,9 +26,7 @@ _SHOWN = 10
 def session(patch_set: PatchSet) -> Iterator[Repository]:
     """The repository of an applied build tree, locked against apply and revert.
 
-    Raises:
-        UsageError: nothing is applied there, or a run was cut off.
-        Locked: another run works on it.
+    Raises UsageError: nothing is applied there, or a run was cut off; Locked: another run works on it.
     """
     target = build_tree(patch_set)
     if not (target.root / ".git").is_dir():
@@ -96,9 +94,8 @@ def modules(
     `applied` has git's ids of the modules that the tree was made with, by path, and `committed` the files of the
     overlay's own commit.
 
-    Raises:
-        TargetModified: a module was changed in overlay/, too.
-        UsageError: where a new or a deleted module belongs cannot be told.
+    Raises TargetModified: a module was changed in overlay/, too; UsageError: where a new or a deleted module belongs
+    cannot be told.
     """
     there = overlay.load(patch_set)
     every = frozenset({*applied, *there.files, *committed})

@@ -102,8 +102,7 @@ def scratch(objects: Path | None = None) -> Iterator[Repository]:
 def apply(repository: Repository, base: str, patches: Sequence[Patch]) -> tuple[Commit, ...]:
     """Lets git apply patches to a commit of a `scratch` repository, one commit each; HEAD is the last one then.
 
-    Raises:
-        PatchDoesNotApply: git refuses one, or takes one for another number of patches; it says where the lines fit.
+    Raises PatchDoesNotApply: git refuses one, or takes one for another number of patches; it says where the lines fit.
     """
     repository.git("update-ref", "--no-deref", "HEAD", base)
     repository.git("read-tree", base)

@@ -80,8 +80,7 @@ class Written:
 def begin(root: Path, recipe: Recipe) -> str:
     """Makes the repository of a work tree that holds pristine upstream, and patches the tree; the last commit.
 
-    Raises:
-        PatchDoesNotApply: git does not apply a patch.
+    Raises PatchDoesNotApply: git does not apply a patch.
     """
     patch_set = recipe.patch_set
     repository = Repository(root)
@@ -116,8 +115,7 @@ def write(root: Path, recipe: Recipe, read: Callable[[str], bytes], paths: Colle
 
     Of the files of pristine upstream, `paths`, those that the set does not touch are read in the work tree.
 
-    Raises:
-        PatchDoesNotApply: git does not apply a patch.
+    Raises PatchDoesNotApply: git does not apply a patch.
     """
     patch_set, name = recipe.patch_set, recipe.patch_set.name
     repository = Repository(root, _SCRATCH_INDEX)

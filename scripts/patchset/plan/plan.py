@@ -125,9 +125,8 @@ def load(patch_set: PatchSet) -> Recipe:
 def make(patch_set: PatchSet, read: Callable[[str], bytes]) -> Plan:
     """Works the plan of a set out, and checks all that `apply` will trust; `read` gives upstream's bytes of a path.
 
-    Raises:
-        PatchDoesNotApply: a patch is malformed, lies or does not fit, or the result does not compile.
-        UsageError, PinMismatch: the overlay is not what it says.
+    Raises PatchDoesNotApply: a patch is malformed, lies or does not fit, or the result does not compile; UsageError,
+    PinMismatch: the overlay is not what it says.
     """
     recipe = load(patch_set)
     overlay.check(recipe.overlay, patch_set.name, read)
@@ -145,8 +144,7 @@ def follow(
 
     `check` asks more of the commits: it is given the repository, their base, the patches, and the commits.
 
-    Raises:
-        PatchDoesNotApply: git does not apply a patch, or a patch makes a file that the overlay makes.
+    Raises PatchDoesNotApply: git does not apply a patch, or a patch makes a file that the overlay makes.
     """
     patch_set, patches, modules = recipe.patch_set, recipe.patches, recipe.overlay
     before = {path: read(path) for path in sorted(recipe.named)}

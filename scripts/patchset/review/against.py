@@ -28,9 +28,8 @@ def opened(
     `asked` is a set's name, its folder, or a ref of this repository, tried in this order. `source` is the upstream of
     what is reviewed, and serves the other series too where that has the same pin.
 
-    Raises:
-        UsageError: there is no such series.
-        PatchsetError: it cannot be read or does not apply; the message says whose patch it is.
+    Raises UsageError: there is no such series; PatchsetError: it cannot be read or does not apply; the message says
+    whose patch it is.
     """
     with tempfile.TemporaryDirectory(prefix="patchset-against-") as folder:
         scratch = Path(folder)

@@ -34,8 +34,7 @@ class Proof:
 def load(plan: Plan) -> Proof:
     """Reads patches/<set>/evidence.json or, where that is of another tree or of other tests, build/<set>/defects.json.
 
-    Raises:
-        UsageError: a file is not what `make evidence` or `make defects` writes.
+    Raises UsageError: a file is not what `make evidence` or `make defects` writes.
     """
     name = plan.patch_set.name
     if plan.tree == plan.patch_set.tree and (cases := evidence.cases(plan.patch_set)):

@@ -45,11 +45,7 @@ class Commits:
 
 @contextmanager
 def commits(plan: Plan) -> Iterator[Commits]:
-    """Makes the commits; they go when the block ends.
-
-    Raises:
-        PatchDoesNotApply: git does not apply a patch.
-    """
+    """Makes the commits; they go when the block ends. Raises PatchDoesNotApply: git does not apply a patch."""
     with tempfile.TemporaryDirectory(prefix="patchset-review-") as folder:
         root = Path(folder)
         tip = history.write(root, plan.recipe, plan.upstream.__getitem__, ()).tip

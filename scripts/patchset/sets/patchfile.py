@@ -75,11 +75,7 @@ class Patch:
 
     @cached_property
     def lines(self) -> Diff:
-        """The diff as unidiff has it, file by file and line by line.
-
-        Raises:
-            MalformedPatch: it is none.
-        """
+        """The diff as unidiff has it, file by file and line by line. Raises MalformedPatch: it is none."""
         try:
             return Diff(self.diff)
         except UnidiffParseError as error:
@@ -99,8 +95,7 @@ class Patch:
 def read(file: Path) -> bytes:
     """The bytes of a patch file, of which no more than LIMIT are ever read.
 
-    Raises:
-        PatchDoesNotApply: it is larger than that.
+    Raises PatchDoesNotApply: it is larger than that.
     """
     with file.open("rb") as stream:
         data = stream.read(LIMIT + 1)
@@ -113,8 +108,7 @@ def read(file: Path) -> bytes:
 def parse(name: str, data: bytes) -> Patch:
     """Reads a patch file; messages name it.
 
-    Raises:
-        PatchDoesNotApply: it is malformed; names the line and what is wrong with it.
+    Raises PatchDoesNotApply: it is malformed; names the line and what is wrong with it.
     """
     lines, above = lines_of(name, data)
     parsed, problems = header.read("\n".join([*lines[:above], ""]))

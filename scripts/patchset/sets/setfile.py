@@ -82,8 +82,7 @@ class PatchSet:
     def upstream_manifest(self) -> manifest.Manifest:
         """Every file of the sdist with its sha256, from upstream.sha256, generated files included.
 
-        Raises:
-            PinMismatch: upstream.sha256 is not the one that set.toml pins.
+        Raises PinMismatch: upstream.sha256 is not the one that set.toml pins.
         """
         return dict(self._upstream)
 
@@ -142,11 +141,7 @@ class Table:
 
 
 def read_toml(file: Path, text: str) -> Table:
-    """The top table of a TOML file.
-
-    Raises:
-        UsageError: it is no TOML, or nothing that a person would write.
-    """
+    """The top table of a TOML file. Raises UsageError: it is no TOML, or nothing that a person would write."""
     try:
         return Table(file, "", tomllib.loads(text))
     except (ValueError, RecursionError) as error:  # also a number of thousands of digits, and as many brackets
@@ -156,8 +151,7 @@ def read_toml(file: Path, text: str) -> Table:
 def load_set(asked: str) -> PatchSet:
     """The set of a name, a vLLM version or a vllm-ascend version, with a v or without.
 
-    Raises:
-        UsageError: no such set, or more than one, or the file is malformed; the message names the file and the key.
+    Raises UsageError: no such set, or more than one, or the file is malformed; the message names the file and the key.
     """
     found = named(asked)
     if len(found) == 1:
@@ -171,8 +165,7 @@ def load_set(asked: str) -> PatchSet:
 def named(asked: str) -> list[PatchSet]:
     """The sets of a name, else of a vLLM version, else of a vllm-ascend version; none where nothing is called so.
 
-    Raises:
-        UsageError: a set's file is malformed.
+    Raises UsageError: a set's file is malformed.
     """
     if asked in paths.sets():
         return [read(paths.set_dir(asked))]
@@ -188,8 +181,7 @@ def every() -> list[PatchSet]:
 def read(folder: Path) -> PatchSet:
     """The set that lies in a folder.
 
-    Raises:
-        UsageError: its set.toml is not there or malformed; the message names the file and the key.
+    Raises UsageError: its set.toml is not there or malformed; the message names the file and the key.
     """
     file = folder / "set.toml"
     try:
@@ -199,11 +191,7 @@ def read(folder: Path) -> PatchSet:
 
 
 def only_set() -> str:
-    """The name of the one set in the repository.
-
-    Raises:
-        UsageError: there are more, or none.
-    """
+    """The name of the one set in the repository. Raises UsageError: there are more, or none."""
     known = paths.sets()
     if len(known) != 1:
         raise UsageError("which set?", hint=f"name one of: {', '.join(known) or 'none'}")

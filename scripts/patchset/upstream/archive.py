@@ -22,8 +22,7 @@ def unpack(archive: Path, destination: Path) -> None:
 
     Files get mode 0644, or 0755 where the archive has the owner's execute bit: never the umask's leavings.
 
-    Raises:
-        UsageError: not a tar archive, or a member that no honest sdist has.
+    Raises UsageError: not a tar archive, or a member that no honest sdist has.
     """
     destination.mkdir(parents=True)
     try:

@@ -88,8 +88,7 @@ def without_secrets(url: str) -> str:
 def download(artifact: Artifact, destination: Path, terminal: Terminal | None) -> None:
     """Writes the file that the index lists under the artifact's name; the caller checks its digest.
 
-    Raises:
-        Unavailable: no configured index gave it; the message names each one and why.
+    Raises Unavailable: no configured index gave it; the message names each one and why.
     """
     configured = settings()
     for folder in configured.get("find-links", []):
@@ -106,8 +105,7 @@ def download(artifact: Artifact, destination: Path, terminal: Terminal | None) -
 def find(artifact: Artifact) -> str:
     """The first configured index that lists the artifact, as it may be shown; nothing is downloaded.
 
-    Raises:
-        Unavailable: none does; the message names each one and why.
+    Raises Unavailable: none does; the message names each one and why.
     """
     return _first(settings(), artifact, "lists", lambda *_: None)
 
@@ -115,8 +113,7 @@ def find(artifact: Artifact) -> str:
 def listing(project: str) -> list[DistributionPackage]:
     """Every sdist and wheel of a project on the configured indexes; a file that two list counts once, the first.
 
-    Raises:
-        Unavailable: no configured index lists the project; the message names each one and why.
+    Raises Unavailable: no configured index lists the project; the message names each one and why.
     """
     found: dict[str, DistributionPackage] = {}
     failures: list[str] = []

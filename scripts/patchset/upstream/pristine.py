@@ -32,10 +32,8 @@ def materialize(
     The tool owns `dest`: whatever else is there is replaced. `upstream` is an sdist, a directory or a git checkout to
     take instead of the download. With `whole` an existing `dest` must also have the files that the sdist's build wrote.
 
-    Raises:
-        UsageError: `upstream` is no such thing.
-        PinMismatch: a file differs from upstream.sha256; the message names the files.
-        Unavailable: the sdist could not be had.
+    Raises UsageError: `upstream` is no such thing; PinMismatch: a file differs from upstream.sha256; the message names
+    the files; Unavailable: the sdist could not be had.
     """
     with lock.wait(dest.with_name(f".{dest.name}.lock")):
         if not dest.is_dir() or _differing(patch_set, dest, manifest.walk(dest), whole=whole):
@@ -67,9 +65,8 @@ def _make(patch_set: PatchSet, dest: Path, *, upstream: Path | None, offline: bo
 def check_given(patch_set: PatchSet, upstream: Path) -> None:
     """Checks an sdist, directory or git checkout that the user gives, whether it is needed or not.
 
-    Raises:
-        UsageError: there is no such file or directory.
-        PinMismatch: it is not the release that the set pins; the message names the files that differ.
+    Raises UsageError: there is no such file or directory; PinMismatch: it is not the release that the set pins; the
+    message names the files that differ.
     """
     if upstream.is_dir():
         _verify(patch_set, upstream, [], str(upstream))

@@ -33,8 +33,7 @@ class Source:
     def read(self, path: str) -> bytes:
         """Upstream's bytes of a file of the upstream manifest.
 
-        Raises:
-            PinMismatch, Unavailable, UsageError: upstream could not be had as pinned.
+        Raises PinMismatch, Unavailable, UsageError: upstream could not be had as pinned.
         """
         wanted = self._manifest[path]
         if self.root:

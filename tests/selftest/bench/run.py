@@ -45,8 +45,7 @@ class Scripts:
     ) -> dict[str, Any]:
         """Runs tests/benchmarks/<name>.py with tests/ on its path; the JSON document that it wrote, empty if not run.
 
-        Raises:
-            Findings: it failed, or took too long.
+        Raises Findings: it failed, or took too long.
         """
         if self.only not in (None, name):
             return {}
@@ -82,10 +81,8 @@ def run(
     ``only`` is the one script to run. Its tables then take the place of those of the last whole run, which it needs,
     and a note says so.
 
-    Raises:
-        UsageError: the set has not been applied, or ``only`` names no script or has no whole run to stand in.
-        Unavailable: the runtime could not be made, or quilt is not installed.
-        Findings: a benchmark failed.
+    Raises UsageError: the set has not been applied, or ``only`` names no script or has no whole run to stand in;
+    Unavailable: the runtime could not be made, or quilt is not installed; Findings: a benchmark failed.
     """
     if only and not (paths.repo_root() / "tests" / "benchmarks" / f"{only}.py").is_file():
         raise UsageError(f"no benchmark {only}", hint="tests/benchmarks has them")

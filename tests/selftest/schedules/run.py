@@ -44,11 +44,7 @@ class Simulator:
     seed: int
 
     def run(self, model: Model, schedules: int, workers: int, advance: Callable[[int], None]) -> dict[str, Any]:
-        """One run of main.py; its document.
-
-        Raises:
-            Findings: it failed, or took longer than `LIMIT_S`.
-        """
+        """One run of main.py; its document. Raises Findings: it failed, or took longer than `LIMIT_S`."""
         tree = self.both.pristine if model is Model.PRISTINE else self.both.patched
         script = paths.repo_root() / "tests" / "prove" / "main.py"
         out, log = self.work / f"{model.value}.json", self.work / f"{model.value}.log"
@@ -88,10 +84,8 @@ def run(
     The other models have the schedules that they need; `only` is one model instead of all. The same seed draws the same
     schedules. The report is also in build/<set>/prove.json.
 
-    Raises:
-        UsageError: the simulator does not drive the set's runner.
-        Unavailable: the pristine tree or the runtime could not be made.
-        Findings: a simulation failed.
+    Raises UsageError: the simulator does not drive the set's runner; Unavailable: the pristine tree or the runtime
+    could not be made; Findings: a simulation failed.
     """
     if patch_set.name not in SETS:
         known = ", ".join(SETS)

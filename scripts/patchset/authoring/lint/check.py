@@ -39,9 +39,7 @@ def run(names: Sequence[str], *, today: date, upstream: Path | None, offline: bo
 
     Review-By is held against `today`; `upstream`, which takes the place of the download, goes with one set alone.
 
-    Raises:
-        UsageError: there is no such set.
-        PinMismatch, Unavailable: upstream could not be had as pinned.
+    Raises UsageError: there is no such set; PinMismatch, Unavailable: upstream could not be had as pinned.
     """
     known = paths.sets()
     for name in names:

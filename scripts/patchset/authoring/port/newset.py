@@ -98,8 +98,7 @@ def install(
     are the new set's own. `pins_text` is set.toml without a result, `files` the manifest of the unpacked `upstream`.
     Both folders are made in `staging`.
 
-    Raises:
-        PatchDoesNotApply, UsageError, PinMismatch: the set does not work out; nothing of it is written.
+    Raises PatchDoesNotApply, UsageError, PinMismatch: the set does not work out; nothing of it is written.
     """
     shutil.rmtree(staging, ignore_errors=True)
     shared, *before = paths.overlay_dirs(old.name)

@@ -23,9 +23,7 @@ def run(patch_set: PatchSet, versions: Sequence[str] | None, *, terminal: Termin
 
     Offline, sdists come from the cache alone; the index is asked for their names in any case.
 
-    Raises:
-        UsageError: there is no newer release.
-        Unavailable: an index does not have one of the versions.
+    Raises UsageError: there is no newer release; Unavailable: an index does not have one of the versions.
     """
     if versions is None:
         versions = newer(patch_set.ascend.version, release.newest_first(index.listing(release.ASCEND)))
@@ -65,8 +63,7 @@ def newer(than: str, offered: Iterable[Version]) -> list[str]:
 def write_into(reports: Sequence[PortReport], file: Path) -> None:
     """Writes the reports as Markdown into a document, between its marks for the set.
 
-    Raises:
-        UsageError: the document has no such marks, or cannot be read.
+    Raises UsageError: the document has no such marks, or cannot be read.
     """
     mark = f"outlook: {reports[0].old.name}"
     try:

@@ -38,8 +38,7 @@ _VARIABLE = re.compile(r"\$\{(\w+)\}")
 def find(project: str, version: str, *, commit: str = "") -> Release:
     """One release: its sdist, its wheels and its day.
 
-    Raises:
-        Unavailable: no index lists the project, or lists no sdist of that version, or gives no digest for a file.
+    Raises Unavailable: no index lists the project, or lists no sdist of that version, or gives no digest for a file.
     """
     listing = index.listing(project)
     files = [row for row in listing if row.version == version]
@@ -75,8 +74,7 @@ def ascend_for(vllm: str) -> str:
     vllm-ascend 0.10.2rc1 is for vLLM 0.10.2, and 0.10.1rc1 for vLLM 0.10.1.1. A name decides nothing: the release's
     Dockerfile is held against the choice (see `check_vllm`).
 
-    Raises:
-        UsageError: none is.
+    Raises UsageError: none is.
     """
     offered = newest_first(index.listing(ASCEND))
     chosen = choose(vllm, offered)
@@ -133,8 +131,7 @@ class Pins:
 def read(tree: Path, wheels: Iterable[Artifact]) -> Pins:
     """Reads them from an unpacked sdist; the tags of the release's wheels say up to which Python it was built.
 
-    Raises:
-        UsageError: a file or a line that says one is not there; names it.
+    Raises UsageError: a file or a line that says one is not there; names it.
     """
     return Pins(
         vllm=_line(tree / "Dockerfile", _VLLM_TAG, "the vLLM that it builds (ARG VLLM_TAG=)"),

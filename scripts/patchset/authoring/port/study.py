@@ -31,8 +31,7 @@ def make(
     `place`, the folder of the unpacked release and of the work tree, is made anew; the result is on the branch `name`.
     From a `clone` of upstream that has the commits of both releases it is told what changed a patch's lines.
 
-    Raises:
-        UsageError, PinMismatch, Unavailable, PatchDoesNotApply: as reading the set, the release and the cache do.
+    Raises UsageError, PinMismatch, Unavailable, PatchDoesNotApply: as reading the set, the release and the cache do.
     """
     source = Source(old, given=None, offline=offline, terminal=terminal)
     made = plan.make_recorded(old, source.read)

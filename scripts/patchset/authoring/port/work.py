@@ -68,8 +68,7 @@ def running() -> list[str]:
 def choose(name: str | None) -> str:
     """The set that is being made; the only one where no name is given.
 
-    Raises:
-        UsageError: there is none, or more than one and no name.
+    Raises UsageError: there is none, or more than one and no name.
     """
     found = running()
     if name is None and len(found) == 1:
@@ -101,8 +100,7 @@ def start(
     tag, may be empty. From a `clone` of upstream it is told which commits changed the patches' lines. Offline, the
     index is asked for the release all the same.
 
-    Raises:
-        PinMismatch: the release is for another vLLM.
+    Raises PinMismatch: the release is for another vLLM.
     """
     vllm = name.removeprefix("v")
     new = release.find(release.ASCEND, ascend or release.ascend_for(vllm), commit=commit)
@@ -127,10 +125,9 @@ def finish(name: str, *, reviewed: bool, terminal: Terminal, offline: bool) -> D
 
     With `reviewed` the maintainer has read what upstream changed in the code that overlay modules replace.
 
-    Raises:
-        PatchDoesNotApply: a conflict is not resolved, or a commit is no patch; the set is not written.
-        TargetModified: the work tree has changes that are in no commit.
-        Findings: replaced code differs, and `reviewed` is not given.
+    Raises PatchDoesNotApply: a conflict is not resolved, or a commit is no patch; the set is not written;
+    TargetModified: the work tree has changes that are in no commit; Findings: replaced code differs, and `reviewed` is
+    not given.
     """
     place, staging = folder(name), folder(name) / "set"
     old = _carried(name)
@@ -178,8 +175,7 @@ def _carried(name: str) -> PatchSet:
 def abort(name: str) -> None:
     """Forgets a port; patches/ and overlay/ were never touched.
 
-    Raises:
-        UsageError: a run was cut off after it had written the set, so there is nothing left to forget.
+    Raises UsageError: a run was cut off after it had written the set, so there is nothing left to forget.
     """
     if newset.installed(name, folder(name) / "set"):
         _end(load_set(name), {})
