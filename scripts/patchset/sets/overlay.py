@@ -26,9 +26,11 @@ A public name of upstream that the patched tree has no more, or with another sig
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec import structs
 
 from patchset.node import manifest
 from patchset.node.errors import PinMismatch, UsageError
@@ -40,23 +42,32 @@ _CACHES = ("__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache")
 _NOTES = frozenset({"overlay.toml", "README.md"})
 
 
-@dataclass(frozen=True)
-class Replaced:
+class Replaced(Table, frozen=True):
     """Upstream code that an overlay module takes the place of."""
 
-    module: str
     path: str  # upstream's file
-    symbol: str  # dotted name of a class or function in it; empty for the whole file
-    sha256: str  # of the symbol's source lines, or of the file; empty where it is not recorded yet
+    symbol: str = ""  # dotted name of a class or function in it; empty for the whole file
+    sha256: str = ""  # of the symbol's source lines, or of the file; empty where it is not recorded yet
+    module: str = ""  # which module that is; in the file it stands above
 
 
-@dataclass(frozen=True)
-class Broken:
+class Broken(Table, frozen=True):
     """A public name of upstream that the patched tree lacks, or has with another signature, and why that must be."""
 
     path: str  # upstream's file
-    symbol: str  # dotted name in it; empty for the whole file
     why: str
+    symbol: str = ""  # dotted name in it; empty for the whole file
+
+
+class _Module(Table, frozen=True):
+    path: str
+    replaces: tuple[Replaced, ...] = ()
+
+
+class _Declared(Table, frozen=True):
+    omits: tuple[str, ...] = ()
+    module: tuple[_Module, ...] = ()
+    breaks: tuple[Broken, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -111,45 +122,21 @@ def load(patch_set: PatchSet) -> Overlay:
                     hint="put the logic in a new module and hook it in with a patch",
                 )
             files[path] = file.read_bytes()
-    replaces, breaks, omits = _declared(declared, toml, files, upstream)
-    return Overlay(files, replaces, breaks, toml, omits)
+    said = read_toml(declared, toml.decode(errors="replace"), _Declared)
+    replaces = tuple(structs.replace(row, module=one.path) for one in said.module for row in one.replaces)
 
+    def known(key: str, path: str, whose: str, there: Container[str]) -> None:
+        if path not in there:
+            raise UsageError(f"{declared}: {key} names {path!r}, which {whose} does not have")
 
-def _declared(
-    file: Path, toml: bytes, files: dict[str, bytes], upstream: Mapping[str, str]
-) -> tuple[tuple[Replaced, ...], tuple[Broken, ...], tuple[str, ...]]:
-    """What overlay.toml says; takes the files that it omits out of `files`."""
-    top = read_toml(file, toml.decode(errors="replace"))
-    omits = top.take("omits", list, [])
-    for path in omits:
-        if not isinstance(path, str) or files.pop(path, None) is None:
-            raise top.refuse("omits", f"names {path!r}, which the overlay does not have")
-
-    def path_of(table: Table) -> str:
-        path = table.text("path")
-        if path not in upstream:
-            raise table.refuse("path", f"names {path!r}, which upstream does not have")
-        return path
-
-    replaces = []
-    for number, value in enumerate(top.take("module", list, []), start=1):
-        module = Table(file, f"module[{number}]", value)
-        path = module.text("path")
-        if path not in files:
-            raise module.refuse("path", f"names {path!r}, which the overlay does not have")
-        for index, entry in enumerate(module.take("replaces", list, []), start=1):
-            table = Table(file, f"{module.name}.replaces[{index}]", entry)
-            symbol, sha256 = table.text("symbol", default=""), table.text("sha256", default="")
-            replaces.append(Replaced(path, path_of(table), symbol, sha256))
-            table.finish()
-        module.finish()
-    breaks = []
-    for number, value in enumerate(top.take("breaks", list, []), start=1):
-        table = Table(file, f"breaks[{number}]", value)
-        breaks.append(Broken(path_of(table), table.text("symbol", default=""), table.text("why")))
-        table.finish()
-    top.finish()
-    return tuple(replaces), tuple(breaks), tuple(omits)
+    for path in said.omits:
+        known("omits", path, "the overlay", files)
+        del files[path]
+    for module in said.module:
+        known("module", module.path, "the overlay", files)
+    for key, path in [*(("replaces", row.path) for row in replaces), *(("breaks", row.path) for row in said.breaks)]:
+        known(key, path, "upstream", upstream)
+    return Overlay(files, replaces, said.breaks, toml, said.omits)
 
 
 def changed(overlay: Overlay, read: Callable[[str], bytes]) -> Iterator[tuple[Replaced, str | None]]:

@@ -78,7 +78,7 @@ def overlay_toml(fates: Sequence[SymbolFate], breaks: Sequence[Broken], omits: S
         document.add(tomlkit.nl())
     document["module"] = [{"path": path, "replaces": rows} for path, rows in modules.items()]
     if breaks:
-        document["breaks"] = [{key: text for key, text in vars(one).items() if text} for one in breaks]
+        document["breaks"] = [{"path": one.path, "symbol": one.symbol, "why": one.why} for one in breaks]
     return tomlkit.dumps(document)
 
 
