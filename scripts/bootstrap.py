@@ -143,7 +143,6 @@ def _run(command: list[str], environ: dict[str, str]) -> None:
 
 
 def main() -> int:
-    """Runs the command line; its exit code."""
     parser = argparse.ArgumentParser(description="makes .venv, which make runs the tool from")
     parser.add_argument("part", choices=("tool", "dev"))
     parser.add_argument("--offline", action="store_true", help="use the caches alone")

@@ -20,7 +20,6 @@ MODELS = ("patched", "pristine", "mutants")
 
 
 def build_menu() -> Menu:
-    """The commands."""
     menu = Menu.top(__doc__, "selftest")
     summary = "run upstream's unit tests on the pristine and the patched tree"
     menu.command("upstream-tests", summary, upstream_tests, OFFLINE)
@@ -63,7 +62,6 @@ def build_menu() -> Menu:
 
 
 def upstream_tests(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    """`selftest upstream-tests`."""
     from selftest import upstream
 
     report = upstream.run(asked(arguments, terminal), terminal, offline=arguments.offline)
@@ -73,7 +71,6 @@ def upstream_tests(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def overlay_tests(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    """`selftest overlay-tests`."""
     from patchset.proof.testrun import Result
     from selftest import overlay
 
@@ -97,7 +94,6 @@ def overlay_tests(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def matrix(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    """`selftest matrix`."""
     from patchset.system import paths
     from selftest import matrix
 
@@ -109,7 +105,6 @@ def matrix(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def bench(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    """`selftest bench`."""
     from selftest.bench import report
     from selftest.bench.run import run
 
@@ -127,7 +122,6 @@ def bench(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def prove(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    """`selftest prove`."""
     from selftest.schedules import report
     from selftest.schedules.run import Model, run
 
@@ -145,7 +139,6 @@ def prove(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def survey(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    """`selftest survey`."""
     from selftest import survey
 
     report = survey.run(
@@ -165,7 +158,6 @@ def survey(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def overlay_types(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    """`selftest overlay-types`."""
     from patchset.sets.setfile import load_set
     from patchset.system import paths
     from selftest import overlay_types
@@ -179,7 +171,6 @@ def overlay_types(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def documents(_: argparse.Namespace, terminal: Terminal) -> int:
-    """`selftest documents`."""
     from selftest import documents
 
     changed = [file.name for file in documents.write()]

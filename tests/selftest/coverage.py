@@ -19,15 +19,10 @@ LIMIT = 90.0
 
 @dataclass(frozen=True)
 class Covered:
-    """What was run.
+    """What was run."""
 
-    Attributes:
-        percent: of lines and branches together.
-        missing: lines that were not run, for each file that has any.
-    """
-
-    percent: float
-    missing: Mapping[str, tuple[int, ...]]
+    percent: float  # of lines and branches together
+    missing: Mapping[str, tuple[int, ...]]  # lines that were not run, for each file that has any
 
 
 def begin(measured: Path, folder: Path) -> dict[str, str]:

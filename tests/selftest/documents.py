@@ -28,7 +28,6 @@ def made() -> dict[Path, str]:
 
 
 def write() -> list[Path]:
-    """Brings the documents up to date; those that were not."""
     wanted = made()
     changed = [file for file, text in wanted.items() if file.read_text(encoding="utf-8") != text]
     for file in changed:
@@ -44,7 +43,6 @@ def filled(text: str) -> str:
 
 
 def codes() -> str:
-    """What each code of lint means."""
     return document.table(("code", "name", "finding"), ((code.id, code.label, code.summary) for code in Code))
 
 

@@ -20,19 +20,12 @@ _NONE = "-"
 
 @dataclass(frozen=True)
 class Cell:
-    """One defect in one set, as its run has it.
+    """One defect in one set, as its run has it."""
 
-    Attributes:
-        shown: on the pristine tree.
-        fixed: on the patched one.
-        why: what the tests saw of it on the pristine tree, or why the release does not have it.
-        proven: whether the run proves what the cell says.
-    """
-
-    shown: str
-    fixed: str
-    why: str
-    proven: bool
+    shown: str  # on the pristine tree
+    fixed: str  # on the patched one
+    why: str  # what the tests saw of it on the pristine tree, or why the release does not have it
+    proven: bool  # whether the run proves what the cell says
 
     def __str__(self) -> str:
         if self.shown == "yes":
@@ -103,7 +96,6 @@ def _last(patch_set: PatchSet) -> dict[str, Any] | None:
 
 
 def make(documents: Mapping[str, Mapping[str, Any]]) -> Matrix:
-    """The matrix of what the runs wrote, by set."""
     titles: dict[str, str] = {}
     cells = {}
     for name, document in documents.items():
@@ -118,7 +110,6 @@ def make(documents: Mapping[str, Mapping[str, Any]]) -> Matrix:
 
 
 def show(matrix: Matrix, terminal: Terminal) -> None:
-    """Prints the table."""
     rows = [
         [f"{name}: {title}", *(str(matrix.cells.get((name, one), "no test")) for one in matrix.sets)]
         for name, title in matrix.titles.items()

@@ -20,17 +20,11 @@ _LIMIT_S = 1200.0
 
 @dataclass(frozen=True)
 class OverlayTests:
-    """How the tests went.
+    """How the tests went."""
 
-    Attributes:
-        cases: every test.
-        covered: what those of overlay and simulator have run of the overlay.
-        enough: whether that is as much as it must be; only the set that tests what all share is held to it.
-    """
-
-    cases: tuple[Case, ...]
-    covered: Covered
-    enough: bool
+    cases: tuple[Case, ...]  # every test
+    covered: Covered  # what those of overlay and simulator have run of the overlay
+    enough: bool  # whether that is as much as it must be; only the set that tests what all share is held to it
 
 
 def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False, slow: bool = False) -> OverlayTests:

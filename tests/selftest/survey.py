@@ -48,14 +48,10 @@ _DECIDE = (
 
 @dataclass(frozen=True)
 class SurveyReport:
-    """What a survey found; also in build/<set>/survey.json.
-
-    Attributes:
-        set_name: the set.
-        rows: one for each deployment: its line, its verdict, what either tree did, and the fewest departures.
-    """
+    """What a survey found; also in build/<set>/survey.json."""
 
     set_name: str
+    # One for each deployment: its line, its verdict, what either tree did, and the fewest departures.
     rows: tuple[dict[str, Any], ...]
 
     @property
@@ -104,7 +100,6 @@ def run(
 
 
 def show(report: SurveyReport, terminal: Terminal) -> None:
-    """Prints the table, and the line that runs each worse deployment again."""
     rows = [(row["verdict"], row["line"], row["says"]["pristine"], row["says"]["patched"]) for row in report.rows]
     terminal.table(f"survey of {report.set_name}", ("verdict", "deployment", "pristine", "patched"), rows)
     counts = Counter(row["verdict"] for row in report.rows)

@@ -30,19 +30,14 @@ built.__device_type__ = "A2"
 
 @dataclass(frozen=True)
 class Comparison:
-    """Ids of upstream's tests by what they did on the two trees; also in build/<set>/upstream-tests.json.
-
-    Attributes:
-        both_pass, both_fail: the same on either tree; skipped ones count as neither.
-        regressions: pass on the pristine tree and do not on the patched one.
-        fixed: pass on the patched tree alone.
-    """
+    """Ids of upstream's tests by what they did on the two trees; also in build/<set>/upstream-tests.json."""
 
     set_name: str
+    # The same on either tree; skipped ones count as neither.
     both_pass: tuple[str, ...]
     both_fail: tuple[str, ...]
-    regressions: tuple[str, ...]
-    fixed: tuple[str, ...]
+    regressions: tuple[str, ...]  # pass on the pristine tree and do not on the patched one
+    fixed: tuple[str, ...]  # pass on the patched tree alone
 
     @property
     def ok(self) -> bool:
@@ -101,7 +96,6 @@ def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) -> Co
 
 
 def show(comparison: Comparison, terminal: Terminal) -> None:
-    """Prints the table, and each regression by name."""
     rows = [
         ("pass on both trees", str(len(comparison.both_pass))),
         ("fail on both trees", str(len(comparison.both_fail))),

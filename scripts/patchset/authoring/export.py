@@ -32,8 +32,6 @@ _SQUASHED = ("fixup! ", "squash! ", "amend! ")
 
 @dataclass(frozen=True)
 class Result:
-    """What export or fmt found and did."""
-
     patches: tuple[str, ...]  # the names of the series, in its order
     changed: tuple[str, ...]  # files below the repository that were, or would be, written or removed
     notes: tuple[str, ...]  # what was added to a commit or a patch, and which other sets were pinned anew
@@ -52,7 +50,6 @@ class Told:
 
     @property
     def title(self) -> str:
-        """For messages: the short id and the subject."""
         return f"commit {self.commit.id[:10]} ({self.subject})"
 
 

@@ -59,7 +59,6 @@ def with_results(made: Plan, modules: Mapping[str, bytes | None]) -> Files:
 
 
 def others(patch_set: PatchSet) -> frozenset[str]:
-    """set.toml of every other set."""
     return frozenset(f"patches/{name}/set.toml" for name in paths.sets() if name != patch_set.name)
 
 

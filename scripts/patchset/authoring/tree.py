@@ -72,15 +72,12 @@ def changes(repository: Repository, patch_set: PatchSet) -> list[str]:
 
 
 def unmerged(repository: Repository) -> list[str]:
-    """Files with a conflict that is not resolved."""
     rows = repository.git("diff", "--name-only", "--diff-filter=U", "-z").split("\0")
     return sorted({path for path in rows if path})
 
 
 @dataclass(frozen=True)
 class Modules:
-    """The overlay as the tree has it."""
-
     overlay: Overlay  # what the set installs
     paths: frozenset[str]  # of every module, in the tree
     files: Mapping[str, bytes | None]  # of overlay/ that change, below the repository; None for one that goes

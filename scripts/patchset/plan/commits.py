@@ -72,7 +72,6 @@ class File:
 
     @property
     def executable(self) -> bool:
-        """Whether the file may be run after it."""
         return self.modes[1] == "100755"
 
 
@@ -240,7 +239,6 @@ def contents(repository: Repository, commits: Sequence[Commit]) -> dict[str, byt
 
 
 def upstream_message(patch_set: PatchSet) -> str:
-    """What upstream's commit says."""
     release = patch_set.ascend
     commit = f"\n\nTag v{release.version}, commit {release.commit}." if release.commit else ""
     return (

@@ -34,7 +34,6 @@ class Underway(Enum):
 
 
 def underway(root: Path) -> Underway:
-    """What git is in the middle of in a work tree."""
     folder = root / ".git"
     if (folder / "rebase-apply" / "applying").is_file():
         return Underway.AM
@@ -70,8 +69,6 @@ def authored(root: Path, set_name: str) -> Authored | None:
 
 @dataclass(frozen=True)
 class Written:
-    """The commits of a recipe."""
-
     tip: str  # the last one
     # Content of each file that they change, None where it goes, and whether it may be run.
     files: Mapping[str, tuple[bytes | None, bool]]

@@ -22,8 +22,6 @@ _OTHER_RELEASE = "the patch was made for another release"
 
 @dataclass(frozen=True)
 class Hunk:
-    """One change of consecutive lines."""
-
     line: int  # of the diff, from 1
     start: int  # where it begins in the file before, from 1; 0 in a file that is not there
     old: tuple[bytes, ...]  # the lines before, each with its newline unless it ends a file that has none
@@ -36,7 +34,6 @@ class Hunk:
 
     @property
     def end(self) -> int:
-        """How many it has up to its last one."""
         return self.begin + len(self.old)
 
 

@@ -65,7 +65,6 @@ class Change:
 
     @property
     def touched(self) -> Touched:
-        """The digests of both."""
         before = None if self.before is None else manifest.sha256(self.before)
         after = None if self.after is None else manifest.sha256(self.after)
         return Touched(before, after)
@@ -82,17 +81,14 @@ class Plan:
 
     @property
     def patch_set(self) -> PatchSet:
-        """Whose plan."""
         return self.recipe.patch_set
 
     @property
     def overlay(self) -> Overlay:
-        """The modules."""
         return self.recipe.overlay
 
     @property
     def series(self) -> str:
-        """Digest of what the plan was made from."""
         return self.recipe.series
 
     @property

@@ -74,7 +74,6 @@ def lines(path: str, text: str) -> tuple[Line, ...]:
 
 
 def plain(text: str) -> Line:
-    """A line without colours."""
     return (Run(text),) if text else ()
 
 

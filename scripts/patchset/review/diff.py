@@ -30,8 +30,6 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class DiffLine:
-    """One line."""
-
     kind: Kind  # whether it is there before, after, or both
     # Its number in the file before and after, from 1; 0 where it is not there.
     old: int
@@ -51,8 +49,6 @@ class Block:
 
 @dataclass(frozen=True)
 class ShownHunk:
-    """One hunk."""
-
     title: str  # `@@ -old +new @@`
     symbol: str  # the class or function that it is in
     blocks: tuple[Block, ...]  # its lines
@@ -62,7 +58,6 @@ class ShownHunk:
 
     @property
     def changed(self) -> tuple[DiffLine, ...]:
-        """The lines with + or -."""
         return tuple(line for block in self.blocks if block.changed for line in block.lines)
 
 
@@ -131,7 +126,6 @@ def around(places: Sequence[range], count: int) -> list[tuple[range, range]]:
 
 
 def _count(data: bytes | None) -> int:
-    """How many lines a file has."""
     return 0 if data is None else data.count(b"\n") + (not data.endswith(b"\n") and data != b"")
 
 

@@ -30,7 +30,6 @@ class ReviewResult:
     markdown: Path
 
     def as_dict(self) -> dict[str, Any]:
-        """For --json."""
         shown = self.review
         ranges = shown.ranges and {
             "against": shown.ranges.against,

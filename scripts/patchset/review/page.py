@@ -33,7 +33,6 @@ _LINK = re.compile(r"https://[^\s<>\"'`\]]+[^\s<>\"'`\].,;)]|\b([\w.-]+/[\w.-]+)
 
 
 def render(review: Review) -> str:
-    """The page."""
     environment = Environment(
         loader=PackageLoader("patchset.review"),
         autoescape=True,
@@ -138,7 +137,6 @@ def _split(block: Block) -> Iterator[Block]:
 
 
 def slices(lines: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
-    """The lines, some at a time."""
     for begin in range(0, len(lines), _CHUNK):
         yield lines[begin : begin + _CHUNK]
 

@@ -27,7 +27,6 @@ class Proof:
 
     @property
     def proven(self) -> int:
-        """How many defects are shown and fixed; none where the rows are not of this tree."""
         return 0 if self.note else sum(row.proven for row in self.rows)
 
 

@@ -31,15 +31,12 @@ class Commits:
     names: tuple[str, ...]  # the patches' file names, in the order of their commits
 
     def net_diff(self) -> str:
-        """What all patches together do, as one diff."""
         return self.repository.git("diff", *_DIFF, self.overlay, self.tip)
 
     def patches(self) -> str:
-        """The range of the patches."""
         return f"{self.overlay}..{self.tip}"
 
     def modules(self) -> str:
-        """The range of the overlay's commit."""
         return f"{self.upstream}..{self.overlay}"
 
 
@@ -56,8 +53,6 @@ def commits(plan: Plan) -> Iterator[Commits]:
 
 
 class Fate(Enum):
-    """What became of a patch; the value is what a reader sees."""
-
     SAME = "same"
     HEADER = "header only"
     CONTEXT = "context only"
@@ -72,8 +67,6 @@ _FATES = {"=": Fate.SAME, "<": Fate.DROPPED, ">": Fate.ADDED}  # by range-diff's
 
 @dataclass(frozen=True)
 class Row:
-    """One patch of either series."""
-
     # Its number in the two series, from 1; 0 where it is not in it.
     before: int
     after: int
@@ -91,7 +84,6 @@ class RangeDiff:
     rows: tuple[Row, ...]
 
     def count(self) -> dict[Fate, int]:
-        """How many patches met each fate, those that none met left out."""
         found = {fate: sum(row.fate is fate for row in self.rows) for fate in Fate}
         return {fate: number for fate, number in found.items() if number}
 

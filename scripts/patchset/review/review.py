@@ -36,8 +36,6 @@ class Explanation:
 
 @dataclass(frozen=True)
 class PatchReview:
-    """One patch."""
-
     number: int  # in the series, from 1
     anchor: str  # of the patch in the page: its file's name without `.patch`
     patch: Patch  # as it was read
@@ -65,8 +63,6 @@ Overlaps = Mapping[str, Mapping[str, Mapping[int, Touch]]]
 
 @dataclass(frozen=True)
 class Excerpt:
-    """Lines of a file."""
-
     anchor: str  # of the excerpt in the page; a line's is the anchor, `:R`, and the number
     path: str  # of the file
     symbol: str  # what of the file it is; empty for the whole of it
@@ -76,8 +72,6 @@ class Excerpt:
 
 @dataclass(frozen=True)
 class Module(Excerpt):
-    """The whole of an overlay module, and the upstream code that it replaces, if any."""
-
     replaces: tuple[Excerpt, ...]
 
 
@@ -95,7 +89,6 @@ class Review:
 
     @property
     def added(self) -> int:
-        """Lines that the net diff adds."""
         return sum(file.added for file in self.net)
 
     @property
@@ -113,7 +106,6 @@ class Review:
 
     @property
     def removed(self) -> int:
-        """Lines that the net diff removes."""
         return sum(file.removed for file in self.net)
 
 

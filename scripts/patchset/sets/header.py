@@ -50,14 +50,11 @@ class Header:
     fields: Trailers  # every trailer, the unfolded value
 
     def get(self, name: str) -> str:
-        """The value of a trailer, or an empty string."""
         return dict(self.fields).get(name, "")
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One fault of a header."""
-
     line: int  # in the patch, from 1; where a field is missing, the first
     fault: Fault
     why: str  # what is wrong, without the patch's name

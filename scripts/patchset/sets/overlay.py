@@ -72,8 +72,6 @@ class _Declared(Table, frozen=True):
 
 @dataclass(frozen=True)
 class Overlay:
-    """What a set installs."""
-
     files: Mapping[str, bytes]  # content by path
     replaces: tuple[Replaced, ...]  # what that replaces
     breaks: tuple[Broken, ...] = ()  # what of upstream's API is not kept
@@ -87,12 +85,10 @@ class Overlay:
 
     @property
     def lines(self) -> int:
-        """Lines of all files together."""
         return sum(data.count(b"\n") for data in self.files.values())
 
 
 def overlay_toml(set_name: str, root: Path | None = None) -> Path:
-    """overlay/<set>/overlay.toml."""
     return paths.overlay_dir(set_name, root) / "overlay.toml"
 
 

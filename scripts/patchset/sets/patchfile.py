@@ -28,26 +28,16 @@ _BINARY = ("GIT binary patch", "Binary files ")
 
 
 class MalformedPatch(PatchDoesNotApply):
-    """A patch file cannot be read as what it should be.
-
-    Attributes:
-        line: its number in the patch file, from 1.
-        fault: which kind of wrong.
-        why: what is wrong, without the patch's name.
-    """
+    """A patch file cannot be read as what it should be."""
 
     def __init__(self, name: str, line: int, why: str, fault: Fault = "form") -> None:
         hint = "make fmt writes it as git does, where git can read it"
         super().__init__(f"{name}:{line}: malformed patch: {why}", patch=name, hint=hint)
-        self.line = line
-        self.fault = fault
-        self.why = why
+        self.line, self.fault, self.why = line, fault, why  # of the file, from 1; `why` without the patch's name
 
 
 @dataclass(frozen=True)
 class Patch:
-    """One patch file."""
-
     name: str  # its file name
     header: Header  # what it says of itself
     data: bytes  # the whole file
@@ -55,7 +45,6 @@ class Patch:
 
     @cached_property
     def sha256(self) -> str:
-        """Of the whole file."""
         return sha256(self.data)
 
     @cached_property
@@ -83,12 +72,10 @@ class Patch:
 
     @property
     def added(self) -> int:
-        """Lines with a +."""
         return sum(file.added for file in self.lines)
 
     @property
     def removed(self) -> int:
-        """Lines with a -."""
         return sum(file.removed for file in self.lines)
 
 

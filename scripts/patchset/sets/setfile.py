@@ -39,8 +39,6 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Release:
-    """One release of a project."""
-
     version: str  # as in the project's metadata
     commit: str  # git commit of the tag, 40 hex digits; empty where it is not pinned
     sdist: Artifact
@@ -203,7 +201,6 @@ def named(asked: str) -> list[PatchSet]:
 
 
 def every() -> list[PatchSet]:
-    """All sets of the repository; raises as `read`."""
     return [read(paths.set_dir(name)) for name in paths.sets()]
 
 

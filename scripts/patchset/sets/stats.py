@@ -40,7 +40,6 @@ def by_file(patches: Iterable[Patch]) -> dict[str, Counter[str]]:
 
 
 def show(counts: dict[str, Any], terminal: Terminal) -> None:
-    """Prints both tables."""
     rows = [(one["path"], str(one["patches"]), f"+{one['added']}", f"-{one['removed']}") for one in counts["files"]]
     rows.append((f"{len(rows)} upstream files", "", f"+{counts['added']}", f"-{counts['removed']}"))
     terminal.table(f"patches of {counts['set']}", ("upstream file", "patches", "+", "-"), rows, right="patches + -")

@@ -17,8 +17,6 @@ from patchset.upstream.pristine import materialize
 
 @dataclass
 class Source:
-    """Reads upstream's files."""
-
     patch_set: PatchSet
     _: KW_ONLY
     given: Path | None  # an sdist, a directory or a git checkout to take instead of the download

@@ -28,8 +28,6 @@ SEARCHED = {"pristine": 1000, "mutants": 5000}
 
 
 class Model(Enum):
-    """Whose decisions are simulated."""
-
     PATCHED = "patched"
     PRISTINE = "pristine"
     MUTANTS = "mutants"

@@ -18,8 +18,6 @@ from patchset.sets.overlay import Overlay
 
 @dataclass(frozen=True)
 class Break:
-    """One change of a module's public API."""
-
     symbol: str  # dotted name in the module; empty for the module itself
     gone: bool  # whether the name is gone; else its signature or value has changed
     why: str  # what has changed

@@ -27,8 +27,6 @@ from patchset.upstream.source import Source
 
 @dataclass(frozen=True)
 class LintReport:
-    """What was checked, and what was found, by file and line."""
-
     sets: tuple[str, ...]
     patches: int
     findings: tuple[Finding, ...]

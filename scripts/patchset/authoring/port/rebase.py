@@ -55,14 +55,11 @@ class Stop:
 
 @dataclass(frozen=True)
 class Tree:
-    """The work tree."""
-
     root: Path  # where it lies
     name: str  # the new set's, and the branch's
 
     @property
     def repository(self) -> Repository:
-        """Its repository."""
         return Repository(self.root)
 
     @classmethod
@@ -92,7 +89,6 @@ class Tree:
         return tree
 
     def ref(self, name: str) -> str:
-        """The commit of a branch."""
         return self.repository.git("rev-parse", "--verify", f"refs/heads/{name}").strip()
 
     def back(self) -> None:
@@ -130,7 +126,6 @@ class Tree:
         return None
 
     def stop(self) -> Stop:
-        """Where git has stopped."""
         listing = self.repository.git("ls-files", "--unmerged", "-z").split("\0")
         files: dict[str, dict[int, str]] = {}
         for row in filter(None, listing):

@@ -124,7 +124,6 @@ class Pins:
     python: Pin
 
     def rows(self) -> list[tuple[str, Pin]]:
-        """Each with its name, as set.toml has it."""
         return list(vars(self).items())
 
 

@@ -37,8 +37,6 @@ FILE = "report.json"
 
 @dataclass(frozen=True)
 class Done:
-    """A port that has ended: the set, and what became of the old patches."""
-
     made: PatchSet  # the new set
     kept: tuple[str, ...]  # names of its patches
     dropped: tuple[str, ...]  # names of the old patches that are not in it
@@ -46,7 +44,6 @@ class Done:
 
 
 def folder(name: str) -> Path:
-    """build/port/<set>."""
     return paths.repo_root() / "build" / "port" / name
 
 
@@ -61,7 +58,6 @@ def hold(name: str) -> Iterator[None]:
 
 
 def running() -> list[str]:
-    """Names of the sets that are being made."""
     return sorted(file.parent.name for file in (paths.repo_root() / "build" / "port").glob(f"*/{FILE}"))
 
 
@@ -164,7 +160,6 @@ def finish(name: str, *, reviewed: bool, terminal: Terminal, offline: bool) -> D
 
 
 def _carried(name: str) -> PatchSet:
-    """The set that a port carries."""
     file = folder(name) / FILE
     try:
         return load_set(str(json.loads(file.read_text(encoding="utf-8"))["from"]))
