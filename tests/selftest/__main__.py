@@ -11,12 +11,17 @@ import sys
 from collections.abc import Sequence
 
 from patchset import cli
-from patchset.commands.menu import OFFLINE, Menu
+from patchset.commands.menu import OFFLINE, Menu, Option
 from patchset.commands.proof import applied, asked
 from patchset.node.options import at_least
 from patchset.system.terminal import Terminal
 
 MODELS = ("patched", "pristine", "mutants")
+SEED: Option = (
+    "--seed",
+    {"type": at_least(0), "default": 0, "metavar": "S", "help": "what they are drawn from (default: 0)"},
+)
+SETS: Option = ("sets", {"metavar": "SET", "nargs": "*", "help": "folders of patches/ (default: all)"})
 
 
 def build_menu() -> Menu:
@@ -27,36 +32,24 @@ def build_menu() -> Menu:
     one.add_argument("--fast", action="store_true", help="three minutes instead of fifteen; the document stays")
     one.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="also what a read of it costs")
     one.add_argument("--only", metavar="SCRIPT", help="one of tests/benchmarks alone, in the last whole run's tables")
-    one = menu.command(
-        "overlay-tests", "run the tests of overlay, stand-in, simulator and cluster", overlay_tests, OFFLINE
-    )
+    summary = "run the tests of overlay, stand-in, simulator and cluster"
+    one = menu.command("overlay-tests", summary, overlay_tests, OFFLINE)
     one.add_argument("--slow", action="store_true", help="also those that wait minutes for a node that does not answer")
-    one = menu.bare("matrix", "put the tables of defects of all sets side by side", matrix, OFFLINE)
-    one.add_argument("sets", metavar="SET", nargs="*", help="folders of patches/ (default: all)")
+    one = menu.bare("matrix", "put the tables of defects of all sets side by side", matrix, OFFLINE, SETS)
     one.add_argument("--again", action="store_true", help="run the tests also where the last run was of the same tree")
-    one = menu.command("prove", "check the ranks' decisions over random schedules", prove, OFFLINE)
-    one.add_argument(
-        "--schedules",
-        type=at_least(1),
-        default=100_000,
-        metavar="N",
-        help="schedules for the patched tree (default: 100000)",
-    )
-    one.add_argument("--seed", type=at_least(0), default=0, metavar="S", help="what they are drawn from (default: 0)")
-    one.add_argument(
-        "--model", choices=MODELS, help="one of the patched tree, the pristine tree and broken overlays (default: all)"
-    )
-    one = menu.command("survey", "compare both trees on deployments that are drawn", survey, OFFLINE)
+    one = menu.command("prove", "check the ranks' decisions over random schedules", prove, OFFLINE, SEED)
+    count = "schedules for the patched tree (default: 100000)"
+    one.add_argument("--schedules", type=at_least(1), default=100_000, metavar="N", help=count)
+    which = "one of the patched tree, the pristine tree and broken overlays (default: all)"
+    one.add_argument("--model", choices=MODELS, help=which)
+    one = menu.command("survey", "compare both trees on deployments that are drawn", survey, OFFLINE, SEED)
     one.add_argument("--count", type=at_least(1), default=60, metavar="N", help="how many (default: 60)")
-    one.add_argument("--seed", type=at_least(0), default=0, metavar="S", help="what they are drawn from (default: 0)")
     one.add_argument("--only", metavar="LINES", help="these deployments instead: departures of each, as name=value,..")
     one.add_argument("--found", action="store_true", help="those of tests/survey/found.toml instead")
-    one.add_argument(
-        "--turn", metavar="TEXT", help="of those found, one: another one for another text, as a commit's id"
-    )
+    which = "of those found, one: another one for another text, as a commit's id"
+    one.add_argument("--turn", metavar="TEXT", help=which)
     one.add_argument("--as-drawn", action="store_true", help="do not reduce those that are worse")
-    one = menu.bare("overlay-types", "hold the overlay of each set to its types", overlay_types)
-    one.add_argument("sets", metavar="SET", nargs="*", help="folders of patches/ (default: all)")
+    menu.bare("overlay-types", "hold the overlay of each set to its types", overlay_types, SETS)
     menu.bare("documents", "write the tables of the documents that are made", documents)
     return menu
 

@@ -27,23 +27,8 @@ Row = TypeVar("Row")
 
 WORSE = "worse"
 # Files of tests/survey by which an engine answers as it does; others draw, judge and reduce.
-_DECIDE = (
-    "asks.py",
-    "cost.py",
-    "customer.py",
-    "deployment.py",
-    "models.py",
-    "net.py",
-    "online.py",
-    "pictures.py",
-    "pool.py",
-    "profiled.py",
-    "rank.py",
-    "reading.py",
-    "run.py",
-    "seen.py",
-    "server.py",
-)
+_ASKS = "asks cost customer deployment models net online pictures pool profiled rank reading run seen server"
+_DECIDE = [f"{name}.py" for name in _ASKS.split()]
 
 
 @dataclass(frozen=True)

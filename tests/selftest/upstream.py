@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,9 @@ from patchset.system.terminal import Terminal
 
 LIMIT_S = 600.0
 _TESTS = "tests/ut"
+# Python's own traceback: pytest's parses the source, which fails within a test that has recursed too deep. And not this
+# repository's settings.
+_PYTEST = ("-m", "pytest", "-q", "--tb=native", "-p", "no:cacheprovider", "-c", os.devnull)
 # A pytest plugin for tests with a torch_npu of their own: what upstream's build writes for an A2.
 _BUILT = "built_for_a2"
 _BUILT_FOR_A2 = """import sys, types
@@ -50,19 +54,13 @@ class Comparison:
 
 def compare(set_name: str, pristine: Mapping[str, Result], patched: Mapping[str, Result]) -> Comparison:
     """Sorts test ids by their results; a test that did not run on the patched tree did not pass there."""
-    groups: dict[tuple[bool, bool], list[str]] = {(a, b): [] for a in (True, False) for b in (True, False)}
+    groups: defaultdict[tuple[bool, bool], list[str]] = defaultdict(list)
     for test in sorted(pristine.keys() | patched.keys()):
         before, after = pristine.get(test, Result.FAILED), patched.get(test, Result.FAILED)
-        if before is after is Result.SKIPPED:
-            continue
-        groups[before is Result.PASSED, after is Result.PASSED].append(test)
-    return Comparison(
-        set_name,
-        both_pass=tuple(groups[True, True]),
-        both_fail=tuple(groups[False, False]),
-        regressions=tuple(groups[True, False]),
-        fixed=tuple(groups[False, True]),
-    )
+        if not before is after is Result.SKIPPED:
+            groups[before is Result.PASSED, after is Result.PASSED].append(test)
+    sides = ((True, True), (False, False), (True, False), (False, True))
+    return Comparison(set_name, *(tuple(groups[side]) for side in sides))
 
 
 def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) -> Comparison:
@@ -96,13 +94,14 @@ def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) -> Co
 
 
 def show(comparison: Comparison, terminal: Terminal) -> None:
-    rows = [
-        ("pass on both trees", str(len(comparison.both_pass))),
-        ("fail on both trees", str(len(comparison.both_fail))),
-        ("fixed: pass on the patched tree alone", str(len(comparison.fixed))),
-        ("regressions: pass on the pristine tree alone", str(len(comparison.regressions))),
-    ]
-    terminal.table(f"upstream's unit tests, {comparison.set_name}", ("tests that", "number"), rows, right="number")
+    rows = {
+        "pass on both trees": comparison.both_pass,
+        "fail on both trees": comparison.both_fail,
+        "fixed: pass on the patched tree alone": comparison.fixed,
+        "regressions: pass on the pristine tree alone": comparison.regressions,
+    }
+    counts = [(name, str(len(tests))) for name, tests in rows.items()]
+    terminal.table(f"upstream's unit tests, {comparison.set_name}", ("tests that", "number"), counts, right="number")
     for test in comparison.regressions:
         terminal.note(f"regression: {test}")
 
@@ -111,22 +110,7 @@ def _results(both: Trees, tree: Path, work: Path, label: str, arguments: list[st
     """Result by test id of one pytest run in `work` with `tree` on the import path."""
     plugin, more = _stubbed(work)
     cases = testrun.run(
-        # Python's own traceback: pytest's parses the source, which fails within a test that has recursed too deep.
-        [
-            str(both.runtime.python),
-            "-m",
-            "pytest",
-            "-q",
-            "--tb=native",
-            "-p",
-            "no:cacheprovider",
-            "-c",  # this repository's own settings are not for upstream's tests
-            os.devnull,
-            "--rootdir",
-            str(work),
-            *plugin,
-            *arguments,
-        ],
+        [str(both.runtime.python), *_PYTEST, "--rootdir", str(work), *plugin, *arguments],
         environ=both.runtime.environment(tree, both.standin) | {"OMP_NUM_THREADS": "1"} | more,
         folder=work,
         log=work / f"{label}.log",

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from patchset.sets import facts
 from patchset.system.terminal import Terminal
 from selftest.schedules import MUST_FIND
 
@@ -23,12 +24,6 @@ class Violation:
     schedule: tuple[str, ...]  # the deployment and the steps, one line each
     after: int  # schedules drawn until it came up
     defect: str = ""  # the known defect that it shows; empty where there is none, or on the patched tree
-
-    @classmethod
-    def read(cls, found: Mapping[str, Any]) -> Violation:
-        return cls(
-            found["invariant"], found["what"], tuple(found["schedule"]), found["after"], found.get("defect") or ""
-        )
 
 
 @dataclass(frozen=True)
@@ -76,22 +71,8 @@ class ProofReport:
         return not self.problems
 
     def as_dict(self) -> dict[str, Any]:
-        def violations(found: tuple[Violation, ...] | None) -> list[dict[str, Any]] | None:
-            return None if found is None else [vars(one) for one in found]
-
-        return {
-            "set": self.set_name,
-            "ok": self.ok,
-            "problems": self.problems,
-            "seed": self.seed,
-            "schedules": self.schedules,
-            "coverage": self.coverage,
-            "patched": violations(self.patched),
-            "pristine": violations(self.pristine),
-            "mutants": None
-            if self.mutants is None
-            else [vars(one) | {"violation": one.violation and vars(one.violation)} for one in self.mutants],
-        }
+        found = asdict(self)
+        return {"set": found.pop("set_name"), "ok": self.ok, "problems": self.problems, **found}
 
 
 def show(report: ProofReport, terminal: Terminal) -> None:
@@ -108,7 +89,7 @@ def show(report: ProofReport, terminal: Terminal) -> None:
     if report.pristine is not None:
         found = [
             (one.defect or "-", f"{one.invariant}: {one.what}", "\n".join(one.schedule), f"{one.after:,}")
-            for one in sorted(report.pristine, key=_by_defect)
+            for one in sorted(report.pristine, key=lambda one: (not one.defect, facts.order(one.defect), one.invariant))
         ]
         columns = ("defect", "what the checker saw", "shortest schedule", "drawn")
         terminal.table(f"{report.set_name}, pristine: found without being told", columns, found, right="drawn")
@@ -130,8 +111,3 @@ def show(report: ProofReport, terminal: Terminal) -> None:
         terminal.note(f"FAILED: {problem}")
     if report.ok:
         terminal.note("no schedule violates an invariant" if report.patched is not None else "found what must be found")
-
-
-def _by_defect(one: Violation) -> tuple[int, str]:
-    number = one.defect[1:]
-    return int(number) if number.isdigit() else 1000, one.invariant
