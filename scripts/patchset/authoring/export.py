@@ -20,7 +20,7 @@ from patchset.plan.plan import Plan, Recipe
 from patchset.sets import header, patchfile, series
 from patchset.sets.patchfile import Patch
 from patchset.sets.setfile import PatchSet
-from patchset.system.git import Identity, Repository, blob_id
+from patchset.system.git import Repository, blob_id
 from patchset.system.terminal import Terminal
 from patchset.upstream.pristine import check_given
 from patchset.upstream.source import Source
@@ -37,20 +37,6 @@ class Result:
     notes: tuple[str, ...]  # what was added to a commit or a patch, and which other sets were pinned anew
     written: bool  # whether they were
     tree: str  # digest of the tree that the patches and the overlay make
-
-
-@dataclass(frozen=True)
-class Told:
-    """A commit in words."""
-
-    commit: Commit  # what it does
-    author: Identity  # who, and when
-    subject: str  # its first paragraph, on one line
-    text: str  # the whole message
-
-    @property
-    def title(self) -> str:
-        return f"commit {self.commit.id[:10]} ({self.subject})"
 
 
 def run(patch_set: PatchSet, *, upstream: Path | None, offline: bool, dry_run: bool, terminal: Terminal) -> Result:
@@ -101,36 +87,29 @@ def proven(recipe: Recipe, read: Callable[[str], bytes]) -> Plan:
     return made
 
 
-def told(repository: Repository, base: str, tip: str) -> list[Told]:
+def told(repository: Repository, base: str, tip: str) -> tuple[Commit, ...]:
     """The commits after `base` up to `tip`, the first one first.
 
     Raises UsageError: `tip` does not come after `base`, there is a merge on the way, or a commit waits to be squashed.
     """
     rows = commits.log(repository, base, tip)
-    form = "%an%x00%ae%x00%ad%x00%B"
-    options = ("-z", "--reverse", "--topo-order", "--encoding=UTF-8", "--no-show-signature", "--no-color", "--date=raw")
-    listing = repository.git("log", *options, f"--format={form}", f"{base}..{tip}").split("\0")
-    found = []
-    for at, row in enumerate(rows):
-        name, address, date, text = listing[4 * at : 4 * at + 4]
-        subject = " ".join(text.strip("\n").partition("\n\n")[0].split())
-        found.append(Told(row, Identity(f"{name} <{address}>", f"@{date}"), subject, text))
+    for row in rows:
         if len(row.parents) != 1:
             hint = "git rebase makes it a line"
-            raise UsageError(f"{found[-1].title} is a merge; a series is one commit after the other", hint=hint)
-        if subject.startswith(_SQUASHED):
+            raise UsageError(f"{row.title} is a merge; a series is one commit after the other", hint=hint)
+        if row.subject.startswith(_SQUASHED):
             hint = "git rebase -i --autosquash upstream, then export"
-            raise UsageError(f"{found[-1].title} waits to be squashed", hint=hint)
+            raise UsageError(f"{row.title} waits to be squashed", hint=hint)
     if rows and rows[0].parents != (base,):
         raise UsageError("the branch is not made from upstream", hint="git rebase --onto upstream brings it there")
-    return found
+    return rows
 
 
-def _of_overlay(written: Sequence[Told]) -> dict[str, str]:
+def _of_overlay(written: Sequence[Commit]) -> dict[str, str]:
     """Files of the overlay's own commit, which is the first, with git's ids of them."""
     if not written or written[0].subject != history.OVERLAY:
         return {}
-    return {file.path: file.after for file in written[0].commit.files}
+    return {file.path: file.after for file in written[0].files}
 
 
 def _applied(
@@ -143,7 +122,7 @@ def _applied(
         raise TargetModified(text, paths=(), hint=_ANEW.format(patch_set.name))
     written = told(bench, base, tip)
     overlaid = _of_overlay(written)
-    return overlaid, commits.format_patches(bench, written[0].commit.id if overlaid else base, tip)
+    return overlaid, commits.format_patches(bench, written[0].id if overlaid else base, tip)
 
 
 def _stale(patch_set: PatchSet) -> TargetModified:
@@ -154,7 +133,7 @@ def _stale(patch_set: PatchSet) -> TargetModified:
 
 
 def as_patches(
-    bench: Repository, base: str, written: Sequence[Told], overlaid: Iterable[str], there: Mapping[str, bytes]
+    bench: Repository, base: str, written: Sequence[Commit], overlaid: Iterable[str], there: Mapping[str, bytes]
 ) -> tuple[list[Patch], list[str]]:
     """The commits as patches without their overlay files, and notes on the trailers that were added.
 
@@ -164,22 +143,22 @@ def as_patches(
     Raises PatchDoesNotApply: a commit is no patch yet; UsageError: two commits have one subject.
     """
     notes: list[str] = []
-    kept: list[Told] = []
+    kept: list[Commit] = []
     tip = base
     bench.git("read-tree", base)
     for one in written:
-        files = [file for file in one.commit.files if file.path not in overlaid]
+        files = [file for file in one.files if file.path not in overlaid]
         if not files:
-            if one.commit.files:
+            if one.files:
                 continue  # the overlay's own commit, or a change of it
             hint = "git rebase -i upstream drops it; or commit a change"
             raise PatchDoesNotApply(f"{one.title} changes nothing", patch=one.title, hint=hint)
-        commits.refuse_odd(one.title, replace(one.commit, files=tuple(files)))
+        commits.refuse_odd(one.title, replace(one, files=tuple(files)))
         rows = [f"{file.modes[1].replace('000000', '0')} {file.after}\t{file.path}\0" for file in files]
         bench.git("update-index", "--add", "-z", "--index-info", stdin="".join(rows).encode())
         text, added = with_defaults(one.text)
         notes += [f"{one.title}: added {', '.join(added)}"] if added else []
-        tip = bench.commit(text, replace(one.author, committer_alone=False), tip)
+        tip = bench.commit(text, one.author, tip)
         kept.append(one)
     found = settled(bench, base, tip, [one.title for one in kept])
     return named(found, there), notes

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 
@@ -77,11 +77,20 @@ class File:
 
 @dataclass(frozen=True)
 class Commit:
-    """One commit: its id, its parents' ids, and its change of each file."""
-
     id: str
     parents: tuple[str, ...]
-    files: tuple[File, ...]
+    author: Identity  # who, and when
+    text: str  # the whole message
+    files: tuple[File, ...]  # what it does to each
+
+    @property
+    def subject(self) -> str:
+        """The first paragraph, on one line."""
+        return " ".join(self.text.strip("\n").partition("\n\n")[0].split())
+
+    @property
+    def title(self) -> str:
+        return f"commit {self.id[:10]} ({self.subject})"
 
 
 @contextmanager
@@ -214,22 +223,22 @@ def format_patches(repository: Repository, base: str, tip: str = "HEAD") -> list
 
 
 def log(repository: Repository, base: str, tip: str) -> tuple[Commit, ...]:
-    """The commits after `base` up to `tip`, the first one first, and what each does to its files."""
-    options = ("--reverse", "--topo-order", "--no-show-signature", "--no-color")
+    """The commits after `base` up to `tip`, the first one first."""
+    options = ("-z", "--reverse", "--topo-order", "--encoding=UTF-8", "--no-show-signature", "--no-color", "--date=raw")
     raw = ("--raw", "--no-abbrev", "--no-renames", "--ignore-submodules=none")
-    text = repository.git("log", *options, *raw, "--format=commit %H %P", f"{base}..{tip}")
+    said = repository.git("log", *options, *raw, "--format=commit%n%H %P%n%an <%ae>%n@%ad%n%B", f"{base}..{tip}")
     found: list[Commit] = []
-    files: list[File] = []
-    for line in text.split("\n"):
-        if line.startswith("commit "):
-            files = []
-            identifier, *parents = line.split()[1:]
-            found.append(Commit(identifier, tuple(parents), ()))
-        elif line:
-            fields, _, path = line.partition("\t")
-            before, after, *blobs = fields[1:].split()[:4]
-            files.append(File(path, blobs[0], blobs[1], (before, after)))
-            found[-1] = Commit(found[-1].id, found[-1].parents, tuple(files))
+    fields = iter(said.split("\0"))
+    for field in fields:
+        row = field.lstrip("\n")
+        if row.startswith("commit\n"):
+            _, ids, person, date, text = row.split("\n", 4)
+            identifier, *parents = ids.split()
+            found.append(Commit(identifier, tuple(parents), Identity(person, date), text, ()))
+        elif row:
+            before, after, *blobs = row[1:].split()[:4]
+            file = File(next(fields), blobs[0], blobs[1], (before, after))
+            found[-1] = replace(found[-1], files=(*found[-1].files, file))
     return tuple(found)
 
 

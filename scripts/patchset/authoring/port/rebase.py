@@ -182,10 +182,9 @@ class Tree:
         """What each commit changes, by its subject, without what tells only where in the file that is."""
         found = {}
         for commit in commits.log(self.repository, base, tip):
-            subject = self.repository.git("log", "-1", "--format=%s", commit.id).strip()
             diff = self.repository.git("diff-tree", "-r", "-p", *commits.DIFF, f"{commit.id}^", commit.id)
             lines = (line for line in diff.split("\n") if not line.startswith("index "))
-            found[subject] = "\n".join("@@" if line.startswith("@@ ") else line for line in lines)
+            found[commit.subject] = "\n".join("@@" if line.startswith("@@ ") else line for line in lines)
         return found
 
 
