@@ -51,9 +51,8 @@ def end(python: Path, folder: Path) -> Covered:
             check=False,
         )
         if done.returncode:
-            raise Findings(
-                f"coverage {command[0]}: {(done.stderr or done.stdout).strip()}", hint="is coverage in the runtime?"
-            )
+            hint = "is coverage in the runtime?"
+            raise Findings(f"coverage {command[0]}: {(done.stderr or done.stdout).strip()}", hint=hint)
     found = json.loads(report.read_text())
     missing = {path: tuple(file["missing_lines"]) for path, file in found["files"].items() if file["missing_lines"]}
     return Covered(found["totals"]["percent_covered"], missing)

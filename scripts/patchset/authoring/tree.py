@@ -37,31 +37,24 @@ def session(patch_set: PatchSet) -> Iterator[Repository]:
             raise UsageError(f"a run was cut off in {target.root}", hint=f"make apply VERSION={patch_set.name} SMOKE=0")
         repository = Repository(target.root)
         if repository.ref(history.UPSTREAM) is None or repository.ref(patch_set.name) is None:
-            raise UsageError(
-                f"{target.root} lacks the branch {history.UPSTREAM} or {patch_set.name}",
-                hint=f"remove the tree, then make apply VERSION={patch_set.name} SMOKE=0",
-            )
+            hint = f"remove the tree, then make apply VERSION={patch_set.name} SMOKE=0"
+            raise UsageError(f"{target.root} lacks the branch {history.UPSTREAM} or {patch_set.name}", hint=hint)
         yield repository
 
 
 def refuse_underway(repository: Repository) -> None:
     """Raises TargetModified where git is in the middle of something."""
     if (what := history.underway(repository.root)) is not Underway.NOTHING:
-        raise TargetModified(
-            f"a {what.value} is under way in {repository.root}",
-            paths=unmerged(repository),
-            hint=f"git -C {repository.root} {what.value} --continue, or --abort",
-        )
+        hint = f"git -C {repository.root} {what.value} --continue, or --abort"
+        raise TargetModified(f"a {what.value} is under way in {repository.root}", paths=unmerged(repository), hint=hint)
 
 
 def refuse_changes(repository: Repository, patch_set: PatchSet) -> None:
     """Raises TargetModified where a file has changes that no commit has."""
     if changed := changes(repository, patch_set):
-        raise TargetModified(
-            f"{repository.root} has changes that are in no commit\n  " + "\n  ".join(first_of(changed, _SHOWN)),
-            paths=changed,
-            hint="git commit them; --fixup=ID and git rebase -i --autosquash upstream take them into a patch",
-        )
+        what = f"{repository.root} has changes that are in no commit\n  " + "\n  ".join(first_of(changed, _SHOWN))
+        hint = "git commit them; --fixup=ID and git rebase -i --autosquash upstream take them into a patch"
+        raise TargetModified(what, paths=changed, hint=hint)
 
 
 def changes(repository: Repository, patch_set: PatchSet) -> list[str]:
@@ -116,10 +109,8 @@ def modules(
         files[place] = result[path] = None if ours is None else contents[ours]
     now_installed = there.with_files(result)
     if gone := [row.module for row in there.replaces if row.module not in now_installed.files]:
-        raise UsageError(
-            f"{gone[0]} is gone, but {overlay.overlay_toml(patch_set.name)} says what it replaces",
-            hint="take its [[module]] out of there first",
-        )
+        what = f"{gone[0]} is gone, but {overlay.overlay_toml(patch_set.name)} says what it replaces"
+        raise UsageError(what, hint="take its [[module]] out of there first")
     return Modules(now_installed, every, files)
 
 
@@ -129,12 +120,9 @@ def _file_of(patch_set: PatchSet, path: str, *, deleted: bool) -> str:
     could = {folder / path: (folder / path).relative_to(patch_set.root).as_posix() for folder in folders}
     there = [name for file, name in could.items() if file.is_file()]
     if not there:
-        raise UsageError(
-            f"{path} is a new module: for every set, or for {patch_set.name} alone?",
-            hint=f"make an empty file for it, {' or '.join(could.values())}, then export again",
-        )
+        hint = f"make an empty file for it, {' or '.join(could.values())}, then export again"
+        raise UsageError(f"{path} is a new module: for every set, or for {patch_set.name} alone?", hint=hint)
     if deleted and len(there) > 1:
-        raise UsageError(
-            f"{path} is deleted in the tree, but there are {' and '.join(there)}", hint="remove what is meant there"
-        )
+        hint = "remove what is meant there"
+        raise UsageError(f"{path} is deleted in the tree, but there are {' and '.join(there)}", hint=hint)
     return there[-1]

@@ -220,12 +220,8 @@ def check_compiles(path: str, data: bytes | None, origin: str) -> None:
             compile(data, path, "exec", dont_inherit=True)
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None) or 0
-        raise PatchDoesNotApply(
-            f"{path} does not compile after {origin}: line {line}: {getattr(error, 'msg', error)}",
-            patch=origin,
-            path=path,
-            hint=f"mend {origin}",
-        ) from error
+        what = f"{path} does not compile after {origin}: line {line}: {getattr(error, 'msg', error)}"
+        raise PatchDoesNotApply(what, patch=origin, path=path, hint=f"mend {origin}") from error
 
 
 def check(plan: Plan) -> None:

@@ -113,10 +113,8 @@ def load(patch_set: PatchSet) -> Overlay:
             if not path.startswith(f"{patch_set.package}/"):
                 raise UsageError(f"{file} is not below {patch_set.package}/", hint="lay overlay files out as they land")
             if path in upstream:
-                raise UsageError(
-                    f"{file} would overwrite upstream's file",
-                    hint="put the logic in a new module and hook it in with a patch",
-                )
+                hint = "put the logic in a new module and hook it in with a patch"
+                raise UsageError(f"{file} would overwrite upstream's file", hint=hint)
             files[path] = file.read_bytes()
     said = read_toml(declared, toml.decode(errors="replace"), _Declared)
     replaces = tuple(structs.replace(row, module=one.path) for one in said.module for row in one.replaces)
@@ -147,9 +145,6 @@ def check(overlay: Overlay, set_name: str, read: Callable[[str], bytes]) -> None
     for row, found in changed(overlay, read):
         if found is None:
             raise UsageError(f"{overlay_toml(set_name)}: {row.path} has no {row.symbol}, which {row.module} replaces")
-        raise PinMismatch(
-            f"{row.path} {row.symbol}, which {row.module} replaces,",
-            expected=row.sha256 or "(not recorded)",
-            found=found,
-            hint=f"read upstream's change, then: patchset record {set_name}",
-        )
+        what = f"{row.path} {row.symbol}, which {row.module} replaces,"
+        hint = f"read upstream's change, then: patchset record {set_name}"
+        raise PinMismatch(what, expected=row.sha256 or "(not recorded)", found=found, hint=hint)

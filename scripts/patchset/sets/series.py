@@ -48,10 +48,8 @@ def refuse_half_written(folder: Path) -> None:
         return
     for name in paths.sets():
         if journal := Store(paths.patches_state(name)).journal():
-            raise UsageError(
-                f"{folder.parent} is half written: patchset {journal.command} {name} was cut off",
-                hint=f"patchset {journal.command} {name} finishes it",
-            )
+            what = f"{folder.parent} is half written: patchset {journal.command} {name} was cut off"
+            raise UsageError(what, hint=f"patchset {journal.command} {name} finishes it")
 
 
 def load(folder: Path) -> tuple[Patch, ...]:

@@ -58,10 +58,8 @@ class _Bounded:
         data = self._stream.read(size)
         self._left -= len(data)
         if self._left < 0:
-            raise UsageError(
-                f"{self._archive} unpacks to more than {2 * MAX_BYTES} bytes",
-                hint="get the sdist from a source that you trust",
-            )
+            hint = "get the sdist from a source that you trust"
+            raise UsageError(f"{self._archive} unpacks to more than {2 * MAX_BYTES} bytes", hint=hint)
         return data
 
 

@@ -43,10 +43,8 @@ def fetch(artifact: Artifact, *, offline: bool, terminal: Terminal | None = None
             raise PinMismatch(f"the cached {file}", expected=artifact.sha256, found=found, hint=hint)
         file.unlink()
     if offline:
-        raise Unavailable(
-            f"{artifact.file} is not in the cache, and offline was asked for\n  cache: {paths.cache_dir()}",
-            hint="run once without OFFLINE=1, or give the file with UPSTREAM=path",
-        )
+        what = f"{artifact.file} is not in the cache, and offline was asked for\n  cache: {paths.cache_dir()}"
+        raise Unavailable(what, hint="run once without OFFLINE=1, or give the file with UPSTREAM=path")
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(f".{file.name}.{os.getpid()}")
     try:

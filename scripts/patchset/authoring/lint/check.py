@@ -45,9 +45,8 @@ def run(names: Sequence[str], *, today: date, upstream: Path | None, offline: bo
             raise UsageError(f"no set {name!r} in patches/", hint=f"sets: {', '.join(known) or 'none'}")
     chosen = tuple(names or known)
     if upstream and len(chosen) > 1:
-        raise UsageError(
-            "--upstream is of one release; name the set", hint=f"patchset lint {chosen[0]} --upstream PATH"
-        )
+        hint = f"patchset lint {chosen[0]} --upstream PATH"
+        raise UsageError("--upstream is of one release; name the set", hint=hint)
     found: set[Finding] = set()
     read: dict[str, list[Read]] = {}
     for name in known:

@@ -79,10 +79,8 @@ def ascend_for(vllm: str) -> str:
     offered = newest_first(index.listing(ASCEND))
     chosen = choose(vllm, offered)
     if chosen is None:
-        raise UsageError(
-            f"no vllm-ascend is named after vLLM {vllm}",
-            hint=f"name one with --ascend: {', '.join(map(str, offered[:8]))}",
-        )
+        hint = f"name one with --ascend: {', '.join(map(str, offered[:8]))}"
+        raise UsageError(f"no vllm-ascend is named after vLLM {vllm}", hint=hint)
     return str(chosen)
 
 
@@ -144,12 +142,9 @@ def read(tree: Path, wheels: Iterable[Artifact]) -> Pins:
 def check_vllm(pins: Pins, wanted: str, ascend: str) -> None:
     """Raises PinMismatch where the release was made for another vLLM than the set is named after."""
     if pins.vllm.value != wanted:
-        raise PinMismatch(
-            f"the vLLM of vllm-ascend {ascend} ({pins.vllm.where})",
-            expected=wanted,
-            found=pins.vllm.value,
-            hint="name the vllm-ascend release with --ascend, or port --to the vLLM that this one is for",
-        )
+        what = f"the vLLM of vllm-ascend {ascend} ({pins.vllm.where})"
+        hint = "name the vllm-ascend release with --ascend, or port --to the vLLM that this one is for"
+        raise PinMismatch(what, expected=wanted, found=pins.vllm.value, hint=hint)
 
 
 def _line(file: Path, pattern: re.Pattern[str], what: str) -> Pin:

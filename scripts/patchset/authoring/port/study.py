@@ -62,10 +62,8 @@ def _history(clone: Path, releases: Iterable[str]) -> Repository:
     found = Repository(clone, git_dir=clone / ".git" if (clone / ".git").exists() else clone)
     for commit in releases:
         if not commit or found.ref(commit) is None:
-            raise UsageError(
-                f"{clone} does not have commit {commit or '(none)'} of a release",
-                hint="HISTORY is a clone of vllm-ascend; COMMIT names the new release's commit",
-            )
+            hint = "HISTORY is a clone of vllm-ascend; COMMIT names the new release's commit"
+            raise UsageError(f"{clone} does not have commit {commit or '(none)'} of a release", hint=hint)
     return found
 
 
