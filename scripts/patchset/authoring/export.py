@@ -20,6 +20,7 @@ from patchset.plan.plan import Plan, Recipe
 from patchset.sets import header, patchfile, series
 from patchset.sets.patchfile import Patch
 from patchset.sets.setfile import PatchSet
+from patchset.system import paths
 from patchset.system.git import Repository, blob_id
 from patchset.system.terminal import Terminal
 from patchset.upstream.pristine import check_given
@@ -61,30 +62,24 @@ def run(patch_set: PatchSet, *, upstream: Path | None, offline: bool, dry_run: b
             ours = tree.modules(bench, patch_set, applied, tip, _of_overlay(written))
             patches, notes = as_patches(bench, base, written, ours.paths, there)
             recipe = Recipe(patch_set, tuple(patches), ours.overlay)
-            made = proven(recipe, source.read)
+            made = plan.proven(recipe, source.read)
             _same(bench, made, tip, ours.paths)
         wanted = folder.with_patches(patch_set, {patch.name: patch.data for patch in patches})
         wanted |= {**ours.files, **folder.with_results(made, ours.files)}
         changed = folder.differing(wanted)
         if changed and list(there.values()) != shipped:
-            raise _stale(patch_set)
-        notes += [f"{file} is pinned anew: it shares a module" for file in changed if file in folder.others(patch_set)]
+            what = f"{patch_set.folder} has changed since the tree was made; nothing was written"
+            hint = "set your edit of patches/ aside (git stash), export, bring it back, make fmt; "
+            hint += "or, without commits of yours in the tree: make apply"
+            raise TargetModified(what, paths=(), hint=hint)
+        others = {f"patches/{name}/set.toml" for name in paths.sets() if name != patch_set.name}
+        notes += [f"{file} is pinned anew: it shares a module" for file in changed if file in others]
         if not dry_run:
             folder.write(patch_set, "export", changed, terminal)
             history.write(repository.root, recipe, source.read, patch_set.upstream_manifest())
             history.point(repository.root, patch_set.name)
         names = tuple(patch.name for patch in patches)
         return Result(names, tuple(changed), tuple(notes), not dry_run, made.tree)
-
-
-def proven(recipe: Recipe, read: Callable[[str], bytes]) -> Plan:
-    """The plan of patch files that are not on the disk yet, with the checks of `record`.
-
-    Raises PatchDoesNotApply: git makes something else of a patch than it says, or the result does not compile.
-    """
-    made = plan.follow(recipe, read, check=commits.refuse_lies)
-    plan.check_all_compile(made)
-    return made
 
 
 def told(repository: Repository, base: str, tip: str) -> tuple[Commit, ...]:
@@ -123,13 +118,6 @@ def _applied(
     written = told(bench, base, tip)
     overlaid = _of_overlay(written)
     return overlaid, commits.format_patches(bench, written[0].id if overlaid else base, tip)
-
-
-def _stale(patch_set: PatchSet) -> TargetModified:
-    hint = "set your edit of patches/ aside (git stash), export, bring it back, make fmt; "
-    hint += "or, without commits of yours in the tree: make apply"
-    text = f"{patch_set.folder} has changed since the tree was made; nothing was written"
-    return TargetModified(text, paths=(), hint=hint)
 
 
 def as_patches(

@@ -5,16 +5,15 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from patchset.authoring import export, folder
 from patchset.authoring.export import Result
 from patchset.node.errors import PatchDoesNotApply
-from patchset.plan import commits
+from patchset.plan import commits, plan
 from patchset.plan.plan import Recipe
 from patchset.sets import header, overlay, series
-from patchset.sets.patchfile import NAMED, Patch
+from patchset.sets.patchfile import NAMED
 from patchset.sets.setfile import PatchSet
 from patchset.system.git import GitError, Identity, Repository
 from patchset.system.terminal import Terminal
@@ -35,32 +34,22 @@ def run(patch_set: PatchSet, *, upstream: Path | None, offline: bool, dry_run: b
     if not dry_run:
         folder.recover(patch_set, "fmt", terminal)
     source = Source(patch_set, given=upstream, offline=offline, terminal=terminal)
-    files, notes = formatted(patch_set, series.read(patch_set.folder), source.read)
-    wanted = folder.with_patches(patch_set, {name: patch.data for name, patch in files.items()})
-    made = export.proven(Recipe(patch_set, tuple(files.values()), overlay.load(patch_set)), source.read)
-    changed = folder.differing(wanted | folder.with_results(made, {}))
-    if changed and not dry_run:
-        folder.write(patch_set, "fmt", changed, terminal)
-    return Result(tuple(files), tuple(changed), tuple(notes), bool(changed) and not dry_run, made.tree)
-
-
-def formatted(
-    patch_set: PatchSet, there: Mapping[str, bytes], read: Callable[[str], bytes]
-) -> tuple[dict[str, Patch], list[str]]:
-    """Each patch as git writes it, by name, in the order of the series; and notes on what was added.
-
-    Raises PatchDoesNotApply: git cannot read a patch, or it does not fit.
-    """
+    there = series.read(patch_set.folder)
     named = {path.decode() for data in there.values() for path in NAMED.findall(data)} & patch_set.sources().keys()
     notes: list[str] = []
     with commits.scratch() as bench:
-        bench.stage({path: read(path) for path in sorted(named)})
+        bench.stage({path: source.read(path) for path in sorted(named)})
         base = tip = bench.commit("upstream\n", commits.identity(patch_set), None)
         for name, data in there.items():
             tip, added = _commit(bench, tip, name, data)
             notes += [f"{name}: added {', '.join(added)}"] if added else []
-        found = export.settled(bench, base, tip, list(there))
-    return {patch.name: patch for patch in found}, notes
+        files = {patch.name: patch for patch in export.settled(bench, base, tip, list(there))}
+    wanted = folder.with_patches(patch_set, {name: patch.data for name, patch in files.items()})
+    made = plan.proven(Recipe(patch_set, tuple(files.values()), overlay.load(patch_set)), source.read)
+    changed = folder.differing(wanted | folder.with_results(made, {}))
+    if changed and not dry_run:
+        folder.write(patch_set, "fmt", changed, terminal)
+    return Result(tuple(files), tuple(changed), tuple(notes), bool(changed) and not dry_run, made.tree)
 
 
 def _commit(bench: Repository, parent: str, name: str, data: bytes) -> tuple[str, list[str]]:

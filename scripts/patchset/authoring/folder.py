@@ -58,10 +58,6 @@ def with_results(made: Plan, modules: Mapping[str, bytes | None]) -> Files:
     return found
 
 
-def others(patch_set: PatchSet) -> frozenset[str]:
-    return frozenset(f"patches/{name}/set.toml" for name in paths.sets() if name != patch_set.name)
-
-
 def _set_toml(patch_set: PatchSet) -> str:
     return f"patches/{patch_set.name}/set.toml"
 

@@ -29,33 +29,13 @@ NOBODY = Identity(PERSON, "2000-01-01T00:00:00+0000")
 _NONE = "0" * 40
 _MODES = ("000000", "100644", "100755")
 _AM = (
-    "am",
-    "--quiet",
-    "--patch-format=mbox",
-    "--keep-cr",
-    "--keep-non-patch",
-    "--no-scissors",
-    "--no-3way",
-    "--no-message-id",
-    "--no-gpg-sign",
-    "--committer-date-is-author-date",
-    "--whitespace=nowarn",
+    "am --quiet --patch-format=mbox --keep-cr --keep-non-patch --no-scissors --no-3way --no-message-id --no-gpg-sign "
+    "--committer-date-is-author-date --whitespace=nowarn"
 )
 # All that a setting or an attribute could change, said outright.
 DIFF = (
-    "--full-index",
-    "--no-renames",
-    "--unified=3",
-    "--inter-hunk-context=0",
-    "--diff-algorithm=myers",
-    "--indent-heuristic",
-    "--src-prefix=a/",
-    "--dst-prefix=b/",
-    "--no-color",
-    "--no-ext-diff",
-    "--no-textconv",
-    "--no-relative",
-    "--ignore-submodules=none",
+    "--full-index --no-renames --unified=3 --inter-hunk-context=0 --diff-algorithm=myers --indent-heuristic "
+    "--src-prefix=a/ --dst-prefix=b/ --no-color --no-ext-diff --no-textconv --no-relative --ignore-submodules=none"
 )
 _FORMAT = ("--keep-subject", "--no-stat", "--no-signature", "--zero-commit", "--no-encode-email-headers", "--no-notes")
 
@@ -130,7 +110,7 @@ def am(repository: Repository, patches: Sequence[Patch]) -> None:
         return
     mails = b"".join(patch.data for patch in patches)
     try:
-        repository.git(*_AM, stdin=mails, identity=Identity(PERSON, "", committer_alone=True))
+        repository.git(*_AM.split(), stdin=mails, identity=Identity(PERSON, "", committer_alone=True))
     except GitError as error:
         raise _refused(repository, patches, error) from error
 
@@ -217,7 +197,7 @@ def format_patches(repository: Repository, base: str, tip: str = "HEAD") -> list
     """The patch file of each commit between two, as `git format-patch` writes it whatever its version and settings."""
     with tempfile.TemporaryDirectory(prefix="patchset-") as folder:
         where = ("--numbered-files", "--output-directory", folder)
-        repository.git("format-patch", *_FORMAT, *DIFF, *where, f"{base}..{tip}")
+        repository.git("format-patch", *_FORMAT, *DIFF.split(), *where, f"{base}..{tip}")
         names = sorted((file.name for file in Path(folder).iterdir()), key=int)
         return [(Path(folder) / name).read_bytes() for name in names]
 

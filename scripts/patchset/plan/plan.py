@@ -4,20 +4,18 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 from patchset.node import manifest
 from patchset.node.errors import PatchDoesNotApply, PinMismatch
 from patchset.plan import commits
-from patchset.plan.commits import Commit
 from patchset.sets import overlay, series
 from patchset.sets.overlay import Overlay
 from patchset.sets.patchfile import Patch
 from patchset.sets.setfile import PatchSet, Touched
 from patchset.system import disk
-from patchset.system.git import Repository
 
 
 @dataclass(frozen=True)
@@ -126,19 +124,23 @@ def make(patch_set: PatchSet, read: Callable[[str], bytes]) -> Plan:
     """
     recipe = load(patch_set)
     overlay.check(recipe.overlay, patch_set.name, read)
-    made = follow(recipe, read, check=commits.refuse_lies)
+    return proven(recipe, read)
+
+
+def proven(recipe: Recipe, read: Callable[[str], bytes]) -> Plan:
+    """The plan of patch files that need not be on the disk yet.
+
+    Raises PatchDoesNotApply: git makes something else of a patch than it says, or the result does not compile.
+    """
+    made = follow(recipe, read, strict=True)
     check_all_compile(made)
     return made
 
 
-def follow(
-    recipe: Recipe,
-    read: Callable[[str], bytes],
-    check: Callable[[Repository, str, Sequence[Patch], Sequence[Commit]], None] | None = None,
-) -> Plan:
+def follow(recipe: Recipe, read: Callable[[str], bytes], *, strict: bool = False) -> Plan:
     """Lets git apply a recipe in a repository of its own, to the files that its patches name.
 
-    `check` asks more of the commits: it is given the repository, their base, the patches, and the commits.
+    With `strict` the commits must say what the patch files say: see `commits.refuse_lies`.
 
     Raises PatchDoesNotApply: git does not apply a patch, or a patch makes a file that the overlay makes.
     """
@@ -148,8 +150,8 @@ def follow(
         repository.stage(before, frozenset(path for patch in patches for path in patch.scripts))
         base = repository.commit("upstream\n", commits.identity(patch_set), None)
         made = commits.apply(repository, base, patches)
-        if check:
-            check(repository, base, patches, made)
+        if strict:
+            commits.refuse_lies(repository, base, patches, made)
         blobs = commits.contents(repository, made)
     steps = tuple(
         Step(patch, {file.path: blobs.get(file.after) for file in commit.files})

@@ -182,7 +182,7 @@ class Tree:
         """What each commit changes, by its subject, without what tells only where in the file that is."""
         found = {}
         for commit in commits.log(self.repository, base, tip):
-            diff = self.repository.git("diff-tree", "-r", "-p", *commits.DIFF, f"{commit.id}^", commit.id)
+            diff = self.repository.git("diff-tree", "-r", "-p", *commits.DIFF.split(), f"{commit.id}^", commit.id)
             lines = (line for line in diff.split("\n") if not line.startswith("index "))
             found[commit.subject] = "\n".join("@@" if line.startswith("@@ ") else line for line in lines)
         return found

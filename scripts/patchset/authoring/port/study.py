@@ -53,7 +53,8 @@ def make(
             path: _commits(history, patch, path, *releases) if history else () for path in (stop.files if stop else ())
         }
         fates.append(Fate(patch, outcome, told, stop.lost if stop else ()))
-    symbols = replaced.look(made.overlay.replaces, old_tree, new_tree, tree.renames())
+    renames = tree.renames()
+    symbols = tuple(replaced.look(row, old_tree, new_tree, renames) for row in made.overlay.replaces)
     return PortReport(old, new, files, said, tuple(fates), symbols)
 
 

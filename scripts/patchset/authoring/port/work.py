@@ -150,7 +150,8 @@ def finish(name: str, *, reviewed: bool, terminal: Terminal, offline: bool) -> D
         options = ("-r", "-z", "--name-only", "--no-renames")
         rows = repository.git("diff-tree", *options, UPSTREAM, "HEAD", "--", *sorted(ours.files)).split("\0")
         changed = {path: (work.root / path).read_bytes() for path in filter(None, rows)}
-    fates = replaced.look(ours.replaces, source.tree(), upstream, work.renames())
+    before, renames = source.tree(), work.renames()
+    fates = tuple(replaced.look(row, before, upstream, renames) for row in ours.replaces)
     if not reviewed:
         _refuse_unread(name, fates)
     files = manifest.measure(upstream, manifest.walk(upstream))
