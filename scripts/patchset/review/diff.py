@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -87,8 +88,10 @@ def read(
 
 def _file(file: PatchedFile, anchor: str, before: bytes | None, after: bytes | None) -> FileDiff:
     hunks = []
-    places = [_place(hunk) for hunk in file]
-    for hunk, place, (above, below) in zip(file, places, around(places, _count(after)), strict=True):
+    firsts = [hunk.target_start + (hunk.target_length == 0) for hunk in file]  # of no lines, git names the one before
+    places = [range(first, first + hunk.target_length) for first, hunk in zip(firsts, file, strict=True)]
+    count = len(io.BytesIO(after or b"").readlines())  # only \n ends one
+    for hunk, place, (above, below) in zip(file, places, around(places, count), strict=True):
         old = _lines(file.path, before, hunk.source_start, hunk.source_length)
         new = _lines(file.path, after, above.start, below.stop - above.start)
         blocks = tuple(_blocks(hunk, old, new))
@@ -97,16 +100,11 @@ def _file(file: PatchedFile, anchor: str, before: bytes | None, after: bytes | N
         where = symbols.at(side, file.path, number)
         shift = hunk.source_start + (hunk.source_length == 0) - place.start
         more = _unchanged(above, shift, new), _unchanged(below, shift + hunk.source_length - hunk.target_length, new)
-        hunks.append(ShownHunk(_title(hunk), where, blocks, *more))
+        title = f"@@ -{hunk.source_start},{hunk.source_length} +{hunk.target_start},{hunk.target_length} @@"
+        hunks.append(ShownHunk(title, where, blocks, *more))
     status = "added" if file.is_added_file else "deleted" if file.is_removed_file else "modified"
     source = "".join(str(hunk) for hunk in file)
     return FileDiff(f"{anchor}/{file.path}", file.path, status, file.added, file.removed, tuple(hunks), source)
-
-
-def _place(hunk: ParsedHunk) -> range:
-    """The numbers of a hunk's lines in the file after it; of none, git names the line before."""
-    first = hunk.target_start + (hunk.target_length == 0)
-    return range(first, first + hunk.target_length)
 
 
 def around(places: Sequence[range], count: int) -> list[tuple[range, range]]:
@@ -125,18 +123,10 @@ def around(places: Sequence[range], count: int) -> list[tuple[range, range]]:
     return found
 
 
-def _count(data: bytes | None) -> int:
-    return 0 if data is None else data.count(b"\n") + (not data.endswith(b"\n") and data != b"")
-
-
 def _unchanged(numbers: range, shift: int, lines: Mapping[int, Line]) -> tuple[DiffLine, ...]:
     """Lines outside of a hunk; `shift` is how much higher their numbers were before."""
     rows = enumerate(numbers, start=1)
     return tuple(DiffLine(Kind.CONTEXT, new + shift, new, lines.get(new, ()), row) for row, new in rows)
-
-
-def _title(hunk: ParsedHunk) -> str:
-    return f"@@ -{hunk.source_start},{hunk.source_length} +{hunk.target_start},{hunk.target_length} @@"
 
 
 def _lines(path: str, data: bytes | None, first: int, count: int) -> dict[int, Line]:

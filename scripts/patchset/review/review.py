@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from patchset.node.errors import UsageError
@@ -25,21 +25,11 @@ _LABEL = re.compile(r"(Why|How): *")
 
 
 @dataclass(frozen=True)
-class Explanation:
-    """A patch's own text, by what it tells: each is a tuple of paragraphs."""
-
-    # The paragraphs from `Why:` and from `How:` on.
-    why: tuple[str, ...]
-    how: tuple[str, ...]
-    more: tuple[str, ...]  # those before the first label
-
-
-@dataclass(frozen=True)
 class PatchReview:
     number: int  # in the series, from 1
     anchor: str  # of the patch in the page: its file's name without `.patch`
     patch: Patch  # as it was read
-    says: Explanation  # why and how
+    says: Mapping[str, Sequence[str]]  # paragraphs: `why` and `how`, from these labels on, and `more` before the first
     files: tuple[FileDiff, ...]  # what it does
 
     @property
@@ -182,18 +172,18 @@ def lines_of(paragraph: str) -> list[str]:
     return lines if any(_KEPT.match(line) for line in lines) else [" ".join(lines)]
 
 
-def explain(body: str) -> Explanation:
+def explain(body: str) -> dict[str, list[str]]:
     """Splits the body of a header at its labels.
 
     >>> explain("Why: it hangs.\\n\\nOften.\\n\\nHow: no more.")
-    Explanation(why=('it hangs.', 'Often.'), how=('no more.',), more=())
+    {'more': [], 'why': ['it hangs.', 'Often.'], 'how': ['no more.']}
     """
-    parts: dict[str, list[str]] = {"": [], "Why": [], "How": []}
-    label = ""
+    parts: dict[str, list[str]] = {"more": [], "why": [], "how": []}
+    label = "more"
     for paragraph in re.split(r"\n\s*\n", body.strip()):
         if found := _LABEL.match(paragraph):
-            label = found[1]
+            label = found[1].lower()
             paragraph = paragraph[found.end() :]
         if paragraph:
             parts[label].append(paragraph)
-    return Explanation(tuple(parts["Why"]), tuple(parts["How"]), tuple(parts[""]))
+    return parts
