@@ -230,9 +230,8 @@ def contents(repository: Repository, commits: Sequence[Commit]) -> dict[str, byt
 def upstream_message(patch_set: PatchSet) -> str:
     release = patch_set.ascend
     commit = f"\n\nTag v{release.version}, commit {release.commit}." if release.commit else ""
-    return (
-        f"vllm-ascend {release.version} as released{commit}\n\nsha256 of {release.sdist.file}: {release.sdist.sha256}\n"
-    )
+    sdist = f"sha256 of {release.sdist.file}: {release.sdist.sha256}"
+    return f"vllm-ascend {release.version} as released{commit}\n\n{sdist}\n"
 
 
 def identity(patch_set: PatchSet) -> Identity:

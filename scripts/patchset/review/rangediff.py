@@ -33,12 +33,6 @@ class Commits:
     def net_diff(self) -> str:
         return self.repository.git("diff", *_DIFF, self.overlay, self.tip)
 
-    def patches(self) -> str:
-        return f"{self.overlay}..{self.tip}"
-
-    def modules(self) -> str:
-        return f"{self.upstream}..{self.overlay}"
-
 
 @contextmanager
 def commits(plan: Plan) -> Iterator[Commits]:
@@ -94,9 +88,10 @@ def compare(before: Commits, after: Commits, label: str) -> RangeDiff:
     info = repository.root / ".git" / "objects" / "info"
     info.mkdir(exist_ok=True)
     (info / "alternates").write_text(f"{before.repository.root / '.git' / 'objects'}\n", encoding="utf-8")
-    rows = _paired(_run(repository, before.patches(), after.patches()), before, after)
+    rows = _paired(_run(repository, *(f"{one.overlay}..{one.tip}" for one in (before, after))), before, after)
     last = [max((row.before for row in rows), default=0), max((row.after for row in rows), default=0)]
-    for row in _run(repository, before.modules(), after.modules(), "--creation-factor=10000"):
+    modules = (f"{one.upstream}..{one.overlay}" for one in (before, after))
+    for row in _run(repository, *modules, "--creation-factor=10000"):
         rows.append(replace(row, before=row.before and last[0] + 1, after=row.after and last[1] + 1))
     return RangeDiff(label, tuple(rows))
 

@@ -45,13 +45,8 @@ def settings() -> dict[str, list[str]]:
 
     The environment wins over the files, as in pip.
     """
-    listing = subprocess.run(
-        [sys.executable, "-m", "pip", "--disable-pip-version-check", "config", "list"],
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout
-    return parse_settings(listing, os.environ)
+    asked = [sys.executable, "-m", "pip", "--disable-pip-version-check", "config", "list"]
+    return parse_settings(subprocess.run(asked, capture_output=True, text=True, check=False).stdout, os.environ)
 
 
 def parse_settings(listing: str, environ: Mapping[str, str]) -> dict[str, list[str]]:
@@ -172,19 +167,6 @@ def _answers(
                 yield index, answer
 
 
-def _over_tls(trusted: Sequence[str]) -> requests.Session:
-    """A session that sends nothing in the clear, redirects included, but to this machine and to pip's trusted hosts."""
-    import requests
-
-    class Session(requests.Session):
-        def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
-            if not may_ask(request.url or "", trusted):
-                raise requests.exceptions.InvalidSchema("not asked: it is not https, and not among pip's trusted hosts")
-            return super().send(request, **options)
-
-    return Session()
-
-
 def may_ask(url: str, trusted: Sequence[str] = ()) -> bool:
     """Whether a URL may be asked: https, this machine, or what pip's trusted-host names (host, or host:port).
 
@@ -200,12 +182,20 @@ def may_ask(url: str, trusted: Sequence[str] = ()) -> bool:
 
 
 def _session(configured: Mapping[str, list[str]]) -> requests.Session:
+    """A session that sends nothing in the clear, redirects included, but to this machine and to pip's trusted hosts."""
+    import requests
     import truststore
     from requests.adapters import HTTPAdapter
     from urllib3.util import Retry
 
+    class Session(requests.Session):
+        def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+            if not may_ask(request.url or "", configured.get("trusted-host", [])):
+                raise requests.exceptions.InvalidSchema("not asked: it is not https, and not among pip's trusted hosts")
+            return super().send(request, **options)
+
     truststore.inject_into_ssl()
-    session: requests.Session = _over_tls(configured.get("trusted-host", []))
+    session = Session()
     session.headers["User-Agent"] = "patchset"
     for scheme in ("https://", "http://"):
         session.mount(scheme, HTTPAdapter(max_retries=Retry(3, backoff_factor=0.5, status_forcelist=(502, 503, 504))))

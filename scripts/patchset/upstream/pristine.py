@@ -103,16 +103,11 @@ def _differing(patch_set: PatchSet, tree: Path, present: list[str], *, whole: bo
 
 
 def _verify(patch_set: PatchSet, tree: Path, present: list[str], name: str) -> None:
-    rows = _differing(patch_set, tree, present)
-    if not rows:
-        return
-    shown = "\n    ".join(first_of(rows, _SHOWN))
-    raise PinMismatch(
-        name,
-        expected=f"vllm-ascend {patch_set.ascend.version}, file by file (upstream.sha256)",
-        found=f"{len(rows)} files that differ\n    {shown}",
-        hint=f"check out tag v{patch_set.ascend.version} without changes, or leave UPSTREAM out to fetch it",
-    )
+    if rows := _differing(patch_set, tree, present):
+        expected = f"vllm-ascend {patch_set.ascend.version}, file by file (upstream.sha256)"
+        found = f"{len(rows)} files that differ\n    " + "\n    ".join(first_of(rows, _SHOWN))
+        hint = f"check out tag v{patch_set.ascend.version} without changes, or leave UPSTREAM out to fetch it"
+        raise PinMismatch(name, expected=expected, found=found, hint=hint)
 
 
 def entry_points(setup_py: str) -> str:
@@ -128,13 +123,10 @@ def entry_points(setup_py: str) -> str:
     """
     for node in ast.walk(ast.parse(setup_py)):
         if isinstance(node, ast.keyword) and node.arg == "entry_points":
-            try:
-                groups = ast.literal_eval(node.value)
-                return "\n".join(
-                    f"[{group}]\n" + "".join(f"{row}\n" for row in sorted(groups[group])) for group in sorted(groups)
-                )
-            except (ValueError, TypeError):
-                return ""
+            groups = ast.literal_eval(node.value)
+            return "\n".join(
+                f"[{group}]\n" + "".join(f"{row}\n" for row in sorted(groups[group])) for group in sorted(groups)
+            )
     return ""
 
 
@@ -149,7 +141,7 @@ def _restore_entry_points(tree: Path, package: str, wanted: str | None) -> None:
         return
     try:
         data = entry_points(setup_py.read_text(encoding="utf-8")).encode()
-    except (SyntaxError, UnicodeDecodeError):
+    except (SyntaxError, ValueError, TypeError):  # it is made otherwise, or no Python
         return
     if manifest.sha256(data) == wanted:
         file.parent.mkdir(exist_ok=True)

@@ -10,10 +10,11 @@ from packaging.utils import (
     InvalidSdistFilename,
     InvalidWheelFilename,
     canonicalize_name,
+    canonicalize_version,
     parse_sdist_filename,
     parse_wheel_filename,
 )
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from patchset.authoring.lint import findings
 from patchset.authoring.lint.findings import Code, Finding
@@ -35,7 +36,8 @@ def _versions(patch_set: PatchSet) -> Iterator[tuple[str, str]]:
         yield "[vllm]", f"vLLM {patch_set.vllm.version} in set {patch_set.name}"
     for release in (patch_set.vllm, patch_set.ascend):
         for pin in (release.sdist, *release.wheels):
-            if (found := _version_of(pin.file)) != _version(release.version):
+            found = _version_of(pin.file)
+            if (found and canonicalize_version(found)) != canonicalize_version(release.version):
                 yield f'"{pin.file}"', f"{pin.file} is of version {found}, the release is {release.version}"
 
 
@@ -43,13 +45,6 @@ def _version_of(file: str) -> Version | None:
     try:
         return parse_wheel_filename(file)[1] if file.endswith(".whl") else parse_sdist_filename(file)[1]
     except (InvalidSdistFilename, InvalidWheelFilename):
-        return None
-
-
-def _version(text: str) -> Version | None:
-    try:
-        return Version(text)
-    except InvalidVersion:
         return None
 
 

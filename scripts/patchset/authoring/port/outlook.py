@@ -31,17 +31,12 @@ def run(patch_set: PatchSet, versions: Sequence[str] | None, *, terminal: Termin
         raise UsageError(f"no index has a release newer than {patch_set.ascend.version}", hint="name one: --against")
     place = paths.repo_root() / "build" / "outlook" / patch_set.name
     with lock.hold(place.with_name(f".{place.name}.lock")):
-        return [
-            study.make(
-                patch_set,
-                release.find(release.ASCEND, version),
-                place / version,
-                patch_set.name,
-                terminal=terminal,
-                offline=offline,
-            )
-            for version in versions
-        ]
+        found = []
+        for version in versions:
+            new = release.find(release.ASCEND, version)
+            one = study.make(patch_set, new, place / version, patch_set.name, terminal=terminal, offline=offline)
+            found.append(one)
+        return found
 
 
 def newer(than: str, offered: Iterable[Version]) -> list[str]:

@@ -130,13 +130,12 @@ def read(tree: Path, wheels: Iterable[Artifact]) -> Pins:
 
     Raises UsageError: a file or a line that says one is not there; names it.
     """
-    return Pins(
-        vllm=_line(tree / "Dockerfile", _VLLM_TAG, "the vLLM that it builds (ARG VLLM_TAG=)"),
-        torch=_required(tree / "requirements.txt", "torch"),
-        torch_npu=_required(tree / "requirements.txt", "torch-npu"),
-        cann=_cann(tree / "Dockerfile"),
-        python=_python(tree / "PKG-INFO", wheels),
-    )
+    docker, required = tree / "Dockerfile", tree / "requirements.txt"
+    vllm = _line(docker, _VLLM_TAG, "the vLLM that it builds (ARG VLLM_TAG=)")
+    cann = _line(docker, _CANN, "on which CANN image it is built (FROM .../cann:)")
+    cann = Pin(cann.value.upper(), cann.where)  # as its own releases spell it: 8.2.RC1
+    torch, torch_npu = (_required(required, project) for project in ("torch", "torch-npu"))
+    return Pins(vllm, torch, torch_npu, cann, _python(tree / "PKG-INFO", wheels))
 
 
 def check_vllm(pins: Pins, wanted: str, ascend: str) -> None:
@@ -156,12 +155,6 @@ def _line(file: Path, pattern: re.Pattern[str], what: str) -> Pin:
         if argument := _ARGUMENT.match(line):
             arguments[argument[1]] = argument[2]
     raise UsageError(f"{file} does not say {what}", hint="is it a release of vllm-ascend?")
-
-
-def _cann(file: Path) -> Pin:
-    """CANN's version as its own releases spell it: 8.2.RC1."""
-    found = _line(file, _CANN, "on which CANN image it is built (FROM .../cann:)")
-    return Pin(found.value.upper(), found.where)
 
 
 def _required(file: Path, project: str) -> Pin:

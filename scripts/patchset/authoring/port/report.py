@@ -39,10 +39,6 @@ class PortReport:
     symbols: tuple[SymbolFate, ...]  # of each piece of upstream that an overlay module replaces
 
     @property
-    def manifest(self) -> str:
-        return digest(self.files)
-
-    @property
     def baseline(self) -> str:
         """The release that `absorbed` and every other word here is about."""
         commit = f", commit {self.release.commit}" if self.release.commit else ""
@@ -61,7 +57,7 @@ class PortReport:
                 "commit": self.release.commit,
                 "sdist": self.release.sdist.file,
                 "sha256": self.release.sdist.sha256,
-                "manifest": self.manifest,
+                "manifest": digest(self.files),
             },
             "pins": asdict(self.pins),
             "counts": self.counts,
