@@ -68,17 +68,15 @@ def _says(file: PatchedFile, words: str) -> bool:
 
 
 def _hunk(hunk: ParsedHunk) -> Hunk:
-    old: list[bytes] = []
-    tag = " "
-    for line in hunk:
-        if line.line_type == "\\":
-            if tag != "+" and old:
-                old[-1] = old[-1].removesuffix(b"\n")
-            continue
-        tag = line.line_type
-        if tag != "+":
-            old.append(line.value.encode())
-    return Hunk((hunk[0].diff_line_no or 1) - 1, hunk.source_start, tuple(old), tag != " ")
+    lines = list(hunk)
+    ends = [at for at, line in enumerate(lines) if line.line_type == "\\"]  # the line above has no newline
+    old = [
+        line.value.encode().removesuffix(b"\n") if at + 1 in ends else line.value.encode()
+        for at, line in enumerate(lines)
+        if line.line_type not in ("+", "\\")
+    ]
+    last = next(line.line_type for line in reversed(lines) if line.line_type != "\\")
+    return Hunk((lines[0].diff_line_no or 1) - 1, hunk.source_start, tuple(old), last != " ")
 
 
 def places(wanted: Sequence[bytes], lines: Sequence[bytes]) -> list[int]:
