@@ -36,10 +36,7 @@ def begin(measured: Path, folder: Path) -> dict[str, str]:
 
 
 def end(python: Path, folder: Path) -> Covered:
-    """What the processes have run that had the variables of `begin`, read by a Python that has coverage.
-
-    Raises Findings: they measured nothing.
-    """
+    """What the processes with the variables of `begin` have run, read by a Python with coverage; raises Findings."""
     report = folder / "report.json"
     for command in (["combine", "--quiet"], ["json", "--quiet", "-o", str(report)]):
         settings = f"--rcfile={_settings(folder)}"

@@ -61,16 +61,9 @@ def run(
 ) -> SurveyReport:
     """Runs deployments on both trees, one after the other.
 
-    Args:
-        patch_set: whose trees; the patched one must have been applied.
-        terminal: where progress goes.
-        count: how many deployments are drawn.
-        seed: what they are drawn from.
-        only: deployments instead, each a line of departures, with spaces between them.
-        found: those of tests/survey/found.toml instead.
-        turn: one of those instead: another one for another text.
-        reduce: look for the fewest departures of each that is worse, which takes many runs.
-        offline: use the caches alone.
+    `count` are drawn from `seed`; or they are those of `only`, each a line of departures, with spaces between them, or
+    with `found` those of tests/survey/found.toml, or with `turn` one of these. With `reduce` the fewest departures of
+    each that is worse are looked for, which takes many runs.
 
     Raises UsageError: ``only`` is no deployment, or the set has not been applied; Unavailable: the runtime could not be
     made; Findings: the survey did not come to an end.

@@ -41,10 +41,7 @@ class Result:
 
 
 def run(patch_set: PatchSet, *, upstream: Path | None, offline: bool, dry_run: bool, terminal: Terminal) -> Result:
-    """Writes patches/<set>: one patch a commit, the series, the digests in set.toml; and the overlay.
-
-    Raises PatchsetError: patches/ and overlay/ are as before.
-    """
+    """Writes patches/<set> and overlay/ from the commits; raises PatchsetError, and both are as before then."""
     if upstream:
         check_given(patch_set, upstream)
     with tree.session(patch_set) as repository:
@@ -83,10 +80,7 @@ def run(patch_set: PatchSet, *, upstream: Path | None, offline: bool, dry_run: b
 
 
 def told(repository: Repository, base: str, tip: str) -> tuple[Commit, ...]:
-    """The commits after `base` up to `tip`, the first one first.
-
-    Raises UsageError: `tip` does not come after `base`, there is a merge on the way, or a commit waits to be squashed.
-    """
+    """The commits from `base` to `tip`, first one first; raises UsageError: no line, or one waits to be squashed."""
     rows = commits.log(repository, base, tip)
     for row in rows:
         if len(row.parents) != 1:

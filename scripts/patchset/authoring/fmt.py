@@ -25,10 +25,7 @@ _APPLY = ("apply", "--cached", "--whitespace=nowarn")
 
 
 def run(patch_set: PatchSet, *, upstream: Path | None, offline: bool, dry_run: bool, terminal: Terminal) -> Result:
-    """Rewrites the patches that are not as git writes them, and pins the digests.
-
-    Raises PatchsetError: git cannot read a patch, or it does not fit; nothing is written.
-    """
+    """Rewrites the patches that are not as git writes them; raises PatchsetError, and nothing is written then."""
     if upstream:
         check_given(patch_set, upstream)
     if not dry_run:

@@ -73,11 +73,7 @@ def differing(wanted: Mapping[str, bytes | None]) -> Files:
 
 
 def write(patch_set: PatchSet, command: str, files: Mapping[str, bytes | None], terminal: Terminal) -> None:
-    """Brings files of the repository to their content; None removes one.
-
-    Raises Locked: another run writes the folder; TargetModified: a file was changed by someone else meanwhile, or is a
-    link.
-    """
+    """Brings files to their content, None removes one; raises Locked, TargetModified: changed meanwhile, or a link."""
     target, store = _place(patch_set)
     with store.session():
         if done := change.recover(target, store, command):

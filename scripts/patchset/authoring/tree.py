@@ -24,10 +24,7 @@ _SHOWN = 10
 
 @contextmanager
 def session(patch_set: PatchSet) -> Iterator[Repository]:
-    """The repository of an applied build tree, locked against apply and revert.
-
-    Raises UsageError: nothing is applied there, or a run was cut off; Locked: another run works on it.
-    """
+    """The repository of a build tree, locked; raises UsageError: nothing is applied, a run was cut off; and Locked."""
     target = build_tree(patch_set)
     if not (target.root / ".git").is_dir():
         raise UsageError(f"{target.root} is not there", hint=f"make apply VERSION={patch_set.name} SMOKE=0")

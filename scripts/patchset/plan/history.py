@@ -75,10 +75,7 @@ class Written:
 
 
 def begin(root: Path, recipe: Recipe) -> str:
-    """Makes the repository of a work tree that holds pristine upstream, and patches the tree; the last commit.
-
-    Raises PatchDoesNotApply: git does not apply a patch.
-    """
+    """Makes the repository of a pristine tree, and patches that; its tip. Raises PatchDoesNotApply: git does not."""
     patch_set = recipe.patch_set
     repository = Repository(root)
     repository.init(patch_set.name)

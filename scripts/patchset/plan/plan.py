@@ -128,10 +128,7 @@ def make(patch_set: PatchSet, read: Callable[[str], bytes]) -> Plan:
 
 
 def proven(recipe: Recipe, read: Callable[[str], bytes]) -> Plan:
-    """The plan of patch files that need not be on the disk yet.
-
-    Raises PatchDoesNotApply: git makes something else of a patch than it says, or the result does not compile.
-    """
+    """The plan of patches, on the disk or not; raises PatchDoesNotApply: one lies, or the result does not compile."""
     made = follow(recipe, read, strict=True)
     check_all_compile(made)
     return made

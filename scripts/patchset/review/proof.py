@@ -31,10 +31,7 @@ class Proof:
 
 
 def load(plan: Plan) -> Proof:
-    """Reads patches/<set>/evidence.json or, where that is of another tree or of other tests, build/<set>/defects.json.
-
-    Raises UsageError: a file is not what `make evidence` or `make defects` writes.
-    """
+    """Reads evidence.json or, where that is of another tree or other tests, defects.json; raises UsageError."""
     name = plan.patch_set.name
     if plan.tree == plan.patch_set.tree and (cases := evidence.cases(plan.patch_set)):
         return Proof(defects.of_cases(plan.patch_set, cases, evidence.NAME).rows, "")

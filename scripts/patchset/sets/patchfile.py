@@ -80,10 +80,7 @@ class Patch:
 
 
 def read(file: Path) -> bytes:
-    """The bytes of a patch file, of which no more than LIMIT are ever read.
-
-    Raises PatchDoesNotApply: it is larger than that.
-    """
+    """The bytes of a patch file; raises MalformedPatch where they are more than LIMIT, of which no more are read."""
     with file.open("rb") as stream:
         data = stream.read(LIMIT + 1)
     if len(data) > LIMIT:
@@ -93,10 +90,7 @@ def read(file: Path) -> bytes:
 
 
 def parse(name: str, data: bytes) -> Patch:
-    """Reads a patch file; messages name it.
-
-    Raises PatchDoesNotApply: it is malformed; names the line and what is wrong with it.
-    """
+    """Reads a patch file; raises PatchDoesNotApply: it is malformed; names the file, the line and what is wrong."""
     lines, above = lines_of(name, data)
     parsed, problems = header.read("\n".join([*lines[:above], ""]))
     if parsed is None:

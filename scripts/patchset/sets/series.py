@@ -53,10 +53,7 @@ def refuse_half_written(folder: Path) -> None:
 
 
 def load(folder: Path) -> tuple[Patch, ...]:
-    """Reads every patch of patches/<set>.
-
-    Raises UsageError: the series and the folder disagree; PatchDoesNotApply: a patch is malformed.
-    """
+    """Reads every patch; raises UsageError: series and folder disagree; PatchDoesNotApply: a patch is malformed."""
     return tuple(patchfile.parse(name, data) for name, data in read(folder).items())
 
 

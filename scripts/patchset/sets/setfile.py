@@ -86,10 +86,7 @@ class PatchSet:
         return self.folder.parents[1]
 
     def upstream_manifest(self) -> manifest.Manifest:
-        """Every file of the sdist with its sha256, from upstream.sha256, generated files included.
-
-        Raises PinMismatch: upstream.sha256 is not the one that set.toml pins.
-        """
+        """Each file of the sdist, generated ones too, with its sha256; raises PinMismatch: it is not as pinned."""
         return dict(self._upstream)
 
     @cached_property
@@ -176,10 +173,7 @@ def _plain(said: str) -> str:
 
 
 def load_set(asked: str) -> PatchSet:
-    """The set of a name, a vLLM version or a vllm-ascend version, with a v or without.
-
-    Raises UsageError: no such set, or more than one, or the file is malformed; the message names the file and the key.
-    """
+    """The set of a name or version, with a v or without; raises UsageError: none, or more than one."""
     found = named(asked)
     if len(found) == 1:
         return found[0]
@@ -190,10 +184,7 @@ def load_set(asked: str) -> PatchSet:
 
 
 def named(asked: str) -> list[PatchSet]:
-    """The sets of a name, else of a vLLM version, else of a vllm-ascend version; none where nothing is called so.
-
-    Raises UsageError: a set's file is malformed.
-    """
+    """The sets of a name, else of a vLLM version, else of a vllm-ascend version; raises as `read`."""
     if asked in paths.sets():
         return [read(paths.set_dir(asked))]
     sets, plain = every(), asked.removeprefix("v")
@@ -205,10 +196,7 @@ def every() -> list[PatchSet]:
 
 
 def read(folder: Path) -> PatchSet:
-    """The set that lies in a folder.
-
-    Raises UsageError: its set.toml is not there or malformed; the message names the file and the key.
-    """
+    """The set of a folder; raises UsageError: set.toml is not there or malformed; names the file and the key."""
     file = folder / "set.toml"
     try:
         return parse(file.read_text(encoding="utf-8"), folder)

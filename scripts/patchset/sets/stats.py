@@ -14,10 +14,7 @@ from patchset.system.terminal import Terminal
 
 
 def count(patch_set: PatchSet) -> dict[str, Any]:
-    """Counts a set's patches and overlay, as the command's document has it.
-
-    Raises UsageError, PatchDoesNotApply: the series, a patch or the overlay cannot be read.
-    """
+    """Counts patches and overlay, for the command's document; raises UsageError, PatchDoesNotApply."""
     files = by_file(series.load(patch_set.folder))
     modules = {path: data.count(b"\n") for path, data in sorted(overlay.load(patch_set).files.items())}
     return {

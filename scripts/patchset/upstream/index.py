@@ -41,10 +41,7 @@ _HINT = f"{_LISTING_HINT}, or give the file with UPSTREAM=path"
 
 
 def settings() -> dict[str, list[str]]:
-    """pip's settings that say where packages come from: keys as in pip.conf, values split at white space.
-
-    The environment wins over the files, as in pip.
-    """
+    """pip's settings that say where packages come from, keys as in pip.conf; the environment wins over the files."""
     asked = [sys.executable, "-m", "pip", "--disable-pip-version-check", "config", "list"]
     return parse_settings(subprocess.run(asked, capture_output=True, text=True, check=False).stdout, os.environ)
 
@@ -81,10 +78,7 @@ def without_secrets(url: str) -> str:
 
 
 def download(artifact: Artifact, destination: Path, terminal: Terminal | None) -> None:
-    """Writes the file that the index lists under the artifact's name; the caller checks its digest.
-
-    Raises Unavailable: no configured index gave it; the message names each one and why.
-    """
+    """Writes the file that an index lists by that name, unchecked; raises Unavailable, which says why of each."""
     configured = settings()
     for folder in configured.get("find-links", []):
         local = paths.of_url(folder) if folder.startswith("file:") else Path(folder)
@@ -98,18 +92,12 @@ def download(artifact: Artifact, destination: Path, terminal: Terminal | None) -
 
 
 def find(artifact: Artifact) -> str:
-    """The first configured index that lists the artifact, as it may be shown; nothing is downloaded.
-
-    Raises Unavailable: none does; the message names each one and why.
-    """
+    """The first index that lists the artifact, as it may be shown; raises Unavailable, which says why of each."""
     return _first(settings(), artifact, "lists", lambda *_: None)
 
 
 def listing(project: str) -> list[DistributionPackage]:
-    """Every sdist and wheel of a project on the configured indexes; a file that two list counts once, the first.
-
-    Raises Unavailable: no configured index lists the project; the message names each one and why.
-    """
+    """A project's files on all indexes, the first of a name; raises Unavailable, which says why of each."""
     found: dict[str, DistributionPackage] = {}
     failures: list[str] = []
     for _, packages in _answers(settings(), project, project, lambda _, packages: packages or None, failures):

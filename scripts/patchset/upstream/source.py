@@ -29,10 +29,7 @@ class Source:
     _tree: Path | None = field(default=None, init=False)
 
     def read(self, path: str) -> bytes:
-        """Upstream's bytes of a file of the upstream manifest.
-
-        Raises PinMismatch, Unavailable, UsageError: upstream could not be had as pinned.
-        """
+        """Upstream's bytes of a file; raises PinMismatch, Unavailable, UsageError: it could not be had as pinned."""
         wanted = self._manifest[path]
         if self.root:
             file = self.root / path

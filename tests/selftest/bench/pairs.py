@@ -84,10 +84,7 @@ def counted(
 
 
 def interval(values: Sequence[float]) -> Pair:
-    """The 95 % interval of the median, from order statistics: nothing is supposed of how the values are spread.
-
-    Fewer than six values have none.
-    """
+    """The median's 95 % interval, from order statistics, whatever the spread; fewer than six values have none."""
     count, below, total = len(values), 0, 2 ** len(values)
     rank = 0  # the interval is from this value to the one as far from the other end
     while 2 * (below + comb(count, rank)) <= 0.05 * total:

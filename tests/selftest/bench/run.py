@@ -43,10 +43,7 @@ class Scripts:
     def run(
         self, what: str, name: str, python: Path, environ: Mapping[str, str], *arguments: str | Path
     ) -> dict[str, Any]:
-        """Runs tests/benchmarks/<name>.py with tests/ on its path; the JSON document that it wrote, empty if not run.
-
-        Raises Findings: it failed, or took too long.
-        """
+        """Runs a script of tests/benchmarks; its JSON document, empty if not run. Raises Findings: it failed."""
         if self.only not in (None, name):
             return {}
         self.terminal.step(what)

@@ -16,10 +16,7 @@ from patchset.sets.overlay import Overlay
 
 
 def breaks(path: str, before: bytes, after: bytes | None) -> dict[str, tuple[Code, str]]:
-    """How a Python file's public API has changed for those who call it; `after` is None where it is deleted.
-
-    What has changed, by the dotted name in the module, which is empty for the module itself.
-    """
+    """What has changed for callers, by dotted name in the module, empty for all of it; `after` None: it is deleted."""
     if after is None:
         return {"": (Code.API_GONE, "is deleted")}
     old, new = _module(path, before), _module(path, after)

@@ -56,10 +56,7 @@ def newer(than: str, offered: Iterable[Version]) -> list[str]:
 
 
 def write_into(reports: Sequence[PortReport], file: Path) -> None:
-    """Writes the reports as Markdown into a document, between its marks for the set.
-
-    Raises UsageError: the document has no such marks, or cannot be read.
-    """
+    """Writes them into a document, between its marks for the set; raises UsageError: it has none, or is none."""
     mark = f"outlook: {reports[0].old.name}"
     try:
         text = document.filled(file.read_text(encoding="utf-8"), mark, "\n".join(map(markdown, reports)))

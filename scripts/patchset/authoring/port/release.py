@@ -36,10 +36,7 @@ _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
 def find(project: str, version: str, *, commit: str = "") -> Release:
-    """One release: its sdist, its wheels and its day.
-
-    Raises Unavailable: no index lists the project, or lists no sdist of that version, or gives no digest for a file.
-    """
+    """Its sdist, its wheels, its day; raises Unavailable: no index lists an sdist, or it gives a file no digest."""
     listing = index.listing(project)
     files = [row for row in listing if row.version == version]
     sdist = next((row for row in files if row.package_type == "sdist"), None)
@@ -126,10 +123,7 @@ class Pins:
 
 
 def read(tree: Path, wheels: Iterable[Artifact]) -> Pins:
-    """Reads them from an unpacked sdist; the tags of the release's wheels say up to which Python it was built.
-
-    Raises UsageError: a file or a line that says one is not there; names it.
-    """
+    """Reads them from an unpacked sdist and its wheels' tags; raises UsageError: a file or line is not there."""
     docker, required = tree / "Dockerfile", tree / "requirements.txt"
     vllm = _line(docker, _VLLM_TAG, "the vLLM that it builds (ARG VLLM_TAG=)")
     cann = _line(docker, _CANN, "on which CANN image it is built (FROM .../cann:)")

@@ -62,10 +62,7 @@ def running() -> list[str]:
 
 
 def choose(name: str | None) -> str:
-    """The set that is being made; the only one where no name is given.
-
-    Raises UsageError: there is none, or more than one and no name.
-    """
+    """The set that is being made, the only one without a name; raises UsageError: there is none, or more than one."""
     found = running()
     if name is None and len(found) == 1:
         return found[0]
@@ -169,10 +166,7 @@ def _carried(name: str) -> PatchSet:
 
 
 def abort(name: str) -> None:
-    """Forgets a port; patches/ and overlay/ were never touched.
-
-    Raises UsageError: a run was cut off after it had written the set, so there is nothing left to forget.
-    """
+    """Forgets a port; patches/ and overlay/ were never touched. Raises UsageError: a run has written the set."""
     if newset.installed(name, folder(name) / "set"):
         _end(load_set(name), {})
         raise UsageError(f"{paths.set_dir(name)} is written already", hint="remove it and its overlay folder by hand")
