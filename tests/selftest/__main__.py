@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from patchset import cli
 from patchset.commands.menu import OFFLINE, Menu, Option
@@ -58,9 +59,7 @@ def upstream_tests(arguments: argparse.Namespace, terminal: Terminal) -> int:
     from selftest import upstream
 
     report = upstream.run(asked(arguments, terminal), terminal, offline=arguments.offline)
-    upstream.show(report, terminal)
-    terminal.document(report.as_dict())
-    return 0 if report.ok else 1
+    return _told(report, upstream.show, terminal)
 
 
 def overlay_tests(arguments: argparse.Namespace, terminal: Terminal) -> int:
@@ -92,60 +91,41 @@ def matrix(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
     sets = [applied(name, terminal, offline=arguments.offline) for name in arguments.sets or paths.sets()]
     found = matrix.gather(sets, terminal, offline=arguments.offline, again=arguments.again)
-    matrix.show(found, terminal)
-    terminal.document(found.as_dict())
-    return 0 if found.ok else 1
+    return _told(found, matrix.show, terminal)
 
 
 def bench(arguments: argparse.Namespace, terminal: Terminal) -> int:
     from selftest.bench import report
     from selftest.bench.run import run
 
-    found = run(
-        asked(arguments, terminal),
-        terminal,
-        fast=arguments.fast,
-        device=arguments.device,
-        only=arguments.only,
-        offline=arguments.offline,
-    )
-    report.show(found, terminal)
-    terminal.document(found.as_dict())
-    return 0
+    found = run(asked(arguments, terminal), terminal, **_given(arguments, "fast", "device", "only", "offline"))
+    return _told(found, report.show, terminal)
 
 
 def prove(arguments: argparse.Namespace, terminal: Terminal) -> int:
     from selftest.schedules import report
     from selftest.schedules.run import Model, run
 
-    found = run(
-        asked(arguments, terminal),
-        terminal,
-        schedules=arguments.schedules,
-        seed=arguments.seed,
-        only=Model(arguments.model) if arguments.model else None,
-        offline=arguments.offline,
-    )
-    report.show(found, terminal)
-    terminal.document(found.as_dict())
-    return 0 if found.ok else 1
+    only = Model(arguments.model) if arguments.model else None
+    found = run(asked(arguments, terminal), terminal, only=only, **_given(arguments, "schedules", "seed", "offline"))
+    return _told(found, report.show, terminal)
 
 
 def survey(arguments: argparse.Namespace, terminal: Terminal) -> int:
     from selftest import survey
 
-    report = survey.run(
-        asked(arguments, terminal),
-        terminal,
-        count=arguments.count,
-        seed=arguments.seed,
-        only=arguments.only,
-        found=arguments.found,
-        turn=arguments.turn,
-        reduce=not arguments.as_drawn,
-        offline=arguments.offline,
-    )
-    survey.show(report, terminal)
+    given = _given(arguments, "count", "seed", "only", "found", "turn", "offline")
+    report = survey.run(asked(arguments, terminal), terminal, reduce=not arguments.as_drawn, **given)
+    return _told(report, survey.show, terminal)
+
+
+def _given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
+    return {name: getattr(arguments, name) for name in names}
+
+
+def _told(report: Any, show: Callable[[Any, Terminal], None], terminal: Terminal) -> int:
+    """Shows a report, and its exit code."""
+    show(report, terminal)
     terminal.document(report.as_dict())
     return 0 if report.ok else 1
 

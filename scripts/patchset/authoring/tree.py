@@ -43,27 +43,19 @@ def refuse_underway(repository: Repository) -> None:
     """Raises TargetModified where git is in the middle of something."""
     if (what := history.underway(repository.root)) is not Underway.NOTHING:
         hint = f"git -C {repository.root} {what.value} --continue, or --abort"
-        raise TargetModified(f"a {what.value} is under way in {repository.root}", paths=unmerged(repository), hint=hint)
+        rows = repository.git("diff", "--name-only", "--diff-filter=U", "-z").split("\0")
+        unmerged = sorted({path for path in rows if path})
+        raise TargetModified(f"a {what.value} is under way in {repository.root}", paths=unmerged, hint=hint)
 
 
 def refuse_changes(repository: Repository, patch_set: PatchSet) -> None:
     """Raises TargetModified where a file has changes that no commit has."""
-    if changed := changes(repository, patch_set):
+    rows = repository.git("status", "--porcelain=v1", "-z", "--no-renames", "--untracked-files=all").split("\0")
+    package = f"{patch_set.package}/"  # of which new files count, but for those that git ignores
+    if changed := sorted(row[3:] for row in rows if row and (row[:2] != "??" or row[3:].startswith(package))):
         what = f"{repository.root} has changes that are in no commit\n  " + "\n  ".join(first_of(changed, _SHOWN))
         hint = "git commit them; --fixup=ID and git rebase -i --autosquash upstream take them into a patch"
         raise TargetModified(what, paths=changed, hint=hint)
-
-
-def changes(repository: Repository, patch_set: PatchSet) -> list[str]:
-    """Files that differ from HEAD: tracked ones, and new ones of the package that git does not ignore."""
-    rows = repository.git("status", "--porcelain=v1", "-z", "--no-renames", "--untracked-files=all").split("\0")
-    package = f"{patch_set.package}/"
-    return sorted(row[3:] for row in rows if row and (row[:2] != "??" or row[3:].startswith(package)))
-
-
-def unmerged(repository: Repository) -> list[str]:
-    rows = repository.git("diff", "--name-only", "--diff-filter=U", "-z").split("\0")
-    return sorted({path for path in rows if path})
 
 
 @dataclass(frozen=True)

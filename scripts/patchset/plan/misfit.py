@@ -45,7 +45,8 @@ def find(patch: Patch, read: Callable[[str], bytes | None]) -> PatchDoesNotApply
     """
     for file in patch.lines:
         before = read(file.path)
-        creates, deletes = (_says(file, f"{word} file mode ") for word in ("new", "deleted"))
+        said = "".join(file.patch_info or ())  # unidiff takes an empty file that is filled for a new one
+        creates, deletes = (f"\n{word} file mode " in said for word in ("new", "deleted"))
         if creates != (before is None):
             state = "is there already" if creates else "is not there"
             text = f"{patch.name}: {file.path} {state}"
@@ -62,11 +63,6 @@ def find(patch: Patch, read: Callable[[str], bytes | None]) -> PatchDoesNotApply
     return None
 
 
-def _says(file: PatchedFile, words: str) -> bool:
-    """Whether a line above the hunks begins so: unidiff takes an empty file that is filled for a new one."""
-    return any(line.startswith(words) for line in file.patch_info or ())
-
-
 def _hunk(hunk: ParsedHunk) -> Hunk:
     lines = list(hunk)
     ends = [at for at, line in enumerate(lines) if line.line_type == "\\"]  # the line above has no newline
@@ -79,18 +75,14 @@ def _hunk(hunk: ParsedHunk) -> Hunk:
     return Hunk((lines[0].diff_line_no or 1) - 1, hunk.source_start, tuple(old), last != " ")
 
 
-def places(wanted: Sequence[bytes], lines: Sequence[bytes]) -> list[int]:
-    """Each line number, from 1, where the wanted lines stand."""
-    size = len(wanted)
-    return [at + 1 for at in range(len(lines) + 1) if tuple(lines[at : at + size]) == tuple(wanted)]
-
-
 def _mismatch(
     patch: Patch, file: PatchedFile, hunk: Hunk, number: tuple[int, int], lines: list[bytes]
 ) -> PatchDoesNotApply:
     found = lines[hunk.begin : hunk.end]
     first = next((i for i, line in enumerate(hunk.old) if i >= len(found) or found[i] != line), 0)
-    fits = sorted(places(hunk.old, lines), key=lambda line: abs(line - hunk.start)) if hunk.old else []
+    size = len(hunk.old)
+    fits = [at + 1 for at in range(len(lines)) if size and tuple(lines[at : at + size]) == hunk.old]
+    fits.sort(key=lambda line: abs(line - hunk.start))
     more = len(lines) - hunk.end
     if tuple(found) == hunk.old and more > 0:
         where = f"here, but the hunk ends the file, which goes on for {plural(more, 'line')}"

@@ -8,7 +8,7 @@ import re
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from patchset.review import code
-from patchset.review.review import PatchReview, Review, lines_of
+from patchset.review.review import Review, lines_of
 
 GITHUB = 65_536  # characters of a pull request's text or of a comment
 
@@ -42,15 +42,11 @@ def render(review: Review) -> str:
 
     room = GITHUB - len(made())
     for one in review.patches:
-        block = fenced("".join(_with_names(one)))
+        block = fenced("".join(f"--- a/{file.path}\n+++ b/{file.path}\n{file.source}" for file in one.files))
         if len(block) + _AROUND <= room:
             diffs[one.number] = block
             room -= len(block) + _AROUND
     return made()
-
-
-def _with_names(patch: PatchReview) -> list[str]:
-    return [f"--- a/{file.path}\n+++ b/{file.path}\n{file.source}" for file in patch.files]
 
 
 def escape(value: object) -> str:

@@ -4,10 +4,9 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass, field
-from functools import cached_property
 from pathlib import Path
 
-from patchset.node.manifest import Manifest, sha256
+from patchset.node.manifest import sha256
 from patchset.sets.setfile import PatchSet
 from patchset.system import paths
 from patchset.system.state import Store
@@ -30,7 +29,7 @@ class Source:
 
     def read(self, path: str) -> bytes:
         """Upstream's bytes of a file; raises PinMismatch, Unavailable, UsageError: it could not be had as pinned."""
-        wanted = self._manifest[path]
+        wanted = self.patch_set.upstream_manifest()[path]
         if self.root:
             file = self.root / path
             if file.is_file() and sha256(data := file.read_bytes()) == wanted:
@@ -49,7 +48,3 @@ class Source:
             )
             self._tree = place
         return self._tree
-
-    @cached_property
-    def _manifest(self) -> Manifest:
-        return self.patch_set.upstream_manifest()

@@ -14,6 +14,8 @@ from patchset.plan.plan import Change
 from patchset.sets import overlay
 from patchset.sets.overlay import Overlay
 
+_GONE = "is gone"
+
 
 def breaks(path: str, before: bytes, after: bytes | None) -> dict[str, tuple[Code, str]]:
     """What has changed for callers, by dotted name in the module, empty for all of it; `after` None: it is deleted."""
@@ -25,8 +27,8 @@ def breaks(path: str, before: bytes, after: bytes | None) -> dict[str, tuple[Cod
         if one.kind is griffe.BreakageKind.ATTRIBUTE_CHANGED_VALUE:
             continue  # neither a name nor a signature
         by_symbol.setdefault(one.obj.path.removeprefix(f"{old.path}."), []).append(one)  # a parameter's: its function
-    codes = {name: Code.API_GONE if any(map(_is_gone, ones)) else Code.API_CHANGED for name, ones in by_symbol.items()}
-    return {name: (codes[name], "; ".join(map(_explained, ones))) for name, ones in by_symbol.items()}
+    found = {name: list(map(_explained, ones)) for name, ones in by_symbol.items()}
+    return {name: (Code.API_GONE if _GONE in why else Code.API_CHANGED, "; ".join(why)) for name, why in found.items()}
 
 
 def _module(path: str, source: bytes) -> griffe.Module:
@@ -34,13 +36,9 @@ def _module(path: str, source: bytes) -> griffe.Module:
     return griffe.visit(name, filepath=Path(path), code=source.decode())
 
 
-def _is_gone(one: griffe.Breakage) -> bool:
-    return one.kind is griffe.BreakageKind.OBJECT_REMOVED
-
-
 def _explained(one: griffe.Breakage) -> str:
-    if _is_gone(one):
-        return "is gone"
+    if one.kind is griffe.BreakageKind.OBJECT_REMOVED:
+        return _GONE
     names = dict.fromkeys(str(getattr(value, "name", value)) for value in (one.old_value, one.new_value) if value)
     return f"{one.kind.value.lower()} ({', now '.join(names)})"
 

@@ -68,13 +68,8 @@ class Finding:
         return f"{self.file}:{self.line}: {self.code.id} {self.message}"
 
     def as_dict(self) -> dict[str, object]:
-        return {
-            "file": self.file,
-            "line": self.line,
-            "code": self.code.id,
-            "name": self.code.label,
-            "message": self.message,
-        }
+        told = {"code": self.code.id, "name": self.code.label, "message": self.message}
+        return {"file": self.file, "line": self.line, **told}
 
 
 def at(file: Path, line: int, code: Code, message: str) -> Finding:

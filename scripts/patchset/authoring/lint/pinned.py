@@ -5,15 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from packaging import utils
 from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import (
-    InvalidSdistFilename,
-    InvalidWheelFilename,
-    canonicalize_name,
-    canonicalize_version,
-    parse_sdist_filename,
-    parse_wheel_filename,
-)
 from packaging.version import Version
 
 from patchset.authoring.lint import findings
@@ -37,14 +30,14 @@ def _versions(patch_set: PatchSet) -> Iterator[tuple[str, str]]:
     for release in (patch_set.vllm, patch_set.ascend):
         for pin in (release.sdist, *release.wheels):
             found = _version_of(pin.file)
-            if (found and canonicalize_version(found)) != canonicalize_version(release.version):
+            if (found and utils.canonicalize_version(found)) != utils.canonicalize_version(release.version):
                 yield f'"{pin.file}"', f"{pin.file} is of version {found}, the release is {release.version}"
 
 
 def _version_of(file: str) -> Version | None:
     try:
-        return parse_wheel_filename(file)[1] if file.endswith(".whl") else parse_sdist_filename(file)[1]
-    except (InvalidSdistFilename, InvalidWheelFilename):
+        return utils.parse_wheel_filename(file)[1] if file.endswith(".whl") else utils.parse_sdist_filename(file)[1]
+    except (utils.InvalidSdistFilename, utils.InvalidWheelFilename):
         return None
 
 
@@ -58,6 +51,6 @@ def _asked(patch_set: PatchSet, read: Callable[[str], bytes]) -> Iterator[tuple[
             asked = Requirement(line.partition("#")[0].strip())
         except InvalidRequirement:
             continue
-        key, pin = pins.get(canonicalize_name(asked.name), ("", ""))
+        key, pin = pins.get(utils.canonicalize_name(asked.name), ("", ""))
         if key and not asked.specifier.contains(pin, prereleases=True):
             yield key, f"{asked.name} {pin}, and upstream's {_ASKED} asks for {asked.specifier}"
