@@ -28,8 +28,6 @@ ASIDE = ROOT / ".venv.old"
 BIN = VENV / "bin"
 REQUIREMENTS = ROOT / "requirements"
 
-_UV_INDEX = ("UV_DEFAULT_INDEX", "UV_INDEX_URL")
-
 
 class BootstrapError(Exception):
     """A package could not be had, or Python cannot make a virtual environment."""
@@ -114,7 +112,7 @@ def _runs(python: Path) -> bool:
 def _uv(*words: str, offline: bool) -> None:
     """Runs .venv's uv on .venv; it asks the index that pip is configured with, unless it has one of its own."""
     environ = os.environ | {"UV_SYSTEM_CERTS": "1", "VIRTUAL_ENV": str(VENV)}
-    if not any(environ.get(name) for name in _UV_INDEX):
+    if not any(environ.get(name) for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL")):
         asked = [str(BIN / "python"), "-m", "pip", "config", "get", "global.index-url"]
         found = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
         if index := environ.get("PIP_INDEX_URL") or found:

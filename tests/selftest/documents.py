@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from patchset.authoring import document
@@ -104,10 +103,4 @@ def _sets() -> list[PatchSet]:
     return sorted(map(load_set, paths.sets()), key=lambda one: [int(part) for part in one.vllm.version.split(".")])
 
 
-_MAKERS: Mapping[str, Callable[[], str]] = {
-    "codes": codes,
-    "resolved": resolved,
-    "matrix": matrix,
-    "seen": seen,
-    "performance": performance,
-}
+_MAKERS = {maker.__name__: maker for maker in (codes, resolved, matrix, seen, performance)}

@@ -31,6 +31,7 @@ _LOOKS = (
     (Token.Name.Builtin, "b"),
 )
 _LONGEST = 2_000  # characters of a line; a text with a longer one is data, and not coloured
+_NAME = "U+{:04X}"
 _LARGEST = 1_000_000  # characters of a text that is coloured
 
 
@@ -102,20 +103,16 @@ def mark(line: Line, spans: Iterable[tuple[int, int]]) -> Line:
 
 def html(line: Line) -> Markup:
     """The line as HTML: escaped, and with each character that hides or reorders others made visible."""
-    return Markup().join(_run(run) for run in line)
-
-
-def _run(run: Run) -> Markup:
-    names = f"{run.look} x".strip() if run.changed else run.look
-    text = _visible(run.text)
-    return Markup('<i class="{}">{}</i>').format(names, text) if names else text
+    marked = Markup('<i class="{}">{}</i>')
+    looks = ((f"{run.look} x".strip() if run.changed else run.look, _visible(run.text)) for run in line)
+    return Markup().join(marked.format(names, text) if names else text for names, text in looks)
 
 
 def _visible(text: str) -> Markup:
     if text.isascii() and text.isprintable():
         return escape(text)
     return Markup().join(
-        Markup('<b class="hid">{}</b>').format(_name(one)) if hides(one) else escape(one) for one in text
+        Markup('<b class="hid">{}</b>').format(_NAME.format(ord(one))) if hides(one) else escape(one) for one in text
     )
 
 
@@ -134,11 +131,7 @@ def reveal(text: str) -> str:
     >>> reveal("a\u202eb\n")
     'a[U+202E]b\n'
     """
-    return "".join(f"[{_name(one)}]" if hides(one) and one != "\n" else one for one in text)
-
-
-def _name(character: str) -> str:
-    return f"U+{ord(character):04X}"
+    return "".join(f"[{_NAME.format(ord(one))}]" if hides(one) and one != "\n" else one for one in text)
 
 
 @lru_cache(maxsize=512)

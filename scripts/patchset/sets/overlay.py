@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The overlay: modules that a set adds to the tree, and what of upstream each one replaces.
 
-overlay/<set>/overlay.toml pins the upstream code that a module was written against, so that a release that changes
-that code is noticed:
+overlay/<set>/overlay.toml says that, so that a release that changes such code is noticed:
+
+    omits = ["vllm_ascend/data_parallel/graph_sizes.py"]  # a shared module that has nothing to do in this release
 
     [[module]]
     path = "vllm_ascend/data_parallel/metadata.py"
@@ -12,13 +13,7 @@ that code is noticed:
     symbol = "NPUModelRunner._get_forward_metadata_across_dp"
     sha256 = "..."  # of the symbol's lines; `patchset record` writes it
 
-A shared module that has nothing to do in a release is not installed there:
-
-    omits = ["vllm_ascend/data_parallel/graph_sizes.py"]
-
-A public name of upstream that the patched tree has no more, or with another signature, is explained there too:
-
-    [[breaks]]
+    [[breaks]]  # a public name of upstream that the patched tree has no more, or with another signature
     path = "vllm_ascend/torchair/torchair_model_runner.py"
     symbol = "NPUTorchairModelRunner.get_dp_padding"
     why = "upstream calls it nowhere"

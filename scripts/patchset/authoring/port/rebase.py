@@ -140,7 +140,12 @@ class Tree:
         """Resolves each conflict in favour of the new release, so that the rebase reaches the later patches."""
         for path, stages in stop.files.items():
             if {1, 2, 3} <= stages.keys():
-                (self.root / path).write_bytes(self._merged(stages))
+                with tempfile.TemporaryDirectory(prefix="patchset-") as folder:
+                    names = [Path(folder) / name for name in ("ours", "base", "theirs")]
+                    for file, stage in zip(names, (2, 1, 3), strict=True):
+                        file.write_bytes(self.repository.git_bytes("cat-file", "blob", stages[stage]))
+                    merged = self.repository.git_bytes("merge-file", "-p", "--quiet", "--ours", *map(str, names))
+                (self.root / path).write_bytes(merged)
                 self.repository.git("add", "--force", "--", path)
             elif 2 in stages:
                 self.repository.git("checkout", "--quiet", "--ours", "--", path)
@@ -148,13 +153,6 @@ class Tree:
             else:
                 self.repository.git("rm", "--quiet", "--force", "--cached", "--", path)
                 (self.root / path).unlink(missing_ok=True)
-
-    def _merged(self, stages: Mapping[int, str]) -> bytes:
-        with tempfile.TemporaryDirectory(prefix="patchset-") as folder:
-            names = [Path(folder) / name for name in ("ours", "base", "theirs")]
-            for file, stage in zip(names, (2, 1, 3), strict=True):
-                file.write_bytes(self.repository.git_bytes("cat-file", "blob", stages[stage]))
-            return self.repository.git_bytes("merge-file", "-p", "--quiet", "--ours", *map(str, names))
 
     def renames(self) -> dict[str, str]:
         """New paths of the old release's files."""
