@@ -18,8 +18,6 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -63,21 +61,14 @@ def _install_tool(*, offline: bool) -> None:
     if _runs(BIN / "python"):
         _fill(offline=offline)
         return
-    with _set_aside():
+    if VENV.exists():  # kept until the new one is whole; paths in it are absolute, so the new one is made in its place
+        VENV.rename(ASIDE)
+    try:
         made = subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=False)
         if made.returncode:
             hint = "install its venv module (Debian: apt-get install python3-venv)"
             raise BootstrapError(f"{sys.executable} cannot make a virtual environment\nnext: {hint}")
         _fill(offline=offline)
-
-
-@contextmanager
-def _set_aside() -> Iterator[None]:
-    """Keeps the old .venv until the new one is whole; paths in it are absolute, so the new one is made in its place."""
-    if VENV.exists():
-        VENV.rename(ASIDE)
-    try:
-        yield
     except BaseException:
         _put_back()
         raise

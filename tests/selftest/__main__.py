@@ -114,8 +114,9 @@ def prove(arguments: argparse.Namespace, terminal: Terminal) -> int:
 def survey(arguments: argparse.Namespace, terminal: Terminal) -> int:
     from selftest import survey
 
-    given = _given(arguments, "count", "seed", "only", "found", "turn", "offline")
-    report = survey.run(asked(arguments, terminal), terminal, reduce=not arguments.as_drawn, **given)
+    patch_set = asked(arguments, terminal)
+    drawn = survey.deployments(patch_set.name, **_given(arguments, "count", "seed", "only", "found", "turn"))
+    report = survey.run(patch_set, terminal, drawn, reduce=not arguments.as_drawn, offline=arguments.offline)
     return _told(report, survey.show, terminal)
 
 

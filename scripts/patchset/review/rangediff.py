@@ -78,8 +78,7 @@ class RangeDiff:
     rows: tuple[Row, ...]
 
     def count(self) -> dict[Fate, int]:
-        found = {fate: sum(row.fate is fate for row in self.rows) for fate in Fate}
-        return {fate: number for fate, number in found.items() if number}
+        return {fate: number for fate in Fate if (number := sum(row.fate is fate for row in self.rows))}
 
 
 def compare(before: Commits, after: Commits, label: str) -> RangeDiff:

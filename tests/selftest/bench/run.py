@@ -65,13 +65,7 @@ class Scripts:
 
 
 def run(
-    patch_set: PatchSet,
-    terminal: Terminal,
-    *,
-    fast: bool = False,
-    device: str = "cpu",
-    only: str | None = None,
-    offline: bool = False,
+    patch_set: PatchSet, terminal: Terminal, *, fast: bool, device: str, only: str | None, offline: bool
 ) -> BenchReport:
     """Runs tests/benchmarks; a whole run is kept for the document.
 

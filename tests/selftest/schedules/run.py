@@ -66,13 +66,7 @@ def _cores() -> int:
 
 
 def run(
-    patch_set: PatchSet,
-    terminal: Terminal,
-    *,
-    schedules: int,
-    seed: int,
-    only: Model | None = None,
-    offline: bool = False,
+    patch_set: PatchSet, terminal: Terminal, *, schedules: int, seed: int, only: Model | None, offline: bool
 ) -> ProofReport:
     """Checks the patched tree with so many schedules, and that the checker finds what it must.
 
