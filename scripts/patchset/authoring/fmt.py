@@ -56,7 +56,11 @@ def _commit(bench: Repository, parent: str, name: str, data: bytes) -> tuple[str
         text = f"{name}: git drops the mail header {dropped[1]}: a field is a trailer, below the text"
         raise PatchDoesNotApply(text, patch=name, hint="move it below the text")
     try:
-        said, message, diff = _mail(bench, data)
+        with tempfile.TemporaryDirectory(prefix="patchset-") as scratch:  # what `git am` reads in a mail
+            files = [Path(scratch) / name for name in ("message", "diff")]
+            rows = bench.git("mailinfo", "-b", "--no-scissors", "--encoding=UTF-8", *map(str, files), stdin=data)
+            said = dict(row.split(": ", 1) for row in rows.split("\n") if ": " in row)
+            message, diff = files[0].read_text(encoding="utf-8", errors="replace"), files[1].read_bytes()
         try:
             bench.git(*_APPLY, "--recount", "-", stdin=diff)
         except GitError:
@@ -73,12 +77,3 @@ def _commit(bench: Repository, parent: str, name: str, data: bytes) -> tuple[str
         raise PatchDoesNotApply(text, patch=name, hint="mend the lines that name the files")
     text, added = export.with_defaults(f"{said['Subject']}\n\n{message}")
     return bench.commit(text, Identity(f"{said['Author']} <{said['Email']}>", said["Date"]), parent), added
-
-
-def _mail(bench: Repository, data: bytes) -> tuple[dict[str, str], str, bytes]:
-    """What `git am` reads in a mail: who, when and what; the text; the diff."""
-    with tempfile.TemporaryDirectory(prefix="patchset-") as scratch:
-        message, diff = Path(scratch) / "message", Path(scratch) / "diff"
-        rows = bench.git("mailinfo", "-b", "--no-scissors", "--encoding=UTF-8", str(message), str(diff), stdin=data)
-        said = dict(row.split(": ", 1) for row in rows.split("\n") if ": " in row)
-        return said, message.read_text(encoding="utf-8", errors="replace"), diff.read_bytes()

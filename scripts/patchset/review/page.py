@@ -40,18 +40,13 @@ def render(review: Review) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters |= {one.__name__: one for one in (links, chunks, slices, folders, sentence, ticks)}
     environment.filters |= {
         "code": code.html,
         "visible": lambda text: code.html(code.plain(text)),
-        "links": links,
         "lines": lines_of,
-        "chunks": chunks,
-        "slices": slices,
-        "folders": folders,
         "name": lambda path: path.rpartition("/")[2],
         "folder": lambda path: path[: path.rfind("/") + 1],
-        "sentence": sentence,
-        "ticks": ticks,
         "number": lambda value: f"{value:,}",
         "digest": lambda text: hashlib.sha256(text.encode()).hexdigest()[:16],
         "counted": plural,
