@@ -89,9 +89,7 @@ def begin(root: Path, recipe: Recipe) -> str:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(data)
             file.chmod(0o644)
-        repository.git(
-            "add", "--force", "--pathspec-from-file=-", "--pathspec-file-nul", stdin="\0".join(modules).encode()
-        )
+        repository.git("--literal-pathspecs", "add", "--force", "--", *modules)
         repository.commit_index(_overlay_message(recipe.overlay), identity)
     commits.am(repository, recipe.patches)
     made = repository.git("rev-list", "HEAD").split()
@@ -123,7 +121,8 @@ def write(root: Path, recipe: Recipe, read: Callable[[str], bytes], paths: Colle
         present = [path for path in paths if (root / path).is_file() and path not in touched]
         repository.git("update-index", "--add", "-z", "--stdin", stdin="\0".join([*present, ""]).encode())
         before = {path: read(path) for path in touched}
-        repository.stage(before, frozenset(path for path in before if _executable(root / path)))
+        there = [path for path in before if (root / path).is_file()]
+        repository.stage(before, frozenset(path for path in there if (root / path).stat().st_mode & 0o100))
         upstream = repository.commit(commits.upstream_message(patch_set), identity, None)
         repository.git("update-ref", f"refs/heads/{UPSTREAM}", upstream)
     base, modules = upstream, recipe.overlay.files
@@ -159,10 +158,6 @@ def point(root: Path, branch: str) -> None:
 def tip(root: Path, branch: str) -> str | None:
     """The commit that a branch of a build tree names, or None."""
     return Repository(root).ref(f"refs/heads/{branch}") if (root / ".git").is_dir() else None
-
-
-def _executable(file: Path) -> bool:
-    return file.is_file() and bool(file.stat().st_mode & 0o100)
 
 
 def _overlay_message(overlay: Overlay) -> str:

@@ -62,7 +62,8 @@ def lines(path: str, text: str) -> tuple[Line, ...]:
     if len(text) > _LARGEST or any(len(line) > _LONGEST for line in wanted):
         return tuple(plain(line) for line in wanted)
     found: list[list[tuple[str, str]]] = [[]]  # by line: the look and the text of each token
-    for kind, value in _lexer(path).get_tokens(text):
+    lexer: Lexer = (find_lexer_class_for_filename(path.rpartition("/")[2]) or TextLexer)(stripnl=False, ensurenl=False)
+    for kind, value in lexer.get_tokens(text):
         first, *more = value.split("\n")
         found[-1].append((_look(kind), first))
         found += [[(_look(kind), piece)] for piece in more]
@@ -137,9 +138,3 @@ def reveal(text: str) -> str:
 @lru_cache(maxsize=512)
 def _look(kind: _TokenType) -> str:
     return next((look for parent, look in _LOOKS if is_token_subtype(kind, parent)), "")
-
-
-def _lexer(path: str) -> Lexer:
-    kind = find_lexer_class_for_filename(path.rpartition("/")[2]) or TextLexer
-    lexer: Lexer = kind(stripnl=False, ensurenl=False)
-    return lexer

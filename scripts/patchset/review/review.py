@@ -8,7 +8,6 @@ import re
 import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
@@ -190,19 +189,18 @@ def prove(plan: Plan) -> Proof:
         )
     try:
         report = json.loads(file.read_bytes())
-        rows = tuple(_row(row) for row in report["rows"])
+        rows = []
+        for row in report["rows"]:
+            pristine, patched = (msgspec.convert(row[tree], Evidence) for tree in ("pristine", "patched"))
+            refuted = row["shown"] == "not a defect"
+            rows.append(Defect(str(row["defect"]), str(row["title"]), pristine, patched, refuted))
         tree = str(report.get("tree", ""))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{file}: {error!r}", hint=f"{command} writes it anew") from error
     if tree != plan.tree:
         of = f"of another tree ({tree[:12]}, not {plan.tree[:12]})" if tree else "of a tree that it does not name"
-        return Proof(rows, f"Not run on this tree: the report is {of}. `{command}` makes a new one.")
-    return Proof(rows, "")
-
-
-def _row(row: dict[str, Any]) -> Defect:
-    pristine, patched = (msgspec.convert(row[tree], Evidence) for tree in ("pristine", "patched"))
-    return Defect(str(row["defect"]), str(row["title"]), pristine, patched, row["shown"] == "not a defect")
+        return Proof(tuple(rows), f"Not run on this tree: the report is {of}. `{command}` makes a new one.")
+    return Proof(tuple(rows), "")
 
 
 def whole(defect: str) -> str:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from itertools import takewhile
@@ -72,7 +73,7 @@ def run(names: Sequence[str], *, today: date, upstream: Path | None, offline: bo
         if upstream:
             check_given(patch_set, upstream)
         source = Source(patch_set, given=upstream, offline=offline, terminal=terminal)
-        found |= set(_pins(patch_set, source.read))
+        found |= set(pins(patch_set, source.read))
         found |= set(_against_upstream(patch_set, readable, source.read, whole=not problems))
     found |= {finding for finding in across(read) if finding.file.split("/")[1] in chosen}
     ordered = tuple(sorted(found, key=lambda one: (one.file, one.line, one.code.id, one.message)))
@@ -136,7 +137,7 @@ def _recorded(made: Plan) -> Iterator[Finding]:
             yield findings.at(file, line, Code.RECORD_STALE, why)
 
 
-def _pins(patch_set: PatchSet, read: Callable[[str], bytes]) -> Iterator[Finding]:
+def pins(patch_set: PatchSet, read: Callable[[str], bytes]) -> Iterator[Finding]:
     """Each version that is not the one of the set's name, of the files, or of upstream's requirements."""
     file = patch_set.folder / "set.toml"
     text = file.read_text(encoding="utf-8")
@@ -149,16 +150,12 @@ def _versions(patch_set: PatchSet) -> Iterator[tuple[str, str]]:
         yield "[vllm]", f"vLLM {patch_set.vllm.version} in set {patch_set.name}"
     for release in (patch_set.vllm, patch_set.ascend):
         for pin in (release.sdist, *release.wheels):
-            found = _version_of(pin.file)
+            parse = utils.parse_wheel_filename if pin.file.endswith(".whl") else utils.parse_sdist_filename
+            found = None
+            with suppress(utils.InvalidSdistFilename, utils.InvalidWheelFilename):
+                found = parse(pin.file)[1]
             if (found and utils.canonicalize_version(found)) != utils.canonicalize_version(release.version):
                 yield f'"{pin.file}"', f"{pin.file} is of version {found}, the release is {release.version}"
-
-
-def _version_of(file: str) -> Version | None:
-    try:
-        return utils.parse_wheel_filename(file)[1] if file.endswith(".whl") else utils.parse_sdist_filename(file)[1]
-    except (utils.InvalidSdistFilename, utils.InvalidWheelFilename):
-        return None
 
 
 def _asked(patch_set: PatchSet, read: Callable[[str], bytes]) -> Iterator[tuple[str, str]]:

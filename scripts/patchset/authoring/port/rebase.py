@@ -171,10 +171,15 @@ class Tree:
             stop = self._run("rebase", "--continue")
         after = self._diffs(UPSTREAM, self.name)
         self.back()
-        return {
-            subject: (_outcome(stops.get(subject), diff, after.get(subject)), stops.get(subject))
-            for subject, diff in before.items()
-        }
+        found: dict[str, tuple[Outcome, Stop | None]] = {}
+        for subject, diff in before.items():
+            if stopped := stops.get(subject):
+                found[subject] = Outcome.LOST if stopped.lost else Outcome.CONFLICT, stopped
+            elif subject not in after:
+                found[subject] = Outcome.ABSORBED, None
+            else:
+                found[subject] = Outcome.CLEAN if after[subject] == diff else Outcome.MERGED, None
+        return found
 
     def _diffs(self, base: str, tip: str) -> dict[str, str]:
         """What each commit changes, by its subject, without what tells only where in the file that is."""
@@ -184,11 +189,3 @@ class Tree:
             lines = (line for line in diff.split("\n") if not line.startswith("index "))
             found[commit.subject] = "\n".join("@@" if line.startswith("@@ ") else line for line in lines)
         return found
-
-
-def _outcome(stop: Stop | None, before: str, after: str | None) -> Outcome:
-    if stop:
-        return Outcome.LOST if stop.lost else Outcome.CONFLICT
-    if after is None:
-        return Outcome.ABSORBED
-    return Outcome.CLEAN if after == before else Outcome.MERGED
