@@ -80,7 +80,7 @@ def run(patch_set: PatchSet, *, upstream: Path | None, offline: bool, dry_run: b
 
 
 def told(repository: Repository, base: str, tip: str) -> tuple[Commit, ...]:
-    """The commits from `base` to `tip`, first one first; raises UsageError: no line, or one waits to be squashed."""
+    """The commits from `base` to `tip`, in order; raises UsageError: a merge, another base, one to be squashed."""
     rows = commits.log(repository, base, tip)
     for row in rows:
         if len(row.parents) != 1:
@@ -149,8 +149,7 @@ def as_patches(
 def settled(bench: Repository, base: str, tip: str, titles: Sequence[str]) -> list[Patch]:
     """The commits as patches of which git makes the same commits, and the same patches, again.
 
-    Raises:
-        PatchDoesNotApply: a commit is no patch; a line of its message is taken for a diff, a header, or another mail.
+    Raises PatchDoesNotApply: a commit is no patch; a line of its message reads as a diff, a header, or another mail.
     """
     found: list[Patch] = []
     for _ in range(2):
