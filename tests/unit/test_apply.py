@@ -417,6 +417,7 @@ def test_a_shared_module_that_a_set_omits_is_not_installed(world: World) -> None
         ('[[module]]\npath = "PLAN"\nreplaces = ["COMM"]\n', "module[1].replaces[1] must be object, not str"),
         ('[[module]]\npath = "PLAN"\n[[module.replaces]]\npath = "COMM"\nsha256 = 7\n', "sha256 must be str"),
         ('[[module]]\npath = "PLAN"\n[[module.replaces]]\npath = "COMM"\nx = 7\n', "x is not a known key"),
+        ('[[module]]\npath = "PLAN"\n[[module.replaces]]\npath = "COMM"\nmodule = ""\n', "module is not a known key"),
         ('[[module]]\npath = "PLAN"\n[[module.replaces]]\npath = "README.md"\nsymbol = "A"\n', "README.md has no A"),
         ('[[breaks]]\npath = "COMM"\n', "breaks[1].why is missing"),
         ('[[breaks]]\npath = "COMM"\nwhy = true\n', "breaks[1].why must be str, not bool"),

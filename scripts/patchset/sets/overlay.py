@@ -37,13 +37,16 @@ _CACHES = ("__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache")
 _NOTES = frozenset({"overlay.toml", "README.md"})
 
 
-class Replaced(Table, frozen=True):
-    """Upstream code that an overlay module takes the place of."""
-
+class _Replaced(Table, frozen=True):
     path: str  # upstream's file
     symbol: str = ""  # dotted name of a class or function in it; empty for the whole file
     sha256: str = ""  # of the symbol's source lines, or of the file; empty where it is not recorded yet
-    module: str = ""  # which module that is; in the file it stands above
+
+
+class Replaced(_Replaced, frozen=True, kw_only=True):
+    """Upstream code that an overlay module takes the place of."""
+
+    module: str
 
 
 class Broken(Table, frozen=True):
@@ -56,7 +59,7 @@ class Broken(Table, frozen=True):
 
 class _Module(Table, frozen=True):
     path: str
-    replaces: tuple[Replaced, ...] = ()
+    replaces: tuple[_Replaced, ...] = ()
 
 
 class _Declared(Table, frozen=True):
@@ -112,7 +115,8 @@ def load(patch_set: PatchSet) -> Overlay:
                 raise UsageError(f"{file} would overwrite upstream's file", hint=hint)
             files[path] = file.read_bytes()
     said = read_toml(declared, toml.decode(errors="replace"), _Declared)
-    replaces = tuple(structs.replace(row, module=one.path) for one in said.module for row in one.replaces)
+    found = ((module.path, structs.asdict(row)) for module in said.module for row in module.replaces)
+    replaces = tuple(Replaced(**row, module=path) for path, row in found)
 
     def known(key: str, path: str, whose: str, there: Container[str]) -> None:
         if path not in there:
