@@ -18,8 +18,6 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -27,8 +25,6 @@ VENV = ROOT / ".venv"
 ASIDE = ROOT / ".venv.old"
 BIN = VENV / "bin"
 REQUIREMENTS = ROOT / "requirements"
-
-_UV_INDEX = ("UV_DEFAULT_INDEX", "UV_INDEX_URL")
 
 
 class BootstrapError(Exception):
@@ -65,21 +61,14 @@ def _install_tool(*, offline: bool) -> None:
     if _runs(BIN / "python"):
         _fill(offline=offline)
         return
-    with _set_aside():
+    if VENV.exists():  # kept until the new one is whole; paths in it are absolute, so the new one is made in its place
+        VENV.rename(ASIDE)
+    try:
         made = subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=False)
         if made.returncode:
             hint = "install its venv module (Debian: apt-get install python3-venv)"
             raise BootstrapError(f"{sys.executable} cannot make a virtual environment\nnext: {hint}")
         _fill(offline=offline)
-
-
-@contextmanager
-def _set_aside() -> Iterator[None]:
-    """Keeps the old .venv until the new one is whole; paths in it are absolute, so the new one is made in its place."""
-    if VENV.exists():
-        VENV.rename(ASIDE)
-    try:
-        yield
     except BaseException:
         _put_back()
         raise
@@ -114,7 +103,7 @@ def _runs(python: Path) -> bool:
 def _uv(*words: str, offline: bool) -> None:
     """Runs .venv's uv on .venv; it asks the index that pip is configured with, unless it has one of its own."""
     environ = os.environ | {"UV_SYSTEM_CERTS": "1", "VIRTUAL_ENV": str(VENV)}
-    if not any(environ.get(name) for name in _UV_INDEX):
+    if not any(environ.get(name) for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL")):
         asked = [str(BIN / "python"), "-m", "pip", "config", "get", "global.index-url"]
         found = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
         if index := environ.get("PIP_INDEX_URL") or found:
@@ -143,7 +132,6 @@ def _run(command: list[str], environ: dict[str, str]) -> None:
 
 
 def main() -> int:
-    """Runs the command line; its exit code."""
     parser = argparse.ArgumentParser(description="makes .venv, which make runs the tool from")
     parser.add_argument("part", choices=("tool", "dev"))
     parser.add_argument("--offline", action="store_true", help="use the caches alone")

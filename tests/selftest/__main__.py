@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from patchset import cli
-from patchset.commands.menu import OFFLINE, Menu
+from patchset.commands.menu import OFFLINE, Menu, Option
 from patchset.commands.proof import applied, asked
 from patchset.node.options import at_least
 from patchset.system.terminal import Terminal
 
 MODELS = ("patched", "pristine", "mutants")
+SEED: Option = (
+    "--seed",
+    {"type": at_least(0), "default": 0, "metavar": "S", "help": "what they are drawn from (default: 0)"},
+)
+SETS: Option = ("sets", {"metavar": "SET", "nargs": "*", "help": "folders of patches/ (default: all)"})
 
 
 def build_menu() -> Menu:
-    """The commands."""
     menu = Menu.top(__doc__, "selftest")
     summary = "run upstream's unit tests on the pristine and the patched tree"
     menu.command("upstream-tests", summary, upstream_tests, OFFLINE)
@@ -28,52 +33,36 @@ def build_menu() -> Menu:
     one.add_argument("--fast", action="store_true", help="three minutes instead of fifteen; the document stays")
     one.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="also what a read of it costs")
     one.add_argument("--only", metavar="SCRIPT", help="one of tests/benchmarks alone, in the last whole run's tables")
-    one = menu.command(
-        "overlay-tests", "run the tests of overlay, stand-in, simulator and cluster", overlay_tests, OFFLINE
-    )
+    summary = "run the tests of overlay, stand-in, simulator and cluster"
+    one = menu.command("overlay-tests", summary, overlay_tests, OFFLINE)
     one.add_argument("--slow", action="store_true", help="also those that wait minutes for a node that does not answer")
-    one = menu.bare("matrix", "put the tables of defects of all sets side by side", matrix, OFFLINE)
-    one.add_argument("sets", metavar="SET", nargs="*", help="folders of patches/ (default: all)")
+    one = menu.bare("matrix", "put the tables of defects of all sets side by side", matrix, OFFLINE, SETS)
     one.add_argument("--again", action="store_true", help="run the tests also where the last run was of the same tree")
-    one = menu.command("prove", "check the ranks' decisions over random schedules", prove, OFFLINE)
-    one.add_argument(
-        "--schedules",
-        type=at_least(1),
-        default=100_000,
-        metavar="N",
-        help="schedules for the patched tree (default: 100000)",
-    )
-    one.add_argument("--seed", type=at_least(0), default=0, metavar="S", help="what they are drawn from (default: 0)")
-    one.add_argument(
-        "--model", choices=MODELS, help="one of the patched tree, the pristine tree and broken overlays (default: all)"
-    )
-    one = menu.command("survey", "compare both trees on deployments that are drawn", survey, OFFLINE)
+    one = menu.command("prove", "check the ranks' decisions over random schedules", prove, OFFLINE, SEED)
+    count = "schedules for the patched tree (default: 100000)"
+    one.add_argument("--schedules", type=at_least(1), default=100_000, metavar="N", help=count)
+    which = "one of the patched tree, the pristine tree and broken overlays (default: all)"
+    one.add_argument("--model", choices=MODELS, help=which)
+    one = menu.command("survey", "compare both trees on deployments that are drawn", survey, OFFLINE, SEED)
     one.add_argument("--count", type=at_least(1), default=60, metavar="N", help="how many (default: 60)")
-    one.add_argument("--seed", type=at_least(0), default=0, metavar="S", help="what they are drawn from (default: 0)")
     one.add_argument("--only", metavar="LINES", help="these deployments instead: departures of each, as name=value,..")
     one.add_argument("--found", action="store_true", help="those of tests/survey/found.toml instead")
-    one.add_argument(
-        "--turn", metavar="TEXT", help="of those found, one: another one for another text, as a commit's id"
-    )
+    which = "of those found, one: another one for another text, as a commit's id"
+    one.add_argument("--turn", metavar="TEXT", help=which)
     one.add_argument("--as-drawn", action="store_true", help="do not reduce those that are worse")
-    one = menu.bare("overlay-types", "hold the overlay of each set to its types", overlay_types)
-    one.add_argument("sets", metavar="SET", nargs="*", help="folders of patches/ (default: all)")
+    menu.bare("overlay-types", "hold the overlay of each set to its types", overlay_types, SETS)
     menu.bare("documents", "write the tables of the documents that are made", documents)
     return menu
 
 
 def upstream_tests(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    """`selftest upstream-tests`."""
     from selftest import upstream
 
     report = upstream.run(asked(arguments, terminal), terminal, offline=arguments.offline)
-    upstream.show(report, terminal)
-    terminal.document(report.as_dict())
-    return 0 if report.ok else 1
+    return _told(report, upstream.show, terminal)
 
 
 def overlay_tests(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    """`selftest overlay-tests`."""
     from patchset.proof.testrun import Result
     from selftest import overlay
 
@@ -97,75 +86,52 @@ def overlay_tests(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def matrix(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    """`selftest matrix`."""
     from patchset.system import paths
     from selftest import matrix
 
     sets = [applied(name, terminal, offline=arguments.offline) for name in arguments.sets or paths.sets()]
     found = matrix.gather(sets, terminal, offline=arguments.offline, again=arguments.again)
-    matrix.show(found, terminal)
-    terminal.document(found.as_dict())
-    return 0 if found.ok else 1
+    return _told(found, matrix.show, terminal)
 
 
 def bench(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    """`selftest bench`."""
     from selftest.bench import report
     from selftest.bench.run import run
 
-    found = run(
-        asked(arguments, terminal),
-        terminal,
-        fast=arguments.fast,
-        device=arguments.device,
-        only=arguments.only,
-        offline=arguments.offline,
-    )
-    report.show(found, terminal)
-    terminal.document(found.as_dict())
-    return 0
+    found = run(asked(arguments, terminal), terminal, **_given(arguments, "fast", "device", "only", "offline"))
+    return _told(found, report.show, terminal)
 
 
 def prove(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    """`selftest prove`."""
     from selftest.schedules import report
     from selftest.schedules.run import Model, run
 
-    found = run(
-        asked(arguments, terminal),
-        terminal,
-        schedules=arguments.schedules,
-        seed=arguments.seed,
-        only=Model(arguments.model) if arguments.model else None,
-        offline=arguments.offline,
-    )
-    report.show(found, terminal)
-    terminal.document(found.as_dict())
-    return 0 if found.ok else 1
+    only = Model(arguments.model) if arguments.model else None
+    found = run(asked(arguments, terminal), terminal, only=only, **_given(arguments, "schedules", "seed", "offline"))
+    return _told(found, report.show, terminal)
 
 
 def survey(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    """`selftest survey`."""
     from selftest import survey
 
-    report = survey.run(
-        asked(arguments, terminal),
-        terminal,
-        count=arguments.count,
-        seed=arguments.seed,
-        only=arguments.only,
-        found=arguments.found,
-        turn=arguments.turn,
-        reduce=not arguments.as_drawn,
-        offline=arguments.offline,
-    )
-    survey.show(report, terminal)
+    patch_set = asked(arguments, terminal)
+    drawn = survey.deployments(patch_set.name, **_given(arguments, "count", "seed", "only", "found", "turn"))
+    report = survey.run(patch_set, terminal, drawn, reduce=not arguments.as_drawn, offline=arguments.offline)
+    return _told(report, survey.show, terminal)
+
+
+def _given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
+    return {name: getattr(arguments, name) for name in names}
+
+
+def _told(report: Any, show: Callable[[Any, Terminal], None], terminal: Terminal) -> int:
+    """Shows a report, and its exit code."""
+    show(report, terminal)
     terminal.document(report.as_dict())
     return 0 if report.ok else 1
 
 
 def overlay_types(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    """`selftest overlay-types`."""
     from patchset.sets.setfile import load_set
     from patchset.system import paths
     from selftest import overlay_types
@@ -179,7 +145,6 @@ def overlay_types(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def documents(_: argparse.Namespace, terminal: Terminal) -> int:
-    """`selftest documents`."""
     from selftest import documents
 
     changed = [file.name for file in documents.write()]

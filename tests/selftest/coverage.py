@@ -13,21 +13,17 @@ from pathlib import Path
 from patchset.node.errors import Findings
 from patchset.proof import uv
 
+_SETTINGS = "settings"
 LIMIT = 90.0
 """Percent of lines and branches together that the tests must run."""
 
 
 @dataclass(frozen=True)
 class Covered:
-    """What was run.
+    """What was run."""
 
-    Attributes:
-        percent: of lines and branches together.
-        missing: lines that were not run, for each file that has any.
-    """
-
-    percent: float
-    missing: Mapping[str, tuple[int, ...]]
+    percent: float  # of lines and branches together
+    missing: Mapping[str, tuple[int, ...]]  # lines that were not run, for each file that has any
 
 
 def begin(measured: Path, folder: Path) -> dict[str, str]:
@@ -36,19 +32,15 @@ def begin(measured: Path, folder: Path) -> dict[str, str]:
     folder.mkdir(parents=True)
     settings = ["[run]", f"source = {measured}", "branch = true", "parallel = true", f"data_file = {folder / 'data'}"]
     settings += ["patch = _exit"]  # ranks that are cut off
-    _settings(folder).write_text("\n".join([*settings, ""]), encoding="utf-8")
-    return {"COVERAGE_PROCESS_START": str(_settings(folder))}
+    (folder / _SETTINGS).write_text("\n".join([*settings, ""]), encoding="utf-8")
+    return {"COVERAGE_PROCESS_START": str(folder / _SETTINGS)}
 
 
 def end(python: Path, folder: Path) -> Covered:
-    """What the processes have run that had the variables of `begin`, read by a Python that has coverage.
-
-    Raises:
-        Findings: they measured nothing.
-    """
+    """What the processes with the variables of `begin` have run, read by a Python with coverage; raises Findings."""
     report = folder / "report.json"
     for command in (["combine", "--quiet"], ["json", "--quiet", "-o", str(report)]):
-        settings = f"--rcfile={_settings(folder)}"
+        settings = f"--rcfile={folder / _SETTINGS}"
         done = subprocess.run(
             [str(python), "-m", "coverage", *command, settings],
             env=uv.own_environment(),
@@ -57,13 +49,8 @@ def end(python: Path, folder: Path) -> Covered:
             check=False,
         )
         if done.returncode:
-            raise Findings(
-                f"coverage {command[0]}: {(done.stderr or done.stdout).strip()}", hint="is coverage in the runtime?"
-            )
+            hint = "is coverage in the runtime?"
+            raise Findings(f"coverage {command[0]}: {(done.stderr or done.stdout).strip()}", hint=hint)
     found = json.loads(report.read_text())
     missing = {path: tuple(file["missing_lines"]) for path, file in found["files"].items() if file["missing_lines"]}
     return Covered(found["totals"]["percent_covered"], missing)
-
-
-def _settings(folder: Path) -> Path:
-    return folder / "settings"

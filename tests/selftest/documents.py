@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from patchset.authoring import document
@@ -28,7 +27,6 @@ def made() -> dict[Path, str]:
 
 
 def write() -> list[Path]:
-    """Brings the documents up to date; those that were not."""
     wanted = made()
     changed = [file for file, text in wanted.items() if file.read_text(encoding="utf-8") != text]
     for file in changed:
@@ -37,18 +35,13 @@ def write() -> list[Path]:
 
 
 def filled(text: str) -> str:
-    """A document with the content of its blocks.
-
-    Raises:
-        KeyError: a block has a name that nothing makes.
-    """
+    """A document with the content of its blocks. Raises KeyError: a block has a name that nothing makes."""
     for mark, name in _MARK.findall(text):
         text = document.filled(text, mark, _MAKERS[name]())
     return text
 
 
 def codes() -> str:
-    """What each code of lint means."""
     return document.table(("code", "name", "finding"), ((code.id, code.label, code.summary) for code in Code))
 
 
@@ -110,10 +103,4 @@ def _sets() -> list[PatchSet]:
     return sorted(map(load_set, paths.sets()), key=lambda one: [int(part) for part in one.vllm.version.split(".")])
 
 
-_MAKERS: Mapping[str, Callable[[], str]] = {
-    "codes": codes,
-    "resolved": resolved,
-    "matrix": matrix,
-    "seen": seen,
-    "performance": performance,
-}
+_MAKERS = {maker.__name__: maker for maker in (codes, resolved, matrix, seen, performance)}

@@ -20,19 +20,12 @@ _NONE = "-"
 
 @dataclass(frozen=True)
 class Cell:
-    """One defect in one set, as its run has it.
+    """One defect in one set, as its run has it."""
 
-    Attributes:
-        shown: on the pristine tree.
-        fixed: on the patched one.
-        why: what the tests saw of it on the pristine tree, or why the release does not have it.
-        proven: whether the run proves what the cell says.
-    """
-
-    shown: str
-    fixed: str
-    why: str
-    proven: bool
+    shown: str  # on the pristine tree
+    fixed: str  # on the patched one
+    why: str  # what the tests saw of it on the pristine tree, or why the release does not have it
+    proven: bool  # whether the run proves what the cell says
 
     def __str__(self) -> str:
         if self.shown == "yes":
@@ -76,7 +69,7 @@ def gather(sets: Sequence[PatchSet], terminal: Terminal, *, offline: bool = Fals
     """
     documents = {}
     for patch_set in sets:
-        known = None if again else _evidence(patch_set) or _last(patch_set)
+        known = None if again else _known(patch_set)
         documents[patch_set.name] = known or defects.run(patch_set, terminal, offline=offline).as_dict()
     matrix = make(documents)
     folder = paths.repo_root() / "build"
@@ -84,14 +77,10 @@ def gather(sets: Sequence[PatchSet], terminal: Terminal, *, offline: bool = Fals
     return matrix
 
 
-def _evidence(patch_set: PatchSet) -> dict[str, Any] | None:
-    """The table that a set's evidence makes, where that is of its tree and of today's tests."""
-    cases = evidence.cases(patch_set)
-    return defects.of_cases(patch_set, cases, evidence.NAME).as_dict() if cases else None
-
-
-def _last(patch_set: PatchSet) -> dict[str, Any] | None:
-    """What the last run of a set's defects wrote, if it looked at the tree that the set makes now."""
+def _known(patch_set: PatchSet) -> dict[str, Any] | None:
+    """The table of a set's evidence, or of its last run of the defects, where that is of the tree that it makes now."""
+    if cases := evidence.cases(patch_set):
+        return defects.of_cases(patch_set, cases, evidence.NAME).as_dict()
     file = paths.build_dir(patch_set.name) / "defects.json"
     try:
         document: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
@@ -103,7 +92,6 @@ def _last(patch_set: PatchSet) -> dict[str, Any] | None:
 
 
 def make(documents: Mapping[str, Mapping[str, Any]]) -> Matrix:
-    """The matrix of what the runs wrote, by set."""
     titles: dict[str, str] = {}
     cells = {}
     for name, document in documents.items():
@@ -118,7 +106,6 @@ def make(documents: Mapping[str, Mapping[str, Any]]) -> Matrix:
 
 
 def show(matrix: Matrix, terminal: Terminal) -> None:
-    """Prints the table."""
     rows = [
         [f"{name}: {title}", *(str(matrix.cells.get((name, one), "no test")) for one in matrix.sets)]
         for name, title in matrix.titles.items()

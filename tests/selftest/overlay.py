@@ -20,17 +20,11 @@ _LIMIT_S = 1200.0
 
 @dataclass(frozen=True)
 class OverlayTests:
-    """How the tests went.
+    """How the tests went."""
 
-    Attributes:
-        cases: every test.
-        covered: what those of overlay and simulator have run of the overlay.
-        enough: whether that is as much as it must be; only the set that tests what all share is held to it.
-    """
-
-    cases: tuple[Case, ...]
-    covered: Covered
-    enough: bool
+    cases: tuple[Case, ...]  # every test
+    covered: Covered  # what those of overlay and simulator have run of the overlay
+    enough: bool  # whether that is as much as it must be; only the set that tests what all share is held to it
 
 
 def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False, slow: bool = False) -> OverlayTests:
@@ -38,9 +32,7 @@ def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False, slow:
 
     With `slow` also those that wait for minutes for a node or rank that does not answer.
 
-    Raises:
-        Unavailable: the runtime or the pristine tree could not be made.
-        Findings: the tests did not come to an end.
+    Raises Unavailable: the runtime or the pristine tree could not be made; Findings: the tests did not come to an end.
     """
     both = runtime.both(patch_set, terminal, offline=offline)
     tests, build = paths.repo_root() / "tests", paths.build_dir(patch_set.name)

@@ -28,11 +28,7 @@ def lay_out(patch_set: PatchSet) -> Path:
 
 
 def check(patch_set: PatchSet) -> bool:
-    """Whether mypy finds nothing; it prints what it finds.
-
-    Raises:
-        UsageError: the overlay cannot be read.
-    """
+    """Whether mypy finds nothing; it prints what it finds. Raises UsageError: the overlay cannot be read."""
     folder = lay_out(patch_set)
     environ = os.environ | {"MYPYPATH": str(folder)}
     command = [sys.executable, "-m", "mypy", *_OPTIONS, str(folder / patch_set.package)]

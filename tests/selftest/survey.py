@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import tomllib
 from collections import Counter
 from collections.abc import Sequence
@@ -18,7 +17,6 @@ from patchset.node import manifest
 from patchset.node.errors import Findings, UsageError
 from patchset.node.manifest import sha256
 from patchset.proof import runtime, smoke
-from patchset.proof.runtime import Trees
 from patchset.sets.setfile import PatchSet
 from patchset.system import paths
 from patchset.system.terminal import Terminal
@@ -27,35 +25,16 @@ Row = TypeVar("Row")
 
 WORSE = "worse"
 # Files of tests/survey by which an engine answers as it does; others draw, judge and reduce.
-_DECIDE = (
-    "asks.py",
-    "cost.py",
-    "customer.py",
-    "deployment.py",
-    "models.py",
-    "net.py",
-    "online.py",
-    "pictures.py",
-    "pool.py",
-    "profiled.py",
-    "rank.py",
-    "reading.py",
-    "run.py",
-    "seen.py",
-    "server.py",
-)
+_ASKS = "asks cost customer deployment models net online pictures pool profiled rank reading run seen server"
+_DECIDE = [f"{name}.py" for name in _ASKS.split()]
 
 
 @dataclass(frozen=True)
 class SurveyReport:
-    """What a survey found; also in build/<set>/survey.json.
-
-    Attributes:
-        set_name: the set.
-        rows: one for each deployment: its line, its verdict, what either tree did, and the fewest departures.
-    """
+    """What a survey found; also in build/<set>/survey.json."""
 
     set_name: str
+    # One for each deployment: its line, its verdict, what either tree did, and the fewest departures.
     rows: tuple[dict[str, Any], ...]
 
     @property
@@ -67,46 +46,43 @@ class SurveyReport:
 
 
 def run(
-    patch_set: PatchSet,
-    terminal: Terminal,
-    *,
-    count: int = 60,
-    seed: int = 0,
-    only: str | None = None,
-    found: bool = False,
-    turn: str | None = None,
-    reduce: bool = True,
-    offline: bool = False,
+    patch_set: PatchSet, terminal: Terminal, drawn: Sequence[dict[str, str]], *, reduce: bool, offline: bool
 ) -> SurveyReport:
-    """Runs deployments on both trees, one after the other.
+    """Runs deployments on both trees; with `reduce` looks for the fewest departures of each that is worse.
 
-    Args:
-        patch_set: whose trees; the patched one must have been applied.
-        terminal: where progress goes.
-        count: how many deployments are drawn.
-        seed: what they are drawn from.
-        only: deployments instead, each a line of departures, with spaces between them.
-        found: those of tests/survey/found.toml instead.
-        turn: one of those instead: another one for another text.
-        reduce: look for the fewest departures of each that is worse, which takes many runs.
-        offline: use the caches alone.
-
-    Raises:
-        UsageError: ``only`` is no deployment, or the set has not been applied.
-        Unavailable: the runtime could not be made.
-        Findings: the survey did not come to an end.
+    Raises UsageError: the set has not been applied; Unavailable: no runtime; Findings: it did not come to an end.
     """
-    deployments = _deployments(patch_set.name, count=count, seed=seed, only=only, found=found, turn=turn)
     both = runtime.both(patch_set, terminal, offline=offline)
-    terminal.step(f"survey: {len(deployments)} deployments, each on both trees")
-    rows = _rows(patch_set, both, deployments, terminal, reduce=reduce)
+    terminal.step(f"survey: {len(drawn)} deployments, each on both trees")
+    made, work = both.runtime, paths.build_dir(patch_set.name) / "survey"
+    work.mkdir(parents=True, exist_ok=True)
+    tests, log = _folder().parent, work / "survey.log"
+    own = manifest.digest(manifest.measure(_folder(), _DECIDE))
+    command = [str(made.python), "-m", "survey.run", f"--set={patch_set.name}", *(["--reduce"] if reduce else [])]
+    command += [f"--pristine={both.pristine}", f"--patched={both.patched}", f"--vllm={made.vllm}", f"--work={work}"]
+    command += [f"--standin={both.standin}"]
+    command += [f"--kept={smoke.kept(patch_set, made, own)}", f"--checkpoints={paths.cache_dir() / 'survey'}"]
+    path = os.pathsep.join(map(str, (tests / "smoke", both.standin, made.vllm, tests)))
+    environ, pipe = {**made.env, "PYTHONPATH": path}, subprocess.PIPE
+    rows = []
+    with (
+        log.open("w") as stderr,
+        subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=stderr, env=environ, text=True) as process,
+    ):
+        assert process.stdin is not None and process.stdout is not None
+        json.dump(list(drawn), process.stdin)
+        process.stdin.close()
+        for line in process.stdout:
+            rows.append(json.loads(line))
+            terminal.step(f"  {rows[-1]['verdict']}: {rows[-1]['line']}")
+    if process.returncode or len(rows) != len(drawn):
+        raise Findings(f"the survey ended with {process.returncode} after {len(rows)} deployments", hint=f"read {log}")
     report = SurveyReport(patch_set.name, tuple(rows))
     (paths.build_dir(patch_set.name) / "survey.json").write_text(json.dumps(report.as_dict(), indent=2) + "\n")
     return report
 
 
 def show(report: SurveyReport, terminal: Terminal) -> None:
-    """Prints the table, and the line that runs each worse deployment again."""
     rows = [(row["verdict"], row["line"], row["says"]["pristine"], row["says"]["patched"]) for row in report.rows]
     terminal.table(f"survey of {report.set_name}", ("verdict", "deployment", "pristine", "patched"), rows)
     counts = Counter(row["verdict"] for row in report.rows)
@@ -132,15 +108,16 @@ def whose_turn(rows: Sequence[Row], text: str) -> Row:
     return rows[int(sha256(text.encode()), 16) % len(rows)]
 
 
-def _deployments(
+def deployments(
     set_name: str, *, count: int, seed: int, only: str | None, found: bool, turn: str | None
 ) -> list[dict[str, str]]:
-    if str(_folder().parent) not in sys.path:
-        sys.path.append(str(_folder().parent))
+    """`count` that are drawn from `seed`; or those of `only`, each a line of departures, with spaces between them.
+
+    Or with `found` those of tests/survey/found.toml, or with `turn` one of these. Raises UsageError: `only` is none.
+    """
     from survey import draw, space
 
     of = space.of_set(set_name)
-
     if only is not None:
         try:
             return [of.parse(line) for line in only.split()]
@@ -151,37 +128,3 @@ def _deployments(
         rows = [of.parse(one["only"]) for one in table["found"] if set_name in one["sets"]]
         return rows if turn is None else [whose_turn(rows, turn)]
     return draw.draw(of, count, seed)
-
-
-def _rows(
-    patch_set: PatchSet, both: Trees, deployments: Sequence[dict[str, str]], terminal: Terminal, *, reduce: bool
-) -> list[dict[str, Any]]:
-    made, work = both.runtime, paths.build_dir(patch_set.name) / "survey"
-    work.mkdir(parents=True, exist_ok=True)
-    tests = _folder().parent
-    own = manifest.digest(manifest.measure(_folder(), _DECIDE))
-    command = [str(made.python), "-m", "survey.run", f"--set={patch_set.name}", *(["--reduce"] if reduce else [])]
-    command += [f"--pristine={both.pristine}", f"--patched={both.patched}", f"--vllm={made.vllm}", f"--work={work}"]
-    command += [f"--standin={both.standin}"]
-    command += [f"--kept={smoke.kept(patch_set, made, own)}", f"--checkpoints={paths.cache_dir() / 'survey'}"]
-    environ = {
-        **made.env,
-        "PYTHONPATH": os.pathsep.join(map(str, (tests / "smoke", both.standin, made.vllm, tests))),
-    }
-    rows = []
-    log = work / "survey.log"
-    with (
-        log.open("w") as stderr,
-        subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, env=environ, text=True
-        ) as process,
-    ):
-        assert process.stdin is not None and process.stdout is not None
-        json.dump(list(deployments), process.stdin)
-        process.stdin.close()
-        for line in process.stdout:
-            rows.append(json.loads(line))
-            terminal.step(f"  {rows[-1]['verdict']}: {rows[-1]['line']}")
-    if process.returncode or len(rows) != len(deployments):
-        raise Findings(f"the survey ended with {process.returncode} after {len(rows)} deployments", hint=f"read {log}")
-    return rows

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,9 @@ from patchset.system.terminal import Terminal
 
 LIMIT_S = 600.0
 _TESTS = "tests/ut"
+# Python's own traceback: pytest's parses the source, which fails within a test that has recursed too deep. And not this
+# repository's settings.
+_PYTEST = ("-m", "pytest", "-q", "--tb=native", "-p", "no:cacheprovider", "-c", os.devnull)
 # A pytest plugin for tests with a torch_npu of their own: what upstream's build writes for an A2.
 _BUILT = "built_for_a2"
 _BUILT_FOR_A2 = """import sys, types
@@ -30,19 +34,14 @@ built.__device_type__ = "A2"
 
 @dataclass(frozen=True)
 class Comparison:
-    """Ids of upstream's tests by what they did on the two trees; also in build/<set>/upstream-tests.json.
-
-    Attributes:
-        both_pass, both_fail: the same on either tree; skipped ones count as neither.
-        regressions: pass on the pristine tree and do not on the patched one.
-        fixed: pass on the patched tree alone.
-    """
+    """Ids of upstream's tests by what they did on the two trees; also in build/<set>/upstream-tests.json."""
 
     set_name: str
+    # The same on either tree; skipped ones count as neither.
     both_pass: tuple[str, ...]
     both_fail: tuple[str, ...]
-    regressions: tuple[str, ...]
-    fixed: tuple[str, ...]
+    regressions: tuple[str, ...]  # pass on the pristine tree and do not on the patched one
+    fixed: tuple[str, ...]  # pass on the patched tree alone
 
     @property
     def ok(self) -> bool:
@@ -55,19 +54,13 @@ class Comparison:
 
 def compare(set_name: str, pristine: Mapping[str, Result], patched: Mapping[str, Result]) -> Comparison:
     """Sorts test ids by their results; a test that did not run on the patched tree did not pass there."""
-    groups: dict[tuple[bool, bool], list[str]] = {(a, b): [] for a in (True, False) for b in (True, False)}
+    groups: defaultdict[tuple[bool, bool], list[str]] = defaultdict(list)
     for test in sorted(pristine.keys() | patched.keys()):
         before, after = pristine.get(test, Result.FAILED), patched.get(test, Result.FAILED)
-        if before is after is Result.SKIPPED:
-            continue
-        groups[before is Result.PASSED, after is Result.PASSED].append(test)
-    return Comparison(
-        set_name,
-        both_pass=tuple(groups[True, True]),
-        both_fail=tuple(groups[False, False]),
-        regressions=tuple(groups[True, False]),
-        fixed=tuple(groups[False, True]),
-    )
+        if not before is after is Result.SKIPPED:
+            groups[before is Result.PASSED, after is Result.PASSED].append(test)
+    sides = ((True, True), (False, False), (True, False), (False, True))
+    return Comparison(set_name, *(tuple(groups[side]) for side in sides))
 
 
 def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) -> Comparison:
@@ -76,10 +69,8 @@ def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) -> Co
     A test that seems to have regressed is run again with its file alone, on both trees: upstream's
     tests share state within a process, so one may fail for what ran before it.
 
-    Raises:
-        UsageError: the set has not been applied.
-        Unavailable: the runtime could not be made.
-        Findings: the tests did not come to an end.
+    Raises UsageError: the set has not been applied; Unavailable: the runtime could not be made; Findings: the tests did
+    not come to an end.
     """
     both = runtime.both(patch_set, terminal, offline=offline)
     work = paths.build_dir(patch_set.name) / "upstream-tests"
@@ -103,14 +94,14 @@ def run(patch_set: PatchSet, terminal: Terminal, *, offline: bool = False) -> Co
 
 
 def show(comparison: Comparison, terminal: Terminal) -> None:
-    """Prints the table, and each regression by name."""
-    rows = [
-        ("pass on both trees", str(len(comparison.both_pass))),
-        ("fail on both trees", str(len(comparison.both_fail))),
-        ("fixed: pass on the patched tree alone", str(len(comparison.fixed))),
-        ("regressions: pass on the pristine tree alone", str(len(comparison.regressions))),
-    ]
-    terminal.table(f"upstream's unit tests, {comparison.set_name}", ("tests that", "number"), rows, right="number")
+    rows = {
+        "pass on both trees": comparison.both_pass,
+        "fail on both trees": comparison.both_fail,
+        "fixed: pass on the patched tree alone": comparison.fixed,
+        "regressions: pass on the pristine tree alone": comparison.regressions,
+    }
+    counts = [(name, str(len(tests))) for name, tests in rows.items()]
+    terminal.table(f"upstream's unit tests, {comparison.set_name}", ("tests that", "number"), counts, right="number")
     for test in comparison.regressions:
         terminal.note(f"regression: {test}")
 
@@ -119,22 +110,7 @@ def _results(both: Trees, tree: Path, work: Path, label: str, arguments: list[st
     """Result by test id of one pytest run in `work` with `tree` on the import path."""
     plugin, more = _stubbed(work)
     cases = testrun.run(
-        # Python's own traceback: pytest's parses the source, which fails within a test that has recursed too deep.
-        [
-            str(both.runtime.python),
-            "-m",
-            "pytest",
-            "-q",
-            "--tb=native",
-            "-p",
-            "no:cacheprovider",
-            "-c",  # this repository's own settings are not for upstream's tests
-            os.devnull,
-            "--rootdir",
-            str(work),
-            *plugin,
-            *arguments,
-        ],
+        [str(both.runtime.python), *_PYTEST, "--rootdir", str(work), *plugin, *arguments],
         environ=both.runtime.environment(tree, both.standin) | {"OMP_NUM_THREADS": "1"} | more,
         folder=work,
         log=work / f"{label}.log",

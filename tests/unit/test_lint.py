@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import HEADER, PACKAGE, SET, UPSTREAM, VERSION, World, git_diff, read_tree
 
-from patchset.authoring.lint import check, form, pinned
+from patchset.authoring.lint import check, form
 from patchset.authoring.lint.findings import Code
 from patchset.sets import patchfile, setfile
 
@@ -276,8 +276,8 @@ def test_versions_that_disagree(clean: World, capsys: Capture, old: str, new: st
 @pytest.mark.parametrize(("asked", "said"), [("torch==2.6.0", "torch 2.7.1"), ("torch_npu ==2.5", "torch_npu ")])
 def test_a_pin_that_upstream_does_not_ask_for(asked: str, said: str) -> None:
     patch_set = setfile.load_set("v0.10.1.1")
-    assert not list(pinned.check(patch_set, lambda _: b"torch>=2.7.1\nvllm\n-r other.txt\n"))
-    (finding,) = pinned.check(patch_set, lambda _: asked.encode())
+    assert not list(check.pins(patch_set, lambda _: b"torch>=2.7.1\nvllm\n-r other.txt\n"))
+    (finding,) = check.pins(patch_set, lambda _: asked.encode())
     assert finding.code is Code.PINS_DISAGREE and finding.message.startswith(said) and "asks for ==" in finding.message
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from patchset.review import code, diff, words
+from patchset.review import code, diff
 from patchset.review.code import Run
 from patchset.review.diff import Kind
 from patchset.sets import symbols
@@ -75,7 +75,7 @@ def test_what_unfolds_is_what_lies_between_the_hunks(changed: list[int], between
 @settings(deadline=None)
 @given(LINES, LINES)
 def test_a_pair_stands_in_one_row_and_rows_go_down(removed: list[str], added: list[str]) -> None:
-    pairs = words.pair(removed, added)
+    pairs = diff.pair_lines(removed, added)
     olds, news = diff.rows_of(len(removed), len(added), pairs)
     assert (len(olds), len(news)) == (len(removed), len(added))
     assert all(first < second for rows in (olds, news) for first, second in pairwise(rows))
@@ -85,12 +85,12 @@ def test_a_pair_stands_in_one_row_and_rows_go_down(removed: list[str], added: li
 @settings(deadline=None)
 @given(LINES, LINES)
 def test_what_is_not_marked_is_the_same_on_both_sides(removed: list[str], added: list[str]) -> None:
-    for pair in words.pair(removed, added):
+    for pair in diff.pair_lines(removed, added):
         old, new = removed[pair.old], added[pair.new]
         assert unmarked(old, pair.old_spans) == unmarked(new, pair.new_spans)
 
 
-def unmarked(line: str, spans: tuple[words.Span, ...]) -> str:
+def unmarked(line: str, spans: tuple[diff.Span, ...]) -> str:
     kept = code.mark(code.plain(line), spans)
     assert text(kept) == line
     return "".join(run.text for run in kept if not run.changed)
@@ -135,7 +135,7 @@ def test_a_line_with_no_kin_is_not_marked_word_by_word() -> None:
 def test_lines_that_are_versions_of_each_other(
     removed: list[str], added: list[str], pairs: list[tuple[int, int]]
 ) -> None:
-    assert [(pair.old, pair.new) for pair in words.pair(removed, added)] == pairs
+    assert [(pair.old, pair.new) for pair in diff.pair_lines(removed, added)] == pairs
 
 
 def test_a_file_without_a_last_newline_says_so() -> None:

@@ -22,8 +22,7 @@ def filled(text: str, mark: str, content: str) -> str:
     >>> filled("a\n<!-- b -->\nold\n<!-- end -->\n", "b", "new\n")
     'a\n<!-- b -->\n\nnew\n\n<!-- end -->\n'
 
-    Raises:
-        KeyError: the document has no such marks.
+    Raises KeyError: the document has no such marks.
     """
     before, head, rest = text.partition(f"<!-- {mark} -->\n")
     _, end, after = rest.partition("<!-- end -->")

@@ -20,7 +20,8 @@ from patchset.plan.plan import Plan, Recipe
 from patchset.sets import header, patchfile, series
 from patchset.sets.patchfile import Patch
 from patchset.sets.setfile import PatchSet
-from patchset.system.git import Identity, Repository, blob_id
+from patchset.system import paths
+from patchset.system.git import Repository, blob_id
 from patchset.system.terminal import Terminal
 from patchset.upstream.pristine import check_given
 from patchset.upstream.source import Source
@@ -32,8 +33,6 @@ _SQUASHED = ("fixup! ", "squash! ", "amend! ")
 
 @dataclass(frozen=True)
 class Result:
-    """What export or fmt found and did."""
-
     patches: tuple[str, ...]  # the names of the series, in its order
     changed: tuple[str, ...]  # files below the repository that were, or would be, written or removed
     notes: tuple[str, ...]  # what was added to a commit or a patch, and which other sets were pinned anew
@@ -41,27 +40,8 @@ class Result:
     tree: str  # digest of the tree that the patches and the overlay make
 
 
-@dataclass(frozen=True)
-class Told:
-    """A commit in words."""
-
-    commit: Commit  # what it does
-    author: Identity  # who, and when
-    subject: str  # its first paragraph, on one line
-    text: str  # the whole message
-
-    @property
-    def title(self) -> str:
-        """For messages: the short id and the subject."""
-        return f"commit {self.commit.id[:10]} ({self.subject})"
-
-
 def run(patch_set: PatchSet, *, upstream: Path | None, offline: bool, dry_run: bool, terminal: Terminal) -> Result:
-    """Writes patches/<set>: one patch a commit, the series, the digests in set.toml; and the overlay.
-
-    Raises:
-        PatchsetError: patches/ and overlay/ are as before.
-    """
+    """Writes patches/<set> and overlay/ from the commits; raises PatchsetError, and both are as before then."""
     if upstream:
         check_given(patch_set, upstream)
     with tree.session(patch_set) as repository:
@@ -79,14 +59,18 @@ def run(patch_set: PatchSet, *, upstream: Path | None, offline: bool, dry_run: b
             ours = tree.modules(bench, patch_set, applied, tip, _of_overlay(written))
             patches, notes = as_patches(bench, base, written, ours.paths, there)
             recipe = Recipe(patch_set, tuple(patches), ours.overlay)
-            made = proven(recipe, source.read)
+            made = plan.proven(recipe, source.read)
             _same(bench, made, tip, ours.paths)
         wanted = folder.with_patches(patch_set, {patch.name: patch.data for patch in patches})
         wanted |= {**ours.files, **folder.with_results(made, ours.files)}
         changed = folder.differing(wanted)
         if changed and list(there.values()) != shipped:
-            raise _stale(patch_set)
-        notes += [f"{file} is pinned anew: it shares a module" for file in changed if file in folder.others(patch_set)]
+            what = f"{patch_set.folder} has changed since the tree was made; nothing was written"
+            hint = "set your edit of patches/ aside (git stash), export, bring it back, make fmt; "
+            hint += "or, without commits of yours in the tree: make apply"
+            raise TargetModified(what, paths=(), hint=hint)
+        others = {f"patches/{name}/set.toml" for name in paths.sets() if name != patch_set.name}
+        notes += [f"{file} is pinned anew: it shares a module" for file in changed if file in others]
         if not dry_run:
             folder.write(patch_set, "export", changed, terminal)
             history.write(repository.root, recipe, source.read, patch_set.upstream_manifest())
@@ -95,48 +79,26 @@ def run(patch_set: PatchSet, *, upstream: Path | None, offline: bool, dry_run: b
         return Result(names, tuple(changed), tuple(notes), not dry_run, made.tree)
 
 
-def proven(recipe: Recipe, read: Callable[[str], bytes]) -> Plan:
-    """The plan of patch files that are not on the disk yet, with the checks of `record`.
-
-    Raises:
-        PatchDoesNotApply: git makes something else of a patch than it says, or the result does not compile.
-    """
-    made = plan.follow(recipe, read, check=commits.refuse_lies)
-    plan.check_all_compile(made)
-    return made
-
-
-def told(repository: Repository, base: str, tip: str) -> list[Told]:
-    """The commits after `base` up to `tip`, the first one first.
-
-    Raises:
-        UsageError: `tip` does not come after `base`, there is a merge on the way, or a commit waits to be squashed.
-    """
+def told(repository: Repository, base: str, tip: str) -> tuple[Commit, ...]:
+    """The commits from `base` to `tip`, in order; raises UsageError: a merge, another base, one to be squashed."""
     rows = commits.log(repository, base, tip)
-    form = "%an%x00%ae%x00%ad%x00%B"
-    options = ("-z", "--reverse", "--topo-order", "--encoding=UTF-8", "--no-show-signature", "--no-color", "--date=raw")
-    listing = repository.git("log", *options, f"--format={form}", f"{base}..{tip}").split("\0")
-    found = []
-    for at, row in enumerate(rows):
-        name, address, date, text = listing[4 * at : 4 * at + 4]
-        subject = " ".join(text.strip("\n").partition("\n\n")[0].split())
-        found.append(Told(row, Identity(f"{name} <{address}>", f"@{date}"), subject, text))
+    for row in rows:
         if len(row.parents) != 1:
             hint = "git rebase makes it a line"
-            raise UsageError(f"{found[-1].title} is a merge; a series is one commit after the other", hint=hint)
-        if subject.startswith(_SQUASHED):
+            raise UsageError(f"{row.title} is a merge; a series is one commit after the other", hint=hint)
+        if row.subject.startswith(_SQUASHED):
             hint = "git rebase -i --autosquash upstream, then export"
-            raise UsageError(f"{found[-1].title} waits to be squashed", hint=hint)
+            raise UsageError(f"{row.title} waits to be squashed", hint=hint)
     if rows and rows[0].parents != (base,):
         raise UsageError("the branch is not made from upstream", hint="git rebase --onto upstream brings it there")
-    return found
+    return rows
 
 
-def _of_overlay(written: Sequence[Told]) -> dict[str, str]:
+def _of_overlay(written: Sequence[Commit]) -> dict[str, str]:
     """Files of the overlay's own commit, which is the first, with git's ids of them."""
     if not written or written[0].subject != history.OVERLAY:
         return {}
-    return {file.path: file.after for file in written[0].commit.files}
+    return {file.path: file.after for file in written[0].files}
 
 
 def _applied(
@@ -149,45 +111,36 @@ def _applied(
         raise TargetModified(text, paths=(), hint=_ANEW.format(patch_set.name))
     written = told(bench, base, tip)
     overlaid = _of_overlay(written)
-    return overlaid, commits.format_patches(bench, written[0].commit.id if overlaid else base, tip)
-
-
-def _stale(patch_set: PatchSet) -> TargetModified:
-    hint = "set your edit of patches/ aside (git stash), export, bring it back, make fmt; "
-    hint += "or, without commits of yours in the tree: make apply"
-    text = f"{patch_set.folder} has changed since the tree was made; nothing was written"
-    return TargetModified(text, paths=(), hint=hint)
+    return overlaid, commits.format_patches(bench, written[0].id if overlaid else base, tip)
 
 
 def as_patches(
-    bench: Repository, base: str, written: Sequence[Told], overlaid: Iterable[str], there: Mapping[str, bytes]
+    bench: Repository, base: str, written: Sequence[Commit], overlaid: Iterable[str], there: Mapping[str, bytes]
 ) -> tuple[list[Patch], list[str]]:
     """The commits as patches without their overlay files, and notes on the trailers that were added.
 
     A commit keeps the name of the patch of `there` that has its subject, or its very change; another one gets the next
     number.
 
-    Raises:
-        PatchDoesNotApply: a commit is no patch yet.
-        UsageError: two commits have one subject.
+    Raises PatchDoesNotApply: a commit is no patch yet; UsageError: two commits have one subject.
     """
     notes: list[str] = []
-    kept: list[Told] = []
+    kept: list[Commit] = []
     tip = base
     bench.git("read-tree", base)
     for one in written:
-        files = [file for file in one.commit.files if file.path not in overlaid]
+        files = [file for file in one.files if file.path not in overlaid]
         if not files:
-            if one.commit.files:
+            if one.files:
                 continue  # the overlay's own commit, or a change of it
             hint = "git rebase -i upstream drops it; or commit a change"
             raise PatchDoesNotApply(f"{one.title} changes nothing", patch=one.title, hint=hint)
-        commits.refuse_odd(one.title, replace(one.commit, files=tuple(files)))
+        commits.refuse_odd(one.title, replace(one, files=tuple(files)))
         rows = [f"{file.modes[1].replace('000000', '0')} {file.after}\t{file.path}\0" for file in files]
         bench.git("update-index", "--add", "-z", "--index-info", stdin="".join(rows).encode())
         text, added = with_defaults(one.text)
         notes += [f"{one.title}: added {', '.join(added)}"] if added else []
-        tip = bench.commit(text, replace(one.author, committer_alone=False), tip)
+        tip = bench.commit(text, one.author, tip)
         kept.append(one)
     found = settled(bench, base, tip, [one.title for one in kept])
     return named(found, there), notes
@@ -196,8 +149,7 @@ def as_patches(
 def settled(bench: Repository, base: str, tip: str, titles: Sequence[str]) -> list[Patch]:
     """The commits as patches of which git makes the same commits, and the same patches, again.
 
-    Raises:
-        PatchDoesNotApply: a commit is no patch; a line of its message is taken for a diff, a header, or another mail.
+    Raises PatchDoesNotApply: a commit is no patch; a line of its message reads as a diff, a header, or another mail.
     """
     found: list[Patch] = []
     for _ in range(2):

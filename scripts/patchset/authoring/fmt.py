@@ -5,16 +5,15 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from patchset.authoring import export, folder
 from patchset.authoring.export import Result
 from patchset.node.errors import PatchDoesNotApply
-from patchset.plan import commits
+from patchset.plan import commits, plan
 from patchset.plan.plan import Recipe
 from patchset.sets import header, overlay, series
-from patchset.sets.patchfile import NAMED, Patch
+from patchset.sets.patchfile import NAMED
 from patchset.sets.setfile import PatchSet
 from patchset.system.git import GitError, Identity, Repository
 from patchset.system.terminal import Terminal
@@ -26,43 +25,28 @@ _APPLY = ("apply", "--cached", "--whitespace=nowarn")
 
 
 def run(patch_set: PatchSet, *, upstream: Path | None, offline: bool, dry_run: bool, terminal: Terminal) -> Result:
-    """Rewrites the patches that are not as git writes them, and pins the digests.
-
-    Raises:
-        PatchsetError: git cannot read a patch, or it does not fit; nothing is written.
-    """
+    """Rewrites the patches that are not as git writes them; raises PatchsetError, and nothing is written then."""
     if upstream:
         check_given(patch_set, upstream)
     if not dry_run:
         folder.recover(patch_set, "fmt", terminal)
     source = Source(patch_set, given=upstream, offline=offline, terminal=terminal)
-    files, notes = formatted(patch_set, series.read(patch_set.folder), source.read)
-    wanted = folder.with_patches(patch_set, {name: patch.data for name, patch in files.items()})
-    made = export.proven(Recipe(patch_set, tuple(files.values()), overlay.load(patch_set)), source.read)
-    changed = folder.differing(wanted | folder.with_results(made, {}))
-    if changed and not dry_run:
-        folder.write(patch_set, "fmt", changed, terminal)
-    return Result(tuple(files), tuple(changed), tuple(notes), bool(changed) and not dry_run, made.tree)
-
-
-def formatted(
-    patch_set: PatchSet, there: Mapping[str, bytes], read: Callable[[str], bytes]
-) -> tuple[dict[str, Patch], list[str]]:
-    """Each patch as git writes it, by name, in the order of the series; and notes on what was added.
-
-    Raises:
-        PatchDoesNotApply: git cannot read a patch, or it does not fit.
-    """
+    there = series.read(patch_set.folder)
     named = {path.decode() for data in there.values() for path in NAMED.findall(data)} & patch_set.sources().keys()
     notes: list[str] = []
     with commits.scratch() as bench:
-        bench.stage({path: read(path) for path in sorted(named)})
+        bench.stage({path: source.read(path) for path in sorted(named)})
         base = tip = bench.commit("upstream\n", commits.identity(patch_set), None)
         for name, data in there.items():
             tip, added = _commit(bench, tip, name, data)
             notes += [f"{name}: added {', '.join(added)}"] if added else []
-        found = export.settled(bench, base, tip, list(there))
-    return {patch.name: patch for patch in found}, notes
+        files = {patch.name: patch for patch in export.settled(bench, base, tip, list(there))}
+    wanted = folder.with_patches(patch_set, {name: patch.data for name, patch in files.items()})
+    made = plan.proven(Recipe(patch_set, tuple(files.values()), overlay.load(patch_set)), source.read)
+    changed = folder.differing(wanted | folder.with_results(made, {}))
+    if changed and not dry_run:
+        folder.write(patch_set, "fmt", changed, terminal)
+    return Result(tuple(files), tuple(changed), tuple(notes), bool(changed) and not dry_run, made.tree)
 
 
 def _commit(bench: Repository, parent: str, name: str, data: bytes) -> tuple[str, list[str]]:
@@ -72,7 +56,11 @@ def _commit(bench: Repository, parent: str, name: str, data: bytes) -> tuple[str
         text = f"{name}: git drops the mail header {dropped[1]}: a field is a trailer, below the text"
         raise PatchDoesNotApply(text, patch=name, hint="move it below the text")
     try:
-        said, message, diff = _mail(bench, data)
+        with tempfile.TemporaryDirectory(prefix="patchset-") as scratch:  # what `git am` reads in a mail
+            files = [Path(scratch) / name for name in ("message", "diff")]
+            rows = bench.git("mailinfo", "-b", "--no-scissors", "--encoding=UTF-8", *map(str, files), stdin=data)
+            said = dict(row.split(": ", 1) for row in rows.split("\n") if ": " in row)
+            message, diff = files[0].read_text(encoding="utf-8", errors="replace"), files[1].read_bytes()
         try:
             bench.git(*_APPLY, "--recount", "-", stdin=diff)
         except GitError:
@@ -89,12 +77,3 @@ def _commit(bench: Repository, parent: str, name: str, data: bytes) -> tuple[str
         raise PatchDoesNotApply(text, patch=name, hint="mend the lines that name the files")
     text, added = export.with_defaults(f"{said['Subject']}\n\n{message}")
     return bench.commit(text, Identity(f"{said['Author']} <{said['Email']}>", said["Date"]), parent), added
-
-
-def _mail(bench: Repository, data: bytes) -> tuple[dict[str, str], str, bytes]:
-    """What `git am` reads in a mail: who, when and what; the text; the diff."""
-    with tempfile.TemporaryDirectory(prefix="patchset-") as scratch:
-        message, diff = Path(scratch) / "message", Path(scratch) / "diff"
-        rows = bench.git("mailinfo", "-b", "--no-scissors", "--encoding=UTF-8", str(message), str(diff), stdin=data)
-        said = dict(row.split(": ", 1) for row in rows.split("\n") if ": " in row)
-        return said, message.read_text(encoding="utf-8", errors="replace"), diff.read_bytes()

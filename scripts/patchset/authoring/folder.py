@@ -34,8 +34,7 @@ def with_results(made: Plan, modules: Mapping[str, bytes | None]) -> Files:
 
     `modules` are the files of overlay/ that change, by path below the repository; None for one that goes.
 
-    Raises:
-        PinMismatch: another set is not as its set.toml records it, so that nobody knows what to pin.
+    Raises PinMismatch: another set is not as its set.toml records it, so that nobody knows what to pin.
     """
     found: Files = {_set_toml(made.patch_set): record.with_result(made.patch_set, made.tree, made.series, made.touched)}
     for name in paths.sets() if modules else ():
@@ -59,11 +58,6 @@ def with_results(made: Plan, modules: Mapping[str, bytes | None]) -> Files:
     return found
 
 
-def others(patch_set: PatchSet) -> frozenset[str]:
-    """set.toml of every other set."""
-    return frozenset(f"patches/{name}/set.toml" for name in paths.sets() if name != patch_set.name)
-
-
 def _set_toml(patch_set: PatchSet) -> str:
     return f"patches/{patch_set.name}/set.toml"
 
@@ -79,12 +73,7 @@ def differing(wanted: Mapping[str, bytes | None]) -> Files:
 
 
 def write(patch_set: PatchSet, command: str, files: Mapping[str, bytes | None], terminal: Terminal) -> None:
-    """Brings files of the repository to their content; None removes one.
-
-    Raises:
-        Locked: another run writes the folder.
-        TargetModified: a file was changed by someone else meanwhile, or is a link.
-    """
+    """Brings files to their content, None removes one; raises Locked, TargetModified: changed meanwhile, or a link."""
     target, store = _place(patch_set)
     with store.session():
         if done := change.recover(target, store, command):

@@ -24,12 +24,7 @@ _SHOWN = 10
 
 @contextmanager
 def session(patch_set: PatchSet) -> Iterator[Repository]:
-    """The repository of an applied build tree, locked against apply and revert.
-
-    Raises:
-        UsageError: nothing is applied there, or a run was cut off.
-        Locked: another run works on it.
-    """
+    """The repository of a build tree, locked; raises UsageError: nothing is applied, a run was cut off; and Locked."""
     target = build_tree(patch_set)
     if not (target.root / ".git").is_dir():
         raise UsageError(f"{target.root} is not there", hint=f"make apply VERSION={patch_set.name} SMOKE=0")
@@ -39,50 +34,32 @@ def session(patch_set: PatchSet) -> Iterator[Repository]:
             raise UsageError(f"a run was cut off in {target.root}", hint=f"make apply VERSION={patch_set.name} SMOKE=0")
         repository = Repository(target.root)
         if repository.ref(history.UPSTREAM) is None or repository.ref(patch_set.name) is None:
-            raise UsageError(
-                f"{target.root} lacks the branch {history.UPSTREAM} or {patch_set.name}",
-                hint=f"remove the tree, then make apply VERSION={patch_set.name} SMOKE=0",
-            )
+            hint = f"remove the tree, then make apply VERSION={patch_set.name} SMOKE=0"
+            raise UsageError(f"{target.root} lacks the branch {history.UPSTREAM} or {patch_set.name}", hint=hint)
         yield repository
 
 
 def refuse_underway(repository: Repository) -> None:
     """Raises TargetModified where git is in the middle of something."""
     if (what := history.underway(repository.root)) is not Underway.NOTHING:
-        raise TargetModified(
-            f"a {what.value} is under way in {repository.root}",
-            paths=unmerged(repository),
-            hint=f"git -C {repository.root} {what.value} --continue, or --abort",
-        )
+        hint = f"git -C {repository.root} {what.value} --continue, or --abort"
+        rows = repository.git("diff", "--name-only", "--diff-filter=U", "-z").split("\0")
+        unmerged = sorted({path for path in rows if path})
+        raise TargetModified(f"a {what.value} is under way in {repository.root}", paths=unmerged, hint=hint)
 
 
 def refuse_changes(repository: Repository, patch_set: PatchSet) -> None:
     """Raises TargetModified where a file has changes that no commit has."""
-    if changed := changes(repository, patch_set):
-        raise TargetModified(
-            f"{repository.root} has changes that are in no commit\n  " + "\n  ".join(first_of(changed, _SHOWN)),
-            paths=changed,
-            hint="git commit them; --fixup=ID and git rebase -i --autosquash upstream take them into a patch",
-        )
-
-
-def changes(repository: Repository, patch_set: PatchSet) -> list[str]:
-    """Files that differ from HEAD: tracked ones, and new ones of the package that git does not ignore."""
     rows = repository.git("status", "--porcelain=v1", "-z", "--no-renames", "--untracked-files=all").split("\0")
-    package = f"{patch_set.package}/"
-    return sorted(row[3:] for row in rows if row and (row[:2] != "??" or row[3:].startswith(package)))
-
-
-def unmerged(repository: Repository) -> list[str]:
-    """Files with a conflict that is not resolved."""
-    rows = repository.git("diff", "--name-only", "--diff-filter=U", "-z").split("\0")
-    return sorted({path for path in rows if path})
+    package = f"{patch_set.package}/"  # of which new files count, but for those that git ignores
+    if changed := sorted(row[3:] for row in rows if row and (row[:2] != "??" or row[3:].startswith(package))):
+        what = f"{repository.root} has changes that are in no commit\n  " + "\n  ".join(first_of(changed, _SHOWN))
+        hint = "git commit them; --fixup=ID and git rebase -i --autosquash upstream take them into a patch"
+        raise TargetModified(what, paths=changed, hint=hint)
 
 
 @dataclass(frozen=True)
 class Modules:
-    """The overlay as the tree has it."""
-
     overlay: Overlay  # what the set installs
     paths: frozenset[str]  # of every module, in the tree
     files: Mapping[str, bytes | None]  # of overlay/ that change, below the repository; None for one that goes
@@ -96,9 +73,8 @@ def modules(
     `applied` has git's ids of the modules that the tree was made with, by path, and `committed` the files of the
     overlay's own commit.
 
-    Raises:
-        TargetModified: a module was changed in overlay/, too.
-        UsageError: where a new or a deleted module belongs cannot be told.
+    Raises TargetModified: a module was changed in overlay/, too; UsageError: where a new or a deleted module belongs
+    cannot be told.
     """
     there = overlay.load(patch_set)
     every = frozenset({*applied, *there.files, *committed})
@@ -122,10 +98,8 @@ def modules(
         files[place] = result[path] = None if ours is None else contents[ours]
     now_installed = there.with_files(result)
     if gone := [row.module for row in there.replaces if row.module not in now_installed.files]:
-        raise UsageError(
-            f"{gone[0]} is gone, but {overlay.overlay_toml(patch_set.name)} says what it replaces",
-            hint="take its [[module]] out of there first",
-        )
+        what = f"{gone[0]} is gone, but {overlay.overlay_toml(patch_set.name)} says what it replaces"
+        raise UsageError(what, hint="take its [[module]] out of there first")
     return Modules(now_installed, every, files)
 
 
@@ -135,12 +109,9 @@ def _file_of(patch_set: PatchSet, path: str, *, deleted: bool) -> str:
     could = {folder / path: (folder / path).relative_to(patch_set.root).as_posix() for folder in folders}
     there = [name for file, name in could.items() if file.is_file()]
     if not there:
-        raise UsageError(
-            f"{path} is a new module: for every set, or for {patch_set.name} alone?",
-            hint=f"make an empty file for it, {' or '.join(could.values())}, then export again",
-        )
+        hint = f"make an empty file for it, {' or '.join(could.values())}, then export again"
+        raise UsageError(f"{path} is a new module: for every set, or for {patch_set.name} alone?", hint=hint)
     if deleted and len(there) > 1:
-        raise UsageError(
-            f"{path} is deleted in the tree, but there are {' and '.join(there)}", hint="remove what is meant there"
-        )
+        hint = "remove what is meant there"
+        raise UsageError(f"{path} is deleted in the tree, but there are {' and '.join(there)}", hint=hint)
     return there[-1]

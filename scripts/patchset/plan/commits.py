@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 
@@ -29,33 +29,13 @@ NOBODY = Identity(PERSON, "2000-01-01T00:00:00+0000")
 _NONE = "0" * 40
 _MODES = ("000000", "100644", "100755")
 _AM = (
-    "am",
-    "--quiet",
-    "--patch-format=mbox",
-    "--keep-cr",
-    "--keep-non-patch",
-    "--no-scissors",
-    "--no-3way",
-    "--no-message-id",
-    "--no-gpg-sign",
-    "--committer-date-is-author-date",
-    "--whitespace=nowarn",
+    "am --quiet --patch-format=mbox --keep-cr --keep-non-patch --no-scissors --no-3way --no-message-id --no-gpg-sign "
+    "--committer-date-is-author-date --whitespace=nowarn"
 )
 # All that a setting or an attribute could change, said outright.
 DIFF = (
-    "--full-index",
-    "--no-renames",
-    "--unified=3",
-    "--inter-hunk-context=0",
-    "--diff-algorithm=myers",
-    "--indent-heuristic",
-    "--src-prefix=a/",
-    "--dst-prefix=b/",
-    "--no-color",
-    "--no-ext-diff",
-    "--no-textconv",
-    "--no-relative",
-    "--ignore-submodules=none",
+    "--full-index --no-renames --unified=3 --inter-hunk-context=0 --diff-algorithm=myers --indent-heuristic "
+    "--src-prefix=a/ --dst-prefix=b/ --no-color --no-ext-diff --no-textconv --no-relative --ignore-submodules=none"
 )
 _FORMAT = ("--keep-subject", "--no-stat", "--no-signature", "--zero-commit", "--no-encode-email-headers", "--no-notes")
 
@@ -72,17 +52,25 @@ class File:
 
     @property
     def executable(self) -> bool:
-        """Whether the file may be run after it."""
         return self.modes[1] == "100755"
 
 
 @dataclass(frozen=True)
 class Commit:
-    """One commit: its id, its parents' ids, and its change of each file."""
-
     id: str
     parents: tuple[str, ...]
-    files: tuple[File, ...]
+    author: Identity  # who, and when
+    text: str  # the whole message
+    files: tuple[File, ...]  # what it does to each
+
+    @property
+    def subject(self) -> str:
+        """The first paragraph, on one line."""
+        return " ".join(self.text.strip("\n").partition("\n\n")[0].split())
+
+    @property
+    def title(self) -> str:
+        return f"commit {self.id[:10]} ({self.subject})"
 
 
 @contextmanager
@@ -102,8 +90,7 @@ def scratch(objects: Path | None = None) -> Iterator[Repository]:
 def apply(repository: Repository, base: str, patches: Sequence[Patch]) -> tuple[Commit, ...]:
     """Lets git apply patches to a commit of a `scratch` repository, one commit each; HEAD is the last one then.
 
-    Raises:
-        PatchDoesNotApply: git refuses one, or takes one for another number of patches; it says where the lines fit.
+    Raises PatchDoesNotApply: git refuses one, or takes one for another number of patches; it says where the lines fit.
     """
     repository.git("update-ref", "--no-deref", "HEAD", base)
     repository.git("read-tree", base)
@@ -123,7 +110,7 @@ def am(repository: Repository, patches: Sequence[Patch]) -> None:
         return
     mails = b"".join(patch.data for patch in patches)
     try:
-        repository.git(*_AM, stdin=mails, identity=Identity(PERSON, "", committer_alone=True))
+        repository.git(*_AM.split(), stdin=mails, identity=Identity(PERSON, "", committer_alone=True))
     except GitError as error:
         raise _refused(repository, patches, error) from error
 
@@ -210,28 +197,28 @@ def format_patches(repository: Repository, base: str, tip: str = "HEAD") -> list
     """The patch file of each commit between two, as `git format-patch` writes it whatever its version and settings."""
     with tempfile.TemporaryDirectory(prefix="patchset-") as folder:
         where = ("--numbered-files", "--output-directory", folder)
-        repository.git("format-patch", *_FORMAT, *DIFF, *where, f"{base}..{tip}")
+        repository.git("format-patch", *_FORMAT, *DIFF.split(), *where, f"{base}..{tip}")
         names = sorted((file.name for file in Path(folder).iterdir()), key=int)
         return [(Path(folder) / name).read_bytes() for name in names]
 
 
 def log(repository: Repository, base: str, tip: str) -> tuple[Commit, ...]:
-    """The commits after `base` up to `tip`, the first one first, and what each does to its files."""
-    options = ("--reverse", "--topo-order", "--no-show-signature", "--no-color")
+    """The commits after `base` up to `tip`, the first one first."""
+    options = ("-z", "--reverse", "--topo-order", "--encoding=UTF-8", "--no-show-signature", "--no-color", "--date=raw")
     raw = ("--raw", "--no-abbrev", "--no-renames", "--ignore-submodules=none")
-    text = repository.git("log", *options, *raw, "--format=commit %H %P", f"{base}..{tip}")
+    said = repository.git("log", *options, *raw, "--format=commit%n%H %P%n%an <%ae>%n@%ad%n%B", f"{base}..{tip}")
     found: list[Commit] = []
-    files: list[File] = []
-    for line in text.split("\n"):
-        if line.startswith("commit "):
-            files = []
-            identifier, *parents = line.split()[1:]
-            found.append(Commit(identifier, tuple(parents), ()))
-        elif line:
-            fields, _, path = line.partition("\t")
-            before, after, *blobs = fields[1:].split()[:4]
-            files.append(File(path, blobs[0], blobs[1], (before, after)))
-            found[-1] = Commit(found[-1].id, found[-1].parents, tuple(files))
+    fields = iter(said.split("\0"))
+    for field in fields:
+        row = field.lstrip("\n")
+        if row.startswith("commit\n"):
+            _, ids, person, date, text = row.split("\n", 4)
+            identifier, *parents = ids.split()
+            found.append(Commit(identifier, tuple(parents), Identity(person, date), text, ()))
+        elif row:
+            before, after, *blobs = row[1:].split()[:4]
+            file = File(next(fields), blobs[0], blobs[1], (before, after))
+            found[-1] = replace(found[-1], files=(*found[-1].files, file))
     return tuple(found)
 
 
@@ -241,12 +228,10 @@ def contents(repository: Repository, commits: Sequence[Commit]) -> dict[str, byt
 
 
 def upstream_message(patch_set: PatchSet) -> str:
-    """What upstream's commit says."""
     release = patch_set.ascend
     commit = f"\n\nTag v{release.version}, commit {release.commit}." if release.commit else ""
-    return (
-        f"vllm-ascend {release.version} as released{commit}\n\nsha256 of {release.sdist.file}: {release.sdist.sha256}\n"
-    )
+    sdist = f"sha256 of {release.sdist.file}: {release.sdist.sha256}"
+    return f"vllm-ascend {release.version} as released{commit}\n\n{sdist}\n"
 
 
 def identity(patch_set: PatchSet) -> Identity:

@@ -34,7 +34,6 @@ class Underway(Enum):
 
 
 def underway(root: Path) -> Underway:
-    """What git is in the middle of in a work tree."""
     folder = root / ".git"
     if (folder / "rebase-apply" / "applying").is_file():
         return Underway.AM
@@ -70,19 +69,13 @@ def authored(root: Path, set_name: str) -> Authored | None:
 
 @dataclass(frozen=True)
 class Written:
-    """The commits of a recipe."""
-
     tip: str  # the last one
     # Content of each file that they change, None where it goes, and whether it may be run.
     files: Mapping[str, tuple[bytes | None, bool]]
 
 
 def begin(root: Path, recipe: Recipe) -> str:
-    """Makes the repository of a work tree that holds pristine upstream, and patches the tree; the last commit.
-
-    Raises:
-        PatchDoesNotApply: git does not apply a patch.
-    """
+    """Makes the repository of a pristine tree, and patches that; its tip. Raises PatchDoesNotApply: git does not."""
     patch_set = recipe.patch_set
     repository = Repository(root)
     repository.init(patch_set.name)
@@ -96,9 +89,7 @@ def begin(root: Path, recipe: Recipe) -> str:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(data)
             file.chmod(0o644)
-        repository.git(
-            "add", "--force", "--pathspec-from-file=-", "--pathspec-file-nul", stdin="\0".join(modules).encode()
-        )
+        repository.git("--literal-pathspecs", "add", "--force", "--", *modules)
         repository.commit_index(_overlay_message(recipe.overlay), identity)
     commits.am(repository, recipe.patches)
     made = repository.git("rev-list", "HEAD").split()
@@ -116,8 +107,7 @@ def write(root: Path, recipe: Recipe, read: Callable[[str], bytes], paths: Colle
 
     Of the files of pristine upstream, `paths`, those that the set does not touch are read in the work tree.
 
-    Raises:
-        PatchDoesNotApply: git does not apply a patch.
+    Raises PatchDoesNotApply: git does not apply a patch.
     """
     patch_set, name = recipe.patch_set, recipe.patch_set.name
     repository = Repository(root, _SCRATCH_INDEX)
@@ -131,7 +121,8 @@ def write(root: Path, recipe: Recipe, read: Callable[[str], bytes], paths: Colle
         present = [path for path in paths if (root / path).is_file() and path not in touched]
         repository.git("update-index", "--add", "-z", "--stdin", stdin="\0".join([*present, ""]).encode())
         before = {path: read(path) for path in touched}
-        repository.stage(before, frozenset(path for path in before if _executable(root / path)))
+        there = [path for path in before if (root / path).is_file()]
+        repository.stage(before, frozenset(path for path in there if (root / path).stat().st_mode & 0o100))
         upstream = repository.commit(commits.upstream_message(patch_set), identity, None)
         repository.git("update-ref", f"refs/heads/{UPSTREAM}", upstream)
     base, modules = upstream, recipe.overlay.files
@@ -167,10 +158,6 @@ def point(root: Path, branch: str) -> None:
 def tip(root: Path, branch: str) -> str | None:
     """The commit that a branch of a build tree names, or None."""
     return Repository(root).ref(f"refs/heads/{branch}") if (root / ".git").is_dir() else None
-
-
-def _executable(file: Path) -> bool:
-    return file.is_file() and bool(file.stat().st_mode & 0o100)
 
 
 def _overlay_message(overlay: Overlay) -> str:

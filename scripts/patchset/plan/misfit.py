@@ -22,8 +22,6 @@ _OTHER_RELEASE = "the patch was made for another release"
 
 @dataclass(frozen=True)
 class Hunk:
-    """One change of consecutive lines."""
-
     line: int  # of the diff, from 1
     start: int  # where it begins in the file before, from 1; 0 in a file that is not there
     old: tuple[bytes, ...]  # the lines before, each with its newline unless it ends a file that has none
@@ -36,7 +34,6 @@ class Hunk:
 
     @property
     def end(self) -> int:
-        """How many it has up to its last one."""
         return self.begin + len(self.old)
 
 
@@ -48,7 +45,8 @@ def find(patch: Patch, read: Callable[[str], bytes | None]) -> PatchDoesNotApply
     """
     for file in patch.lines:
         before = read(file.path)
-        creates, deletes = (_says(file, f"{word} file mode ") for word in ("new", "deleted"))
+        said = "".join(file.patch_info or ())  # unidiff takes an empty file that is filled for a new one
+        creates, deletes = (f"\n{word} file mode " in said for word in ("new", "deleted"))
         if creates != (before is None):
             state = "is there already" if creates else "is not there"
             text = f"{patch.name}: {file.path} {state}"
@@ -65,29 +63,16 @@ def find(patch: Patch, read: Callable[[str], bytes | None]) -> PatchDoesNotApply
     return None
 
 
-def _says(file: PatchedFile, words: str) -> bool:
-    """Whether a line above the hunks begins so: unidiff takes an empty file that is filled for a new one."""
-    return any(line.startswith(words) for line in file.patch_info or ())
-
-
 def _hunk(hunk: ParsedHunk) -> Hunk:
-    old: list[bytes] = []
-    tag = " "
-    for line in hunk:
-        if line.line_type == "\\":
-            if tag != "+" and old:
-                old[-1] = old[-1].removesuffix(b"\n")
-            continue
-        tag = line.line_type
-        if tag != "+":
-            old.append(line.value.encode())
-    return Hunk((hunk[0].diff_line_no or 1) - 1, hunk.source_start, tuple(old), tag != " ")
-
-
-def places(wanted: Sequence[bytes], lines: Sequence[bytes]) -> list[int]:
-    """Each line number, from 1, where the wanted lines stand."""
-    size = len(wanted)
-    return [at + 1 for at in range(len(lines) + 1) if tuple(lines[at : at + size]) == tuple(wanted)]
+    lines = list(hunk)
+    ends = [at for at, line in enumerate(lines) if line.line_type == "\\"]  # the line above has no newline
+    old = [
+        line.value.encode().removesuffix(b"\n") if at + 1 in ends else line.value.encode()
+        for at, line in enumerate(lines)
+        if line.line_type not in ("+", "\\")
+    ]
+    last = next(line.line_type for line in reversed(lines) if line.line_type != "\\")
+    return Hunk((lines[0].diff_line_no or 1) - 1, hunk.source_start, tuple(old), last != " ")
 
 
 def _mismatch(
@@ -95,7 +80,9 @@ def _mismatch(
 ) -> PatchDoesNotApply:
     found = lines[hunk.begin : hunk.end]
     first = next((i for i, line in enumerate(hunk.old) if i >= len(found) or found[i] != line), 0)
-    fits = sorted(places(hunk.old, lines), key=lambda line: abs(line - hunk.start)) if hunk.old else []
+    size = len(hunk.old)
+    fits = [at + 1 for at in range(len(lines)) if size and tuple(lines[at : at + size]) == hunk.old]
+    fits.sort(key=lambda line: abs(line - hunk.start))
     more = len(lines) - hunk.end
     if tuple(found) == hunk.old and more > 0:
         where = f"here, but the hunk ends the file, which goes on for {plural(more, 'line')}"

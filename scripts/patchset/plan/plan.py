@@ -4,20 +4,18 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 from patchset.node import manifest
 from patchset.node.errors import PatchDoesNotApply, PinMismatch
 from patchset.plan import commits
-from patchset.plan.commits import Commit
 from patchset.sets import overlay, series
 from patchset.sets.overlay import Overlay
 from patchset.sets.patchfile import Patch
 from patchset.sets.setfile import PatchSet, Touched
 from patchset.system import disk
-from patchset.system.git import Repository
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,6 @@ class Change:
 
     @property
     def touched(self) -> Touched:
-        """The digests of both."""
         before = None if self.before is None else manifest.sha256(self.before)
         after = None if self.after is None else manifest.sha256(self.after)
         return Touched(before, after)
@@ -82,17 +79,14 @@ class Plan:
 
     @property
     def patch_set(self) -> PatchSet:
-        """Whose plan."""
         return self.recipe.patch_set
 
     @property
     def overlay(self) -> Overlay:
-        """The modules."""
         return self.recipe.overlay
 
     @property
     def series(self) -> str:
-        """Digest of what the plan was made from."""
         return self.recipe.series
 
     @property
@@ -125,28 +119,27 @@ def load(patch_set: PatchSet) -> Recipe:
 def make(patch_set: PatchSet, read: Callable[[str], bytes]) -> Plan:
     """Works the plan of a set out, and checks all that `apply` will trust; `read` gives upstream's bytes of a path.
 
-    Raises:
-        PatchDoesNotApply: a patch is malformed, lies or does not fit, or the result does not compile.
-        UsageError, PinMismatch: the overlay is not what it says.
+    Raises PatchDoesNotApply: a patch is malformed, lies or does not fit, or the result does not compile; UsageError,
+    PinMismatch: the overlay is not what it says.
     """
     recipe = load(patch_set)
     overlay.check(recipe.overlay, patch_set.name, read)
-    made = follow(recipe, read, check=commits.refuse_lies)
+    return proven(recipe, read)
+
+
+def proven(recipe: Recipe, read: Callable[[str], bytes]) -> Plan:
+    """The plan of patches, on the disk or not; raises PatchDoesNotApply: one lies, or the result does not compile."""
+    made = follow(recipe, read, strict=True)
     check_all_compile(made)
     return made
 
 
-def follow(
-    recipe: Recipe,
-    read: Callable[[str], bytes],
-    check: Callable[[Repository, str, Sequence[Patch], Sequence[Commit]], None] | None = None,
-) -> Plan:
+def follow(recipe: Recipe, read: Callable[[str], bytes], *, strict: bool = False) -> Plan:
     """Lets git apply a recipe in a repository of its own, to the files that its patches name.
 
-    `check` asks more of the commits: it is given the repository, their base, the patches, and the commits.
+    With `strict` the commits must say what the patch files say: see `commits.refuse_lies`.
 
-    Raises:
-        PatchDoesNotApply: git does not apply a patch, or a patch makes a file that the overlay makes.
+    Raises PatchDoesNotApply: git does not apply a patch, or a patch makes a file that the overlay makes.
     """
     patch_set, patches, modules = recipe.patch_set, recipe.patches, recipe.overlay
     before = {path: read(path) for path in sorted(recipe.named)}
@@ -154,8 +147,8 @@ def follow(
         repository.stage(before, frozenset(path for patch in patches for path in patch.scripts))
         base = repository.commit("upstream\n", commits.identity(patch_set), None)
         made = commits.apply(repository, base, patches)
-        if check:
-            check(repository, base, patches, made)
+        if strict:
+            commits.refuse_lies(repository, base, patches, made)
         blobs = commits.contents(repository, made)
     steps = tuple(
         Step(patch, {file.path: blobs.get(file.after) for file in commit.files})
@@ -226,12 +219,8 @@ def check_compiles(path: str, data: bytes | None, origin: str) -> None:
             compile(data, path, "exec", dont_inherit=True)
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None) or 0
-        raise PatchDoesNotApply(
-            f"{path} does not compile after {origin}: line {line}: {getattr(error, 'msg', error)}",
-            patch=origin,
-            path=path,
-            hint=f"mend {origin}",
-        ) from error
+        what = f"{path} does not compile after {origin}: line {line}: {getattr(error, 'msg', error)}"
+        raise PatchDoesNotApply(what, patch=origin, path=path, hint=f"mend {origin}") from error
 
 
 def check(plan: Plan) -> None:

@@ -41,19 +41,11 @@ def record_result(plan: Plan) -> bool:
 def with_result(patch_set: PatchSet, tree: str, series: str, touched: Mapping[str, Touched]) -> bytes:
     """set.toml with another [result]: digests of the tree, of the patch files and the overlay, and of touched files."""
     document = tomlkit.parse((patch_set.folder / "set.toml").read_text(encoding="utf-8"))
-    result = tomlkit.table()
-    result["tree"] = tree
-    result["series"] = series
-    files = tomlkit.table()
-    for path, row in sorted(touched.items()):
-        entry = tomlkit.table()
-        if row.upstream:
-            entry["upstream"] = row.upstream
-        if row.patched:
-            entry["patched"] = row.patched
-        files[path] = entry
-    result["files"] = files
-    document["result"] = result
+    files = {
+        path: {key: sha for key, sha in (("upstream", row.upstream), ("patched", row.patched)) if sha}
+        for path, row in sorted(touched.items())
+    }
+    document["result"] = {"tree": tree, "series": series, "files": files}
     return tomlkit.dumps(document).encode()
 
 

@@ -28,9 +28,8 @@ def opened(
     `asked` is a set's name, its folder, or a ref of this repository, tried in this order. `source` is the upstream of
     what is reviewed, and serves the other series too where that has the same pin.
 
-    Raises:
-        UsageError: there is no such series.
-        PatchsetError: it cannot be read or does not apply; the message says whose patch it is.
+    Raises UsageError: there is no such series; PatchsetError: it cannot be read or does not apply; the message says
+    whose patch it is.
     """
     with tempfile.TemporaryDirectory(prefix="patchset-against-") as folder:
         scratch = Path(folder)
@@ -63,16 +62,12 @@ def _at_ref(ref: str, name: str, scratch: Path) -> tuple[str, PatchSet]:
     """The set as it was in a commit, written into a scratch folder."""
     repository = Repository(paths.repo_root())
     if not repository.folder.exists():
-        raise UsageError(
-            f"{ref!r} is neither a set in patches/ nor a folder with a set.toml",
-            hint=f"a git ref works where {repository.root} is a git checkout",
-        )
+        hint = f"a git ref works where {repository.root} is a git checkout"
+        raise UsageError(f"{ref!r} is neither a set in patches/ nor a folder with a set.toml", hint=hint)
     commit = None if ref.startswith("-") else repository.ref(ref)
     if commit is None:
-        raise UsageError(
-            f"{ref!r} is neither a set in patches/, nor a folder with a set.toml, nor a commit of this repository",
-            hint="git log --oneline -- patches/ lists the commits that changed a set",
-        )
+        what = f"{ref!r} is neither a set in patches/, nor a folder with a set.toml, nor a commit of this repository"
+        raise UsageError(what, hint="git log --oneline -- patches/ lists the commits that changed a set")
     files = repository.files(commit, f"patches/{name}", "overlay")
     if f"patches/{name}/set.toml" not in files:
         raise UsageError(f"{ref} ({commit[:12]}) has no set {name}", hint="git log --oneline -- patches/ lists others")

@@ -7,14 +7,14 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
+from itertools import groupby, pairwise
+from operator import itemgetter
 
 from markupsafe import Markup, escape
 from pygments.lexer import Lexer
-from pygments.lexers import get_lexer_for_filename
+from pygments.lexers import find_lexer_class_for_filename
 from pygments.lexers.special import TextLexer
 from pygments.token import Token, _TokenType, is_token_subtype
-from pygments.util import ClassNotFound
 
 from patchset.sets import symbols
 
@@ -31,6 +31,7 @@ _LOOKS = (
     (Token.Name.Builtin, "b"),
 )
 _LONGEST = 2_000  # characters of a line; a text with a longer one is data, and not coloured
+_NAME = "U+{:04X}"
 _LARGEST = 1_000_000  # characters of a text that is coloured
 
 
@@ -60,21 +61,25 @@ def lines(path: str, text: str) -> tuple[Line, ...]:
     wanted = text.split("\n")
     if len(text) > _LARGEST or any(len(line) > _LONGEST for line in wanted):
         return tuple(plain(line) for line in wanted)
-    found: list[list[Run]] = [[]]
-    for kind, value in _lexer(path).get_tokens(text):
-        look = _look(kind)
+    found: list[list[tuple[str, str]]] = [[]]  # by line: the look and the text of each token
+    lexer: Lexer = (find_lexer_class_for_filename(path.rpartition("/")[2]) or TextLexer)(stripnl=False, ensurenl=False)
+    for kind, value in lexer.get_tokens(text):
         first, *more = value.split("\n")
-        _push(found[-1], first, look)
-        for piece in more:
-            found.append([])
-            _push(found[-1], piece, look)
-    if ["".join(run.text for run in line) for line in found[: len(wanted)]] != wanted:
+        found[-1].append((_look(kind), first))
+        found += [[(_look(kind), piece)] for piece in more]
+    found = found[: len(wanted)]
+    if ["".join(piece for _, piece in line) for line in found] != wanted:
         return tuple(plain(line) for line in wanted)  # a lexer that does not give back what it was given
-    return tuple(tuple(line) for line in found[: len(wanted)])
+    return tuple(map(_joined, found))
+
+
+def _joined(line: Iterable[tuple[str, str]]) -> Line:
+    """A line whose neighbours that look alike are one run."""
+    pieces = groupby((piece for piece in line if piece[1]), key=itemgetter(0))
+    return tuple(Run("".join(text for _, text in alike), look) for look, alike in pieces)
 
 
 def plain(text: str) -> Line:
-    """A line without colours."""
     return (Run(text),) if text else ()
 
 
@@ -99,20 +104,16 @@ def mark(line: Line, spans: Iterable[tuple[int, int]]) -> Line:
 
 def html(line: Line) -> Markup:
     """The line as HTML: escaped, and with each character that hides or reorders others made visible."""
-    return Markup().join(_run(run) for run in line)
-
-
-def _run(run: Run) -> Markup:
-    names = f"{run.look} x".strip() if run.changed else run.look
-    text = _visible(run.text)
-    return Markup('<i class="{}">{}</i>').format(names, text) if names else text
+    marked = Markup('<i class="{}">{}</i>')
+    looks = ((f"{run.look} x".strip() if run.changed else run.look, _visible(run.text)) for run in line)
+    return Markup().join(marked.format(names, text) if names else text for names, text in looks)
 
 
 def _visible(text: str) -> Markup:
     if text.isascii() and text.isprintable():
         return escape(text)
     return Markup().join(
-        Markup('<b class="hid">{}</b>').format(_name(one)) if hides(one) else escape(one) for one in text
+        Markup('<b class="hid">{}</b>').format(_NAME.format(ord(one))) if hides(one) else escape(one) for one in text
     )
 
 
@@ -131,30 +132,9 @@ def reveal(text: str) -> str:
     >>> reveal("a\u202eb\n")
     'a[U+202E]b\n'
     """
-    return "".join(f"[{_name(one)}]" if hides(one) and one != "\n" else one for one in text)
-
-
-def _name(character: str) -> str:
-    return f"U+{ord(character):04X}"
-
-
-def _push(line: list[Run], text: str, look: str) -> None:
-    """Appends text; neighbours that look alike become one run."""
-    if not text:
-        return
-    if line and line[-1].look == look:
-        text = line.pop().text + text
-    line.append(Run(text, look))
+    return "".join(f"[{_NAME.format(ord(one))}]" if hides(one) and one != "\n" else one for one in text)
 
 
 @lru_cache(maxsize=512)
 def _look(kind: _TokenType) -> str:
     return next((look for parent, look in _LOOKS if is_token_subtype(kind, parent)), "")
-
-
-def _lexer(path: str) -> Lexer:
-    try:
-        lexer: Lexer = get_lexer_for_filename(path.rpartition("/")[2], stripnl=False, ensurenl=False)
-    except ClassNotFound:
-        lexer = TextLexer(stripnl=False, ensurenl=False)
-    return lexer

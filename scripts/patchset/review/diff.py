@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
 from enum import Enum
 from itertools import groupby, pairwise
 
@@ -12,12 +15,17 @@ from unidiff.patch import Hunk as ParsedHunk
 from unidiff.patch import PatchedFile
 from unidiff.patch import PatchSet as ParsedDiff
 
-from patchset.review import code, words
+from patchset.review import code
 from patchset.review.code import Line
-from patchset.review.words import Pair, Span
 from patchset.sets import symbols
 
+_WORD = re.compile(r"\w+|\s+|[^\w\s]")
+_ALIKE = 0.5  # share of the words that two versions of one line have in common
+_MOST = 2_500  # pairs of lines that are compared in one change; beyond, lines stand in order and no word is marked
+_LONGEST = 500  # characters of a line whose words are compared
 _MORE = 20  # unchanged lines that a reader can unfold above and below a hunk
+
+Span = tuple[int, int]
 
 
 class Kind(Enum):
@@ -30,8 +38,6 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class DiffLine:
-    """One line."""
-
     kind: Kind  # whether it is there before, after, or both
     # Its number in the file before and after, from 1; 0 where it is not there.
     old: int
@@ -51,8 +57,6 @@ class Block:
 
 @dataclass(frozen=True)
 class ShownHunk:
-    """One hunk."""
-
     title: str  # `@@ -old +new @@`
     symbol: str  # the class or function that it is in
     blocks: tuple[Block, ...]  # its lines
@@ -62,7 +66,6 @@ class ShownHunk:
 
     @property
     def changed(self) -> tuple[DiffLine, ...]:
-        """The lines with + or -."""
         return tuple(line for block in self.blocks if block.changed for line in block.lines)
 
 
@@ -80,6 +83,18 @@ class FileDiff:
     source: str  # the lines of the diff as they are in the patch, for Markdown
 
 
+@dataclass(frozen=True)
+class Pair:
+    """Two versions of one line."""
+
+    # Which of the removed and which of the added lines, from 0.
+    old: int
+    new: int
+    # The characters, begin to end, that the other version has not.
+    old_spans: tuple[Span, ...]
+    new_spans: tuple[Span, ...]
+
+
 def read(
     text: str, anchor: str, before: Mapping[str, bytes | None], after: Mapping[str, bytes | None]
 ) -> tuple[FileDiff, ...]:
@@ -92,8 +107,10 @@ def read(
 
 def _file(file: PatchedFile, anchor: str, before: bytes | None, after: bytes | None) -> FileDiff:
     hunks = []
-    places = [_place(hunk) for hunk in file]
-    for hunk, place, (above, below) in zip(file, places, around(places, _count(after)), strict=True):
+    firsts = [hunk.target_start + (hunk.target_length == 0) for hunk in file]  # of no lines, git names the one before
+    places = [range(first, first + hunk.target_length) for first, hunk in zip(firsts, file, strict=True)]
+    count = len(io.BytesIO(after or b"").readlines())  # only \n ends one
+    for hunk, place, (above, below) in zip(file, places, around(places, count), strict=True):
         old = _lines(file.path, before, hunk.source_start, hunk.source_length)
         new = _lines(file.path, after, above.start, below.stop - above.start)
         blocks = tuple(_blocks(hunk, old, new))
@@ -102,16 +119,11 @@ def _file(file: PatchedFile, anchor: str, before: bytes | None, after: bytes | N
         where = symbols.at(side, file.path, number)
         shift = hunk.source_start + (hunk.source_length == 0) - place.start
         more = _unchanged(above, shift, new), _unchanged(below, shift + hunk.source_length - hunk.target_length, new)
-        hunks.append(ShownHunk(_title(hunk), where, blocks, *more))
+        title = f"@@ -{hunk.source_start},{hunk.source_length} +{hunk.target_start},{hunk.target_length} @@"
+        hunks.append(ShownHunk(title, where, blocks, *more))
     status = "added" if file.is_added_file else "deleted" if file.is_removed_file else "modified"
     source = "".join(str(hunk) for hunk in file)
     return FileDiff(f"{anchor}/{file.path}", file.path, status, file.added, file.removed, tuple(hunks), source)
-
-
-def _place(hunk: ParsedHunk) -> range:
-    """The numbers of a hunk's lines in the file after it; of none, git names the line before."""
-    first = hunk.target_start + (hunk.target_length == 0)
-    return range(first, first + hunk.target_length)
 
 
 def around(places: Sequence[range], count: int) -> list[tuple[range, range]]:
@@ -130,19 +142,10 @@ def around(places: Sequence[range], count: int) -> list[tuple[range, range]]:
     return found
 
 
-def _count(data: bytes | None) -> int:
-    """How many lines a file has."""
-    return 0 if data is None else data.count(b"\n") + (not data.endswith(b"\n") and data != b"")
-
-
 def _unchanged(numbers: range, shift: int, lines: Mapping[int, Line]) -> tuple[DiffLine, ...]:
     """Lines outside of a hunk; `shift` is how much higher their numbers were before."""
     rows = enumerate(numbers, start=1)
     return tuple(DiffLine(Kind.CONTEXT, new + shift, new, lines.get(new, ()), row) for row, new in rows)
-
-
-def _title(hunk: ParsedHunk) -> str:
-    return f"@@ -{hunk.source_start},{hunk.source_length} +{hunk.target_start},{hunk.target_length} @@"
 
 
 def _lines(path: str, data: bytes | None, first: int, count: int) -> dict[int, Line]:
@@ -160,7 +163,7 @@ def _blocks(hunk: ParsedHunk, old: Mapping[int, Line], new: Mapping[int, Line]) 
             continue
         removed = [line for line in found if line.kind is Kind.REMOVED]
         added = [line for line in found if line.kind is Kind.ADDED]
-        pairs = words.pair([_text(one.line) for one in removed], [_text(one.line) for one in added])
+        pairs = pair_lines([_text(one.line) for one in removed], [_text(one.line) for one in added])
         olds, news = rows_of(len(removed), len(added), pairs)
         shown = _coloured(removed, old, {pair.old: pair.old_spans for pair in pairs}, olds)
         shown += _coloured(added, new, {pair.new: pair.new_spans for pair in pairs}, news)
@@ -198,7 +201,6 @@ def _text(line: Line) -> str:
 def rows_of(removed: int, added: int, pairs: Iterable[Pair]) -> tuple[list[int], list[int]]:
     """Rows of the removed and of the added lines of a change, from 1: a pair shares one, and nothing changes order.
 
-    >>> from patchset.review.words import Pair
     >>> rows_of(3, 1, [Pair(2, 0, (), ())])
     ([1, 2, 3], [3])
     """
@@ -214,3 +216,58 @@ def rows_of(removed: int, added: int, pairs: Iterable[Pair]) -> tuple[list[int],
             rows[1].append(until)
         old, new, row = pair[0] + 1, pair[1] + 1, until + 1
     return rows
+
+
+def pair_lines(removed: Sequence[str], added: Sequence[str]) -> tuple[Pair, ...]:
+    """The pairs whose words are most alike in all, in the order of both sides.
+
+    >>> pair_lines(["a(x)", "b"], ["a(y)"])
+    (Pair(old=0, new=0, old_spans=((2, 3),), new_spans=((2, 3),)),)
+    """
+    if len(removed) * len(added) > _MOST:
+        return ()
+    olds, news = [_words(text) for text in removed], [_words(text) for text in added]
+    # best[i][j]: the most that the lines from i and from j on can have in common.
+    best = [[0.0] * (len(news) + 1) for _ in range(len(olds) + 1)]
+    alike = [[_likeness(old, new) for new in news] for old in olds]
+    for i in reversed(range(len(olds))):
+        for j in reversed(range(len(news))):
+            best[i][j] = max(best[i + 1][j], best[i][j + 1], alike[i][j] and alike[i][j] + best[i + 1][j + 1])
+    pairs = []
+    i = j = 0
+    while i < len(olds) and j < len(news):
+        if alike[i][j] and best[i][j] == alike[i][j] + best[i + 1][j + 1]:
+            pairs.append(_pair(i, j, olds[i], news[j]))
+            i, j = i + 1, j + 1
+        elif best[i][j] == best[i + 1][j]:
+            i += 1
+        else:
+            j += 1
+    return tuple(pairs)
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text) if len(text) <= _LONGEST else []
+
+
+def _likeness(old: list[str], new: list[str]) -> float:
+    """The share of common words, blanks aside; 0 where it is too small for one line to be the other's version."""
+    old, new = [[word for word in words if not word.isspace()] for words in (old, new)]
+    matcher = SequenceMatcher(None, old, new, autojunk=False)
+    if not old or not new or matcher.real_quick_ratio() < _ALIKE or matcher.quick_ratio() < _ALIKE:
+        return 0.0
+    ratio = matcher.ratio()
+    return ratio if ratio >= _ALIKE else 0.0
+
+
+def _pair(i: int, j: int, old: list[str], new: list[str]) -> Pair:
+    changes = [op for op in SequenceMatcher(None, old, new, autojunk=False).get_opcodes() if op[0] != "equal"]
+    return Pair(i, j, _spans(old, [(op[1], op[2]) for op in changes]), _spans(new, [(op[3], op[4]) for op in changes]))
+
+
+def _spans(words: list[str], ranges: Sequence[Span]) -> tuple[Span, ...]:
+    """Ranges of words as ranges of characters."""
+    starts = [0]
+    for word in words:
+        starts.append(starts[-1] + len(word))
+    return tuple((starts[begin], starts[end]) for begin, end in ranges if begin < end)

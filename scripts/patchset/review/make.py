@@ -10,7 +10,6 @@ from typing import Any
 
 from patchset.node.errors import PatchDoesNotApply
 from patchset.plan import plan
-from patchset.plan.plan import Plan
 from patchset.review import against, markdown, page, rangediff, review
 from patchset.review.review import Review
 from patchset.sets.setfile import PatchSet
@@ -30,7 +29,6 @@ class ReviewResult:
     markdown: Path
 
     def as_dict(self) -> dict[str, Any]:
-        """For --json."""
         shown = self.review
         ranges = shown.ranges and {
             "against": shown.ranges.against,
@@ -54,13 +52,16 @@ class ReviewResult:
 def run(patch_set: PatchSet, source: Source, asked: str | None, terminal: Terminal, *, offline: bool) -> ReviewResult:
     """Writes build/<set>/review/index.html and review.md; `asked` is what to compare with: see `against.opened`.
 
-    Raises:
-        PatchDoesNotApply: a patch is malformed, too large or does not fit.
-        UsageError: there is nothing to compare with by that name.
-        PatchsetError: upstream could not be had.
+    Raises PatchDoesNotApply: a patch is malformed, too large or does not fit; UsageError: there is nothing to compare
+    with by that name; PatchsetError: upstream could not be had.
     """
     made = plan.make(patch_set, source.read)
-    _refuse_unreadable(made)
+    lines = {step.patch.name: step.patch.added + step.patch.removed for step in made.steps}
+    lines |= {path: data.count(b"\n") for path, data in made.overlay.files.items()}
+    if (count := sum(lines.values())) > _MOST_LINES:
+        name = max(lines, key=lambda name: lines[name])
+        what = f"the set has {count:,} lines, {lines[name]:,} of them in {name}; a review shows at most {_MOST_LINES:,}"
+        raise PatchDoesNotApply(what, patch=name, hint="split the set, or keep data out of it")
     with ExitStack() as stack:
         commits = stack.enter_context(rangediff.commits(made))
         ranges = None
@@ -80,16 +81,3 @@ def run(patch_set: PatchSet, source: Source, asked: str | None, terminal: Termin
     disk.write(outcome.html, html.encode(), mode=0o644)
     disk.write(outcome.markdown, text.encode(), mode=0o644)
     return outcome
-
-
-def _refuse_unreadable(made: Plan) -> None:
-    lines = {step.patch.name: step.patch.added + step.patch.removed for step in made.steps}
-    lines |= {path: data.count(b"\n") for path, data in made.overlay.files.items()}
-    if sum(lines.values()) > _MOST_LINES:
-        name = max(lines, key=lambda name: lines[name])
-        raise PatchDoesNotApply(
-            f"the set has {sum(lines.values()):,} lines, {lines[name]:,} of them in {name}; "
-            f"a review shows at most {_MOST_LINES:,}",
-            patch=name,
-            hint="split the set, or keep data out of it",
-        )

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import re
+from itertools import chain, zip_longest
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from patchset.review import code
-from patchset.review.review import PatchReview, Review, lines_of
+from patchset.review.review import Review, lines_of
 
 GITHUB = 65_536  # characters of a pull request's text or of a comment
 
@@ -42,15 +43,11 @@ def render(review: Review) -> str:
 
     room = GITHUB - len(made())
     for one in review.patches:
-        block = fenced("".join(_with_names(one)))
+        block = fenced("".join(f"--- a/{file.path}\n+++ b/{file.path}\n{file.source}" for file in one.files))
         if len(block) + _AROUND <= room:
             diffs[one.number] = block
             room -= len(block) + _AROUND
     return made()
-
-
-def _with_names(patch: PatchReview) -> list[str]:
-    return [f"--- a/{file.path}\n+++ b/{file.path}\n{file.source}" for file in patch.files]
 
 
 def escape(value: object) -> str:
@@ -72,11 +69,9 @@ def told(text: str) -> Text:
     pieces = flat.split("`")
     if len(pieces) % 2 == 0 or not all(pieces[1::2]):  # one is left over, or they are no pairs of single ones
         pieces = [flat]
-    return Text("".join(span(piece) if number % 2 else _linked(piece) for number, piece in enumerate(pieces)))
-
-
-def _linked(text: str) -> str:
-    return _REFERENCE_ESCAPED.sub(r"[\1#\2](https://github.com/\1/pull/\2)", _plain(text))
+    link = r"[\1#\2](https://github.com/\1/pull/\2)"
+    texts = [_REFERENCE_ESCAPED.sub(link, _plain(piece)) for piece in pieces[::2]]
+    return Text("".join(chain.from_iterable(zip_longest(texts, map(span, pieces[1::2]), fillvalue=""))))
 
 
 def _flat(text: str) -> str:

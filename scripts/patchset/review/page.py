@@ -33,7 +33,6 @@ _LINK = re.compile(r"https://[^\s<>\"'`\]]+[^\s<>\"'`\].,;)]|\b([\w.-]+/[\w.-]+)
 
 
 def render(review: Review) -> str:
-    """The page."""
     environment = Environment(
         loader=PackageLoader("patchset.review"),
         autoescape=True,
@@ -41,18 +40,13 @@ def render(review: Review) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters |= {one.__name__: one for one in (links, chunks, slices, folders, sentence, ticks)}
     environment.filters |= {
         "code": code.html,
         "visible": lambda text: code.html(code.plain(text)),
-        "links": links,
         "lines": lines_of,
-        "chunks": chunks,
-        "slices": slices,
-        "folders": folders,
         "name": lambda path: path.rpartition("/")[2],
         "folder": lambda path: path[: path.rfind("/") + 1],
-        "sentence": sentence,
-        "ticks": ticks,
         "number": lambda value: f"{value:,}",
         "digest": lambda text: hashlib.sha256(text.encode()).hexdigest()[:16],
         "counted": plural,
@@ -68,15 +62,8 @@ def render(review: Review) -> str:
         Kind=Kind,
         style=Markup(style),  # noqa: S704 - our own file
         script=Markup(script),  # noqa: S704 - our own file
-        policy="; ".join(
-            (
-                "default-src 'none'",
-                f"style-src '{_digest(style)}'",
-                f"script-src '{_digest(script)}'",
-                "base-uri 'none'",
-                "form-action 'none'",
-            )
-        ),
+        policy=f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
+        "base-uri 'none'; form-action 'none'",
     )
 
 
@@ -138,7 +125,6 @@ def _split(block: Block) -> Iterator[Block]:
 
 
 def slices(lines: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
-    """The lines, some at a time."""
     for begin in range(0, len(lines), _CHUNK):
         yield lines[begin : begin + _CHUNK]
 

@@ -31,25 +31,12 @@ class Commits:
     names: tuple[str, ...]  # the patches' file names, in the order of their commits
 
     def net_diff(self) -> str:
-        """What all patches together do, as one diff."""
         return self.repository.git("diff", *_DIFF, self.overlay, self.tip)
-
-    def patches(self) -> str:
-        """The range of the patches."""
-        return f"{self.overlay}..{self.tip}"
-
-    def modules(self) -> str:
-        """The range of the overlay's commit."""
-        return f"{self.upstream}..{self.overlay}"
 
 
 @contextmanager
 def commits(plan: Plan) -> Iterator[Commits]:
-    """Makes the commits; they go when the block ends.
-
-    Raises:
-        PatchDoesNotApply: git does not apply a patch.
-    """
+    """Makes the commits; they go when the block ends. Raises PatchDoesNotApply: git does not apply a patch."""
     with tempfile.TemporaryDirectory(prefix="patchset-review-") as folder:
         root = Path(folder)
         tip = history.write(root, plan.recipe, plan.upstream.__getitem__, ()).tip
@@ -60,8 +47,6 @@ def commits(plan: Plan) -> Iterator[Commits]:
 
 
 class Fate(Enum):
-    """What became of a patch; the value is what a reader sees."""
-
     SAME = "same"
     HEADER = "header only"
     CONTEXT = "context only"
@@ -76,8 +61,6 @@ _FATES = {"=": Fate.SAME, "<": Fate.DROPPED, ">": Fate.ADDED}  # by range-diff's
 
 @dataclass(frozen=True)
 class Row:
-    """One patch of either series."""
-
     # Its number in the two series, from 1; 0 where it is not in it.
     before: int
     after: int
@@ -95,9 +78,7 @@ class RangeDiff:
     rows: tuple[Row, ...]
 
     def count(self) -> dict[Fate, int]:
-        """How many patches met each fate, those that none met left out."""
-        found = {fate: sum(row.fate is fate for row in self.rows) for fate in Fate}
-        return {fate: number for fate, number in found.items() if number}
+        return {fate: number for fate in Fate if (number := sum(row.fate is fate for row in self.rows))}
 
 
 def compare(before: Commits, after: Commits, label: str) -> RangeDiff:
@@ -106,9 +87,10 @@ def compare(before: Commits, after: Commits, label: str) -> RangeDiff:
     info = repository.root / ".git" / "objects" / "info"
     info.mkdir(exist_ok=True)
     (info / "alternates").write_text(f"{before.repository.root / '.git' / 'objects'}\n", encoding="utf-8")
-    rows = _paired(_run(repository, before.patches(), after.patches()), before, after)
+    rows = _paired(_run(repository, *(f"{one.overlay}..{one.tip}" for one in (before, after))), before, after)
     last = [max((row.before for row in rows), default=0), max((row.after for row in rows), default=0)]
-    for row in _run(repository, before.modules(), after.modules(), "--creation-factor=10000"):
+    modules = (f"{one.upstream}..{one.overlay}" for one in (before, after))
+    for row in _run(repository, *modules, "--creation-factor=10000"):
         rows.append(replace(row, before=row.before and last[0] + 1, after=row.after and last[1] + 1))
     return RangeDiff(label, tuple(rows))
 

@@ -3,21 +3,26 @@
 
 from __future__ import annotations
 
+import json
 import re
 import string
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+
+import msgspec
 
 from patchset.node.errors import UsageError
 from patchset.plan.plan import Plan
-from patchset.review import code, diff, proof
+from patchset.proof import defects, evidence
+from patchset.proof.defects import Defect, Evidence
+from patchset.review import code, diff
 from patchset.review.code import Line
 from patchset.review.diff import FileDiff
-from patchset.review.proof import Proof
 from patchset.review.rangediff import Commits, RangeDiff, Row
-from patchset.sets import symbols
+from patchset.sets import facts, symbols
 from patchset.sets.overlay import Overlay
 from patchset.sets.patchfile import Patch
+from patchset.system import paths
 
 Content = Mapping[str, bytes | None]
 _KEPT = re.compile(r"[-*+] |\d+[.)] |\s")  # how a line begins that is not to be joined with the one above
@@ -25,23 +30,11 @@ _LABEL = re.compile(r"(Why|How): *")
 
 
 @dataclass(frozen=True)
-class Explanation:
-    """A patch's own text, by what it tells: each is a tuple of paragraphs."""
-
-    # The paragraphs from `Why:` and from `How:` on.
-    why: tuple[str, ...]
-    how: tuple[str, ...]
-    more: tuple[str, ...]  # those before the first label
-
-
-@dataclass(frozen=True)
 class PatchReview:
-    """One patch."""
-
     number: int  # in the series, from 1
     anchor: str  # of the patch in the page: its file's name without `.patch`
     patch: Patch  # as it was read
-    says: Explanation  # why and how
+    says: Mapping[str, Sequence[str]]  # paragraphs: `why` and `how`, from these labels on, and `more` before the first
     files: tuple[FileDiff, ...]  # what it does
 
     @property
@@ -65,8 +58,6 @@ Overlaps = Mapping[str, Mapping[str, Mapping[int, Touch]]]
 
 @dataclass(frozen=True)
 class Excerpt:
-    """Lines of a file."""
-
     anchor: str  # of the excerpt in the page; a line's is the anchor, `:R`, and the number
     path: str  # of the file
     symbol: str  # what of the file it is; empty for the whole of it
@@ -76,9 +67,20 @@ class Excerpt:
 
 @dataclass(frozen=True)
 class Module(Excerpt):
-    """The whole of an overlay module, and the upstream code that it replaces, if any."""
-
     replaces: tuple[Excerpt, ...]
+
+
+@dataclass(frozen=True)
+class Proof:
+    """The rows, and what a reader must know of them."""
+
+    # From the report; without one, the defects that the patches say they resolve, with no evidence.
+    rows: tuple[Defect, ...]
+    note: str  # why the rows prove nothing of this series; empty where they are of its very tree
+
+    @property
+    def proven(self) -> int:
+        return 0 if self.note else sum(row.proven for row in self.rows)
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,6 @@ class Review:
 
     @property
     def added(self) -> int:
-        """Lines that the net diff adds."""
         return sum(file.added for file in self.net)
 
     @property
@@ -113,7 +114,6 @@ class Review:
 
     @property
     def removed(self) -> int:
-        """Lines that the net diff removes."""
         return sum(file.removed for file in self.net)
 
 
@@ -135,7 +135,7 @@ def review(plan: Plan, read: Callable[[str], bytes], commits: Commits, ranges: R
         net=net,
         modules=modules(plan.overlay, read),
         overlaps=overlaps(sides),
-        proof=proof.load(plan),
+        proof=prove(plan),
         ranges=ranges,
     )
 
@@ -175,6 +175,34 @@ def overlaps(patches: Iterable[tuple[tuple[FileDiff, ...], Content, Content]]) -
     return {path: dict(sorted(places.items())) for path, places in sorted(found.items())}
 
 
+def prove(plan: Plan) -> Proof:
+    """Reads evidence.json or, where that is of another tree or other tests, defects.json; raises UsageError."""
+    name = plan.patch_set.name
+    if plan.tree == plan.patch_set.tree and (cases := evidence.cases(plan.patch_set)):
+        return Proof(defects.of_cases(plan.patch_set, cases, evidence.NAME).rows, "")
+    file = paths.build_dir(name) / "defects.json"
+    command = f"make defects VERSION={name}"
+    if not file.is_file():
+        resolved = {defect for step in plan.steps for defect in step.patch.header.resolves}
+        return Proof(
+            tuple(defects.table((), facts.titles(), resolved)), f"Not run: `{command}` has left no report here."
+        )
+    try:
+        report = json.loads(file.read_bytes())
+        rows = []
+        for row in report["rows"]:
+            pristine, patched = (msgspec.convert(row[tree], Evidence) for tree in ("pristine", "patched"))
+            refuted = row["shown"] == "not a defect"
+            rows.append(Defect(str(row["defect"]), str(row["title"]), pristine, patched, refuted))
+        tree = str(report.get("tree", ""))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{file}: {error!r}", hint=f"{command} writes it anew") from error
+    if tree != plan.tree:
+        of = f"of another tree ({tree[:12]}, not {plan.tree[:12]})" if tree else "of a tree that it does not name"
+        return Proof(tuple(rows), f"Not run on this tree: the report is {of}. `{command}` makes a new one.")
+    return Proof(tuple(rows), "")
+
+
 def whole(defect: str) -> str:
     """The defect that a row is a part of: D6 for D6a."""
     return defect.rstrip(string.ascii_lowercase)
@@ -190,18 +218,18 @@ def lines_of(paragraph: str) -> list[str]:
     return lines if any(_KEPT.match(line) for line in lines) else [" ".join(lines)]
 
 
-def explain(body: str) -> Explanation:
+def explain(body: str) -> dict[str, list[str]]:
     """Splits the body of a header at its labels.
 
     >>> explain("Why: it hangs.\\n\\nOften.\\n\\nHow: no more.")
-    Explanation(why=('it hangs.', 'Often.'), how=('no more.',), more=())
+    {'more': [], 'why': ['it hangs.', 'Often.'], 'how': ['no more.']}
     """
-    parts: dict[str, list[str]] = {"": [], "Why": [], "How": []}
-    label = ""
+    parts: dict[str, list[str]] = {"more": [], "why": [], "how": []}
+    label = "more"
     for paragraph in re.split(r"\n\s*\n", body.strip()):
         if found := _LABEL.match(paragraph):
-            label = found[1]
+            label = found[1].lower()
             paragraph = paragraph[found.end() :]
         if paragraph:
             parts[label].append(paragraph)
-    return Explanation(tuple(parts["Why"]), tuple(parts["How"]), tuple(parts[""]))
+    return parts

@@ -20,7 +20,6 @@ _SETS = re.compile(rf"{_SET}(\+{_SET})*")
 
 
 def file() -> Path:
-    """tests/smoke/defects.toml."""
     return paths.repo_root() / "tests" / "smoke" / "defects.toml"
 
 

@@ -7,6 +7,7 @@ import email
 import email.policy
 import email.utils
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -50,14 +51,11 @@ class Header:
     fields: Trailers  # every trailer, the unfolded value
 
     def get(self, name: str) -> str:
-        """The value of a trailer, or an empty string."""
         return dict(self.fields).get(name, "")
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One fault of a header."""
-
     line: int  # in the patch, from 1; where a field is missing, the first
     fault: Fault
     why: str  # what is wrong, without the patch's name
@@ -97,7 +95,9 @@ def read(text: str) -> tuple[Header | None, tuple[Problem, ...]]:
     name, address = email.utils.parseaddr(mail.get("From", ""))
     if mail.get("From") and (not name or "@" not in address):
         problem("From", "malformed", "From must be `Name <address>`")
-    date = _moment(mail.get("Date", ""))
+    date = None
+    with suppress(ValueError):
+        date = email.utils.parsedate_to_datetime(mail.get("Date", ""))
     if mail.get("Date") and (date is None or date.tzinfo is None):
         why = "is not a mail date" if date is None else "has no time zone"
         problem("Date", "malformed", f"Date {mail['Date']!r} {why}")
@@ -138,11 +138,3 @@ def line_of(text: str, field: str) -> int:
     """The number of the line, from 1, on which a field of a header first stands; 1 where it does not."""
     lines = text.split("\n")
     return next((number for number, line in enumerate(lines, start=1) if line.startswith(f"{field}:")), 1)
-
-
-def _moment(text: str) -> datetime | None:
-    """A mail date; None where it is malformed."""
-    try:
-        return email.utils.parsedate_to_datetime(text)
-    except ValueError:
-        return None

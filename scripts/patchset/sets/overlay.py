@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The overlay: modules that a set adds to the tree, and what of upstream each one replaces.
 
-overlay/<set>/overlay.toml pins the upstream code that a module was written against, so that a release that changes
-that code is noticed:
+overlay/<set>/overlay.toml says that, so that a release that changes such code is noticed:
+
+    omits = ["vllm_ascend/data_parallel/graph_sizes.py"]  # a shared module that has nothing to do in this release
 
     [[module]]
     path = "vllm_ascend/data_parallel/metadata.py"
@@ -12,13 +13,7 @@ that code is noticed:
     symbol = "NPUModelRunner._get_forward_metadata_across_dp"
     sha256 = "..."  # of the symbol's lines; `patchset record` writes it
 
-A shared module that has nothing to do in a release is not installed there:
-
-    omits = ["vllm_ascend/data_parallel/graph_sizes.py"]
-
-A public name of upstream that the patched tree has no more, or with another signature, is explained there too:
-
-    [[breaks]]
+    [[breaks]]  # a public name of upstream that the patched tree has no more, or with another signature
     path = "vllm_ascend/torchair/torchair_model_runner.py"
     symbol = "NPUTorchairModelRunner.get_dp_padding"
     why = "upstream calls it nowhere"
@@ -26,9 +21,11 @@ A public name of upstream that the patched tree has no more, or with another sig
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec import structs
 
 from patchset.node import manifest
 from patchset.node.errors import PinMismatch, UsageError
@@ -40,29 +37,39 @@ _CACHES = ("__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache")
 _NOTES = frozenset({"overlay.toml", "README.md"})
 
 
-@dataclass(frozen=True)
-class Replaced:
+class _Replaced(Table, frozen=True):
+    path: str  # upstream's file
+    symbol: str = ""  # dotted name of a class or function in it; empty for the whole file
+    sha256: str = ""  # of the symbol's source lines, or of the file; empty where it is not recorded yet
+
+
+class Replaced(_Replaced, frozen=True, kw_only=True):
     """Upstream code that an overlay module takes the place of."""
 
     module: str
-    path: str  # upstream's file
-    symbol: str  # dotted name of a class or function in it; empty for the whole file
-    sha256: str  # of the symbol's source lines, or of the file; empty where it is not recorded yet
 
 
-@dataclass(frozen=True)
-class Broken:
+class Broken(Table, frozen=True):
     """A public name of upstream that the patched tree lacks, or has with another signature, and why that must be."""
 
     path: str  # upstream's file
-    symbol: str  # dotted name in it; empty for the whole file
     why: str
+    symbol: str = ""  # dotted name in it; empty for the whole file
+
+
+class _Module(Table, frozen=True):
+    path: str
+    replaces: tuple[_Replaced, ...] = ()
+
+
+class _Declared(Table, frozen=True):
+    omits: tuple[str, ...] = ()
+    module: tuple[_Module, ...] = ()
+    breaks: tuple[Broken, ...] = ()
 
 
 @dataclass(frozen=True)
 class Overlay:
-    """What a set installs."""
-
     files: Mapping[str, bytes]  # content by path
     replaces: tuple[Replaced, ...]  # what that replaces
     breaks: tuple[Broken, ...] = ()  # what of upstream's API is not kept
@@ -76,20 +83,17 @@ class Overlay:
 
     @property
     def lines(self) -> int:
-        """Lines of all files together."""
         return sum(data.count(b"\n") for data in self.files.values())
 
 
 def overlay_toml(set_name: str, root: Path | None = None) -> Path:
-    """overlay/<set>/overlay.toml."""
     return paths.overlay_dir(set_name, root) / "overlay.toml"
 
 
 def load(patch_set: PatchSet) -> Overlay:
     """Reads overlay/shared, then the folders of few sets, then overlay/<set>, whose files win.
 
-    Raises:
-        UsageError: a file that is no part of the package, or one that upstream has; or a malformed overlay.toml.
+    Raises UsageError: a file that is no part of the package, or one that upstream has; or a malformed overlay.toml.
     """
     upstream = patch_set.upstream_manifest()
     files: dict[str, bytes] = {}
@@ -107,50 +111,25 @@ def load(patch_set: PatchSet) -> Overlay:
             if not path.startswith(f"{patch_set.package}/"):
                 raise UsageError(f"{file} is not below {patch_set.package}/", hint="lay overlay files out as they land")
             if path in upstream:
-                raise UsageError(
-                    f"{file} would overwrite upstream's file",
-                    hint="put the logic in a new module and hook it in with a patch",
-                )
+                hint = "put the logic in a new module and hook it in with a patch"
+                raise UsageError(f"{file} would overwrite upstream's file", hint=hint)
             files[path] = file.read_bytes()
-    replaces, breaks, omits = _declared(declared, toml, files, upstream)
-    return Overlay(files, replaces, breaks, toml, omits)
+    said = read_toml(declared, toml.decode(errors="replace"), _Declared)
+    found = ((module.path, structs.asdict(row)) for module in said.module for row in module.replaces)
+    replaces = tuple(Replaced(**row, module=path) for path, row in found)
 
+    def known(key: str, path: str, whose: str, there: Container[str]) -> None:
+        if path not in there:
+            raise UsageError(f"{declared}: {key} names {path!r}, which {whose} does not have")
 
-def _declared(
-    file: Path, toml: bytes, files: dict[str, bytes], upstream: Mapping[str, str]
-) -> tuple[tuple[Replaced, ...], tuple[Broken, ...], tuple[str, ...]]:
-    """What overlay.toml says; takes the files that it omits out of `files`."""
-    top = read_toml(file, toml.decode(errors="replace"))
-    omits = top.take("omits", list, [])
-    for path in omits:
-        if not isinstance(path, str) or files.pop(path, None) is None:
-            raise top.refuse("omits", f"names {path!r}, which the overlay does not have")
-
-    def path_of(table: Table) -> str:
-        path = table.text("path")
-        if path not in upstream:
-            raise table.refuse("path", f"names {path!r}, which upstream does not have")
-        return path
-
-    replaces = []
-    for number, value in enumerate(top.take("module", list, []), start=1):
-        module = Table(file, f"module[{number}]", value)
-        path = module.text("path")
-        if path not in files:
-            raise module.refuse("path", f"names {path!r}, which the overlay does not have")
-        for index, entry in enumerate(module.take("replaces", list, []), start=1):
-            table = Table(file, f"{module.name}.replaces[{index}]", entry)
-            symbol, sha256 = table.text("symbol", default=""), table.text("sha256", default="")
-            replaces.append(Replaced(path, path_of(table), symbol, sha256))
-            table.finish()
-        module.finish()
-    breaks = []
-    for number, value in enumerate(top.take("breaks", list, []), start=1):
-        table = Table(file, f"breaks[{number}]", value)
-        breaks.append(Broken(path_of(table), table.text("symbol", default=""), table.text("why")))
-        table.finish()
-    top.finish()
-    return tuple(replaces), tuple(breaks), tuple(omits)
+    for path in said.omits:
+        known("omits", path, "the overlay", files)
+        del files[path]
+    for module in said.module:
+        known("module", module.path, "the overlay", files)
+    for key, path in [*(("replaces", row.path) for row in replaces), *(("breaks", row.path) for row in said.breaks)]:
+        known(key, path, "upstream", upstream)
+    return Overlay(files, replaces, said.breaks, toml, said.omits)
 
 
 def changed(overlay: Overlay, read: Callable[[str], bytes]) -> Iterator[tuple[Replaced, str | None]]:
@@ -165,9 +144,6 @@ def check(overlay: Overlay, set_name: str, read: Callable[[str], bytes]) -> None
     for row, found in changed(overlay, read):
         if found is None:
             raise UsageError(f"{overlay_toml(set_name)}: {row.path} has no {row.symbol}, which {row.module} replaces")
-        raise PinMismatch(
-            f"{row.path} {row.symbol}, which {row.module} replaces,",
-            expected=row.sha256 or "(not recorded)",
-            found=found,
-            hint=f"read upstream's change, then: patchset record {set_name}",
-        )
+        what = f"{row.path} {row.symbol}, which {row.module} replaces,"
+        hint = f"read upstream's change, then: patchset record {set_name}"
+        raise PinMismatch(what, expected=row.sha256 or "(not recorded)", found=found, hint=hint)

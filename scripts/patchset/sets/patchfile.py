@@ -28,26 +28,16 @@ _BINARY = ("GIT binary patch", "Binary files ")
 
 
 class MalformedPatch(PatchDoesNotApply):
-    """A patch file cannot be read as what it should be.
-
-    Attributes:
-        line: its number in the patch file, from 1.
-        fault: which kind of wrong.
-        why: what is wrong, without the patch's name.
-    """
+    """A patch file cannot be read as what it should be."""
 
     def __init__(self, name: str, line: int, why: str, fault: Fault = "form") -> None:
         hint = "make fmt writes it as git does, where git can read it"
         super().__init__(f"{name}:{line}: malformed patch: {why}", patch=name, hint=hint)
-        self.line = line
-        self.fault = fault
-        self.why = why
+        self.line, self.fault, self.why = line, fault, why  # of the file, from 1; `why` without the patch's name
 
 
 @dataclass(frozen=True)
 class Patch:
-    """One patch file."""
-
     name: str  # its file name
     header: Header  # what it says of itself
     data: bytes  # the whole file
@@ -55,7 +45,6 @@ class Patch:
 
     @cached_property
     def sha256(self) -> str:
-        """Of the whole file."""
         return sha256(self.data)
 
     @cached_property
@@ -75,11 +64,7 @@ class Patch:
 
     @cached_property
     def lines(self) -> Diff:
-        """The diff as unidiff has it, file by file and line by line.
-
-        Raises:
-            MalformedPatch: it is none.
-        """
+        """The diff as unidiff has it, file by file and line by line. Raises MalformedPatch: it is none."""
         try:
             return Diff(self.diff)
         except UnidiffParseError as error:
@@ -87,21 +72,15 @@ class Patch:
 
     @property
     def added(self) -> int:
-        """Lines with a +."""
         return sum(file.added for file in self.lines)
 
     @property
     def removed(self) -> int:
-        """Lines with a -."""
         return sum(file.removed for file in self.lines)
 
 
 def read(file: Path) -> bytes:
-    """The bytes of a patch file, of which no more than LIMIT are ever read.
-
-    Raises:
-        PatchDoesNotApply: it is larger than that.
-    """
+    """The bytes of a patch file; raises MalformedPatch where they are more than LIMIT, of which no more are read."""
     with file.open("rb") as stream:
         data = stream.read(LIMIT + 1)
     if len(data) > LIMIT:
@@ -111,11 +90,7 @@ def read(file: Path) -> bytes:
 
 
 def parse(name: str, data: bytes) -> Patch:
-    """Reads a patch file; messages name it.
-
-    Raises:
-        PatchDoesNotApply: it is malformed; names the line and what is wrong with it.
-    """
+    """Reads a patch file; raises PatchDoesNotApply: it is malformed; names the file, the line and what is wrong."""
     lines, above = lines_of(name, data)
     parsed, problems = header.read("\n".join([*lines[:above], ""]))
     if parsed is None:

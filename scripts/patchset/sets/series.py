@@ -48,19 +48,12 @@ def refuse_half_written(folder: Path) -> None:
         return
     for name in paths.sets():
         if journal := Store(paths.patches_state(name)).journal():
-            raise UsageError(
-                f"{folder.parent} is half written: patchset {journal.command} {name} was cut off",
-                hint=f"patchset {journal.command} {name} finishes it",
-            )
+            what = f"{folder.parent} is half written: patchset {journal.command} {name} was cut off"
+            raise UsageError(what, hint=f"patchset {journal.command} {name} finishes it")
 
 
 def load(folder: Path) -> tuple[Patch, ...]:
-    """Reads every patch of patches/<set>.
-
-    Raises:
-        UsageError: the series and the folder disagree.
-        PatchDoesNotApply: a patch is malformed.
-    """
+    """Reads every patch; raises UsageError: series and folder disagree; PatchDoesNotApply: a patch is malformed."""
     return tuple(patchfile.parse(name, data) for name, data in read(folder).items())
 
 

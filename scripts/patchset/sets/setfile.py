@@ -10,17 +10,22 @@ from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
 
 from patchset.node import manifest
 from patchset.node.errors import PinMismatch, UsageError
 from patchset.system import paths
 
 FORMAT = 1
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_COMMIT = re.compile(r"[0-9a-f]{40}")
-_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _SET_NAME = re.compile(r"v[0-9][A-Za-z0-9.]*")
+_FileName = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._+-]*\Z")]
+_Sha256 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+_Recorded = Annotated[str, Meta(pattern=r"\A([0-9a-f]{64})?\Z")]
+_Commit = Annotated[str, Meta(pattern=r"\A([0-9a-f]{40})?\Z")]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -34,8 +39,6 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Release:
-    """One release of a project."""
-
     version: str  # as in the project's metadata
     commit: str  # git commit of the tag, 40 hex digits; empty where it is not pinned
     sdist: Artifact
@@ -43,12 +46,15 @@ class Release:
     released: date | None = None  # the day of the release; None where it is not pinned
 
 
-@dataclass(frozen=True)
-class Touched:
+class Table(Struct, frozen=True, forbid_unknown_fields=True):
+    """A TOML table that has these keys and no others."""
+
+
+class Touched(Table, frozen=True):
     """Digests of one file before and after; None where the file is not there."""
 
-    upstream: str | None
-    patched: str | None
+    upstream: _Sha256 | None = None
+    patched: _Sha256 | None = None
 
 
 @dataclass(frozen=True)
@@ -80,11 +86,7 @@ class PatchSet:
         return self.folder.parents[1]
 
     def upstream_manifest(self) -> manifest.Manifest:
-        """Every file of the sdist with its sha256, from upstream.sha256, generated files included.
-
-        Raises:
-            PinMismatch: upstream.sha256 is not the one that set.toml pins.
-        """
+        """Each file of the sdist, generated ones too, with its sha256; raises PinMismatch: it is not as pinned."""
         return dict(self._upstream)
 
     @cached_property
@@ -104,61 +106,74 @@ class PatchSet:
         return {path: sha for path, sha in self.upstream_manifest().items() if path not in self.generated}
 
 
-class Table:
-    """A TOML table that is read key by key; `finish` refuses what was not asked for."""
-
-    def __init__(self, file: Path, name: str, value: Any) -> None:
-        self.file, self.name = file, name
-        if not isinstance(value, dict):
-            raise UsageError(f"{file}: [{name}] must be a table")
-        self.rest: dict[str, Any] = dict(value)
-
-    def key(self, key: str) -> str:
-        return f"{self.name}.{key}" if self.name else key
-
-    def refuse(self, key: str, why: str) -> UsageError:
-        return UsageError(f"{self.file}: {self.key(key)} {why}")
-
-    def take(self, key: str, kind: type[Any], default: Any = None) -> Any:
-        value = self.rest.pop(key, default)
-        if value is None:
-            raise self.refuse(key, "is missing")
-        if type(value) is not kind:  # TOML's types are these; a bool is no int, and a time of day makes no date
-            raise self.refuse(key, f"must be a {kind.__name__}, not {type(value).__name__}")
-        return value
-
-    def text(self, key: str, pattern: re.Pattern[str] | None = None, default: str | None = None) -> str:
-        value: str = self.take(key, str, default)
-        if pattern and value != default and not pattern.fullmatch(value):
-            raise self.refuse(key, f"is malformed: {value!r}")
-        return value
-
-    def table(self, key: str) -> Table:
-        return Table(self.file, self.key(key), self.take(key, dict))
-
-    def finish(self) -> None:
-        if self.rest:
-            raise self.refuse(min(self.rest), "is not a known key")
+class _Artifact(Table, frozen=True):
+    file: _FileName
+    sha256: _Sha256
 
 
-def read_toml(file: Path, text: str) -> Table:
-    """The top table of a TOML file.
+class _Release(Table, frozen=True, kw_only=True):
+    version: str
+    sdist: _Artifact
+    commit: _Commit = ""
+    wheels: tuple[_Artifact, ...] = ()
+    released: date | None = None
 
-    Raises:
-        UsageError: it is no TOML, or nothing that a person would write.
-    """
+
+class _Ascend(_Release, frozen=True, kw_only=True):
+    package: _FileName
+    generated: frozenset[str] = frozenset()
+
+
+class _Runtime(Table, frozen=True):
+    torch: str
+    torch_npu: str
+    cann: str
+    python: str
+
+
+class _Upstream(Table, frozen=True):
+    manifest: _Sha256
+
+
+class _Result(Table, frozen=True):
+    files: dict[str, Touched]
+    tree: _Recorded = ""
+    series: _Recorded = ""
+
+
+class _SetToml(Table, frozen=True):
+    format: int
+    vllm: _Release
+    ascend: _Ascend
+    runtime: _Runtime
+    upstream: _Upstream
+    result: _Result
+
+
+def read_toml(file: Path, text: str, kind: type[T]) -> T:
+    """What a TOML file says. Raises UsageError: it is no TOML, or not of this form; the message names the key."""
     try:
-        return Table(file, "", tomllib.loads(text))
+        return msgspec.convert(tomllib.loads(text), kind)
     except (ValueError, RecursionError) as error:  # also a number of thousands of digits, and as many brackets
-        raise UsageError(f"{file}: {error}") from error
+        raise UsageError(f"{file}: {_plain(str(error))}") from error
+
+
+def _plain(said: str) -> str:
+    """What msgspec says, with the key in front.
+
+    >>> _plain("Object missing required field `file` - at `$.ascend.wheels[0]`")
+    'ascend.wheels[1].file is missing'
+    """
+    what, _, place = said.removesuffix("`").partition(" - at `$")
+    place = re.sub(r"\[(\d+)\]", lambda found: f"[{int(found[1]) + 1}]", place)
+    if field := re.fullmatch(r"Object (missing required|contains unknown) field `(.+?)`?", what):
+        return f"{place}.{field[2]} is {'missing' if 'missing' in what else 'not a known key'}".lstrip(".")
+    what = re.sub(r"Expected `(.+)`, got `(.+)`", r"must be \1, not \2", what)
+    return f"{place} {'is malformed' if 'matching regex' in what else what}".lstrip(". ")
 
 
 def load_set(asked: str) -> PatchSet:
-    """The set of a name, a vLLM version or a vllm-ascend version, with a v or without.
-
-    Raises:
-        UsageError: no such set, or more than one, or the file is malformed; the message names the file and the key.
-    """
+    """The set of a name or version, with a v or without; raises UsageError: none, or more than one."""
     found = named(asked)
     if len(found) == 1:
         return found[0]
@@ -169,11 +184,7 @@ def load_set(asked: str) -> PatchSet:
 
 
 def named(asked: str) -> list[PatchSet]:
-    """The sets of a name, else of a vLLM version, else of a vllm-ascend version; none where nothing is called so.
-
-    Raises:
-        UsageError: a set's file is malformed.
-    """
+    """The sets of a name, else of a vLLM version, else of a vllm-ascend version; raises as `read`."""
     if asked in paths.sets():
         return [read(paths.set_dir(asked))]
     sets, plain = every(), asked.removeprefix("v")
@@ -181,16 +192,11 @@ def named(asked: str) -> list[PatchSet]:
 
 
 def every() -> list[PatchSet]:
-    """All sets of the repository; raises as `read`."""
     return [read(paths.set_dir(name)) for name in paths.sets()]
 
 
 def read(folder: Path) -> PatchSet:
-    """The set that lies in a folder.
-
-    Raises:
-        UsageError: its set.toml is not there or malformed; the message names the file and the key.
-    """
+    """The set of a folder; raises UsageError: set.toml is not there or malformed; names the file and the key."""
     file = folder / "set.toml"
     try:
         return parse(file.read_text(encoding="utf-8"), folder)
@@ -199,11 +205,7 @@ def read(folder: Path) -> PatchSet:
 
 
 def only_set() -> str:
-    """The name of the one set in the repository.
-
-    Raises:
-        UsageError: there are more, or none.
-    """
+    """The name of the one set in the repository. Raises UsageError: there are more, or none."""
     known = paths.sets()
     if len(known) != 1:
         raise UsageError("which set?", hint=f"name one of: {', '.join(known) or 'none'}")
@@ -215,77 +217,30 @@ def parse(text: str, folder: Path) -> PatchSet:
     file = folder / "set.toml"
     if not _SET_NAME.fullmatch(folder.name):
         raise UsageError(f"{folder}: a set is named v<vLLM version>")
-    top = read_toml(file, text)
-    if (version := top.take("format", int)) != FORMAT:
-        raise top.refuse("format", f"is {version}; this tool reads {FORMAT}")
-    vllm = _release(top.table("vllm"), "vllm")
-    ascend_table = top.table("ascend")
-    package = ascend_table.text("package", _FILE_NAME)
-    generated = _names(ascend_table, "generated")
-    ascend = _release(ascend_table, "vllm-ascend")
-    runtime = top.table("runtime")
-    pins = {key: runtime.text(key) for key in ("torch", "torch_npu", "cann", "python")}
-    runtime.finish()
-    upstream = top.table("upstream")
-    manifest_sha256 = upstream.text("manifest", _SHA256)
-    upstream.finish()
-    result = top.table("result")
-    tree = result.text("tree", _SHA256, default="")
-    series = result.text("series", _SHA256, default="")
-    touched = _touched(result.table("files"))
-    result.finish()
-    top.finish()
+    found = read_toml(file, text, _SetToml)
+    if found.format != FORMAT:
+        raise UsageError(f"{file}: format is {found.format}; this tool reads {FORMAT}")
+    for path in [*found.ascend.generated, *found.result.files]:
+        if reason := manifest.unsafe_reason(path):
+            raise UsageError(f"{file}: {path!r} {reason}")
+    for path, row in found.result.files.items():
+        if row.upstream == row.patched:
+            raise UsageError(f"{file}: result.files.{path}.patched must differ from upstream")
     return PatchSet(
         name=folder.name,
         folder=folder,
-        vllm=vllm,
-        ascend=ascend,
-        package=package,
-        generated=generated,
-        manifest_sha256=manifest_sha256,
-        touched=touched,
-        tree=tree,
-        series=series,
-        **pins,
+        vllm=_release(found.vllm, "vllm"),
+        ascend=_release(found.ascend, "vllm-ascend"),
+        package=found.ascend.package,
+        generated=found.ascend.generated,
+        manifest_sha256=found.upstream.manifest,
+        touched=found.result.files,
+        tree=found.result.tree,
+        series=found.result.series,
+        **msgspec.structs.asdict(found.runtime),
     )
 
 
-def _release(table: Table, project: str) -> Release:
-    version = table.text("version")
-    commit = table.text("commit", _COMMIT, default="")
-    released = table.take("released", date) if "released" in table.rest else None
-    sdist = _artifact(table.table("sdist"), project)
-    wheels = []
-    for number, value in enumerate(table.take("wheels", list, []), start=1):
-        wheels.append(_artifact(Table(table.file, f"{table.name}.wheels[{number}]", value), project))
-    table.finish()
-    return Release(version, commit, sdist, tuple(wheels), released)
-
-
-def _artifact(table: Table, project: str) -> Artifact:
-    artifact = Artifact(project, table.text("file", _FILE_NAME), table.text("sha256", _SHA256))
-    table.finish()
-    return artifact
-
-
-def _names(table: Table, key: str) -> frozenset[str]:
-    names = table.take(key, list, [])
-    for name in names:
-        if not isinstance(name, str) or manifest.unsafe_reason(name):
-            raise table.refuse(key, f"has {name!r}, which is no path in the tree")
-    return frozenset(names)
-
-
-def _touched(table: Table) -> dict[str, Touched]:
-    touched = {}
-    for path in list(table.rest):
-        if reason := manifest.unsafe_reason(path):
-            raise table.refuse(repr(path), reason)
-        row = table.table(path)
-        upstream = row.text("upstream", _SHA256, default="") or None
-        patched = row.text("patched", _SHA256, default="") or None
-        if upstream == patched:
-            raise row.refuse("patched", "must differ from upstream")
-        row.finish()
-        touched[path] = Touched(upstream, patched)
-    return touched
+def _release(found: _Release, project: str) -> Release:
+    sdist, *wheels = (Artifact(project, one.file, one.sha256) for one in (found.sdist, *found.wheels))
+    return Release(found.version, found.commit, sdist, tuple(wheels), found.released)

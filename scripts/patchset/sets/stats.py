@@ -14,11 +14,7 @@ from patchset.system.terminal import Terminal
 
 
 def count(patch_set: PatchSet) -> dict[str, Any]:
-    """Counts a set's patches and overlay, as the command's document has it.
-
-    Raises:
-        UsageError, PatchDoesNotApply: the series, a patch or the overlay cannot be read.
-    """
+    """Counts patches and overlay, for the command's document; raises UsageError, PatchDoesNotApply."""
     files = by_file(series.load(patch_set.folder))
     modules = {path: data.count(b"\n") for path, data in sorted(overlay.load(patch_set).files.items())}
     return {
@@ -41,7 +37,6 @@ def by_file(patches: Iterable[Patch]) -> dict[str, Counter[str]]:
 
 
 def show(counts: dict[str, Any], terminal: Terminal) -> None:
-    """Prints both tables."""
     rows = [(one["path"], str(one["patches"]), f"+{one['added']}", f"-{one['removed']}") for one in counts["files"]]
     rows.append((f"{len(rows)} upstream files", "", f"+{counts['added']}", f"-{counts['removed']}"))
     terminal.table(f"patches of {counts['set']}", ("upstream file", "patches", "+", "-"), rows, right="patches + -")

@@ -22,31 +22,26 @@ def unpack(archive: Path, destination: Path) -> None:
 
     Files get mode 0644, or 0755 where the archive has the owner's execute bit: never the umask's leavings.
 
-    Raises:
-        UsageError: not a tar archive, or a member that no honest sdist has.
+    Raises UsageError: not a tar archive, or a member that no honest sdist has.
     """
     destination.mkdir(parents=True)
     try:
         with gzip.open(archive) as stream:
             bounded = cast("IO[bytes]", _Bounded(stream, archive))  # tarfile needs no more than `read`
             with tarfile.open(fileobj=bounded, mode="r|") as tar:
-                _unpack(tar, archive, destination)
+                for member, path in _members(tar, archive):
+                    file = destination / path
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    source = tar.extractfile(member)
+                    assert source is not None  # a regular file, as _members has checked
+                    file.write_bytes(source.read())
+                    file.chmod(0o755 if member.mode & 0o100 else 0o644)
             while bounded.read(_CHUNK):
                 pass  # to the checksum at its end
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         if isinstance(error, OSError) and error.errno is not None and not isinstance(error, tarfile.TarError):
             raise
         raise UsageError(f"{archive} is not a readable sdist: {error}") from error
-
-
-def _unpack(tar: tarfile.TarFile, archive: Path, destination: Path) -> None:
-    for member, path in _members(tar, archive):
-        file = destination / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        source = tar.extractfile(member)
-        assert source is not None  # a regular file, as _members has checked
-        file.write_bytes(source.read())
-        file.chmod(0o755 if member.mode & 0o100 else 0o644)
 
 
 class _Bounded:
@@ -59,10 +54,8 @@ class _Bounded:
         data = self._stream.read(size)
         self._left -= len(data)
         if self._left < 0:
-            raise UsageError(
-                f"{self._archive} unpacks to more than {2 * MAX_BYTES} bytes",
-                hint="get the sdist from a source that you trust",
-            )
+            hint = "get the sdist from a source that you trust"
+            raise UsageError(f"{self._archive} unpacks to more than {2 * MAX_BYTES} bytes", hint=hint)
         return data
 
 

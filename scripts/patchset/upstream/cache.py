@@ -30,9 +30,8 @@ def check(file: Path, artifact: Artifact, *, hint: str = "") -> None:
 def fetch(artifact: Artifact, *, offline: bool, terminal: Terminal | None = None) -> Path:
     """The verified artifact: from the cache, or from the index that pip is configured with.
 
-    Raises:
-        Unavailable: it is not cached, and offline was asked for or the index did not give it.
-        PinMismatch: what came is not what the set pins.
+    Raises Unavailable: it is not cached, and offline was asked for or the index did not give it; PinMismatch: what came
+    is not what the set pins.
     """
     file = location(artifact)
     if file.is_file():
@@ -44,10 +43,8 @@ def fetch(artifact: Artifact, *, offline: bool, terminal: Terminal | None = None
             raise PinMismatch(f"the cached {file}", expected=artifact.sha256, found=found, hint=hint)
         file.unlink()
     if offline:
-        raise Unavailable(
-            f"{artifact.file} is not in the cache, and offline was asked for\n  cache: {paths.cache_dir()}",
-            hint="run once without OFFLINE=1, or give the file with UPSTREAM=path",
-        )
+        what = f"{artifact.file} is not in the cache, and offline was asked for\n  cache: {paths.cache_dir()}"
+        raise Unavailable(what, hint="run once without OFFLINE=1, or give the file with UPSTREAM=path")
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(f".{file.name}.{os.getpid()}")
     try:

@@ -41,17 +41,9 @@ _HINT = f"{_LISTING_HINT}, or give the file with UPSTREAM=path"
 
 
 def settings() -> dict[str, list[str]]:
-    """pip's settings that say where packages come from: keys as in pip.conf, values split at white space.
-
-    The environment wins over the files, as in pip.
-    """
-    listing = subprocess.run(
-        [sys.executable, "-m", "pip", "--disable-pip-version-check", "config", "list"],
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout
-    return parse_settings(listing, os.environ)
+    """pip's settings that say where packages come from, keys as in pip.conf; the environment wins over the files."""
+    asked = [sys.executable, "-m", "pip", "--disable-pip-version-check", "config", "list"]
+    return parse_settings(subprocess.run(asked, capture_output=True, text=True, check=False).stdout, os.environ)
 
 
 def parse_settings(listing: str, environ: Mapping[str, str]) -> dict[str, list[str]]:
@@ -86,11 +78,7 @@ def without_secrets(url: str) -> str:
 
 
 def download(artifact: Artifact, destination: Path, terminal: Terminal | None) -> None:
-    """Writes the file that the index lists under the artifact's name; the caller checks its digest.
-
-    Raises:
-        Unavailable: no configured index gave it; the message names each one and why.
-    """
+    """Writes the file that an index lists by that name, unchecked; raises Unavailable, which says why of each."""
     configured = settings()
     for folder in configured.get("find-links", []):
         local = paths.of_url(folder) if folder.startswith("file:") else Path(folder)
@@ -104,20 +92,12 @@ def download(artifact: Artifact, destination: Path, terminal: Terminal | None) -
 
 
 def find(artifact: Artifact) -> str:
-    """The first configured index that lists the artifact, as it may be shown; nothing is downloaded.
-
-    Raises:
-        Unavailable: none does; the message names each one and why.
-    """
+    """The first index that lists the artifact, as it may be shown; raises Unavailable, which says why of each."""
     return _first(settings(), artifact, "lists", lambda *_: None)
 
 
 def listing(project: str) -> list[DistributionPackage]:
-    """Every sdist and wheel of a project on the configured indexes; a file that two list counts once, the first.
-
-    Raises:
-        Unavailable: no configured index lists the project; the message names each one and why.
-    """
+    """A project's files on all indexes, the first of a name; raises Unavailable, which says why of each."""
     found: dict[str, DistributionPackage] = {}
     failures: list[str] = []
     for _, packages in _answers(settings(), project, project, lambda _, packages: packages or None, failures):
@@ -175,19 +155,6 @@ def _answers(
                 yield index, answer
 
 
-def _over_tls(trusted: Sequence[str]) -> requests.Session:
-    """A session that sends nothing in the clear, redirects included, but to this machine and to pip's trusted hosts."""
-    import requests
-
-    class Session(requests.Session):
-        def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
-            if not may_ask(request.url or "", trusted):
-                raise requests.exceptions.InvalidSchema("not asked: it is not https, and not among pip's trusted hosts")
-            return super().send(request, **options)
-
-    return Session()
-
-
 def may_ask(url: str, trusted: Sequence[str] = ()) -> bool:
     """Whether a URL may be asked: https, this machine, or what pip's trusted-host names (host, or host:port).
 
@@ -203,12 +170,20 @@ def may_ask(url: str, trusted: Sequence[str] = ()) -> bool:
 
 
 def _session(configured: Mapping[str, list[str]]) -> requests.Session:
+    """A session that sends nothing in the clear, redirects included, but to this machine and to pip's trusted hosts."""
+    import requests
     import truststore
     from requests.adapters import HTTPAdapter
     from urllib3.util import Retry
 
+    class Session(requests.Session):
+        def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+            if not may_ask(request.url or "", configured.get("trusted-host", [])):
+                raise requests.exceptions.InvalidSchema("not asked: it is not https, and not among pip's trusted hosts")
+            return super().send(request, **options)
+
     truststore.inject_into_ssl()
-    session: requests.Session = _over_tls(configured.get("trusted-host", []))
+    session = Session()
     session.headers["User-Agent"] = "patchset"
     for scheme in ("https://", "http://"):
         session.mount(scheme, HTTPAdapter(max_retries=Retry(3, backoff_factor=0.5, status_forcelist=(502, 503, 504))))

@@ -32,10 +32,8 @@ def materialize(
     The tool owns `dest`: whatever else is there is replaced. `upstream` is an sdist, a directory or a git checkout to
     take instead of the download. With `whole` an existing `dest` must also have the files that the sdist's build wrote.
 
-    Raises:
-        UsageError: `upstream` is no such thing.
-        PinMismatch: a file differs from upstream.sha256; the message names the files.
-        Unavailable: the sdist could not be had.
+    Raises UsageError: `upstream` is no such thing; PinMismatch: a file differs from upstream.sha256; the message names
+    the files; Unavailable: the sdist could not be had.
     """
     with lock.wait(dest.with_name(f".{dest.name}.lock")):
         if not dest.is_dir() or _differing(patch_set, dest, manifest.walk(dest), whole=whole):
@@ -67,9 +65,8 @@ def _make(patch_set: PatchSet, dest: Path, *, upstream: Path | None, offline: bo
 def check_given(patch_set: PatchSet, upstream: Path) -> None:
     """Checks an sdist, directory or git checkout that the user gives, whether it is needed or not.
 
-    Raises:
-        UsageError: there is no such file or directory.
-        PinMismatch: it is not the release that the set pins; the message names the files that differ.
+    Raises UsageError: there is no such file or directory; PinMismatch: it is not the release that the set pins; the
+    message names the files that differ.
     """
     if upstream.is_dir():
         _verify(patch_set, upstream, [], str(upstream))
@@ -106,16 +103,11 @@ def _differing(patch_set: PatchSet, tree: Path, present: list[str], *, whole: bo
 
 
 def _verify(patch_set: PatchSet, tree: Path, present: list[str], name: str) -> None:
-    rows = _differing(patch_set, tree, present)
-    if not rows:
-        return
-    shown = "\n    ".join(first_of(rows, _SHOWN))
-    raise PinMismatch(
-        name,
-        expected=f"vllm-ascend {patch_set.ascend.version}, file by file (upstream.sha256)",
-        found=f"{len(rows)} files that differ\n    {shown}",
-        hint=f"check out tag v{patch_set.ascend.version} without changes, or leave UPSTREAM out to fetch it",
-    )
+    if rows := _differing(patch_set, tree, present):
+        expected = f"vllm-ascend {patch_set.ascend.version}, file by file (upstream.sha256)"
+        found = f"{len(rows)} files that differ\n    " + "\n    ".join(first_of(rows, _SHOWN))
+        hint = f"check out tag v{patch_set.ascend.version} without changes, or leave UPSTREAM out to fetch it"
+        raise PinMismatch(name, expected=expected, found=found, hint=hint)
 
 
 def entry_points(setup_py: str) -> str:
@@ -131,13 +123,10 @@ def entry_points(setup_py: str) -> str:
     """
     for node in ast.walk(ast.parse(setup_py)):
         if isinstance(node, ast.keyword) and node.arg == "entry_points":
-            try:
-                groups = ast.literal_eval(node.value)
-                return "\n".join(
-                    f"[{group}]\n" + "".join(f"{row}\n" for row in sorted(groups[group])) for group in sorted(groups)
-                )
-            except (ValueError, TypeError):
-                return ""
+            groups = ast.literal_eval(node.value)
+            return "\n".join(
+                f"[{group}]\n" + "".join(f"{row}\n" for row in sorted(groups[group])) for group in sorted(groups)
+            )
     return ""
 
 
@@ -152,7 +141,7 @@ def _restore_entry_points(tree: Path, package: str, wanted: str | None) -> None:
         return
     try:
         data = entry_points(setup_py.read_text(encoding="utf-8")).encode()
-    except (SyntaxError, UnicodeDecodeError):
+    except (SyntaxError, ValueError, TypeError):  # it is made otherwise, or no Python
         return
     if manifest.sha256(data) == wanted:
         file.parent.mkdir(exist_ok=True)

@@ -4,10 +4,9 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass, field
-from functools import cached_property
 from pathlib import Path
 
-from patchset.node.manifest import Manifest, sha256
+from patchset.node.manifest import sha256
 from patchset.sets.setfile import PatchSet
 from patchset.system import paths
 from patchset.system.state import Store
@@ -17,8 +16,6 @@ from patchset.upstream.pristine import materialize
 
 @dataclass
 class Source:
-    """Reads upstream's files."""
-
     patch_set: PatchSet
     _: KW_ONLY
     given: Path | None  # an sdist, a directory or a git checkout to take instead of the download
@@ -31,12 +28,8 @@ class Source:
     _tree: Path | None = field(default=None, init=False)
 
     def read(self, path: str) -> bytes:
-        """Upstream's bytes of a file of the upstream manifest.
-
-        Raises:
-            PinMismatch, Unavailable, UsageError: upstream could not be had as pinned.
-        """
-        wanted = self._manifest[path]
+        """Upstream's bytes of a file; raises PinMismatch, Unavailable, UsageError: it could not be had as pinned."""
+        wanted = self.patch_set.upstream_manifest()[path]
         if self.root:
             file = self.root / path
             if file.is_file() and sha256(data := file.read_bytes()) == wanted:
@@ -55,7 +48,3 @@ class Source:
             )
             self._tree = place
         return self._tree
-
-    @cached_property
-    def _manifest(self) -> Manifest:
-        return self.patch_set.upstream_manifest()

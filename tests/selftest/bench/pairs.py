@@ -21,37 +21,26 @@ Pair = tuple[float, float]
 
 @dataclass(frozen=True)
 class Row:
-    """One thing, measured.
+    """One thing, measured."""
 
-    Attributes:
-        question: what the row helps to answer; a table of the document.
-        name: what was measured, with its unit.
-        against: what the baseline is.
-        baseline, ours: medians.
-        ratio: the median of the pairs' ratios, ours / baseline.
-        low, high: its 95 % interval; the ratio itself where it is a count.
-        pairs: how many; 0 of a count.
-        target: what the ratio is at most; None where there is none.
-        why: the reason where the target is missed.
-        resolution: the widest interval, as a share of the ratio, that decides where it holds the target.
-    """
-
-    question: str
-    name: str
-    against: str
+    question: str  # what the row helps to answer; a table of the document
+    name: str  # what was measured, with its unit
+    against: str  # what the baseline is
+    # Medians.
     baseline: float
     ours: float
-    ratio: float
+    ratio: float  # the median of the pairs' ratios, ours / baseline
+    # Its 95 % interval; the ratio itself where it is a count.
     low: float
     high: float
-    pairs: int
-    target: float | None = None
-    why: str = ""
+    pairs: int  # how many; 0 of a count
+    target: float | None = None  # what the ratio is at most; None where there is none
+    why: str = ""  # the reason where the target is missed
+    # The widest interval, as a share of the ratio, that decides where it holds the target.
     resolution: float = RESOLUTION
 
     @property
     def narrow(self) -> bool:
-        """Whether the interval says the ratio well enough."""
         return self.high - self.low <= self.resolution * self.ratio
 
     @property
@@ -80,7 +69,6 @@ def compared(
     why: str = "",
     resolution: float = RESOLUTION,
 ) -> Row:
-    """The row of pairs."""
     ratios = [ours / baseline for baseline, ours in pairs]
     low, high = interval(ratios)
     baseline, ours = (statistics.median(side) for side in zip(*pairs, strict=True))
@@ -91,16 +79,12 @@ def compared(
 def counted(
     question: str, name: str, against: str, baseline: float, ours: float, target: float | None = None, why: str = ""
 ) -> Row:
-    """The row of two numbers that every run has alike."""
     ratio = ours / baseline if baseline else inf if ours else 1.0
     return Row(question, name, against, baseline, ours, ratio, ratio, ratio, 0, target, why)
 
 
 def interval(values: Sequence[float]) -> Pair:
-    """The 95 % interval of the median, from order statistics: nothing is supposed of how the values are spread.
-
-    Fewer than six values have none.
-    """
+    """The median's 95 % interval, from order statistics, whatever the spread; fewer than six values have none."""
     count, below, total = len(values), 0, 2 ** len(values)
     rank = 0  # the interval is from this value to the one as far from the other end
     while 2 * (below + comb(count, rank)) <= 0.05 * total:

@@ -43,11 +43,7 @@ class Scripts:
     def run(
         self, what: str, name: str, python: Path, environ: Mapping[str, str], *arguments: str | Path
     ) -> dict[str, Any]:
-        """Runs tests/benchmarks/<name>.py with tests/ on its path; the JSON document that it wrote, empty if not run.
-
-        Raises:
-            Findings: it failed, or took too long.
-        """
+        """Runs a script of tests/benchmarks; its JSON document, empty if not run. Raises Findings: it failed."""
         if self.only not in (None, name):
             return {}
         self.terminal.step(what)
@@ -69,23 +65,15 @@ class Scripts:
 
 
 def run(
-    patch_set: PatchSet,
-    terminal: Terminal,
-    *,
-    fast: bool = False,
-    device: str = "cpu",
-    only: str | None = None,
-    offline: bool = False,
+    patch_set: PatchSet, terminal: Terminal, *, fast: bool, device: str, only: str | None, offline: bool
 ) -> BenchReport:
     """Runs tests/benchmarks; a whole run is kept for the document.
 
     ``only`` is the one script to run. Its tables then take the place of those of the last whole run, which it needs,
     and a note says so.
 
-    Raises:
-        UsageError: the set has not been applied, or ``only`` names no script or has no whole run to stand in.
-        Unavailable: the runtime could not be made, or quilt is not installed.
-        Findings: a benchmark failed.
+    Raises UsageError: the set has not been applied, or ``only`` names no script or has no whole run to stand in;
+    Unavailable: the runtime could not be made, or quilt is not installed; Findings: a benchmark failed.
     """
     if only and not (paths.repo_root() / "tests" / "benchmarks" / f"{only}.py").is_file():
         raise UsageError(f"no benchmark {only}", hint="tests/benchmarks has them")

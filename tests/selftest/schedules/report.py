@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from patchset.sets import facts
 from patchset.system.terminal import Terminal
 from selftest.schedules import MUST_FIND
 
@@ -16,72 +17,42 @@ DETECTION = "the watchdog is wrong about a wait"
 
 @dataclass(frozen=True)
 class Violation:
-    """A schedule that violates an invariant, shrunk to the shortest.
+    """A schedule that violates an invariant, shrunk to the shortest."""
 
-    Attributes:
-        invariant: what does not hold.
-        what: how it shows.
-        schedule: the deployment and the steps, one line each.
-        after: schedules drawn until it came up.
-        defect: the known defect that it shows; empty where there is none, or on the patched tree.
-    """
-
-    invariant: str
-    what: str
-    schedule: tuple[str, ...]
-    after: int
-    defect: str = ""
-
-    @classmethod
-    def read(cls, found: Mapping[str, Any]) -> Violation:
-        return cls(
-            found["invariant"], found["what"], tuple(found["schedule"]), found["after"], found.get("defect") or ""
-        )
+    invariant: str  # what does not hold
+    what: str  # how it shows
+    schedule: tuple[str, ...]  # the deployment and the steps, one line each
+    after: int  # schedules drawn until it came up
+    defect: str = ""  # the known defect that it shows; empty where there is none, or on the patched tree
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """The overlay broken in one way, and how that was found; None where it was not.
-
-    Attributes:
-        waits: schedules in which ranks then wait for ever, of those that the watchdog was tried on.
-        told: those that the watchdog calls a deadlock; the others differ in nothing that it can see.
-        watchdog: it is the watchdog that is broken, and that must come to be wrong about a wait.
-    """
+    """The overlay broken in one way, and how that was found; None where it was not."""
 
     name: str
     drawn: int
     violation: Violation | None
-    waits: int = 0
-    told: int = 0
-    watchdog: bool = False
+    waits: int = 0  # schedules in which ranks then wait for ever, of those that the watchdog was tried on
+    told: int = 0  # those that the watchdog calls a deadlock; the others differ in nothing that it can see
+    watchdog: bool = False  # it is the watchdog that is broken, and that must come to be wrong about a wait
 
 
 @dataclass(frozen=True)
 class ProofReport:
-    """The outcome of `make prove`; a model that was not asked for is None.
-
-    Attributes:
-        set_name: the set.
-        seed: what the schedules were drawn from.
-        schedules: how many the patched tree was checked with.
-        coverage: counts of what they were, as ``{group: {name: count}}``.
-        patched: violations on the patched tree; there must be none.
-        pristine: violations on the pristine tree; the set's of `schedules.MUST_FIND` must be among them.
-        mutants: the broken overlays; every one must be found.
-    """
+    """The outcome of `make prove`; a model that was not asked for is None."""
 
     set_name: str
-    seed: int
-    schedules: int
-    coverage: Mapping[str, Mapping[str, int]]
-    patched: tuple[Violation, ...] | None
+    seed: int  # what the schedules were drawn from
+    schedules: int  # how many the patched tree was checked with
+    coverage: Mapping[str, Mapping[str, int]]  # counts of what they were, as ``{group: {name: count}}``
+    patched: tuple[Violation, ...] | None  # violations on the patched tree; there must be none
+    # Violations on the pristine tree; the set's of `schedules.MUST_FIND` must be among them.
     pristine: tuple[Violation, ...] | None
-    mutants: tuple[Mutant, ...] | None
+    mutants: tuple[Mutant, ...] | None  # the broken overlays; every one must be found
 
     @property
     def problems(self) -> list[str]:
-        """What keeps this from being a proof, one line each."""
         found = [f"the patched tree: {one.invariant}: {one.what}" for one in self.patched or ()]
         if self.pristine is not None:
             known = {one.defect for one in self.pristine}
@@ -100,26 +71,11 @@ class ProofReport:
         return not self.problems
 
     def as_dict(self) -> dict[str, Any]:
-        def violations(found: tuple[Violation, ...] | None) -> list[dict[str, Any]] | None:
-            return None if found is None else [vars(one) for one in found]
-
-        return {
-            "set": self.set_name,
-            "ok": self.ok,
-            "problems": self.problems,
-            "seed": self.seed,
-            "schedules": self.schedules,
-            "coverage": self.coverage,
-            "patched": violations(self.patched),
-            "pristine": violations(self.pristine),
-            "mutants": None
-            if self.mutants is None
-            else [vars(one) | {"violation": one.violation and vars(one.violation)} for one in self.mutants],
-        }
+        found = asdict(self)
+        return {"set": found.pop("set_name"), "ok": self.ok, "problems": self.problems, **found}
 
 
 def show(report: ProofReport, terminal: Terminal) -> None:
-    """Prints the tables and the verdict."""
     if report.patched is not None:
         counts = [
             (group if number == 0 else "", name, f"{count:,}")
@@ -133,7 +89,7 @@ def show(report: ProofReport, terminal: Terminal) -> None:
     if report.pristine is not None:
         found = [
             (one.defect or "-", f"{one.invariant}: {one.what}", "\n".join(one.schedule), f"{one.after:,}")
-            for one in sorted(report.pristine, key=_by_defect)
+            for one in sorted(report.pristine, key=lambda one: (not one.defect, facts.order(one.defect), one.invariant))
         ]
         columns = ("defect", "what the checker saw", "shortest schedule", "drawn")
         terminal.table(f"{report.set_name}, pristine: found without being told", columns, found, right="drawn")
@@ -155,8 +111,3 @@ def show(report: ProofReport, terminal: Terminal) -> None:
         terminal.note(f"FAILED: {problem}")
     if report.ok:
         terminal.note("no schedule violates an invariant" if report.patched is not None else "found what must be found")
-
-
-def _by_defect(one: Violation) -> tuple[int, str]:
-    number = one.defect[1:]
-    return int(number) if number.isdigit() else 1000, one.invariant

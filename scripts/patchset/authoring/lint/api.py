@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import griffe
@@ -15,29 +14,21 @@ from patchset.plan.plan import Change
 from patchset.sets import overlay
 from patchset.sets.overlay import Overlay
 
-
-@dataclass(frozen=True)
-class Break:
-    """One change of a module's public API."""
-
-    symbol: str  # dotted name in the module; empty for the module itself
-    gone: bool  # whether the name is gone; else its signature or value has changed
-    why: str  # what has changed
+_GONE = "is gone"
 
 
-def breaks(path: str, before: bytes, after: bytes | None) -> tuple[Break, ...]:
-    """How a Python file's public API has changed for those who call it; `after` is None where it is deleted."""
+def breaks(path: str, before: bytes, after: bytes | None) -> dict[str, tuple[Code, str]]:
+    """What has changed for callers, by dotted name in the module, empty for all of it; `after` None: it is deleted."""
     if after is None:
-        return (Break("", gone=True, why="is deleted"),)
+        return {"": (Code.API_GONE, "is deleted")}
     old, new = _module(path, before), _module(path, after)
     by_symbol: dict[str, list[griffe.Breakage]] = {}
     for one in griffe.find_breaking_changes(old, new):
         if one.kind is griffe.BreakageKind.ATTRIBUTE_CHANGED_VALUE:
             continue  # neither a name nor a signature
         by_symbol.setdefault(one.obj.path.removeprefix(f"{old.path}."), []).append(one)  # a parameter's: its function
-    return tuple(
-        Break(symbol, any(map(_is_gone, ones)), "; ".join(map(_explained, ones))) for symbol, ones in by_symbol.items()
-    )
+    found = {name: list(map(_explained, ones)) for name, ones in by_symbol.items()}
+    return {name: (Code.API_GONE if _GONE in why else Code.API_CHANGED, "; ".join(why)) for name, why in found.items()}
 
 
 def _module(path: str, source: bytes) -> griffe.Module:
@@ -45,13 +36,9 @@ def _module(path: str, source: bytes) -> griffe.Module:
     return griffe.visit(name, filepath=Path(path), code=source.decode())
 
 
-def _is_gone(one: griffe.Breakage) -> bool:
-    return one.kind is griffe.BreakageKind.OBJECT_REMOVED
-
-
 def _explained(one: griffe.Breakage) -> str:
-    if _is_gone(one):
-        return "is gone"
+    if one.kind is griffe.BreakageKind.OBJECT_REMOVED:
+        return _GONE
     names = dict.fromkeys(str(getattr(value, "name", value)) for value in (one.old_value, one.new_value) if value)
     return f"{one.kind.value.lower()} ({', now '.join(names)})"
 
@@ -65,12 +52,11 @@ def check(set_name: str, modules: Overlay, changes: Mapping[str, Change]) -> Ite
     for path, change in changes.items():
         if change.before is None or not path.endswith(".py"):
             continue
-        for one in breaks(path, change.before, change.after):
-            seen.add((path, one.symbol))
-            if (path, one.symbol) not in explained:
-                code = Code.API_GONE if one.gone else Code.API_CHANGED
+        for symbol, (code, why) in breaks(path, change.before, change.after).items():
+            seen.add((path, symbol))
+            if (path, symbol) not in explained:
                 line = findings.line_of(text, f'"{path}"')
-                yield findings.at(file, line, code, f"{path}: {one.symbol or path} {one.why}; say why in [[breaks]]")
+                yield findings.at(file, line, code, f"{path}: {symbol or path} {why}; say why in [[breaks]]")
     for row in modules.breaks:
         if (row.path, row.symbol) not in seen:
             line = findings.line_of(text, f'symbol = "{row.symbol}"')

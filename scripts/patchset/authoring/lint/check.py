@@ -4,14 +4,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from itertools import takewhile
 from pathlib import Path
 
+from packaging import utils
+from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import Version
 
-from patchset.authoring.lint import api, findings, fit, form, pinned
+from patchset.authoring.lint import api, findings, fit, form
 from patchset.authoring.lint.findings import Code, Finding
 from patchset.authoring.lint.form import Read
 from patchset.node.errors import PatchDoesNotApply, PinMismatch, UsageError
@@ -24,11 +27,11 @@ from patchset.system.terminal import Terminal
 from patchset.upstream.pristine import check_given
 from patchset.upstream.source import Source
 
+_ASKED = "requirements.txt"  # of the release, where it says what it needs
+
 
 @dataclass(frozen=True)
 class LintReport:
-    """What was checked, and what was found, by file and line."""
-
     sets: tuple[str, ...]
     patches: int
     findings: tuple[Finding, ...]
@@ -39,9 +42,7 @@ def run(names: Sequence[str], *, today: date, upstream: Path | None, offline: bo
 
     Review-By is held against `today`; `upstream`, which takes the place of the download, goes with one set alone.
 
-    Raises:
-        UsageError: there is no such set.
-        PinMismatch, Unavailable: upstream could not be had as pinned.
+    Raises UsageError: there is no such set; PinMismatch, Unavailable: upstream could not be had as pinned.
     """
     known = paths.sets()
     for name in names:
@@ -49,9 +50,8 @@ def run(names: Sequence[str], *, today: date, upstream: Path | None, offline: bo
             raise UsageError(f"no set {name!r} in patches/", hint=f"sets: {', '.join(known) or 'none'}")
     chosen = tuple(names or known)
     if upstream and len(chosen) > 1:
-        raise UsageError(
-            "--upstream is of one release; name the set", hint=f"patchset lint {chosen[0]} --upstream PATH"
-        )
+        hint = f"patchset lint {chosen[0]} --upstream PATH"
+        raise UsageError("--upstream is of one release; name the set", hint=hint)
     found: set[Finding] = set()
     read: dict[str, list[Read]] = {}
     for name in known:
@@ -73,7 +73,7 @@ def run(names: Sequence[str], *, today: date, upstream: Path | None, offline: bo
         if upstream:
             check_given(patch_set, upstream)
         source = Source(patch_set, given=upstream, offline=offline, terminal=terminal)
-        found |= set(pinned.check(patch_set, source.read))
+        found |= set(pins(patch_set, source.read))
         found |= set(_against_upstream(patch_set, readable, source.read, whole=not problems))
     found |= {finding for finding in across(read) if finding.file.split("/")[1] in chosen}
     ordered = tuple(sorted(found, key=lambda one: (one.file, one.line, one.code.id, one.message)))
@@ -135,6 +135,42 @@ def _recorded(made: Plan) -> Iterator[Finding]:
             line = findings.line_of(text, f"{what} = ")
             why = f"the {what}'s digest: patchset record {made.patch_set.name}"
             yield findings.at(file, line, Code.RECORD_STALE, why)
+
+
+def pins(patch_set: PatchSet, read: Callable[[str], bytes]) -> Iterator[Finding]:
+    """Each version that is not the one of the set's name, of the files, or of upstream's requirements."""
+    file = patch_set.folder / "set.toml"
+    text = file.read_text(encoding="utf-8")
+    for key, why in [*_versions(patch_set), *_asked(patch_set, read)]:
+        yield findings.at(file, findings.line_of(text, key), Code.PINS_DISAGREE, why)
+
+
+def _versions(patch_set: PatchSet) -> Iterator[tuple[str, str]]:
+    if patch_set.name != f"v{patch_set.vllm.version}":
+        yield "[vllm]", f"vLLM {patch_set.vllm.version} in set {patch_set.name}"
+    for release in (patch_set.vllm, patch_set.ascend):
+        for pin in (release.sdist, *release.wheels):
+            parse = utils.parse_wheel_filename if pin.file.endswith(".whl") else utils.parse_sdist_filename
+            found = None
+            with suppress(utils.InvalidSdistFilename, utils.InvalidWheelFilename):
+                found = parse(pin.file)[1]
+            if (found and utils.canonicalize_version(found)) != utils.canonicalize_version(release.version):
+                yield f'"{pin.file}"', f"{pin.file} is of version {found}, the release is {release.version}"
+
+
+def _asked(patch_set: PatchSet, read: Callable[[str], bytes]) -> Iterator[tuple[str, str]]:
+    """The pins that upstream's own requirements do not admit."""
+    if _ASKED not in patch_set.sources():
+        return
+    pins = {"torch": ("torch = ", patch_set.torch), "torch-npu": ("torch_npu = ", patch_set.torch_npu)}
+    for line in read(_ASKED).decode(errors="replace").splitlines():
+        try:
+            asked = Requirement(line.partition("#")[0].strip())
+        except InvalidRequirement:
+            continue
+        key, pin = pins.get(utils.canonicalize_name(asked.name), ("", ""))
+        if key and not asked.specifier.contains(pin, prereleases=True):
+            yield key, f"{asked.name} {pin}, and upstream's {_ASKED} asks for {asked.specifier}"
 
 
 def across(sets: Mapping[str, Sequence[Read]]) -> Iterator[Finding]:

@@ -11,13 +11,7 @@ from patchset.system import paths
 
 
 class Code(Enum):
-    """Every kind of finding.
-
-    Attributes:
-        id: PS and three digits; the first is the subject.
-        summary: what it says, in one line.
-        label: the name, as it is shown.
-    """
+    """Every kind of finding, by an id of PS and three digits, the first of which is the subject."""
 
     def __init__(self, code: str, summary: str) -> None:
         self.id, self.summary = code, summary
@@ -74,14 +68,8 @@ class Finding:
         return f"{self.file}:{self.line}: {self.code.id} {self.message}"
 
     def as_dict(self) -> dict[str, object]:
-        """In JSON types."""
-        return {
-            "file": self.file,
-            "line": self.line,
-            "code": self.code.id,
-            "name": self.code.label,
-            "message": self.message,
-        }
+        told = {"code": self.code.id, "name": self.code.label, "message": self.message}
+        return {"file": self.file, "line": self.line, **told}
 
 
 def at(file: Path, line: int, code: Code, message: str) -> Finding:

@@ -80,7 +80,6 @@ def _meant(bench: Repository, row: Read, before: str, made: Commit) -> Iterator[
 
 
 def _results(bench: Repository, row: Read, made: Commit) -> Iterator[Finding]:
-    """Each file after the patch."""
     blobs = commits.contents(bench, [made])
     for file in made.files:
         after = blobs.get(file.after)
@@ -94,7 +93,6 @@ def _results(bench: Repository, row: Read, made: Commit) -> Iterator[Finding]:
 
 
 def _lines(bench: Repository, row: Read, before: str) -> Iterator[Finding]:
-    """The added lines."""
     for patched in row.patch.lines:
         was = b"" if patched.is_added_file else bench.git_bytes("cat-file", "blob", f"{before}:{patched.path}")
         returns = b"\r\n" in was

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,14 +19,7 @@ from patchset.sets.overlay import Broken
 from patchset.sets.setfile import Artifact, PatchSet, Release
 from patchset.system import paths
 
-_BUILT = ("PKG-INFO", "setup.cfg")
-
-
-def generated(old: PatchSet, files: Sequence[str]) -> list[str]:
-    """Files that an sdist's build wrote: the known ones of the old release, and all of the egg-info."""
-    return sorted(
-        path for path in files if path in old.generated or path in _BUILT or path.split("/")[0].endswith(".egg-info")
-    )
+_BUILT = re.compile(r"(PKG-INFO|setup\.cfg)$|[^/]*\.egg-info(/|$)")  # what the build of an sdist writes
 
 
 def set_toml(name: str, old: PatchSet, vllm: Release, ascend: Release, pins: Pins, files: manifest.Manifest) -> str:
@@ -45,7 +39,7 @@ version = "{ascend.version}"
 """
     released = f"released = {ascend.released.isoformat()}\n" if ascend.released else ""
     commit = f'commit = "{ascend.commit}"\n' if ascend.commit else ""
-    built = "".join(f'    "{path}",\n' for path in generated(old, list(files)))
+    built = "".join(f'    "{path}",\n' for path in sorted(files) if path in old.generated or _BUILT.match(path))
     wheels = "".join(f"[[ascend.wheels]]\n{_artifact(wheel)}\n" for wheel in ascend.wheels)
     runtime = "".join(f'{key} = "{pin.value}"\n' for key, pin in pins.rows() if key != "vllm")
     return (
@@ -78,14 +72,8 @@ def overlay_toml(fates: Sequence[SymbolFate], breaks: Sequence[Broken], omits: S
         document.add(tomlkit.nl())
     document["module"] = [{"path": path, "replaces": rows} for path, rows in modules.items()]
     if breaks:
-        document["breaks"] = [{key: text for key, text in vars(one).items() if text} for one in breaks]
+        document["breaks"] = [{"path": one.path, "symbol": one.symbol, "why": one.why} for one in breaks]
     return tomlkit.dumps(document)
-
-
-def still_there(breaks: Sequence[Broken], upstream: Path) -> list[Broken]:
-    """Those whose upstream code the new release has."""
-    there = (one for one in breaks if (upstream / one.path).is_file())
-    return [one for one in there if symbols.find((upstream / one.path).read_bytes(), one.symbol)]
 
 
 def install(
@@ -98,8 +86,7 @@ def install(
     are the new set's own. `pins_text` is set.toml without a result, `files` the manifest of the unpacked `upstream`.
     Both folders are made in `staging`.
 
-    Raises:
-        PatchDoesNotApply, UsageError, PinMismatch: the set does not work out; nothing of it is written.
+    Raises PatchDoesNotApply, UsageError, PinMismatch: the set does not work out; nothing of it is written.
     """
     shutil.rmtree(staging, ignore_errors=True)
     shared, *before = paths.overlay_dirs(old.name)
@@ -113,7 +100,9 @@ def install(
         (own / path).parent.mkdir(parents=True, exist_ok=True)
         (own / path).write_bytes(content)
     there = overlay.load(old)
-    text = overlay_toml(fates, still_there(there.breaks, upstream), there.omits)
+    breaks = [one for one in there.breaks if (upstream / one.path).is_file()]  # those whose code the release has
+    breaks = [one for one in breaks if symbols.find((upstream / one.path).read_bytes(), one.symbol)]
+    text = overlay_toml(fates, breaks, there.omits)
     overlay.overlay_toml(name, staging).write_text(text, encoding="utf-8")
     folder = staging / "patches" / name
     folder.mkdir(parents=True)

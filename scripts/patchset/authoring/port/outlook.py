@@ -23,9 +23,7 @@ def run(patch_set: PatchSet, versions: Sequence[str] | None, *, terminal: Termin
 
     Offline, sdists come from the cache alone; the index is asked for their names in any case.
 
-    Raises:
-        UsageError: there is no newer release.
-        Unavailable: an index does not have one of the versions.
+    Raises UsageError: there is no newer release; Unavailable: an index does not have one of the versions.
     """
     if versions is None:
         versions = newer(patch_set.ascend.version, release.newest_first(index.listing(release.ASCEND)))
@@ -33,17 +31,12 @@ def run(patch_set: PatchSet, versions: Sequence[str] | None, *, terminal: Termin
         raise UsageError(f"no index has a release newer than {patch_set.ascend.version}", hint="name one: --against")
     place = paths.repo_root() / "build" / "outlook" / patch_set.name
     with lock.hold(place.with_name(f".{place.name}.lock")):
-        return [
-            study.make(
-                patch_set,
-                release.find(release.ASCEND, version),
-                place / version,
-                patch_set.name,
-                terminal=terminal,
-                offline=offline,
-            )
-            for version in versions
-        ]
+        found = []
+        for version in versions:
+            new = release.find(release.ASCEND, version)
+            one = study.make(patch_set, new, place / version, patch_set.name, terminal=terminal, offline=offline)
+            found.append(one)
+        return found
 
 
 def newer(than: str, offered: Iterable[Version]) -> list[str]:
@@ -63,11 +56,7 @@ def newer(than: str, offered: Iterable[Version]) -> list[str]:
 
 
 def write_into(reports: Sequence[PortReport], file: Path) -> None:
-    """Writes the reports as Markdown into a document, between its marks for the set.
-
-    Raises:
-        UsageError: the document has no such marks, or cannot be read.
-    """
+    """Writes them into a document, between its marks for the set; raises UsageError: it has none, or is none."""
     mark = f"outlook: {reports[0].old.name}"
     try:
         text = document.filled(file.read_text(encoding="utf-8"), mark, "\n".join(map(markdown, reports)))

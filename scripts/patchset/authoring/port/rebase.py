@@ -55,14 +55,11 @@ class Stop:
 
 @dataclass(frozen=True)
 class Tree:
-    """The work tree."""
-
     root: Path  # where it lies
     name: str  # the new set's, and the branch's
 
     @property
     def repository(self) -> Repository:
-        """Its repository."""
         return Repository(self.root)
 
     @classmethod
@@ -92,7 +89,6 @@ class Tree:
         return tree
 
     def ref(self, name: str) -> str:
-        """The commit of a branch."""
         return self.repository.git("rev-parse", "--verify", f"refs/heads/{name}").strip()
 
     def back(self) -> None:
@@ -130,7 +126,6 @@ class Tree:
         return None
 
     def stop(self) -> Stop:
-        """Where git has stopped."""
         listing = self.repository.git("ls-files", "--unmerged", "-z").split("\0")
         files: dict[str, dict[int, str]] = {}
         for row in filter(None, listing):
@@ -145,7 +140,12 @@ class Tree:
         """Resolves each conflict in favour of the new release, so that the rebase reaches the later patches."""
         for path, stages in stop.files.items():
             if {1, 2, 3} <= stages.keys():
-                (self.root / path).write_bytes(self._merged(stages))
+                with tempfile.TemporaryDirectory(prefix="patchset-") as folder:
+                    names = [Path(folder) / name for name in ("ours", "base", "theirs")]
+                    for file, stage in zip(names, (2, 1, 3), strict=True):
+                        file.write_bytes(self.repository.git_bytes("cat-file", "blob", stages[stage]))
+                    merged = self.repository.git_bytes("merge-file", "-p", "--quiet", "--ours", *map(str, names))
+                (self.root / path).write_bytes(merged)
                 self.repository.git("add", "--force", "--", path)
             elif 2 in stages:
                 self.repository.git("checkout", "--quiet", "--ours", "--", path)
@@ -153,13 +153,6 @@ class Tree:
             else:
                 self.repository.git("rm", "--quiet", "--force", "--cached", "--", path)
                 (self.root / path).unlink(missing_ok=True)
-
-    def _merged(self, stages: Mapping[int, str]) -> bytes:
-        with tempfile.TemporaryDirectory(prefix="patchset-") as folder:
-            names = [Path(folder) / name for name in ("ours", "base", "theirs")]
-            for file, stage in zip(names, (2, 1, 3), strict=True):
-                file.write_bytes(self.repository.git_bytes("cat-file", "blob", stages[stage]))
-            return self.repository.git_bytes("merge-file", "-p", "--quiet", "--ours", *map(str, names))
 
     def renames(self) -> dict[str, str]:
         """New paths of the old release's files."""
@@ -178,25 +171,21 @@ class Tree:
             stop = self._run("rebase", "--continue")
         after = self._diffs(UPSTREAM, self.name)
         self.back()
-        return {
-            subject: (_outcome(stops.get(subject), diff, after.get(subject)), stops.get(subject))
-            for subject, diff in before.items()
-        }
+        found: dict[str, tuple[Outcome, Stop | None]] = {}
+        for subject, diff in before.items():
+            if stopped := stops.get(subject):
+                found[subject] = Outcome.LOST if stopped.lost else Outcome.CONFLICT, stopped
+            elif subject not in after:
+                found[subject] = Outcome.ABSORBED, None
+            else:
+                found[subject] = Outcome.CLEAN if after[subject] == diff else Outcome.MERGED, None
+        return found
 
     def _diffs(self, base: str, tip: str) -> dict[str, str]:
         """What each commit changes, by its subject, without what tells only where in the file that is."""
         found = {}
         for commit in commits.log(self.repository, base, tip):
-            subject = self.repository.git("log", "-1", "--format=%s", commit.id).strip()
-            diff = self.repository.git("diff-tree", "-r", "-p", *commits.DIFF, f"{commit.id}^", commit.id)
+            diff = self.repository.git("diff-tree", "-r", "-p", *commits.DIFF.split(), f"{commit.id}^", commit.id)
             lines = (line for line in diff.split("\n") if not line.startswith("index "))
-            found[subject] = "\n".join("@@" if line.startswith("@@ ") else line for line in lines)
+            found[commit.subject] = "\n".join("@@" if line.startswith("@@ ") else line for line in lines)
         return found
-
-
-def _outcome(stop: Stop | None, before: str, after: str | None) -> Outcome:
-    if stop:
-        return Outcome.LOST if stop.lost else Outcome.CONFLICT
-    if after is None:
-        return Outcome.ABSORBED
-    return Outcome.CLEAN if after == before else Outcome.MERGED

@@ -36,11 +36,7 @@ _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
 def find(project: str, version: str, *, commit: str = "") -> Release:
-    """One release: its sdist, its wheels and its day.
-
-    Raises:
-        Unavailable: no index lists the project, or lists no sdist of that version, or gives no digest for a file.
-    """
+    """Its sdist, its wheels, its day; raises Unavailable: no index lists an sdist, or it gives a file no digest."""
     listing = index.listing(project)
     files = [row for row in listing if row.version == version]
     sdist = next((row for row in files if row.package_type == "sdist"), None)
@@ -75,16 +71,13 @@ def ascend_for(vllm: str) -> str:
     vllm-ascend 0.10.2rc1 is for vLLM 0.10.2, and 0.10.1rc1 for vLLM 0.10.1.1. A name decides nothing: the release's
     Dockerfile is held against the choice (see `check_vllm`).
 
-    Raises:
-        UsageError: none is.
+    Raises UsageError: none is.
     """
     offered = newest_first(index.listing(ASCEND))
     chosen = choose(vllm, offered)
     if chosen is None:
-        raise UsageError(
-            f"no vllm-ascend is named after vLLM {vllm}",
-            hint=f"name one with --ascend: {', '.join(map(str, offered[:8]))}",
-        )
+        hint = f"name one with --ascend: {', '.join(map(str, offered[:8]))}"
+        raise UsageError(f"no vllm-ascend is named after vLLM {vllm}", hint=hint)
     return str(chosen)
 
 
@@ -126,34 +119,25 @@ class Pins:
     python: Pin
 
     def rows(self) -> list[tuple[str, Pin]]:
-        """Each with its name, as set.toml has it."""
         return list(vars(self).items())
 
 
 def read(tree: Path, wheels: Iterable[Artifact]) -> Pins:
-    """Reads them from an unpacked sdist; the tags of the release's wheels say up to which Python it was built.
-
-    Raises:
-        UsageError: a file or a line that says one is not there; names it.
-    """
-    return Pins(
-        vllm=_line(tree / "Dockerfile", _VLLM_TAG, "the vLLM that it builds (ARG VLLM_TAG=)"),
-        torch=_required(tree / "requirements.txt", "torch"),
-        torch_npu=_required(tree / "requirements.txt", "torch-npu"),
-        cann=_cann(tree / "Dockerfile"),
-        python=_python(tree / "PKG-INFO", wheels),
-    )
+    """Reads them from an unpacked sdist and its wheels' tags; raises UsageError: a file or line is not there."""
+    docker, required = tree / "Dockerfile", tree / "requirements.txt"
+    vllm = _line(docker, _VLLM_TAG, "the vLLM that it builds (ARG VLLM_TAG=)")
+    cann = _line(docker, _CANN, "on which CANN image it is built (FROM .../cann:)")
+    cann = Pin(cann.value.upper(), cann.where)  # as its own releases spell it: 8.2.RC1
+    torch, torch_npu = (_required(required, project) for project in ("torch", "torch-npu"))
+    return Pins(vllm, torch, torch_npu, cann, _python(tree / "PKG-INFO", wheels))
 
 
 def check_vllm(pins: Pins, wanted: str, ascend: str) -> None:
     """Raises PinMismatch where the release was made for another vLLM than the set is named after."""
     if pins.vllm.value != wanted:
-        raise PinMismatch(
-            f"the vLLM of vllm-ascend {ascend} ({pins.vllm.where})",
-            expected=wanted,
-            found=pins.vllm.value,
-            hint="name the vllm-ascend release with --ascend, or port --to the vLLM that this one is for",
-        )
+        what = f"the vLLM of vllm-ascend {ascend} ({pins.vllm.where})"
+        hint = "name the vllm-ascend release with --ascend, or port --to the vLLM that this one is for"
+        raise PinMismatch(what, expected=wanted, found=pins.vllm.value, hint=hint)
 
 
 def _line(file: Path, pattern: re.Pattern[str], what: str) -> Pin:
@@ -165,12 +149,6 @@ def _line(file: Path, pattern: re.Pattern[str], what: str) -> Pin:
         if argument := _ARGUMENT.match(line):
             arguments[argument[1]] = argument[2]
     raise UsageError(f"{file} does not say {what}", hint="is it a release of vllm-ascend?")
-
-
-def _cann(file: Path) -> Pin:
-    """CANN's version as its own releases spell it: 8.2.RC1."""
-    found = _line(file, _CANN, "on which CANN image it is built (FROM .../cann:)")
-    return Pin(found.value.upper(), found.where)
 
 
 def _required(file: Path, project: str) -> Pin:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -38,12 +38,8 @@ class SymbolFate:
     alike: float = 0.0  # the share of lines that both have, 0 to 1
 
 
-def look(rows: Iterable[Replaced], old: Path, new: Path, renames: Mapping[str, str]) -> tuple[SymbolFate, ...]:
-    """Looks each symbol up: in its file, in the file's new place, then by its last name in the whole package."""
-    return tuple(_look(row, old, new, renames) for row in rows)
-
-
-def _look(row: Replaced, old: Path, new: Path, renames: Mapping[str, str]) -> SymbolFate:
+def look(row: Replaced, old: Path, new: Path, renames: Mapping[str, str]) -> SymbolFate:
+    """Looks a symbol up: in its file, in the file's new place, then by its last name in the whole package."""
     path = renames.get(row.path, row.path)
     found = _at(row, old, new, path, row.symbol)
     if found is None and row.symbol:

@@ -31,19 +31,12 @@ class Fate:
 
 @dataclass(frozen=True)
 class PortReport:
-    """A set on another release."""
-
     old: PatchSet  # the set that is carried
     release: Release  # the vllm-ascend release that it is carried to
     files: Manifest  # that release's: the baseline of each finding below, exactly
     pins: Pins  # what the release says of itself
     fates: tuple[Fate, ...]  # of each patch
     symbols: tuple[SymbolFate, ...]  # of each piece of upstream that an overlay module replaces
-
-    @property
-    def manifest(self) -> str:
-        """The digest of the release's files."""
-        return digest(self.files)
 
     @property
     def baseline(self) -> str:
@@ -53,7 +46,6 @@ class PortReport:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Patches by outcome."""
         outcomes = [fate.outcome for fate in self.fates]
         return {one.value: outcomes.count(one) for one in Outcome if one in outcomes}
 
@@ -65,7 +57,7 @@ class PortReport:
                 "commit": self.release.commit,
                 "sdist": self.release.sdist.file,
                 "sha256": self.release.sdist.sha256,
-                "manifest": self.manifest,
+                "manifest": digest(self.files),
             },
             "pins": asdict(self.pins),
             "counts": self.counts,
@@ -94,7 +86,6 @@ class PortReport:
 
 
 def show(report: PortReport, terminal: Terminal) -> None:
-    """The report as tables on stdout."""
     counts = ", ".join(f"{count} {what}" for what, count in report.counts.items())
     terminal.note(f"{report.old.name} (vllm-ascend {report.old.ascend.version}) on {report.baseline}: {counts}")
     for title, columns, rows in tables(report):
@@ -102,7 +93,6 @@ def show(report: PortReport, terminal: Terminal) -> None:
 
 
 def tables(report: PortReport) -> list[Table]:
-    """Title, columns and rows of each table."""
     pins = [(name, pin.value, pin.where) for name, pin in report.pins.rows()]
     patches = [(fate.patch.name, fate.outcome.value, "\n".join(_remarks(fate))) for fate in report.fates]
     symbols = [(_place(one), one.finding.value, one.row.module.rpartition("/")[2]) for one in report.symbols]

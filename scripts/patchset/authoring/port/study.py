@@ -31,8 +31,7 @@ def make(
     `place`, the folder of the unpacked release and of the work tree, is made anew; the result is on the branch `name`.
     From a `clone` of upstream that has the commits of both releases it is told what changed a patch's lines.
 
-    Raises:
-        UsageError, PinMismatch, Unavailable, PatchDoesNotApply: as reading the set, the release and the cache do.
+    Raises UsageError, PinMismatch, Unavailable, PatchDoesNotApply: as reading the set, the release and the cache do.
     """
     source = Source(old, given=None, offline=offline, terminal=terminal)
     made = plan.make_recorded(old, source.read)
@@ -54,7 +53,8 @@ def make(
             path: _commits(history, patch, path, *releases) if history else () for path in (stop.files if stop else ())
         }
         fates.append(Fate(patch, outcome, told, stop.lost if stop else ()))
-    symbols = replaced.look(made.overlay.replaces, old_tree, new_tree, tree.renames())
+    renames = tree.renames()
+    symbols = tuple(replaced.look(row, old_tree, new_tree, renames) for row in made.overlay.replaces)
     return PortReport(old, new, files, said, tuple(fates), symbols)
 
 
@@ -63,10 +63,8 @@ def _history(clone: Path, releases: Iterable[str]) -> Repository:
     found = Repository(clone, git_dir=clone / ".git" if (clone / ".git").exists() else clone)
     for commit in releases:
         if not commit or found.ref(commit) is None:
-            raise UsageError(
-                f"{clone} does not have commit {commit or '(none)'} of a release",
-                hint="HISTORY is a clone of vllm-ascend; COMMIT names the new release's commit",
-            )
+            hint = "HISTORY is a clone of vllm-ascend; COMMIT names the new release's commit"
+            raise UsageError(f"{clone} does not have commit {commit or '(none)'} of a release", hint=hint)
     return found
 
 

@@ -37,8 +37,6 @@ FILE = "report.json"
 
 @dataclass(frozen=True)
 class Done:
-    """A port that has ended: the set, and what became of the old patches."""
-
     made: PatchSet  # the new set
     kept: tuple[str, ...]  # names of its patches
     dropped: tuple[str, ...]  # names of the old patches that are not in it
@@ -46,7 +44,6 @@ class Done:
 
 
 def folder(name: str) -> Path:
-    """build/port/<set>."""
     return paths.repo_root() / "build" / "port" / name
 
 
@@ -61,16 +58,11 @@ def hold(name: str) -> Iterator[None]:
 
 
 def running() -> list[str]:
-    """Names of the sets that are being made."""
     return sorted(file.parent.name for file in (paths.repo_root() / "build" / "port").glob(f"*/{FILE}"))
 
 
 def choose(name: str | None) -> str:
-    """The set that is being made; the only one where no name is given.
-
-    Raises:
-        UsageError: there is none, or more than one and no name.
-    """
+    """The set that is being made, the only one without a name; raises UsageError: there is none, or more than one."""
     found = running()
     if name is None and len(found) == 1:
         return found[0]
@@ -101,8 +93,7 @@ def start(
     tag, may be empty. From a `clone` of upstream it is told which commits changed the patches' lines. Offline, the
     index is asked for the release all the same.
 
-    Raises:
-        PinMismatch: the release is for another vLLM.
+    Raises PinMismatch: the release is for another vLLM.
     """
     vllm = name.removeprefix("v")
     new = release.find(release.ASCEND, ascend or release.ascend_for(vllm), commit=commit)
@@ -127,10 +118,9 @@ def finish(name: str, *, reviewed: bool, terminal: Terminal, offline: bool) -> D
 
     With `reviewed` the maintainer has read what upstream changed in the code that overlay modules replace.
 
-    Raises:
-        PatchDoesNotApply: a conflict is not resolved, or a commit is no patch; the set is not written.
-        TargetModified: the work tree has changes that are in no commit.
-        Findings: replaced code differs, and `reviewed` is not given.
+    Raises PatchDoesNotApply: a conflict is not resolved, or a commit is no patch; the set is not written;
+    TargetModified: the work tree has changes that are in no commit; Findings: replaced code differs, and `reviewed` is
+    not given.
     """
     place, staging = folder(name), folder(name) / "set"
     old = _carried(name)
@@ -157,7 +147,8 @@ def finish(name: str, *, reviewed: bool, terminal: Terminal, offline: bool) -> D
         options = ("-r", "-z", "--name-only", "--no-renames")
         rows = repository.git("diff-tree", *options, UPSTREAM, "HEAD", "--", *sorted(ours.files)).split("\0")
         changed = {path: (work.root / path).read_bytes() for path in filter(None, rows)}
-    fates = replaced.look(ours.replaces, source.tree(), upstream, work.renames())
+    before, renames = source.tree(), work.renames()
+    fates = tuple(replaced.look(row, before, upstream, renames) for row in ours.replaces)
     if not reviewed:
         _refuse_unread(name, fates)
     files = manifest.measure(upstream, manifest.walk(upstream))
@@ -167,7 +158,6 @@ def finish(name: str, *, reviewed: bool, terminal: Terminal, offline: bool) -> D
 
 
 def _carried(name: str) -> PatchSet:
-    """The set that a port carries."""
     file = folder(name) / FILE
     try:
         return load_set(str(json.loads(file.read_text(encoding="utf-8"))["from"]))
@@ -176,11 +166,7 @@ def _carried(name: str) -> PatchSet:
 
 
 def abort(name: str) -> None:
-    """Forgets a port; patches/ and overlay/ were never touched.
-
-    Raises:
-        UsageError: a run was cut off after it had written the set, so there is nothing left to forget.
-    """
+    """Forgets a port; patches/ and overlay/ were never touched. Raises UsageError: a run has written the set."""
     if newset.installed(name, folder(name) / "set"):
         _end(load_set(name), {})
         raise UsageError(f"{paths.set_dir(name)} is written already", hint="remove it and its overlay folder by hand")
