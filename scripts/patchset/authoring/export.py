@@ -117,13 +117,9 @@ def _applied(
 def as_patches(
     bench: Repository, base: str, written: Sequence[Commit], overlaid: Iterable[str], there: Mapping[str, bytes]
 ) -> tuple[list[Patch], list[str]]:
-    """The commits as patches without their overlay files, and notes on the trailers that were added.
-
-    A commit keeps the name of the patch of `there` that has its subject, or its very change; another one gets the next
-    number.
-
-    Raises PatchDoesNotApply: a commit is no patch yet; UsageError: two commits have one subject.
-    """
+    """The commits as patches without their overlay files, and notes on the trailers that were added. A commit keeps the
+    name of the patch of `there` that has its subject, or its very change; another one gets the next number. Raises
+    PatchDoesNotApply: a commit is no patch yet; UsageError: two commits have one subject."""
     notes: list[str] = []
     kept: list[Commit] = []
     tip = base
@@ -147,10 +143,8 @@ def as_patches(
 
 
 def settled(bench: Repository, base: str, tip: str, titles: Sequence[str]) -> list[Patch]:
-    """The commits as patches of which git makes the same commits, and the same patches, again.
-
-    Raises PatchDoesNotApply: a commit is no patch; a line of its message reads as a diff, a header, or another mail.
-    """
+    """The commits as patches of which git makes the same commits, and the same patches, again. Raises
+    PatchDoesNotApply: a commit is no patch; a line of its message reads as a diff, a header, or another mail."""
     found: list[Patch] = []
     for _ in range(2):
         data = commits.format_patches(bench, base, tip)

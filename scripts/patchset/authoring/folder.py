@@ -31,11 +31,8 @@ def with_patches(patch_set: PatchSet, patches: Mapping[str, bytes]) -> Files:
 
 def with_results(made: Plan, modules: Mapping[str, bytes | None]) -> Files:
     """set.toml of a plan's set, and of every other set that installs one of the modules, with their new digests.
-
-    `modules` are the files of overlay/ that change, by path below the repository; None for one that goes.
-
-    Raises PinMismatch: another set is not as its set.toml records it, so that nobody knows what to pin.
-    """
+    `modules` are the files of overlay/ that change, by path below the repository; None for one that goes. Raises
+    PinMismatch: another set is not as its set.toml records it, so that nobody knows what to pin."""
     found: Files = {_set_toml(made.patch_set): record.with_result(made.patch_set, made.tree, made.series, made.touched)}
     for name in paths.sets() if modules else ():
         if name == made.patch_set.name:

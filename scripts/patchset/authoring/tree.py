@@ -68,14 +68,9 @@ class Modules:
 def modules(
     repository: Repository, patch_set: PatchSet, applied: Mapping[str, str], tip: str, committed: Iterable[str]
 ) -> Modules:
-    """Takes the modules that the tree has changed since it was made.
-
-    `applied` has git's ids of the modules that the tree was made with, by path, and `committed` the files of the
-    overlay's own commit.
-
-    Raises TargetModified: a module was changed in overlay/, too; UsageError: where a new or a deleted module belongs
-    cannot be told.
-    """
+    """Takes the modules that the tree has changed since it was made. `applied` has git's ids of the modules that the
+    tree was made with, by path, and `committed` the files of the overlay's own commit. Raises TargetModified: a module
+    was changed in overlay/, too; UsageError: where a new or a deleted module belongs cannot be told."""
     there = overlay.load(patch_set)
     every = frozenset({*applied, *there.files, *committed})
     now = repository.files(tip, *sorted(every)) if every else {}

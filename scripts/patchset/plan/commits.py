@@ -75,10 +75,8 @@ class Commit:
 
 @contextmanager
 def scratch(objects: Path | None = None) -> Iterator[Repository]:
-    """A repository for one `with` block; its work tree is empty, and git takes the files to patch from the index.
-
-    The commits are made in `objects`, where that names the object folder of another repository.
-    """
+    """A repository for one `with` block; its work tree is empty, and git takes the files to patch from the index. The
+    commits are made in `objects`, where that names the object folder of another repository."""
     with tempfile.TemporaryDirectory(prefix="patchset-") as folder:
         root = Path(folder) / "tree"
         root.mkdir()
@@ -88,10 +86,8 @@ def scratch(objects: Path | None = None) -> Iterator[Repository]:
 
 
 def apply(repository: Repository, base: str, patches: Sequence[Patch]) -> tuple[Commit, ...]:
-    """Lets git apply patches to a commit of a `scratch` repository, one commit each; HEAD is the last one then.
-
-    Raises PatchDoesNotApply: git refuses one, or takes one for another number of patches; it says where the lines fit.
-    """
+    """Lets git apply patches to a commit of a `scratch` repository, one commit each; HEAD is the last one then. Raises
+    PatchDoesNotApply: git refuses one, or takes one for another number of patches; it says where the lines fit."""
     repository.git("update-ref", "--no-deref", "HEAD", base)
     repository.git("read-tree", base)
     for leftover in repository.root.iterdir():  # of earlier patches: git takes no new file over one

@@ -103,12 +103,9 @@ def begin(root: Path, recipe: Recipe) -> str:
 
 
 def write(root: Path, recipe: Recipe, read: Callable[[str], bytes], paths: Collection[str]) -> Written:
-    """Makes the commits in root/.git and points the two branches at them; no file of the work tree changes.
-
-    Of the files of pristine upstream, `paths`, those that the set does not touch are read in the work tree.
-
-    Raises PatchDoesNotApply: git does not apply a patch.
-    """
+    """Makes the commits in root/.git and points the two branches at them; no file of the work tree changes. Of the
+    files of pristine upstream, `paths`, those that the set does not touch are read in the work tree. Raises
+    PatchDoesNotApply: git does not apply a patch."""
     patch_set, name = recipe.patch_set, recipe.patch_set.name
     repository = Repository(root, _SCRATCH_INDEX)
     repository.init(name)

@@ -38,11 +38,9 @@ class Hunk:
 
 
 def find(patch: Patch, read: Callable[[str], bytes | None]) -> PatchDoesNotApply | None:
-    """The first place where a patch, which renames no file, does not fit at its very lines, or None.
-
-    The error has the file, the hunk, the lines expected and found, and where they would fit. `read` gives a file's
-    content before the patch, None where it is not there.
-    """
+    """The first place where a patch, which renames no file, does not fit at its very lines, or None. The error has the
+    file, the hunk, the lines expected and found, and where they would fit. `read` gives a file's content before the
+    patch, None where it is not there."""
     for file in patch.lines:
         before = read(file.path)
         said = "".join(file.patch_info or ())  # unidiff takes an empty file that is filled for a new one

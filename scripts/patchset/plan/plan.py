@@ -118,10 +118,8 @@ def load(patch_set: PatchSet) -> Recipe:
 
 def make(patch_set: PatchSet, read: Callable[[str], bytes]) -> Plan:
     """Works the plan of a set out, and checks all that `apply` will trust; `read` gives upstream's bytes of a path.
-
     Raises PatchDoesNotApply: a patch is malformed, lies or does not fit, or the result does not compile; UsageError,
-    PinMismatch: the overlay is not what it says.
-    """
+    PinMismatch: the overlay is not what it says."""
     recipe = load(patch_set)
     overlay.check(recipe.overlay, patch_set.name, read)
     return proven(recipe, read)
@@ -135,12 +133,9 @@ def proven(recipe: Recipe, read: Callable[[str], bytes]) -> Plan:
 
 
 def follow(recipe: Recipe, read: Callable[[str], bytes], *, strict: bool = False) -> Plan:
-    """Lets git apply a recipe in a repository of its own, to the files that its patches name.
-
-    With `strict` the commits must say what the patch files say: see `commits.refuse_lies`.
-
-    Raises PatchDoesNotApply: git does not apply a patch, or a patch makes a file that the overlay makes.
-    """
+    """Lets git apply a recipe in a repository of its own, to the files that its patches name. With `strict` the commits
+    must say what the patch files say: see `commits.refuse_lies`. Raises PatchDoesNotApply: git does not apply a patch,
+    or a patch makes a file that the overlay makes."""
     patch_set, patches, modules = recipe.patch_set, recipe.patches, recipe.overlay
     before = {path: read(path) for path in sorted(recipe.named)}
     with commits.scratch() as repository:
@@ -172,10 +167,8 @@ def follow(recipe: Recipe, read: Callable[[str], bytes], *, strict: bool = False
 
 
 def outcome(recipe: Recipe, read: Callable[[str], bytes]) -> dict[str, tuple[bytes | None, bool]]:
-    """The result of a pinned recipe by changed file: its content (None: deleted), and whether it is executable.
-
-    Nothing of it is checked but that git applies the patches: whoever writes these files holds them to set.toml.
-    """
+    """The result of a pinned recipe by changed file: its content (None: deleted), and whether it is executable. Nothing
+    of it is checked but that git applies the patches: whoever writes these files holds them to set.toml."""
     patches = recipe.patches
     named = sorted({path for patch in patches for path in patch.named})
     with commits.scratch() as repository:
@@ -190,10 +183,8 @@ def outcome(recipe: Recipe, read: Callable[[str], bytes]) -> dict[str, tuple[byt
 
 
 def make_recorded(patch_set: PatchSet, read: Callable[[str], bytes]) -> Plan:
-    """Works out the plan that set.toml records; raises as `make` and `check` do.
-
-    What `record` has checked need not be checked again; where the files are others, it is.
-    """
+    """Works out the plan that set.toml records; raises as `make` and `check` do. What `record` has checked need not be
+    checked again; where the files are others, it is."""
     recipe = load(patch_set)
     made = follow(recipe, read) if recipe.pinned else make(patch_set, read)
     check(made)

@@ -23,14 +23,10 @@ from patchset.upstream.source import Source
 def opened(
     asked: str, patch_set: PatchSet, source: Source, terminal: Terminal, *, offline: bool
 ) -> Iterator[tuple[str, Plan]]:
-    """The other series: what it is, in words, and its plan.
-
-    `asked` is a set's name, its folder, or a ref of this repository, tried in this order. `source` is the upstream of
-    what is reviewed, and serves the other series too where that has the same pin.
-
-    Raises UsageError: there is no such series; PatchsetError: it cannot be read or does not apply; the message says
-    whose patch it is.
-    """
+    """The other series: what it is, in words, and its plan. `asked` is a set's name, its folder, or a ref of this
+    repository, tried in this order. `source` is the upstream of what is reviewed, and serves the other series too where
+    that has the same pin. Raises UsageError: there is no such series; PatchsetError: it cannot be read or does not
+    apply; the message says whose patch it is."""
     with tempfile.TemporaryDirectory(prefix="patchset-against-") as folder:
         scratch = Path(folder)
         label, other = _find(asked, patch_set, scratch)

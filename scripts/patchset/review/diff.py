@@ -98,10 +98,8 @@ class Pair:
 def read(
     text: str, anchor: str, before: Mapping[str, bytes | None], after: Mapping[str, bytes | None]
 ) -> tuple[FileDiff, ...]:
-    """The files of a git diff that git itself vouches for, from its first `diff --git` on.
-
-    `anchor` is what the files' anchors begin with. `before` and `after` have the contents by path, for colours.
-    """
+    """The files of a git diff that git itself vouches for, from its first `diff --git` on. `anchor` is what the files'
+    anchors begin with. `before` and `after` have the contents by path, for colours."""
     return tuple(_file(file, anchor, before.get(file.path), after.get(file.path)) for file in ParsedDiff(text))
 
 

@@ -50,11 +50,9 @@ class ReviewResult:
 
 
 def run(patch_set: PatchSet, source: Source, asked: str | None, terminal: Terminal, *, offline: bool) -> ReviewResult:
-    """Writes build/<set>/review/index.html and review.md; `asked` is what to compare with: see `against.opened`.
-
-    Raises PatchDoesNotApply: a patch is malformed, too large or does not fit; UsageError: there is nothing to compare
-    with by that name; PatchsetError: upstream could not be had.
-    """
+    """Writes build/<set>/review/index.html and review.md; `asked` is what to compare with: see `against.opened`. Raises
+    PatchDoesNotApply: a patch is malformed, too large or does not fit; UsageError: there is nothing to compare with by
+    that name; PatchsetError: upstream could not be had."""
     made = plan.make(patch_set, source.read)
     lines = {step.patch.name: step.patch.added + step.patch.removed for step in made.steps}
     lines |= {path: data.count(b"\n") for path, data in made.overlay.files.items()}

@@ -91,10 +91,8 @@ def overlay_toml(set_name: str, root: Path | None = None) -> Path:
 
 
 def load(patch_set: PatchSet) -> Overlay:
-    """Reads overlay/shared, then the folders of few sets, then overlay/<set>, whose files win.
-
-    Raises UsageError: a file that is no part of the package, or one that upstream has; or a malformed overlay.toml.
-    """
+    """Reads overlay/shared, then the folders of few sets, then overlay/<set>, whose files win. Raises UsageError: a
+    file that is no part of the package, or one that upstream has; or a malformed overlay.toml."""
     upstream = patch_set.upstream_manifest()
     files: dict[str, bytes] = {}
     declared = overlay_toml(patch_set.name, patch_set.root)

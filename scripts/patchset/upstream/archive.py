@@ -18,12 +18,9 @@ _CHUNK = 1 << 20
 
 
 def unpack(archive: Path, destination: Path) -> None:
-    """Unpacks an sdist's single top folder as `destination`, which must not exist.
-
-    Files get mode 0644, or 0755 where the archive has the owner's execute bit: never the umask's leavings.
-
-    Raises UsageError: not a tar archive, or a member that no honest sdist has.
-    """
+    """Unpacks an sdist's single top folder as `destination`, which must not exist. Files get mode 0644, or 0755 where
+    the archive has the owner's execute bit: never the umask's leavings. Raises UsageError: not a tar archive, or a
+    member that no honest sdist has."""
     destination.mkdir(parents=True)
     try:
         with gzip.open(archive) as stream:

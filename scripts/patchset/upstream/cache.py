@@ -28,11 +28,9 @@ def check(file: Path, artifact: Artifact, *, hint: str = "") -> None:
 
 
 def fetch(artifact: Artifact, *, offline: bool, terminal: Terminal | None = None) -> Path:
-    """The verified artifact: from the cache, or from the index that pip is configured with.
-
-    Raises Unavailable: it is not cached, and offline was asked for or the index did not give it; PinMismatch: what came
-    is not what the set pins.
-    """
+    """The verified artifact: from the cache, or from the index that pip is configured with. Raises Unavailable: it is
+    not cached, and offline was asked for or the index did not give it; PinMismatch: what came is not what the set
+    pins."""
     file = location(artifact)
     if file.is_file():
         found = sha256_file(file)

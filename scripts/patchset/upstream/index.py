@@ -133,11 +133,9 @@ def _answers(
     ask: Callable[[requests.Session, Sequence[DistributionPackage]], T | None],
     failures: list[str],
 ) -> Iterator[tuple[str, T]]:
-    """The configured indexes that have an answer, in their order, each with it.
-
-    `ask` is given what an index lists of the project, and returns None where that has no `what`. `failures` gets a line
-    for each index that does not answer, or that does not have it.
-    """
+    """The configured indexes that have an answer, in their order, each with it. `ask` is given what an index lists of
+    the project, and returns None where that has no `what`. `failures` gets a line for each index that does not answer,
+    or that does not have it."""
     import requests
     from pypi_simple import PYPI_SIMPLE_ENDPOINT
 

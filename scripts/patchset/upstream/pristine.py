@@ -27,14 +27,11 @@ def materialize(
     whole: bool = False,
     terminal: Terminal | None = None,
 ) -> None:
-    """Makes `dest` the verified, unpatched upstream tree; does nothing where it already is.
-
-    The tool owns `dest`: whatever else is there is replaced. `upstream` is an sdist, a directory or a git checkout to
-    take instead of the download. With `whole` an existing `dest` must also have the files that the sdist's build wrote.
-
-    Raises UsageError: `upstream` is no such thing; PinMismatch: a file differs from upstream.sha256; the message names
-    the files; Unavailable: the sdist could not be had.
-    """
+    """Makes `dest` the verified, unpatched upstream tree; does nothing where it already is. The tool owns `dest`:
+    whatever else is there is replaced. `upstream` is an sdist, a directory or a git checkout to take instead of the
+    download. With `whole` an existing `dest` must also have the files that the sdist's build wrote. Raises UsageError:
+    `upstream` is no such thing; PinMismatch: a file differs from upstream.sha256; the message names the files;
+    Unavailable: the sdist could not be had."""
     with lock.wait(dest.with_name(f".{dest.name}.lock")):
         if not dest.is_dir() or _differing(patch_set, dest, manifest.walk(dest), whole=whole):
             _make(patch_set, dest, upstream=upstream, offline=offline, terminal=terminal)
@@ -63,11 +60,9 @@ def _make(patch_set: PatchSet, dest: Path, *, upstream: Path | None, offline: bo
 
 
 def check_given(patch_set: PatchSet, upstream: Path) -> None:
-    """Checks an sdist, directory or git checkout that the user gives, whether it is needed or not.
-
-    Raises UsageError: there is no such file or directory; PinMismatch: it is not the release that the set pins; the
-    message names the files that differ.
-    """
+    """Checks an sdist, directory or git checkout that the user gives, whether it is needed or not. Raises UsageError:
+    there is no such file or directory; PinMismatch: it is not the release that the set pins; the message names the
+    files that differ."""
     if upstream.is_dir():
         _verify(patch_set, upstream, [], str(upstream))
     elif upstream.is_file():
@@ -132,9 +127,7 @@ def entry_points(setup_py: str) -> str:
 
 def _restore_entry_points(tree: Path, package: str, wanted: str | None) -> None:
     """Writes <package>.egg-info/entry_points.txt where the copy of a checkout lacks it, if its sha256 is the wanted.
-
-    Without it vLLM does not find the plugin.
-    """
+    Without it vLLM does not find the plugin."""
     file = tree / f"{package}.egg-info" / "entry_points.txt"
     setup_py = tree / "setup.py"
     if wanted is None or file.exists() or not setup_py.is_file():

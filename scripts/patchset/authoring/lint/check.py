@@ -38,12 +38,9 @@ class LintReport:
 
 
 def run(names: Sequence[str], *, today: date, upstream: Path | None, offline: bool, terminal: Terminal) -> LintReport:
-    """Checks sets, all of them where none is named; the comparison across sets takes all of the repository.
-
-    Review-By is held against `today`; `upstream`, which takes the place of the download, goes with one set alone.
-
-    Raises UsageError: there is no such set; PinMismatch, Unavailable: upstream could not be had as pinned.
-    """
+    """Checks sets, all of them where none is named; the comparison across sets takes all of the repository. Review-By
+    is held against `today`; `upstream`, which takes the place of the download, goes with one set alone. Raises
+    UsageError: there is no such set; PinMismatch, Unavailable: upstream could not be had as pinned."""
     known = paths.sets()
     for name in names:
         if name not in known:
@@ -95,10 +92,8 @@ def _read(name: str) -> tuple[list[Read | None], list[Finding]]:
 def _against_upstream(
     patch_set: PatchSet, rows: list[Read], read: Callable[[str], bytes], *, whole: bool
 ) -> Iterator[Finding]:
-    """The checks that need upstream's files; those of the result only where every patch could be read and fits.
-
-    `rows` are the patches up to the first that could not be read; `whole` says whether these are all of them.
-    """
+    """The checks that need upstream's files; those of the result only where every patch could be read and fits. `rows`
+    are the patches up to the first that could not be read; `whole` says whether these are all of them."""
     unfit = list(fit.check(rows, patch_set.upstream_manifest(), read))
     yield from unfit
     try:
@@ -174,10 +169,8 @@ def _asked(patch_set: PatchSet, read: Callable[[str], bytes]) -> Iterator[tuple[
 
 
 def across(sets: Mapping[str, Sequence[Read]]) -> Iterator[Finding]:
-    """The same patch in several sets, told by its Subject, adds and removes the same lines, or says why not.
-
-    Findings at each patch that differs from its namesake in an earlier set, unless it has a Set-Specific field.
-    """
+    """The same patch in several sets, told by its Subject, adds and removes the same lines, or says why not. Findings
+    at each patch that differs from its namesake in an earlier set, unless it has a Set-Specific field."""
     first: dict[str, tuple[str, Read]] = {}
     for name in sorted(sets, key=lambda name: Version(name.removeprefix("v"))):
         for row in sets[name]:

@@ -20,9 +20,7 @@ _MARKER = re.compile(rb"(<{7}|>{7}|\|{7})( |$)|={7}$")
 
 def check(rows: Sequence[Read], upstream: Collection[str], read: Callable[[str], bytes]) -> Iterator[Finding]:
     """Goes through the series as apply does; files of a patch that does not fit are left alone from there on.
-
-    `upstream` has the paths of the pinned release, and `read` gives the bytes of one of them.
-    """
+    `upstream` has the paths of the pinned release, and `read` gives the bytes of one of them."""
     named = sorted({path for row in rows for path in row.patch.named} & {*upstream})
     lost: set[str] = set()
     with commits.scratch() as bench:

@@ -80,14 +80,11 @@ def install(
     name: str, old: PatchSet, pins_text: str, files: manifest.Manifest, patches: Mapping[str, bytes],
     fates: Sequence[SymbolFate], modules: Mapping[str, bytes], upstream: Path, staging: Path,
 ) -> PatchSet:  # fmt: skip
-    """Writes overlay/<set> and patches/<set>, once their plan has worked out in a copy; the set, recorded.
-
-    Files of the own overlay of `old` come along, and those of few sets; `modules`, which were changed in the work tree,
-    are the new set's own. `pins_text` is set.toml without a result, `files` the manifest of the unpacked `upstream`.
-    Both folders are made in `staging`.
-
-    Raises PatchDoesNotApply, UsageError, PinMismatch: the set does not work out; nothing of it is written.
-    """
+    """Writes overlay/<set> and patches/<set>, once their plan has worked out in a copy; the set, recorded. Files of the
+    own overlay of `old` come along, and those of few sets; `modules`, which were changed in the work tree, are the new
+    set's own. `pins_text` is set.toml without a result, `files` the manifest of the unpacked `upstream`. Both folders
+    are made in `staging`. Raises PatchDoesNotApply, UsageError, PinMismatch: the set does not work out; nothing of it
+    is written."""
     shutil.rmtree(staging, ignore_errors=True)
     shared, *before = paths.overlay_dirs(old.name)
     shared_copy, own = paths.overlay_dirs(name, staging)

@@ -20,11 +20,8 @@ from patchset.upstream import index
 
 def run(patch_set: PatchSet, versions: Sequence[str] | None, *, terminal: Terminal, offline: bool) -> list[PortReport]:
     """A report for each release of vllm-ascend, oldest first: of these, or of every newer one that `newer` finds.
-
-    Offline, sdists come from the cache alone; the index is asked for their names in any case.
-
-    Raises UsageError: there is no newer release; Unavailable: an index does not have one of the versions.
-    """
+    Offline, sdists come from the cache alone; the index is asked for their names in any case. Raises UsageError: there
+    is no newer release; Unavailable: an index does not have one of the versions."""
     if versions is None:
         versions = newer(patch_set.ascend.version, release.newest_first(index.listing(release.ASCEND)))
     if not versions:

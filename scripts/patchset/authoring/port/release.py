@@ -66,13 +66,9 @@ def newest_first(files: Iterable[DistributionPackage]) -> list[Version]:
 
 
 def ascend_for(vllm: str) -> str:
-    """The newest vllm-ascend that is named after a vLLM version: its own digits, or those without the last.
-
-    vllm-ascend 0.10.2rc1 is for vLLM 0.10.2, and 0.10.1rc1 for vLLM 0.10.1.1. A name decides nothing: the release's
-    Dockerfile is held against the choice (see `check_vllm`).
-
-    Raises UsageError: none is.
-    """
+    """The newest vllm-ascend that is named after a vLLM version: its own digits, or those without the last. vllm-ascend
+    0.10.2rc1 is for vLLM 0.10.2, and 0.10.1rc1 for vLLM 0.10.1.1. A name decides nothing: the release's Dockerfile is
+    held against the choice (see `check_vllm`). Raises UsageError: none is."""
     offered = newest_first(index.listing(ASCEND))
     chosen = choose(vllm, offered)
     if chosen is None:

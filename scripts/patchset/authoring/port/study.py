@@ -26,13 +26,10 @@ _MOST = 8  # of upstream's commits that are told of one file
 def make(
     old: PatchSet, new: Release, place: Path, name: str, *, terminal: Terminal, offline: bool, clone: Path | None = None
 ) -> PortReport:
-    """Unpacks the vllm-ascend release `new` and rebases the series there to see.
-
-    `place`, the folder of the unpacked release and of the work tree, is made anew; the result is on the branch `name`.
-    From a `clone` of upstream that has the commits of both releases it is told what changed a patch's lines.
-
-    Raises UsageError, PinMismatch, Unavailable, PatchDoesNotApply: as reading the set, the release and the cache do.
-    """
+    """Unpacks the vllm-ascend release `new` and rebases the series there to see. `place`, the folder of the unpacked
+    release and of the work tree, is made anew; the result is on the branch `name`. From a `clone` of upstream that has
+    the commits of both releases it is told what changed a patch's lines. Raises UsageError, PinMismatch, Unavailable,
+    PatchDoesNotApply: as reading the set, the release and the cache do."""
     source = Source(old, given=None, offline=offline, terminal=terminal)
     made = plan.make_recorded(old, source.read)
     old_tree, new_tree = source.tree(), place / "upstream"

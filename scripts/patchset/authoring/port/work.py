@@ -87,14 +87,10 @@ def check(old_name: str, name: str) -> PatchSet:
 def start(
     old: PatchSet, name: str, *, ascend: str, commit: str, clone: Path | None, terminal: Terminal, offline: bool
 ) -> PortReport:
-    """Begins a port of a set to the new set `name`; nothing has been rebased yet when this returns.
-
-    `ascend` is a version of vllm-ascend, empty for the newest that is named after the vLLM version; `commit`, of its
-    tag, may be empty. From a `clone` of upstream it is told which commits changed the patches' lines. Offline, the
-    index is asked for the release all the same.
-
-    Raises PinMismatch: the release is for another vLLM.
-    """
+    """Begins a port of a set to the new set `name`; nothing has been rebased yet when this returns. `ascend` is a
+    version of vllm-ascend, empty for the newest that is named after the vLLM version; `commit`, of its tag, may be
+    empty. From a `clone` of upstream it is told which commits changed the patches' lines. Offline, the index is asked
+    for the release all the same. Raises PinMismatch: the release is for another vLLM."""
     vllm = name.removeprefix("v")
     new = release.find(release.ASCEND, ascend or release.ascend_for(vllm), commit=commit)
     found = study.make(old, new, folder(name), name, terminal=terminal, offline=offline, clone=clone)
@@ -114,14 +110,10 @@ def carry(name: str) -> None:
 
 
 def finish(name: str, *, reviewed: bool, terminal: Terminal, offline: bool) -> Done:
-    """Writes the new set from the commits of the work tree.
-
-    With `reviewed` the maintainer has read what upstream changed in the code that overlay modules replace.
-
-    Raises PatchDoesNotApply: a conflict is not resolved, or a commit is no patch; the set is not written;
-    TargetModified: the work tree has changes that are in no commit; Findings: replaced code differs, and `reviewed` is
-    not given.
-    """
+    """Writes the new set from the commits of the work tree. With `reviewed` the maintainer has read what upstream
+    changed in the code that overlay modules replace. Raises PatchDoesNotApply: a conflict is not resolved, or a commit
+    is no patch; the set is not written; TargetModified: the work tree has changes that are in no commit; Findings:
+    replaced code differs, and `reviewed` is not given."""
     place, staging = folder(name), folder(name) / "set"
     old = _carried(name)
     there = series.read(old.folder)
