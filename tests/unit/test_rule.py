@@ -18,7 +18,7 @@ from patchset.plan import commits, plan
 from patchset.sets import patchfile
 from patchset.sets.setfile import load_set
 from patchset.system.terminal import Terminal
-from patchset.upstream.source import Source
+from patchset.upstream.pristine import Source
 
 RUNNER, NEW, OLD, EMPTY = (f"{PACKAGE}/{name}.py" for name in ("runner", "new", "old", "none"))
 ZERO = "0" * 40

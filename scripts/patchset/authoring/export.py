@@ -23,8 +23,7 @@ from patchset.sets.setfile import PatchSet
 from patchset.system import paths
 from patchset.system.git import Repository, blob_id
 from patchset.system.terminal import Terminal
-from patchset.upstream.pristine import check_given
-from patchset.upstream.source import Source
+from patchset.upstream.pristine import Source
 
 _NUMBER = re.compile(r"(\d{4})-")
 _ANEW = "keep your commits (git branch keep), remove the tree, make apply VERSION={}, pick them"
@@ -42,14 +41,12 @@ class Result:
 
 def run(patch_set: PatchSet, *, upstream: Path | None, offline: bool, dry_run: bool, terminal: Terminal) -> Result:
     """Writes patches/<set> and overlay/ from the commits; raises PatchsetError, and both are as before then."""
-    if upstream:
-        check_given(patch_set, upstream)
+    source = Source(patch_set, given=upstream, offline=offline, terminal=terminal)
     with tree.session(patch_set) as repository:
         if not dry_run:
             folder.recover(patch_set, "export", terminal)
         tree.refuse_underway(repository)
         tree.refuse_changes(repository, patch_set)
-        source = Source(patch_set, given=upstream, offline=offline, terminal=terminal)
         with commits.scratch(repository.root / ".git" / "objects") as bench:
             base = _upstream(repository, patch_set, source.read)
             tip = str(repository.ref("HEAD"))

@@ -17,8 +17,7 @@ from patchset.sets.patchfile import NAMED
 from patchset.sets.setfile import PatchSet
 from patchset.system.git import GitError, Identity, Repository
 from patchset.system.terminal import Terminal
-from patchset.upstream.pristine import check_given
-from patchset.upstream.source import Source
+from patchset.upstream.pristine import Source
 
 _DROPPED = re.compile(rf"^({'|'.join(header.TRAILERS)}):", re.MULTILINE)
 _APPLY = ("apply", "--cached", "--whitespace=nowarn")
@@ -26,11 +25,9 @@ _APPLY = ("apply", "--cached", "--whitespace=nowarn")
 
 def run(patch_set: PatchSet, *, upstream: Path | None, offline: bool, dry_run: bool, terminal: Terminal) -> Result:
     """Rewrites the patches that are not as git writes them; raises PatchsetError, and nothing is written then."""
-    if upstream:
-        check_given(patch_set, upstream)
+    source = Source(patch_set, given=upstream, offline=offline, terminal=terminal)
     if not dry_run:
         folder.recover(patch_set, "fmt", terminal)
-    source = Source(patch_set, given=upstream, offline=offline, terminal=terminal)
     there = series.read(patch_set.folder)
     named = {path.decode() for data in there.values() for path in NAMED.findall(data)} & patch_set.sources().keys()
     notes: list[str] = []

@@ -19,7 +19,7 @@ def add(menu: Menu) -> None:
 
 def review(arguments: argparse.Namespace, terminal: Terminal) -> int:
     from patchset.review import make
-    from patchset.upstream.source import Source
+    from patchset.upstream.pristine import Source
 
     patch_set = load_set(arguments.set)
     source = Source(patch_set, given=arguments.upstream, offline=arguments.offline, terminal=terminal)

@@ -125,7 +125,7 @@ def _unsaved() -> Iterator[tuple[Path, str]]:
 
 def record(arguments: argparse.Namespace, terminal: Terminal) -> int:
     from patchset.plan import plan, record
-    from patchset.upstream.source import Source
+    from patchset.upstream.pristine import Source
 
     patch_set = load_set(arguments.set)
     source = Source(patch_set, given=arguments.upstream, offline=arguments.offline, terminal=terminal)

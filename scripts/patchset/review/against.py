@@ -16,7 +16,7 @@ from patchset.sets.setfile import PatchSet
 from patchset.system import paths
 from patchset.system.git import Repository
 from patchset.system.terminal import Terminal
-from patchset.upstream.source import Source
+from patchset.upstream.pristine import Source
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def opened(
         scratch = Path(folder)
         label, other = _find(asked, patch_set, scratch)
         if other.ascend.sdist != patch_set.ascend.sdist:
-            source = Source(other, given=None, offline=offline, terminal=terminal, place=scratch / "pristine")
+            source = Source(other, offline=offline, terminal=terminal, place=scratch / "pristine")
         try:
             made = plan.follow(plan.load(other), source.read)
         except PatchsetError as error:

@@ -15,7 +15,7 @@ from patchset.review.review import Review
 from patchset.sets.setfile import PatchSet
 from patchset.system import disk, paths
 from patchset.system.terminal import Terminal
-from patchset.upstream.source import Source
+from patchset.upstream.pristine import Source
 
 _MOST_LINES = 50_000  # lines with + or -, and of the overlay: beyond, nobody reads it and no browser shows it quickly
 

@@ -22,8 +22,7 @@ from patchset.target import change, distinfo
 from patchset.target.assess import Assessment, State, assess, looks_like
 from patchset.target.change import Files
 from patchset.target.locate import Kind, Target, build_tree, locate
-from patchset.upstream.pristine import check_given
-from patchset.upstream.source import Source
+from patchset.upstream.pristine import Source
 
 _SHOWN = 20
 
@@ -43,10 +42,9 @@ def run(
     patch_set: PatchSet, *, folder: Path | None, upstream: Path | None, offline: bool, dry_run: bool, terminal: Terminal
 ) -> ApplyResult:
     """Applies a set to the build tree, or in place to `folder`; raises as `change.carry_out`, or before any change."""
-    if upstream:
-        check_given(patch_set, upstream)
     target = locate(patch_set, folder)
     store = Store(target.state)
+    source = Source(patch_set, given=upstream, offline=offline, terminal=terminal, root=target.root, store=store)
     wanted = _wanted(target, patch_set)
 
     def outcome(result: str, changed: Iterable[str], commit: str = "") -> ApplyResult:
@@ -55,12 +53,8 @@ def run(
 
     with ExitStack() as stack:
         stack.enter_context(change.turn(target, store, "apply", terminal, dry_run=dry_run))
-        place = None
         if dry_run:
-            place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="patchset-"))) / "pristine"
-        source = Source(
-            patch_set, given=upstream, offline=offline, terminal=terminal, root=target.root, store=store, place=place
-        )
+            source.place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="patchset-"))) / "pristine"
         report = assess(patch_set, target, store)
         refuse_modified(report, target, patch_set)
         recipe = plan.load(patch_set)

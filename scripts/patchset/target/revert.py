@@ -17,8 +17,7 @@ from patchset.target.apply import refuse_modified
 from patchset.target.assess import Assessment, Found, State, assess
 from patchset.target.change import Files
 from patchset.target.locate import Target, locate
-from patchset.upstream.pristine import check_given
-from patchset.upstream.source import Source
+from patchset.upstream.pristine import Source
 
 
 @dataclass(frozen=True)
@@ -42,10 +41,9 @@ def run(
 ) -> RevertResult:
     """Takes a set back from the build tree, or from `folder`. Files that are neither upstream's nor the set's are
     copied to `rescue`, a new folder; without one they are refused."""
-    if upstream:
-        check_given(patch_set, upstream)
     target = locate(patch_set, folder)
     store = Store(target.state)
+    source = Source(patch_set, given=upstream, offline=offline, terminal=terminal, root=target.root, store=store)
     if not target.root.is_dir():
         return RevertResult(target, "unchanged", (), "")
     with change.turn(target, store, "revert", terminal, dry_run=dry_run):
@@ -61,7 +59,6 @@ def run(
             return RevertResult(target, "would revert", tuple(sorted(changed)), "", modified)
         if rescue and modified:
             _copy(target.root, modified, rescue)
-        source = Source(patch_set, given=upstream, offline=offline, terminal=terminal, root=target.root, store=store)
         desired = _desired(target, store, report, source)
         terminal.step(f"changing {plural(len(desired), 'file')} in {target.root}")
         change.carry_out(target, store, "revert", report.found, desired, None)

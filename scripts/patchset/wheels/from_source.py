@@ -25,8 +25,7 @@ from patchset.proof import runtime
 from patchset.sets.setfile import PatchSet
 from patchset.system import paths
 from patchset.system.terminal import Terminal
-from patchset.upstream.pristine import check_given
-from patchset.upstream.source import Source
+from patchset.upstream.pristine import Source
 from patchset.wheels import build, wheel
 from patchset.wheels.wheel import Draft, Wheel
 
@@ -44,8 +43,7 @@ def drafts(
     instead of the download, and built by `python`, or the usual interpreter. Raises Unavailable, with the last words of
     the build, where that failed, or CANN or the build requirements are not here; PinMismatch where the built wheel does
     not have the patched sources."""
-    if upstream:
-        check_given(patch_set, upstream)
+    source = Source(patch_set, given=upstream, offline=offline, terminal=terminal)
     kernels = _kernels()
     if kernels and not python:  # that of the machine's own environment, else that of the smoke tests
         if not (found := shutil.which("python3")):
@@ -53,7 +51,6 @@ def drafts(
         python = Path(found)
     python = python or runtime.ensure(patch_set, terminal, offline=offline).python
     python = python.absolute()  # not resolved: a venv's is a link
-    source = Source(patch_set, given=upstream, offline=offline, terminal=terminal)
     worked_out = plan.make_recorded(patch_set, source.read)
     folder = paths.build_dir(patch_set.name)
     folder.mkdir(parents=True, exist_ok=True)

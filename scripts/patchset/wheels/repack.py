@@ -17,7 +17,7 @@ from patchset.plan.plan import Plan
 from patchset.sets.setfile import Artifact, PatchSet
 from patchset.system.terminal import Terminal
 from patchset.upstream import cache
-from patchset.upstream.source import Source
+from patchset.upstream.pristine import Source
 from patchset.wheels import build, wheel
 from patchset.wheels.wheel import Draft, Wheel
 
@@ -27,7 +27,7 @@ def drafts(
 ) -> Iterator[Draft]:
     """The patched wheels, in the order of set.toml, from the index or from `upstream`, a wheelhouse or one wheel."""
     sources = patch_set.sources()
-    elsewhere = Source(patch_set, given=None, offline=offline, terminal=terminal)
+    elsewhere = Source(patch_set, offline=offline, terminal=terminal)
     plans: dict[str, Plan] = {}  # one for all wheels whose sources are the same
     given = _locate(patch_set, upstream, offline=offline, terminal=terminal)
     label = f"patching {plural(len(given), 'wheel')} of vllm-ascend {patch_set.ascend.version}"

@@ -24,8 +24,7 @@ from patchset.sets import header, overlay, series, setfile
 from patchset.sets.setfile import PatchSet
 from patchset.system import paths
 from patchset.system.terminal import Terminal
-from patchset.upstream.pristine import check_given
-from patchset.upstream.source import Source
+from patchset.upstream.pristine import Source
 
 _ASKED = "requirements.txt"  # of the release, where it says what it needs
 
@@ -67,8 +66,6 @@ def run(names: Sequence[str], *, today: date, upstream: Path | None, offline: bo
         except (UsageError, PinMismatch) as error:
             found.add(findings.at(paths.set_dir(name) / "set.toml", 1, Code.SET_UNREADABLE, error.message))
             continue
-        if upstream:
-            check_given(patch_set, upstream)
         source = Source(patch_set, given=upstream, offline=offline, terminal=terminal)
         found |= set(pins(patch_set, source.read))
         found |= set(_against_upstream(patch_set, readable, source.read, whole=not problems))

@@ -18,7 +18,7 @@ from patchset.sets.setfile import PatchSet, Release
 from patchset.system.git import GitError, Repository
 from patchset.system.terminal import Terminal
 from patchset.upstream import archive, cache
-from patchset.upstream.source import Source
+from patchset.upstream.pristine import Source
 
 _MOST = 8  # of upstream's commits that are told of one file
 
@@ -30,7 +30,7 @@ def make(
     release and of the work tree, is made anew; the result is on the branch `name`. From a `clone` of upstream that has
     the commits of both releases it is told what changed a patch's lines. Raises UsageError, PinMismatch, Unavailable,
     PatchDoesNotApply: as reading the set, the release and the cache do."""
-    source = Source(old, given=None, offline=offline, terminal=terminal)
+    source = Source(old, offline=offline, terminal=terminal)
     made = plan.make_recorded(old, source.read)
     old_tree, new_tree = source.tree(), place / "upstream"
     sdist = cache.fetch(new.sdist, offline=offline, terminal=terminal)

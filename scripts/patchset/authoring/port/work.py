@@ -30,7 +30,7 @@ from patchset.sets.setfile import PatchSet, load_set
 from patchset.system import disk, lock, paths
 from patchset.system.git import Repository
 from patchset.system.terminal import Terminal
-from patchset.upstream.source import Source
+from patchset.upstream.pristine import Source
 
 FILE = "report.json"
 
@@ -127,7 +127,7 @@ def finish(name: str, *, reviewed: bool, terminal: Terminal, offline: bool) -> D
     if history.underway(work.root) is not history.Underway.NOTHING:
         raise _stopped(name, work.stop())
     tree.refuse_changes(repository, old)
-    source = Source(old, given=None, offline=offline, terminal=terminal)
+    source = Source(old, offline=offline, terminal=terminal)
     ours = overlay.load(old)
     written = export.told(repository, work.ref(UPSTREAM), "HEAD")
     with commits.scratch(work.root / ".git" / "objects") as bench:
