@@ -86,13 +86,13 @@ def _finish(name: str, arguments: argparse.Namespace, terminal: Terminal) -> int
 
 
 def outlook(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    from patchset.authoring.port import outlook, report
+    from patchset.authoring.port import report, study
     from patchset.sets.setfile import load_set
 
-    reports = outlook.run(load_set(arguments.set), arguments.against, terminal=terminal, offline=arguments.offline)
+    reports = study.outlook(load_set(arguments.set), arguments.against, terminal=terminal, offline=arguments.offline)
     for one in reports:
         report.show(one, terminal)
     if arguments.into:
-        outlook.write_into(reports, arguments.into)
+        study.write_into(reports, arguments.into)
     terminal.document({"set": arguments.set, "releases": [one.as_dict() for one in reports]})
     return 0
