@@ -15,12 +15,12 @@ import traceback
 from collections.abc import Sequence
 
 from patchset import __version__
-from patchset.commands import authoring, port, proof, review, trace, tree, wheels
+from patchset.commands import authoring, port, proof, trace, tree, wheels
 from patchset.commands.menu import Menu
 from patchset.node.errors import INTERNAL, PatchsetError, unavailable
 from patchset.system.terminal import Terminal
 
-GROUPS = (tree, proof, wheels, authoring, port, review, trace)
+GROUPS = (tree, proof, wheels, authoring, port, trace)
 READERS = {
     "operator": ("apply", "status", "revert", "wheels", "verify", "cluster", "smoke", "trace", "doctor"),
     "reviewer": ("review", "lint", "defects", "evidence", "stats"),

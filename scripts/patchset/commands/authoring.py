@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""export, fmt: how what a maintainer did with git, or by hand, becomes a set; lint: what is wrong with it."""
+"""export, fmt: how what a maintainer did with git, or by hand, becomes a set; lint, review: what others see of it."""
 
 from __future__ import annotations
 
@@ -28,6 +28,10 @@ def add(menu: Menu) -> None:
     one.option(
         "--today", "DAY", "the day that Review-By is held against (default: today, UTC)", type=date.fromisoformat
     )
+    what = "write the review of a set: one HTML page, and Markdown for a pull request"
+    one = menu.command("review", what, review, UPSTREAM, OFFLINE)
+    what = "show what became of this one: a set's name, a set's folder, or a git ref of this repository"
+    one.option("--against", "SERIES", what)
 
 
 def export(arguments: argparse.Namespace, terminal: Terminal) -> int:
@@ -78,6 +82,18 @@ def lint(arguments: argparse.Namespace, terminal: Terminal) -> int:
     terminal.document({"sets": list(report.sets), "patches": report.patches, "findings": found})
     terminal.step(f"{plural(len(found), 'finding')} in {plural(report.patches, 'patch')} of {', '.join(report.sets)}")
     return 1 if found else 0
+
+
+def review(arguments: argparse.Namespace, terminal: Terminal) -> int:
+    from patchset.review import make
+    from patchset.upstream.pristine import Source
+
+    patch_set = load_set(arguments.set)
+    source = Source(patch_set, given=arguments.upstream, offline=arguments.offline, terminal=terminal)
+    outcome = make.run(patch_set, source, arguments.against, terminal, offline=arguments.offline)
+    terminal.note(f"{outcome.html}\n{outcome.markdown}")
+    terminal.document(outcome.as_dict())
+    return 0
 
 
 def _options(arguments: argparse.Namespace) -> dict[str, Any]:
