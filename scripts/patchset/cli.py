@@ -52,7 +52,6 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    """Runs one subcommand."""
     terminal.command = " ".join([arguments.command, *filter(None, [getattr(arguments, "action", None)])])
     code: int = arguments.handler(arguments, terminal)
     return code

@@ -26,7 +26,6 @@ DEVICE: Option = ("--device", {"choices": ("cpu", "npu"), "default": "cpu", "hel
 
 
 def told(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
-    """These options, by name."""
     return {name: getattr(arguments, name) for name in names}
 
 
@@ -40,8 +39,6 @@ class Parser(options.Parser):
 
 
 class Menu:
-    """What a group of commands adds itself to."""
-
     def __init__(self, parser: Parser, dest: str) -> None:
         self.parser = parser
         self.summaries: dict[str, str] = {}

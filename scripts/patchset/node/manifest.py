@@ -29,7 +29,6 @@ _LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
 
 
 def sha256(data: bytes) -> str:
-    """Hex sha256 of bytes."""
     return hashlib.sha256(data).hexdigest()
 
 

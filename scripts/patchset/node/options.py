@@ -75,7 +75,6 @@ def add_cluster_smoke(parser: Parser) -> None:
 
 
 def words(arguments: argparse.Namespace) -> list[str]:
-    """Those of `cluster` as words of a command line."""
     given = {name: getattr(arguments, name, None) for name in _CLUSTER}
     return [f"--{name}={value}" for name, value in given.items() if value is not None]
 

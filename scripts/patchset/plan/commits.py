@@ -42,8 +42,6 @@ _FORMAT = ("--keep-subject", "--no-stat", "--no-signature", "--zero-commit", "--
 
 @dataclass(frozen=True)
 class File:
-    """What a commit does to one file."""
-
     path: str  # in the tree, with slashes
     # Git's ids of the contents; all zeros where there is none.
     before: str

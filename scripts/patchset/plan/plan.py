@@ -20,8 +20,6 @@ from patchset.system import disk
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a set is made of: pins, patches and overlay modules."""
-
     patch_set: PatchSet  # the pins
     patches: tuple[Patch, ...]  # in the order of the series
     overlay: Overlay  # the modules that come before them
@@ -70,8 +68,6 @@ class Change:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that applying a set means."""
-
     recipe: Recipe  # what was applied
     steps: tuple[Step, ...]  # one per patch, in the order of the series
     changes: Mapping[str, Change]  # each touched file, before and after

@@ -26,8 +26,6 @@ _TREES = ("pristine", "patched")
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the tests of one tree say."""
-
     passed: bool  # there are tests, and all of them passed
     seen: tuple[str, ...]  # what they saw, in their words
     tests: tuple[str, ...]  # their names; those that did not pass end in their result
@@ -35,8 +33,6 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Defect:
-    """One row of the table."""
-
     name: str  # by which patches and tests call it: D1, D6a
     title: str  # what goes wrong, in one line
     pristine: Evidence
@@ -116,7 +112,6 @@ def keep(patch_set: PatchSet, report: SmokeReport) -> None:
 
 
 def record(patch_set: PatchSet, cases: Sequence[Case], log: str) -> DefectReport:
-    """Writes the table that these results make."""
     report = of_cases(patch_set, cases, log)
     folder = paths.build_dir(patch_set.name)
     (folder / "defects.json").write_text(json.dumps(report.as_dict(), indent=2) + "\n")
@@ -174,7 +169,6 @@ def _number(name: str) -> tuple[str, int]:
 
 
 def show(report: DefectReport, terminal: Terminal) -> None:
-    """Prints the table, and which tests did not pass."""
     rows = []
     for row in report.rows:
         shown = f"{row.shown}: {row.unshown}" if row.unshown else _cell(row.shown, row.pristine)

@@ -56,8 +56,6 @@ print(json.dumps({"python": platform.python_version(), **{name: of(name) for nam
 
 
 class Verdict(Enum):
-    """How it stands with one thing."""
-
     OK = "ok"
     LACKS = "lacks"  # a command that every machine should be able to run would fail
     ABSENT = "absent"  # not there, and only needed for what `needed_for` says
@@ -65,8 +63,6 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One row."""
-
     subject: str
     verdict: Verdict
     found: str  # a version, a path, an amount, or why it cannot be used
@@ -96,12 +92,10 @@ def look(patch_set: PatchSet, *, offline: bool, serving: Path | None) -> Iterato
 
 
 def python() -> Finding:
-    """The Python that runs this tool."""
     return _version("Python", platform.python_version(), TOOL_PYTHON, "everything", "make PYTHON=python3.11 ...")
 
 
 def git() -> Finding:
-    """git on PATH."""
     said = ""
     with suppress(OSError, subprocess.TimeoutExpired):
         said = subprocess.run(
@@ -113,7 +107,6 @@ def git() -> Finding:
 
 
 def smoke_python() -> Finding:
-    """The Python that the smoke runtime is made with."""
     need = "smoke, defects, survey"
     try:
         found = runtime.base_python()
@@ -168,7 +161,6 @@ def download_cache(patch_set: PatchSet) -> Finding:
 
 
 def package_index(pin: Artifact) -> Finding:
-    """Whether a configured index lists the set's sdist."""
     try:
         where = index.find(pin)
     except PatchsetError as error:
@@ -178,7 +170,6 @@ def package_index(pin: Artifact) -> Finding:
 
 
 def browser() -> Finding:
-    """Chromium, for the tests of the review page."""
     need, advice = "tests of the review page", "install it (Debian: apt-get install chromium)"
     for name in ("chromium", "chromium-browser", "google-chrome"):
         if found := shutil.which(name):
@@ -194,7 +185,6 @@ def _version(subject: str, found: str, wanted: str, need: str, advice: str) -> F
 
 
 def npu(devices: Path = _DEVICES) -> Finding:
-    """NPUs that the driver shows as device files."""
     found = sorted(path.name for path in devices.glob("davinci[0-9]*"))
     if not found:
         advice = "none is needed to apply, prove or make wheels; on a node, install Ascend's driver"
@@ -206,7 +196,6 @@ def npu(devices: Path = _DEVICES) -> Finding:
 
 
 def cann(patch_set: PatchSet) -> Finding:
-    """The CANN toolkit's version."""
     home = Path(os.environ.get("ASCEND_HOME_PATH") or _TOOLKIT)
     info = next(iter(sorted(home.glob("*-linux/ascend_toolkit_install.info"))), None)
     advice = f"install CANN {patch_set.cann} and source its set_env.sh"

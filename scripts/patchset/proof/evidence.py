@@ -64,7 +64,6 @@ class Check:
 
 
 def file_of(patch_set: PatchSet) -> Path:
-    """Where a set's evidence lies."""
     return patch_set.folder / NAME
 
 
@@ -129,7 +128,6 @@ def sample(rows: Sequence[Case], seed: str) -> list[Case]:
 
 
 def differing(asked: Mapping[str, Case], cases: Sequence[Case]) -> tuple[str, ...]:
-    """Where a run contradicts the evidence."""
     found = {case.node: case.result.value for case in cases}
     return tuple(
         f"{test}: {row.result.value} by the evidence, {found.get(test, 'not run')} here"

@@ -22,8 +22,6 @@ _KEPT = 20
 
 
 class Tier(Enum):
-    """How much of the smoke tests is run."""
-
     QUICK = "quick"
     WHOLE = "whole"
 
@@ -38,7 +36,6 @@ class Subject:
 
 
 def subject(set_name: str, tree: str, device: str) -> Subject:
-    """The subject of a run of a set's tests, as they are today, on a tree."""
     return Subject(tree, tests_digest(set_name), device)
 
 

@@ -41,8 +41,6 @@ _STAMP = ".made-from"
 
 @dataclass(frozen=True)
 class Runtime:
-    """A Python that can run vLLM."""
-
     python: Path
     vllm: Path  # folder that holds the vllm package
     env: Mapping[str, str]  # the environment to run it in; PYTHONPATH is left to `environment`

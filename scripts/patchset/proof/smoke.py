@@ -56,7 +56,6 @@ class SmokeReport:
 
     @property
     def ok(self) -> bool:
-        """Whether something ran and nothing failed."""
         results = {case.result for case in self.cases}
         return Result.PASSED in results and Result.FAILED not in results
 

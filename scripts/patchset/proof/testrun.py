@@ -87,7 +87,6 @@ def watched(
 
 
 def read(report: bytes) -> list[Case]:
-    """The cases of a JUnit report, in its order."""
     return [_case(element) for element in ElementTree.fromstring(report).iter("testcase")]  # noqa: S314 - pytest wrote it for us
 
 

@@ -22,8 +22,6 @@ _DROPPED = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
 
 @dataclass(frozen=True)
 class Installer:
-    """uv, and the log of what it said."""
-
     root: Path
     uv: Path
     offline: bool

@@ -37,8 +37,6 @@ _LARGEST = 1_000_000  # characters of a text that is coloured
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A piece of a line."""
-
     text: str  # without a newline
     look: str = ""  # the class of its colour, one letter; empty for plain text
     changed: bool = False  # whether the other side of the diff has other words here

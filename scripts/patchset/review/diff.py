@@ -29,8 +29,6 @@ Span = tuple[int, int]
 
 
 class Kind(Enum):
-    """What a line of a diff is."""
-
     CONTEXT = " "
     ADDED = "+"
     REMOVED = "-"
@@ -71,8 +69,6 @@ class ShownHunk:
 
 @dataclass(frozen=True)
 class FileDiff:
-    """What a diff does to one file."""
-
     anchor: str  # of the file in the page; a line's is the anchor, `:L` or `:R`, and the number
     path: str  # in the tree
     status: str  # added, deleted or modified
@@ -85,8 +81,6 @@ class FileDiff:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two versions of one line."""
-
     # Which of the removed and which of the added lines, from 0.
     old: int
     new: int
@@ -264,7 +258,6 @@ def _pair(i: int, j: int, old: list[str], new: list[str]) -> Pair:
 
 
 def _spans(words: list[str], ranges: Sequence[Span]) -> tuple[Span, ...]:
-    """Ranges of words as ranges of characters."""
     starts = [0]
     for word in words:
         starts.append(starts[-1] + len(word))

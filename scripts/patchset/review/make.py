@@ -27,8 +27,6 @@ _MOST_LINES = 50_000  # lines with + or -, and of the overlay: beyond, nobody re
 
 @dataclass(frozen=True)
 class ReviewResult:
-    """The two files and what they show."""
-
     review: Review
     html: Path
     markdown: Path

@@ -130,7 +130,6 @@ def slices(lines: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
 
 
 def folders(files: Iterable[FileDiff | Module]) -> Iterable[tuple[str, list[FileDiff | Module]]]:
-    """Files by the folder that they lie in, both sorted."""
     found: dict[str, list[FileDiff | Module]] = {}
     for file in sorted(files, key=lambda file: file.path.rpartition("/")[::2]):
         found.setdefault(file.path.rpartition("/")[0], []).append(file)

@@ -39,7 +39,6 @@ class PatchReview:
 
     @property
     def status(self) -> str:
-        """The first word of Upstream-Status."""
         return self.patch.header.get("Upstream-Status").split()[0]
 
 
@@ -72,8 +71,6 @@ class Module(Excerpt):
 
 @dataclass(frozen=True)
 class Proof:
-    """The rows, and what a reader must know of them."""
-
     # From the report; without one, the defects that the patches say they resolve, with no evidence.
     rows: tuple[Defect, ...]
     note: str  # why the rows prove nothing of this series; empty where they are of its very tree
@@ -85,8 +82,6 @@ class Proof:
 
 @dataclass(frozen=True)
 class Review:
-    """What the page and its Markdown twin show."""
-
     plan: Plan  # what the set does
     patches: tuple[PatchReview, ...]  # in the order of the series
     net: tuple[FileDiff, ...]  # what all patches together change in upstream's files

@@ -41,8 +41,6 @@ Fault = Literal["missing", "unknown", "twice", "malformed"]
 
 @dataclass(frozen=True)
 class Header:
-    """What a patch says of itself."""
-
     subject: str  # one line
     author: str  # `Name <address>`
     date: datetime  # with its time zone

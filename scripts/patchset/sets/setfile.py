@@ -59,8 +59,6 @@ class Touched(Table, frozen=True):
 
 @dataclass(frozen=True)
 class PatchSet:
-    """One folder under patches/."""
-
     name: str  # the folder's name, which is `v` and the vLLM version
     folder: Path  # patches/<name>
     # The two releases that belong together.

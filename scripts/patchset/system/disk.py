@@ -15,7 +15,6 @@ before_step: Callable[[str], None] | None = None
 
 
 def step(name: str) -> None:
-    """Announces a change of the disk."""
     if before_step:
         before_step(name)
 
@@ -57,7 +56,6 @@ def read(path: Path) -> tuple[bytes | None, bool]:
 
 
 def remove(path: Path) -> None:
-    """Removes a file that may be gone already."""
     step(f"remove {path.name}")
     path.unlink(missing_ok=True)
 

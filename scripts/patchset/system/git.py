@@ -165,7 +165,6 @@ class Repository:
             return None
 
     def commit(self, message: str, identity: Identity, parent: str | None) -> str:
-        """Commits the index and returns the commit's id."""
         tree = self.git("write-tree").strip()
         parents = ("-p", parent) if parent else ()
         return self.git("commit-tree", tree, *parents, stdin=message.encode(), identity=identity).strip()
@@ -195,5 +194,4 @@ class Repository:
 
 
 def blob_id(data: bytes) -> str:
-    """Git's id of a file's content."""
     return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()

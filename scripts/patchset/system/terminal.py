@@ -108,7 +108,6 @@ def _print(stream: TextIO, text: str) -> None:
 
 @cache
 def _console(stream: TextIO) -> Console:
-    """What draws on a TTY."""
     from rich.console import Console
 
     return Console(file=stream, highlight=False, soft_wrap=True)

@@ -18,7 +18,6 @@ from patchset.node.manifest import sha256
 
 
 def row(path: str, data: bytes) -> list[str]:
-    """The fields of one RECORD row."""
     return digest_row(path, sha256(data), len(data))
 
 

@@ -41,7 +41,6 @@ class Target:
         return path.startswith(self.prefix)
 
     def covered(self, files: Manifest) -> Manifest:
-        """Those of a tree's files that are expected in this target."""
         return {path: sha for path, sha in files.items() if self.covers(path)}
 
 

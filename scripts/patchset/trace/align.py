@@ -39,7 +39,6 @@ class Alignment:
 
     @property
     def ok(self) -> bool:
-        """Whether every rank is there and they agree."""
         return not self.silent and self.difference is None
 
     @property

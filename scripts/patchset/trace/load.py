@@ -20,8 +20,6 @@ _HINT = "give the .jsonl files that the ranks name in their logs"
 
 @dataclass(frozen=True)
 class Batch:
-    """What a rank brought to a step."""
-
     num_tokens: int
     with_prefill: bool
     enable_dbo: bool
@@ -64,8 +62,6 @@ class Step:
 
 @dataclass(frozen=True)
 class Wait:
-    """What a rank was in when it wrote."""
-
     step: int
     phase: str  # prepare, metadata, forward or engines
     since: float  # since, seconds: when it began and how long it has lasted

@@ -83,7 +83,6 @@ def materialize(
 
 
 def _make(patch_set: PatchSet, dest: Path, *, upstream: Path | None, offline: bool, terminal: Terminal | None) -> None:
-    """Makes the tree beside its place and renames it."""
     staging = dest.with_name(f".{dest.name}.staging")
     shutil.rmtree(staging, ignore_errors=True)
     try:

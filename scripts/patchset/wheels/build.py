@@ -112,7 +112,6 @@ def _patched(source: Wheel, worked_out: Plan) -> Iterator[Entry]:
 
 
 def _renamed(entries: Iterable[Entry], old: str, new: str) -> Iterator[Entry]:
-    """The entries with another name of the .dist-info folder."""
     for one in entries:
         folder, slash, rest = one.path.partition("/")
         yield one.renamed(f"{new}{slash}{rest}") if folder == old else one

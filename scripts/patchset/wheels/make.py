@@ -156,7 +156,6 @@ def staged(place: Path) -> Iterator[Path]:
 
 
 def _write_files(root: Path, files: Mapping[str, bytes]) -> None:
-    """Writes files below a folder, each synced to the disk."""
     for path, data in files.items():
         disk.make_folder((root / path).parent)
         disk.write(root / path, data, mode=0o644)

@@ -74,7 +74,6 @@ def parse(file: str, data: bytes, *, package: str, version: str) -> Wheel:
 
 
 def _check_record(wheel: Wheel) -> None:
-    """Holds every file to RECORD, and RECORD to the files."""
     record = f"{wheel.dist_info}/RECORD"
     where = f"{wheel.file}: {record}"
     listed, wrong = parse_record(wheel.files[record].data)
@@ -120,8 +119,6 @@ class Build:
 
 @dataclass(frozen=True)
 class Made:
-    """A wheel that was made."""
-
     build: Build
     members: Mapping[str, bytes] = field(hash=False)  # what `statements` added, by path below its .dist-info folder
     sha256: str

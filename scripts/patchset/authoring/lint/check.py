@@ -114,7 +114,6 @@ def _against_upstream(
 
 
 def _recorded(made: Plan) -> Iterator[Finding]:
-    """set.toml's digests, each held against what the set makes."""
     file = made.patch_set.folder / "set.toml"
     text = file.read_text(encoding="utf-8")
     recorded, found = made.patch_set.touched, made.touched

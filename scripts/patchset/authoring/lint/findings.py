@@ -57,8 +57,6 @@ class Code(Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One finding, at a file and line."""
-
     file: str  # below the repository, with slashes
     line: int  # in that file, from 1
     code: Code

@@ -42,8 +42,6 @@ _NEVER_SENT = ("Backport", "Inappropriate")
 
 @dataclass(frozen=True)
 class Read:
-    """A patch file that could be read: its place and its contents."""
-
     file: Path
     patch: Patch
 

@@ -106,8 +106,6 @@ class Pin:
 
 @dataclass(frozen=True)
 class Pins:
-    """A release's own words."""
-
     vllm: Pin
     torch: Pin
     torch_npu: Pin

@@ -16,8 +16,6 @@ _ALIKE = 0.5  # another class's method of the same name shares less
 
 
 class Finding(Enum):
-    """What has become of a symbol."""
-
     SAME = "same"
     MOVED = "moved"
     CHANGED = "changed"
@@ -26,8 +24,6 @@ class Finding(Enum):
 
 @dataclass(frozen=True)
 class SymbolFate:
-    """One symbol in the other release."""
-
     row: Replaced  # as overlay.toml pins it
     finding: Finding  # same lines, moved (same lines elsewhere), changed, or gone
     # Where it is there; empty where it is gone.
@@ -69,7 +65,6 @@ def _at(row: Replaced, old: Path, new: Path, path: str, symbol: str) -> SymbolFa
 
 
 def _named(tree: Path, package: str, symbol: str) -> list[tuple[str, str]]:
-    """Every place of the package that has a class or function of this last name."""
     last = symbol.rpartition(".")[2]
     found = []
     for file in sorted((tree / package).rglob("*.py")):

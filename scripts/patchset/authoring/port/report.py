@@ -20,8 +20,6 @@ Table = tuple[str, Sequence[str], Sequence[Sequence[str]]]
 
 @dataclass(frozen=True)
 class Fate:
-    """One patch on the new release."""
-
     patch: Patch
     outcome: Outcome  # how it fares
     # Those that git could not merge, each with upstream's commits that changed its lines.

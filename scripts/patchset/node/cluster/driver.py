@@ -93,7 +93,6 @@ def _knock(address: str) -> None:
 
 
 def _survey(package: str, tell: Tell, deadline: float) -> None:
-    """Tells of every node what is installed there."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 

@@ -40,8 +40,6 @@ class Kind(str, Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One difference from the expected build: which file, what sort of difference, and what exactly, in words."""
-
     path: str
     kind: Kind
     detail: str
@@ -49,8 +47,6 @@ class Finding:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was found out about one wheel, installation, tree or folder of wheels."""
-
     where: str  # what was looked at
     set: str  # set, version: what it says it is; empty where it says nothing
     version: str
