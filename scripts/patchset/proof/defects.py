@@ -141,9 +141,9 @@ def table(
     for case in cases:
         for name in case.properties.get("defect", "").split():
             of.setdefault(name, []).append(case)
-    covered = {_number(name) for name in of}
+    covered = {facts.whole(name) for name in of}
     absent, left_open = absent or {}, left_open or {}
-    uncovered = {name for name in resolved if _number(name) not in covered}
+    uncovered = {name for name in resolved if facts.whole(name) not in covered}
     names = sorted({*of, *absent, *left_open, *uncovered}, key=facts.order)
     rows = []
     for name in names:
@@ -162,10 +162,6 @@ def _evidence(cases: Sequence[Case]) -> Evidence:
     ]
     passed = bool(cases) and all(case.result is Result.PASSED for case in cases)
     return Evidence(passed, tuple(dict.fromkeys(seen)), tuple(dict.fromkeys(tests)))
-
-
-def _number(name: str) -> tuple[str, int]:
-    return facts.order(name)[:2]
 
 
 def show(report: DefectReport, terminal: Terminal) -> None:

@@ -23,7 +23,8 @@ from patchset.node.errors import plural
 from patchset.proof.defects import Defect
 from patchset.review import code
 from patchset.review.diff import Block, FileDiff, Kind, ShownHunk
-from patchset.review.review import Module, Review, lines_of, whole
+from patchset.review.review import Module, Review, lines_of
+from patchset.sets import facts
 
 _Item = TypeVar("_Item")
 
@@ -138,7 +139,7 @@ def folders(files: Iterable[FileDiff | Module]) -> Iterable[tuple[str, list[File
 
 def rows_of(review: Review) -> dict[str, Defect]:
     """The row of the table of defects by the name that a patch uses: that of D6a for D6, where D6 has none."""
-    parts = {whole(row.name): row for row in reversed(review.proof.rows)}
+    parts = {facts.whole(row.name): row for row in reversed(review.proof.rows)}
     return parts | {row.name: row for row in review.proof.rows}
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import re
-import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -98,7 +97,9 @@ class Review:
     def resolved_by(self) -> dict[str, list[int]]:
         """Numbers of the patches that resolve each row of the table of defects; D6 resolves D6a too."""
         return {
-            row.name: [one.number for one in self.patches if {row.name, whole(row.name)} & {*one.patch.header.resolves}]
+            row.name: [
+                one.number for one in self.patches if {row.name, facts.whole(row.name)} & {*one.patch.header.resolves}
+            ]
             for row in self.proof.rows
         }
 
@@ -196,11 +197,6 @@ def prove(plan: Plan) -> Proof:
         of = f"of another tree ({tree[:12]}, not {plan.tree[:12]})" if tree else "of a tree that it does not name"
         return Proof(tuple(rows), f"Not run on this tree: the report is {of}. `{command}` makes a new one.")
     return Proof(tuple(rows), "")
-
-
-def whole(defect: str) -> str:
-    """The defect that a row is a part of: D6 for D6a."""
-    return defect.rstrip(string.ascii_lowercase)
 
 
 def lines_of(paragraph: str) -> list[str]:

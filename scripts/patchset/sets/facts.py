@@ -8,6 +8,7 @@ after these sets (`v0.23.0`, `v0.18.0+v0.23.0`): so a new one makes no other set
 from __future__ import annotations
 
 import re
+import string
 import tomllib
 from pathlib import Path
 
@@ -75,3 +76,8 @@ def order(name: str) -> tuple[str, int, str]:
     """A key that sorts D2 before D10."""
     found = _NAME.fullmatch(name)
     return (found[1], int(found[2]), found[3]) if found else (name, 0, "")
+
+
+def whole(defect: str) -> str:
+    """The defect that a row is a part of: D6 for D6a."""
+    return defect.rstrip(string.ascii_lowercase)
