@@ -96,12 +96,9 @@ class Review:
     @property
     def resolved_by(self) -> dict[str, list[int]]:
         """Numbers of the patches that resolve each row of the table of defects; D6 resolves D6a too."""
-        return {
-            row.name: [
-                one.number for one in self.patches if {row.name, facts.whole(row.name)} & {*one.patch.header.resolves}
-            ]
-            for row in self.proof.rows
-        }
+        names = {row.name: {row.name, facts.whole(row.name)} for row in self.proof.rows}
+        said = {one.number: {*one.patch.header.resolves} for one in self.patches}
+        return {row: [number for number in said if said[number] & meant] for row, meant in names.items()}
 
     @property
     def fates(self) -> dict[int, Row]:

@@ -24,6 +24,7 @@ from packageurl import PackageURL
 
 from patchset import __version__
 from patchset.node import fingerprint
+from patchset.sets import facts
 from patchset.sets.patchfile import Patch as PatchFile
 from patchset.wheels.wheel import Build, canonical
 
@@ -112,7 +113,7 @@ def resolved(names: tuple[str, ...], titles: Mapping[str, str]) -> list[tuple[st
     """
     found: list[tuple[str, str]] = []
     for name in names:
-        parts = [known for known in titles if known[:-1] == name and known[-1].isalpha()]
+        parts = [known for known in titles if known != name and facts.whole(known) == name]
         meant = parts if parts and name not in titles else [name]
         found += [(part, titles.get(part, "")) for part in meant]
     return found
