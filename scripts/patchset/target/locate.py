@@ -70,13 +70,10 @@ def locate(patch_set: PatchSet, folder: Path | None) -> Target:
     if infos:
         return _site_packages(patch_set, root, infos)
     whole = (root / "pyproject.toml").is_file() or (root / "setup.py").is_file()
-    return Target(Kind.CHECKOUT, root, patch_set.name, _state_of_checkout(root), prefix="" if whole else f"{package}/")
-
-
-def _state_of_checkout(root: Path) -> Path:
-    """In .git, where that is a folder: it moves with the checkout, and who may write there may apply."""
-    beside = root.with_name(f".{root.name}.patchset")
-    return root / ".git" / "patchset" if (root / ".git").is_dir() and not beside.is_dir() else beside
+    state = root.with_name(f".{root.name}.patchset")
+    if (root / ".git").is_dir() and not state.is_dir():
+        state = root / ".git" / "patchset"  # it moves with the checkout, and who may write there may apply
+    return Target(Kind.CHECKOUT, root, patch_set.name, state, prefix="" if whole else f"{package}/")
 
 
 def _site_packages(patch_set: PatchSet, root: Path, infos: list[Path]) -> Target:
