@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line: one parser, one place where errors become messages and exit codes.
-
-Exit codes: 0 ok; 1 findings (status not clean, smoke failed); 2 usage; 3 a patch does not apply; 4 target modified;
-5 pin or hash mismatch; 6 network, cache or disk not available; 7 locked; 70 internal.
-"""
+"""The command line: one parser, one place where errors become messages, and exit codes as in `node.errors`."""
 
 from __future__ import annotations
 
@@ -51,12 +47,6 @@ def build_parser() -> argparse.ArgumentParser:
     return menu.parser
 
 
-def run(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    terminal.command = " ".join([arguments.command, *filter(None, [getattr(arguments, "action", None)])])
-    code: int = arguments.handler(arguments, terminal)
-    return code
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code; no exception leaves it."""
     parser = build_parser()
@@ -72,7 +62,9 @@ def answer(parser: argparse.ArgumentParser, argv: Sequence[str]) -> int:
     words = list(argv)
     terminal = Terminal(as_json="--json" in words)
     try:
-        return run(parser.parse_args(words), terminal)
+        arguments = parser.parse_args(words)
+        terminal.command = " ".join([arguments.command, *filter(None, [getattr(arguments, "action", None)])])
+        return int(arguments.handler(arguments, terminal))
     except SystemExit as stop:  # --help and --version
         return int(stop.code or 0)
     except PatchsetError as error:
