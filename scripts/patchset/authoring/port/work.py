@@ -20,7 +20,6 @@ from pathlib import Path
 from patchset.authoring import export, tree
 from patchset.authoring.port import newset, release, replaced, report, study
 from patchset.authoring.port.rebase import UPSTREAM, Stop, Tree
-from patchset.authoring.port.replaced import SymbolFate
 from patchset.authoring.port.report import PortReport
 from patchset.node import manifest
 from patchset.node.errors import Findings, PatchDoesNotApply, UsageError
@@ -141,8 +140,12 @@ def finish(name: str, *, reviewed: bool, terminal: Terminal, offline: bool) -> D
         changed = {path: (work.root / path).read_bytes() for path in filter(None, rows)}
     before, renames = source.tree(), work.renames()
     fates = tuple(replaced.look(row, before, upstream, renames) for row in ours.replaces)
-    if not reviewed:
-        _refuse_unread(name, fates)
+    odd = [one for one in fates if one.finding in (replaced.Finding.CHANGED, replaced.Finding.GONE)]
+    if odd and not reviewed:
+        listed = "\n".join(f"  {one.row.path} {one.row.symbol}: {one.finding.value} ({one.row.module})" for one in odd)
+        what = f"upstream code that overlay modules replace is another in {name}\n{listed}"
+        hint = f"read {place / 'report.html'}, mend the modules in {work.root}, commit, then: "
+        raise Findings(what, hint=f"{hint}make port STEP=finish REVIEWED=1 TO={name}")
     files = manifest.measure(upstream, manifest.walk(upstream))
     text = (place / "set.toml").read_text(encoding="utf-8")
     made = {patch.name: patch.data for patch in patches}
@@ -178,17 +181,6 @@ def _stopped(name: str, stop: Stop) -> PatchDoesNotApply:
         path=next(iter(stop.files), ""),
         hint=f"resolve it there: git add, git rebase --continue (or --skip), to the end; then {finish_it}",
     )
-
-
-def _refuse_unread(name: str, fates: tuple[SymbolFate, ...]) -> None:
-    odd = [one for one in fates if one.finding in (replaced.Finding.CHANGED, replaced.Finding.GONE)]
-    if odd:
-        rows = "\n".join(f"  {one.row.path} {one.row.symbol}: {one.finding.value} ({one.row.module})" for one in odd)
-        raise Findings(
-            f"upstream code that overlay modules replace is another in {name}\n{rows}",
-            hint=f"read {folder(name) / 'report.html'}, mend the modules in {folder(name) / 'tree'}, commit, then: "
-            f"make port STEP=finish REVIEWED=1 TO={name}",
-        )
 
 
 def _end(written: PatchSet, there: dict[str, bytes]) -> Done:
