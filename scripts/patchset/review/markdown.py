@@ -6,10 +6,8 @@ from __future__ import annotations
 import re
 from itertools import chain, zip_longest
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from patchset.review import code
-from patchset.review.review import Review, lines_of
+from patchset.review.review import Review, lines_of, templates
 
 GITHUB = 65_536  # characters of a pull request's text or of a comment
 
@@ -26,14 +24,7 @@ class Text(str):
 
 def render(review: Review) -> str:
     """The Markdown; the diffs that would make it too long for a pull request are left out, and it says so."""
-    environment = Environment(
-        loader=PackageLoader("patchset.review"),
-        autoescape=False,  # noqa: S701 - not HTML: `finalize` escapes for Markdown
-        finalize=escape,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates(autoescape=False, finalize=escape)  # not HTML: `finalize` escapes for Markdown
     environment.filters |= {"told": told, "lines": lines_of, "fenced": fenced, "code": span}
     template = environment.get_template("review.md")
     diffs: dict[int, Text] = {}

@@ -16,14 +16,13 @@ from importlib import resources
 from itertools import chain
 from typing import TypeVar
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from patchset.node.errors import plural
 from patchset.proof.defects import Defect
 from patchset.review import code
 from patchset.review.diff import Block, FileDiff, Kind, ShownHunk
-from patchset.review.review import Module, Review, lines_of
+from patchset.review.review import Module, Review, lines_of, templates
 from patchset.sets import facts
 
 _Item = TypeVar("_Item")
@@ -34,13 +33,7 @@ _LINK = re.compile(r"https://[^\s<>\"'`\]]+[^\s<>\"'`\].,;)]|\b([\w.-]+/[\w.-]+)
 
 
 def render(review: Review) -> str:
-    environment = Environment(
-        loader=PackageLoader("patchset.review"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates(autoescape=True)
     environment.filters |= {one.__name__: one for one in (links, chunks, slices, folders, sentence, ticks)}
     environment.filters |= {
         "code": code.html,

@@ -7,8 +7,10 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from patchset.node.errors import UsageError
 from patchset.plan.plan import Plan
@@ -194,6 +196,13 @@ def prove(plan: Plan) -> Proof:
         of = f"of another tree ({tree[:12]}, not {plan.tree[:12]})" if tree else "of a tree that it does not name"
         return Proof(tuple(rows), f"Not run on this tree: the report is {of}. `{command}` makes a new one.")
     return Proof(tuple(rows), "")
+
+
+def templates(**how: Any) -> Environment:
+    """What renders the page's and the Markdown's templates, which differ in how they escape."""
+    loader = PackageLoader("patchset.review")
+    how |= {"loader": loader, "undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+    return Environment(**how)  # noqa: S701 - said by the caller
 
 
 def lines_of(paragraph: str) -> list[str]:
