@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`patchset export`: the commits of the build tree as patches/<set> and overlay/.
-
-Nothing is written before the whole is proven: git makes of the new files what the tip of the branch holds, byte for
-byte. What a commit does to overlay modules goes to overlay/, the rest of it is its patch.
-"""
+"""`patchset export`: the commits of the build tree as patches/<set> and overlay/. Nothing is written before the whole
+is proven: git makes of the new files what the tip of the branch holds, byte for byte. What a commit does to overlay
+modules goes to overlay/, the rest of it is its patch."""
 
 from __future__ import annotations
 

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can go wrong: one root, whose members carry an exit code, their data and the next command.
-
-Exit codes: 0 ok; 1 findings (status not clean, smoke failed); 2 usage; 3 a patch does not apply; 4 target modified;
-5 pin or hash mismatch; 6 network, cache or disk not available; 7 locked; 70 internal.
-"""
+"""What can go wrong: one root, whose members carry an exit code, their data and the next command. Exit codes: 0 ok; 1
+findings (status not clean, smoke failed); 2 usage; 3 a patch does not apply; 4 target modified; 5 pin or hash mismatch;
+6 network, cache or disk not available; 7 locked; 70 internal."""
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A manifest: path -> sha256 of each file of a tree, in the format of sha256sum.
-
-A tree's digest is the sha256 of its manifest's text, so two trees are equal where their digests are.
-"""
+"""A manifest: path -> sha256 of each file of a tree, in the format of sha256sum. A tree's digest is the sha256 of its
+manifest's text, so two trees are equal where their digests are."""
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a patch does not fit its files, and where it would: for the message alone, git decides.
-
-Upstream is pinned, so a hunk that fits elsewhere is a stale patch, not luck.
-"""
+"""Where a patch does not fit its files, and where it would: for the message alone, git decides. Upstream is pinned, so
+a hunk that fits elsewhere is a stale patch, not luck."""
 
 from __future__ import annotations
 

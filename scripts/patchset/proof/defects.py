@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table of defects: what the smoke tests show of each on the pristine tree, and on the patched one.
-
-Made from the results of one test run alone. A test names its defects with ``@pytest.mark.defect`` and says what it saw;
-one that looks at the pristine tree passes where the defect shows, one that looks at the patched tree where it is gone.
-"""
+"""The table of defects: what the smoke tests show of each on the pristine tree, and on the patched one. Made from the
+results of one test run alone. A test names its defects with ``@pytest.mark.defect`` and says what it saw; one that
+looks at the pristine tree passes where the defect shows, one that looks at the patched tree where it is gone."""
 
 from __future__ import annotations
 

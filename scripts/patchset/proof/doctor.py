@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What this machine has and lacks for the set's commands, and what to do about each.
-
-Where things of Ascend lie is read from upstream's own `setup.py` and `collect_env.py`: ASCEND_HOME_PATH or the
-toolkit's default folder, its `ascend_toolkit_install.info`, and `npu-smi info`.
-"""
+"""What this machine has and lacks for the set's commands, and what to do about each. Where things of Ascend lie is read
+from upstream's own `setup.py` and `collect_env.py`: ASCEND_HOME_PATH or the toolkit's default folder, its
+`ascend_toolkit_install.info`, and `npu-smi info`."""
 
 from __future__ import annotations
 

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""patches/<set>/evidence.json: what every smoke test of a set said of its tree, one row a test.
-
-Evidence travels with the patches. Whoever has the same tree and the same tests need not run them all again: the quick
-tier and a sample of the rows, drawn from the commit, tell whether the evidence is true here too.
-"""
+"""patches/<set>/evidence.json: what every smoke test of a set said of its tree, one row a test. Evidence travels with
+the patches. Whoever has the same tree and the same tests need not run them all again: the quick tier and a sample of
+the rows, drawn from the commit, tell whether the evidence is true here too."""
 
 from __future__ import annotations
 

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which trees have passed the smoke tests: build/<set>/passed.json.
-
-A pass belongs to what was tested, by what and where, not to the run: with another digest of tree or tests, on
-another device or after a failure, the tests are due again.
-"""
+"""Which trees have passed the smoke tests: build/<set>/passed.json. A pass belongs to what was tested, by what and
+where, not to the run: with another digest of tree or tests, on another device or after a failure, the tests are due
+again."""
 
 from __future__ import annotations
 

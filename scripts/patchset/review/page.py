@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The review as one HTML file: no network, no script but its own, and nothing of a patch ever run.
-
-Templates escape whatever they are given. A Content-Security-Policy names the digests of the page's style and script, so
-that a browser refuses any other, attributes included.
-"""
+"""The review as one HTML file: no network, no script but its own, and nothing of a patch ever run. Templates escape
+whatever they are given. A Content-Security-Policy names the digests of the page's style and script, so that a browser
+refuses any other, attributes included."""
 
 from __future__ import annotations
 

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The defects that sets know by name: their titles, and why a release does not have one.
-
-They are in tests/smoke/defects.toml, and those that few sets know in the defects.toml of a folder there that is named
-after these sets (`v0.23.0`, `v0.18.0+v0.23.0`): so a new one makes no other set's tests others.
-"""
+"""The defects that sets know by name: their titles, and why a release does not have one. They are in
+tests/smoke/defects.toml, and those that few sets know in the defects.toml of a folder there that is named after these
+sets (`v0.23.0`, `v0.18.0+v0.23.0`): so a new one makes no other set's tests others."""
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A patch file of git format-patch: its header, and its diff parsed into lines.
-
-Whether git makes of it what it says is for git to tell: `commits.refuse_lies`.
-"""
+"""A patch file of git format-patch: its header, and its diff parsed into lines. Whether git makes of it what it says is
+for git to tell: `commits.refuse_lies`."""
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The few operations that change a disk; each is atomic or can be repeated.
-
-`before_step` is called with a name before each change, so that a test can stop the process at every one of them.
-"""
+"""The few operations that change a disk; each is atomic or can be repeated. `before_step` is called with a name before
+each change, so that a test can stop the process at every one of them."""
 
 from __future__ import annotations
 

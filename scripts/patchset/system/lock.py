@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A lock beside a target: one run at a time; another run is told which process holds the lock.
-
-Our own few lines over flock(2): the file holds the holder's process id, which a lock library would truncate, and it
-goes with the state folder, so a taker must check that the file it locked is still the one that the path names.
-"""
+"""A lock beside a target: one run at a time; another run is told which process holds the lock. Our own few lines over
+flock(2): the file holds the holder's process id, which a lock library would truncate, and it goes with the state
+folder, so a taker must check that the file it locked is still the one that the path names."""
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The state of a target, from its bytes: pristine, applied, partial or modified, and which file says so.
-
-Recorded digests decide. A patch that would reverse cleanly proves nothing.
-"""
+"""The state of a target, from its bytes: pristine, applied, partial or modified, and which file says so. Recorded
+digests decide. A patch that would reverse cleanly proves nothing."""
 
 from __future__ import annotations
 

@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One change of a target, all or nothing: keep the bytes, write the journal, replace file by file, read back.
-
-Cut off before the journal is there, nothing has changed; after that, the next command finishes the change or takes it
-back.
-"""
+"""One change of a target, all or nothing: keep the bytes, write the journal, replace file by file, read back. Cut off
+before the journal is there, nothing has changed; after that, the next command finishes the change or takes it back."""
 
 from __future__ import annotations
 

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""RECORD of an installation: the row of each changed file made right, every other byte left as it is.
-
-Format: the PyPA specification "Recording installed projects": CSV of path, `sha256=` and urlsafe base64 without
-padding, size in bytes.
-"""
+"""RECORD of an installation: the row of each changed file made right, every other byte left as it is. Format: the PyPA
+specification "Recording installed projects": CSV of path, `sha256=` and urlsafe base64 without padding, size in
+bytes."""
 
 from __future__ import annotations
 

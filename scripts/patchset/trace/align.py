@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ranks side by side, step by step, and the first step in which they differ.
-
-Steps have numbers, and each begins with one collective of all ranks: step n of one rank is step n of every other.
-"""
+"""The ranks side by side, step by step, and the first step in which they differ. Steps have numbers, and each begins
+with one collective of all ranks: step n of one rank is step n of every other."""
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The package index of pip's settings: gives a file by name, and lists a project's files.
-
-`pip download` will not do: for an sdist it prepares metadata, which needs the build requirements of the package.
-"""
+"""The package index of pip's settings: gives a file by name, and lists a project's files. `pip download` will not do:
+for an sdist it prepares metadata, which needs the build requirements of the package."""
 
 from __future__ import annotations
 

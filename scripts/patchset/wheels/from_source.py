@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A wheel built from the patched tree by upstream's own build: with kernels where CANN is, without them anywhere.
-
-The build runs in an environment that has its requirements already, as upstream's instructions have it: torch-npu's
-build requirements cannot be isolated from the CANN that they were made for.
-"""
+"""A wheel built from the patched tree by upstream's own build: with kernels where CANN is, without them anywhere. The
+build runs in an environment that has its requirements already, as upstream's instructions have it: torch-npu's build
+requirements cannot be isolated from the CANN that they were made for."""
 
 from __future__ import annotations
 

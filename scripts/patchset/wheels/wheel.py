@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A wheel, audited: its archive, its names, its version and its RECORD; and one on its way, made and not yet written.
-
-Format: the PyPA specifications "Binary distribution format" and "Recording installed projects".
-"""
+Format: the PyPA specifications "Binary distribution format" and "Recording installed projects"."""
 
 from __future__ import annotations
 

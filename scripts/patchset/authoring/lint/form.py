@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Series and folder agree both ways, each patch file can be read, strictly, and its fields are as they should be.
-
-The values are those of DEP-3 (Origin, Forwarded, Bug) and of Yocto's Upstream-Status.
-"""
+"""Series and folder agree both ways, each patch file can be read, strictly, and its fields are as they should be. The
+values are those of DEP-3 (Origin, Forwarded, Bug) and of Yocto's Upstream-Status."""
 
 from __future__ import annotations
 

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A release of vLLM or vllm-ascend: what an index offers of it, and the versions that its own files name.
-
-A release's documents disagree now and then (its docs may still name the version before); the Dockerfile builds the
-images that people run, so it decides, and requirements.txt has what pip installs into them.
-"""
+"""A release of vLLM or vllm-ascend: what an index offers of it, and the versions that its own files name. A release's
+documents disagree now and then (its docs may still name the version before); the Dockerfile builds the images that
+people run, so it decides, and requirements.txt has what pip installs into them."""
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a wheel or an installation holds, read without trusting it: the digest of each file.
-
-And patchset.json, a build's list of its own files, and RECORD, the installer's list.
-"""
+"""What a wheel or an installation holds, read without trusting it: the digest of each file. And patchset.json, a
+build's list of its own files, and RECORD, the installer's list."""
 
 from __future__ import annotations
 
