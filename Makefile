@@ -72,7 +72,7 @@ help: ## list the targets
 
 # Variables, and the targets that take them; others refuse them.
 #: VERSION=v0.10.1.1  the set, by its name, its vLLM version or its vllm-ascend version (any but lint, test, matrix, trace, port, docs, fuzz, crash, mutate, clean)
-#: UPSTREAM=path      take upstream from an sdist, a directory or a git checkout, or from a wheelhouse (apply, revert, wheels, fmt, export, review, record)
+#: UPSTREAM=path      take upstream from an sdist, a directory or a git checkout, or from a wheelhouse (apply, revert, wheels, fmt, export, review, pin)
 #: RESCUE=dir         copy modified files into this new folder, and give upstream's back (revert)
 #: TARGET=path        work in place on a checkout or a site-packages folder (apply, status, revert)
 #: OFFLINE=1          use the caches alone (any)
@@ -199,7 +199,7 @@ stats: $(READY) ## count the lines that patches and overlay add and remove
 	@$(PATCHSET) stats $(VERSION) $(json)
 
 ##@ Porting
-.PHONY: port outlook record screenshot docs
+.PHONY: port outlook pin screenshot docs
 port: $(READY) ## carry a set to another upstream release
 	@$(PATCHSET) port $(if $(FROM),--from $(FROM)) $(if $(TO),--to $(TO)) $(if $(COMMIT),--commit $(COMMIT)) $(if $(STEP),--$(STEP)) \
 	  $(if $(HISTORY),--history $(call quoted,$(HISTORY))) \
@@ -209,8 +209,8 @@ outlook: $(READY) ## what newer upstream releases would make of the patches
 	@$(PATCHSET) outlook $(VERSION) $(if $(AGAINST),--against $(AGAINST)) $(if $(INTO),--into $(call quoted,$(INTO))) \
 	  $(offline) $(json)
 
-record: $(READY) ## write the set's digests into its set.toml
-	@$(PATCHSET) record $(VERSION) $(source) $(json)
+pin: $(READY) ## write the set's digests into its set.toml
+	@$(PATCHSET) pin $(VERSION) $(source) $(json)
 
 docs: $(DEV) ## write the tables of docs/, of the evidence and of lint's codes
 	@$(SELFTEST) documents $(json)

@@ -20,7 +20,7 @@ GROUPS = (tree, proof, wheels, authoring, port, trace)
 READERS = {
     "operator": ("apply", "status", "revert", "wheels", "verify", "cluster", "smoke", "trace", "doctor"),
     "reviewer": ("review", "lint", "defects", "evidence", "stats"),
-    "engineer": ("export", "fmt", "record", "port", "outlook", "runtime"),
+    "engineer": ("export", "fmt", "pin", "port", "outlook", "runtime"),
 }
 _USAGE = "usage: patchset COMMAND [SET] [options]    patchset COMMAND --help    patchset --version"
 _WHAT = """\

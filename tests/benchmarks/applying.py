@@ -263,9 +263,7 @@ def made_up(root: Path, patches: int, files: int) -> Bench:
         f'[upstream]\nmanifest = "{hashlib.sha256(manifest.encode()).hexdigest()}"\n'
         '[result]\ntree = ""\n[result.files]\n'
     )
-    timed(
-        ("env", f"PATCHSET_ROOT={root}", str(BIN / "patchset"), "record", name, "--upstream", str(sdist)), folder=root
-    )
+    timed(("env", f"PATCHSET_ROOT={root}", str(BIN / "patchset"), "pin", name, "--upstream", str(sdist)), folder=root)
     os.environ["PATCHSET_ROOT"] = str(root)
     try:
         return Bench(load_set(name), root, pristine, root / "work")

@@ -237,7 +237,7 @@ class World:
             shutil.copytree(own, self.root / "overlay" / name)
         toml = folder / "set.toml"
         toml.write_text(toml.read_text().replace("9.9.9", name.removeprefix("v")))
-        assert self.run("record", name, "--offline") == 0
+        assert self.run("pin", name, "--offline") == 0
 
     def expected(self) -> dict[str, bytes]:
         """The patched tree."""
@@ -289,8 +289,8 @@ class World:
         """`python -m selftest WORDS`; the exit code."""
         return selftest.main(words)
 
-    def record(self) -> None:
-        assert self.run("record", SET, "--offline") == 0
+    def pin(self) -> None:
+        assert self.run("pin", SET, "--offline") == 0
 
     def checkout(self, folder: Path) -> Path:
         """A folder as a checkout of the tag has it: without the generated files."""
@@ -331,7 +331,7 @@ def usual(world: World) -> World:
     world.patch("0002-hook.patch", {f"{PACKAGE}/runner.py": hooked, f"{PACKAGE}/new.py": "new = True\n"})
     world.patch("0003-drop-old.patch", {f"{PACKAGE}/old.py": None})
     world.overlay(OVERLAY)
-    world.record()
+    world.pin()
     return world
 
 

@@ -111,10 +111,10 @@ class Wheels(Scenario):
         publish(world)
         if name == "again":
             world.overlay({f"{PACKAGE}/data_parallel/plan.py": "answer = 41\n"})
-            world.record()
+            world.pin()
             assert cli.main(self.words) == 0
             world.overlay({f"{PACKAGE}/data_parallel/plan.py": "answer = 42\n"})
-            world.record()
+            world.pin()
         self.before = tree(dist(world))
         self.save()
         assert cli.main(self.words) == 0

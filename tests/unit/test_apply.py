@@ -48,7 +48,7 @@ def test_the_tree_is_upstream_with_the_patches_and_the_overlay(world: World, cap
 
 
 def test_an_empty_series_gives_upstream(empty: World) -> None:
-    empty.record()
+    empty.pin()
     assert empty.run("apply", SET, "--no-smoke") == 0
     assert read_tree(empty.tree) == pristine()
     assert empty.run("status", SET) == 0
@@ -250,8 +250,8 @@ def test_a_changed_set_updates_the_tree(world: World, capsys: Capture) -> None:
     world.overlay({f"{PACKAGE}/data_parallel/plan.py": "answer = 43\n"})
     (world.root / "overlay" / "shared" / PACKAGE / "data_parallel" / "__init__.py").unlink()
     assert world.run("apply", SET, "--no-smoke") == 5
-    assert "patchset record" in capsys.readouterr().err
-    world.record()
+    assert "patchset pin" in capsys.readouterr().err
+    world.pin()
     capsys.readouterr()
     assert world.run("status", SET) == 1
     assert capsys.readouterr().out.startswith("partial: ")
@@ -299,7 +299,7 @@ def test_record_keeps_comments_and_settles(world: World, capsys: Capture) -> Non
     assert text.startswith("# A comment to keep.\n") and "# and this one" in text
     assert f'[result.files."{PACKAGE}/runner.py"]' in text
     capsys.readouterr()
-    world.record()
+    world.pin()
     assert capsys.readouterr().out.startswith("unchanged: ")
     assert (world.folder / "set.toml").read_text() == text
 
@@ -328,7 +328,7 @@ def test_a_broken_set_is_refused(world: World, edit, code: int, why: str, capsys
 def test_the_overlay_of_a_set_wins_over_the_shared_one(world: World) -> None:
     own = world.root / "overlay" / SET
     write_tree(own, {f"{PACKAGE}/data_parallel/plan.py": "answer = 7\n", "README.md": "not installed\n"})
-    world.record()
+    world.pin()
     assert world.run("apply", SET, "--no-smoke") == 0
     assert (world.tree / PACKAGE / "data_parallel" / "plan.py").read_text() == "answer = 7\n"
     assert (world.tree / "README.md").read_text() == UPSTREAM["README.md"]
@@ -342,7 +342,7 @@ def test_the_overlay_of_few_sets_is_installed_by_these_alone(world: World) -> No
     write_tree(world.root / "overlay" / f"{SET}+v9.9.10", dict.fromkeys(names[1:], few))
     write_tree(world.root / "overlay" / f"v{SET}+{SET}.1", dict.fromkeys(names, "of others"))
     write_tree(world.root / "overlay" / SET, {names[2]: own})
-    world.record()
+    world.pin()
     assert world.run("apply", SET, "--no-smoke") == 0
     assert [(world.tree / name).read_text() for name in names] == [shared, few, own]
 
@@ -366,7 +366,7 @@ def test_an_overlay_file_of_a_name_that_no_file_has(world: World, name: str, cap
 def test_a_name_outside_ascii_is_a_name(world: World) -> None:
     own = f"{PACKAGE}/data_parallel/pl\u00e4n.py"
     world.overlay({own: "answer = 44\n"})
-    world.record()
+    world.pin()
     assert world.run("apply", SET, "--no-smoke") == 0
     assert read_tree(world.tree) == world.expected()
     assert git(world.tree, "status", "--porcelain") == ""
@@ -382,7 +382,7 @@ def test_what_the_overlay_replaces_is_pinned(world: World, capsys: Capture) -> N
     )
     assert world.run("apply", SET, "--no-smoke") == 5
     assert "tiny_ascend/comm.py Comm.size, which tiny_ascend/data_parallel/plan.py replaces" in capsys.readouterr().err
-    world.record()
+    world.pin()
     digest = sha256(b"    def size(self):\n        return 1\n")
     assert file.read_text().startswith("# why\n") and f'sha256 = "{digest}"' in file.read_text()
     assert world.run("apply", SET, "--no-smoke") == 0
@@ -393,7 +393,7 @@ def test_a_shared_module_that_a_set_omits_is_not_installed(world: World) -> None
     plan, other = f"{PACKAGE}/data_parallel/plan.py", f"{PACKAGE}/data_parallel/other.py"
     (world.root / "overlay" / "shared" / other).write_text("answer = 1\n")
     overlay_toml(world, f'omits = ["{other}"]\n')
-    world.record()
+    world.pin()
     assert world.run("apply", SET, "--no-smoke") == 0
     assert (world.tree / plan).is_file() and not (world.tree / other).exists()
     assert world.run("status", SET) == 0

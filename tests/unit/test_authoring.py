@@ -143,7 +143,7 @@ def test_fmt_and_apply_refuse_a_bad_patch(world: World, capsys: Capture, spoil, 
     file = world.folder / "0001-steps.patch"
     file.write_bytes(spoil(file.read_bytes()))
     before = read_tree(world.folder)
-    for command in ("fmt", "apply", "record"):
+    for command in ("fmt", "apply", "pin"):
         assert world.run(command, SET, "--offline") == 3
         error = capsys.readouterr().err
         assert "0001-steps.patch" in error
@@ -206,7 +206,7 @@ def test_a_module_goes_back_to_where_it_was(applied: World, capsys: Capture) -> 
     assert "plan.py" not in (applied.folder / "0004-count.patch").read_text()
     again(applied)
     toml = (applied.root / "patches" / OTHER / "set.toml").read_bytes()
-    assert applied.run("record", OTHER, "--offline") == 0
+    assert applied.run("pin", OTHER, "--offline") == 0
     assert (applied.root / "patches" / OTHER / "set.toml").read_bytes() == toml
 
 
@@ -220,13 +220,13 @@ def test_every_other_set_that_installs_a_module_is_pinned_anew(
     file = world.root / "overlay" / folder / PLAN
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("answer = 7\n")
-    world.record()
+    world.pin()
     world.another(OTHER)
     world.another(THIRD)
     if folder == "shared":
         (world.root / "overlay" / OTHER).mkdir()
         (world.root / "overlay" / OTHER / "overlay.toml").write_text(f'omits = ["{PLAN}"]\n')
-        assert world.run("record", OTHER, "--offline") == 0
+        assert world.run("pin", OTHER, "--offline") == 0
     assert world.run("apply", SET, "--no-smoke", "--offline") == 0
     edit(world, PLAN, "7", "8")
     commit(world, "Another answer")
@@ -245,7 +245,7 @@ def test_a_module_that_is_in_two_folders_is_not_deleted(world: World, capsys: Ca
     own = world.root / "overlay" / SET / PLAN
     own.parent.mkdir(parents=True)
     own.write_text("answer = 7\n")
-    world.record()
+    world.pin()
     assert world.run("apply", SET, "--no-smoke", "--offline") == 0
     (world.tree / PLAN).unlink()
     commit(world, "Drop it")
@@ -433,7 +433,7 @@ def test_killed_while_it_writes(world: World, capsys: Capture, command: str) -> 
         if written(world) not in (before, wanted):
             half += 1
             for name in (SET, OTHER):
-                assert world.run("record", name, "--offline") == 2
+                assert world.run("pin", name, "--offline") == 2
                 assert f"next: patchset {command} {SET} finishes it" in capsys.readouterr().err
             assert world.run("lint", "--offline") == 2
         assert world.run(command, SET, "--offline") == 0
@@ -446,7 +446,7 @@ def test_killed_while_it_writes(world: World, capsys: Capture, command: str) -> 
 CONTRIBUTING = Path(__file__).resolve().parents[2] / "CONTRIBUTING.md"
 MAKEFILE = """\
 export: ; @python -m patchset.cli export $(VERSION) --offline
-fmt record: ; @python -m patchset.cli $@ $(VERSION) --offline
+fmt pin: ; @python -m patchset.cli $@ $(VERSION) --offline
 apply:
 \t@python -m patchset.cli $@ $(VERSION) --no-smoke --offline || [ $$? = 1 ] # 1: nobody has smoke-tested it
 """

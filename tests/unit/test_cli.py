@@ -151,7 +151,7 @@ def make(*words: str) -> list[str]:
         (["revert", "TARGET=/x"], "revert v0.10.1.1 --target '/x'"),
         (["smoke", "DEVICE=npu"], "smoke v0.10.1.1 --device npu"),
         (["runtime"], "runtime v0.10.1.1"),
-        (["record"], "record v0.10.1.1"),
+        (["pin"], "pin v0.10.1.1"),
     ],
 )
 def test_each_make_target_is_one_line(words: list[str], line: str) -> None:

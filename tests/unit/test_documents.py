@@ -91,7 +91,7 @@ def _make(words: tuple[str, ...]) -> str:
 
 
 # What a document's reader can do here: with the tiny set, no index, no vLLM and no cluster.
-RUN = {"apply", "status", "revert", "wheels", "verify", "lint", "review", "stats", "fmt", "export", "record", "sets"}
+RUN = {"apply", "status", "revert", "wheels", "verify", "lint", "review", "stats", "fmt", "export", "pin", "sets"}
 WALKED = ("README.md", "operator.md", "reviewer.md", "porting.md", "CONTRIBUTING.md", "SECURITY.md")
 
 
@@ -99,7 +99,7 @@ WALKED = ("README.md", "operator.md", "reviewer.md", "porting.md", "CONTRIBUTING
 def test_what_a_document_says_works(name: str, world: World, capsys: pytest.CaptureFixture[str]) -> None:
     """The commands of a document, one after the other as a reader gives them, on a repository with a tiny set."""
     publish(world)
-    world.record()
+    world.pin()
     (file,) = (file for file in DOCUMENTS if file.name == name)
     git(world.root, "init", "-q")
     git(world.root, "add", "-A")
@@ -125,7 +125,7 @@ WALKS = {
     "operator.md": {"apply", "status", "revert", "wheels", "verify", "pip", *KIT},
     "reviewer.md": {"review", "stats", "lint"},
     "porting.md": {"apply", "lint"},
-    "CONTRIBUTING.md": {"export", "fmt", "record", "apply", "lint"},
+    "CONTRIBUTING.md": {"export", "fmt", "pin", "apply", "lint"},
     "SECURITY.md": {"wheels", "verify"} if MINISIGN else set(),
 }
 """What of each document has to have been run, at the least."""

@@ -111,7 +111,7 @@ def test_a_pass_is_of_a_tree_of_tests_and_of_a_device(world: World, suite: Suite
         (world.root / "tests" / "smoke" / "test_one.py").write_text("assert True\n")
     if change == "tree":
         world.overlay({"tiny_ascend/data_parallel/plan.py": "answer = 43\n"})
-        assert world.run("record", SET, "--offline") == 0
+        assert world.run("pin", SET, "--offline") == 0
     assert world.run("apply", SET, "--device", device) == 0
     assert len(suite.ran) == 2
 

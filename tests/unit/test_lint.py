@@ -41,7 +41,7 @@ def clean(world: World) -> World:
     file = world.root / OVERLAY_TOML
     file.parent.mkdir()
     file.write_text(BREAKS)
-    world.record()
+    world.pin()
     return world
 
 
@@ -161,7 +161,7 @@ def test_an_executable_that_is_no_script(clean: World, capsys: Capture, tmp_path
 def test_review_by_is_held_against_the_day(clean: World, capsys: Capture) -> None:
     file = clean.folder / "0001-steps.patch"
     file.write_text(file.read_text().replace("Removal-Plan", "Review-By: 2026-12-31\nRemoval-Plan"))
-    clean.record()
+    clean.pin()
     assert lint(clean, capsys, code=0) == []
     assert clean.run("lint", "--offline", "--today", "2027-01-01") == 1
     assert "0001-steps.patch:13: PS406 Review-By 2026-12-31 has passed" in capsys.readouterr().out
@@ -192,8 +192,8 @@ def test_a_stale_record(clean: World, capsys: Capture) -> None:
     line = found.split(":")[1]
     text = (clean.folder / "set.toml").read_text().splitlines()
     assert text[int(line) - 1] == f'[result.files."{PACKAGE}/data_parallel/plan.py"]'
-    assert f"PS106 {PACKAGE}/data_parallel/plan.py: patchset record v9.9.9" in found
-    clean.record()
+    assert f"PS106 {PACKAGE}/data_parallel/plan.py: patchset pin v9.9.9" in found
+    clean.pin()
     file = clean.folder / "set.toml"
     file.write_text(re.sub(r'tree = "..', 'tree = "00', file.read_text()))
     assert "PS106 the tree's digest" in lint(clean, capsys)[0]
@@ -206,8 +206,8 @@ def test_a_pinned_symbol_that_has_changed(clean: World, capsys: Capture) -> None
     toml = clean.root / OVERLAY_TOML
     toml.write_text(f'{BREAKS}{module}symbol = "Comm.size"\n')
     (found,) = lint(clean, capsys)
-    assert found.startswith(f"{OVERLAY_TOML}:14: PS501 {COMM} Comm.size: pinned not recorded, found ")
-    clean.record()
+    assert found.startswith(f"{OVERLAY_TOML}:14: PS501 {COMM} Comm.size: pinned nothing, found ")
+    clean.pin()
     assert lint(clean, capsys, code=0) == []
     toml.write_text(re.sub(r'sha256 = ".{8}', 'sha256 = "00000000', toml.read_text()))
     assert ": PS501 " in lint(clean, capsys)[0] and "pinned 00000000" in lint(clean, capsys)[0]
@@ -220,18 +220,18 @@ def test_a_pinned_symbol_that_has_changed(clean: World, capsys: Capture) -> None
 def test_public_names_are_kept_or_explained(clean: World, capsys: Capture) -> None:
     after = UPSTREAM[COMM].replace("def choose():", "def choose(size):").replace("def size(self)", "def _size(self)")
     clean.patch("0004-api.patch", {COMM: after})
-    clean.record()
+    clean.pin()
     assert lint(clean, capsys) == [
         f"{OVERLAY_TOML}:1: PS502 {COMM}: Comm.size is gone; say why in [[breaks]]",
         f"{OVERLAY_TOML}:1: PS503 {COMM}: choose parameter was added as required (size); say why in [[breaks]]",
     ]
     rows = "".join(f'[[breaks]]\npath = "{COMM}"\nsymbol = "{name}"\nwhy = "so"\n' for name in ("choose", "Comm.size"))
     (clean.root / OVERLAY_TOML).write_text(BREAKS + rows)
-    clean.record()
+    clean.pin()
     assert lint(clean, capsys, code=0) == []
     stale = f'[[breaks]]\npath = "{COMM}"\nsymbol = "Comm"\nwhy = "so"\n'
     (clean.root / OVERLAY_TOML).write_text(BREAKS + rows + stale)
-    clean.record()
+    clean.pin()
     assert lint(clean, capsys) == [
         f"{OVERLAY_TOML}:19: PS504 [[breaks]] explains {COMM} Comm, which keeps its name and signature"
     ]
@@ -254,7 +254,7 @@ def test_the_same_patch_in_two_sets_differs_in_context_only(clean: World, capsys
     assert lint(clean, capsys, SET, code=0) == []
     file = clean.root / "patches" / "v9.9.11" / "0001-steps.patch"
     file.write_text(file.read_text().replace("Removal-Plan", "Set-Specific: another number there\nRemoval-Plan"))
-    assert clean.run("record", "v9.9.11", "--offline") == 0
+    assert clean.run("pin", "v9.9.11", "--offline") == 0
     assert lint(clean, capsys, code=0) == []
 
 

@@ -32,7 +32,7 @@ def make(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
         (["apply", "DRYRUN=1"], "no variable DRYRUN; is it DRY_RUN?"),
         (["clean", "DRY_RUN=1"], "DRY_RUN is not for `make clean`"),
         (["wheels", "DRY_RUN=1"], "DRY_RUN is not for `make wheels`"),
-        (["record", "DRY_RUN=1"], "DRY_RUN is not for `make record`"),
+        (["pin", "DRY_RUN=1"], "DRY_RUN is not for `make pin`"),
         (["wheels", "TARGET=/x"], "TARGET is not for `make wheels`"),
         (["lint", "VERSION=v1"], "VERSION is not for `make lint`"),
         (["revert", "clean", "DRY_RUN=1"], "DRY_RUN is not for `make clean`"),

@@ -341,7 +341,7 @@ def replacing(world: World) -> None:
     own.mkdir()
     rows = "".join(f'[[module.replaces]]\npath = "{COMM}"\nsymbol = "{symbol}"\n' for symbol in ("Comm.size", "choose"))
     (own / "overlay.toml").write_text(f'[[module]]\npath = "{PACKAGE}/data_parallel/plan.py"\n{rows}')
-    world.record()
+    world.pin()
 
 
 CHOOSE, SIZE = (f"{text.rstrip()}\n" for text in UPSTREAM[COMM].split("\n\n\n"))
@@ -403,7 +403,7 @@ def test_what_the_overlay_declares_comes_along(releases: Releases) -> None:
     (own / PACKAGE / "data_parallel" / "own.py").write_text("of = 'this set'\n")
     few = {f"{PACKAGE}/data_parallel/{name}.py": "of = 'few sets'\n" for name in ("few", "own")}
     write_tree(world.root / "overlay" / f"v9.9.8+{SET}", few)
-    world.record()
+    world.pin()
     releases.offer({old: None})
     assert releases.port() == 0
     new = world.root / "overlay" / NEW

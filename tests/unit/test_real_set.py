@@ -31,7 +31,7 @@ def test_each_python_has_a_wheel_for_two_architectures(real: PatchSet) -> None:
 
 def test_set_toml_records_these_very_files(real: PatchSet) -> None:
     """So `apply` trusts them: that git makes of each patch what it says was checked when this digest was written."""
-    assert plan.load(real).pinned, f"patchset record {real.name}"
+    assert plan.load(real).pinned, f"patchset pin {real.name}"
 
 
 def test_the_overlay_is_python_3_9(real: PatchSet) -> None:

@@ -46,7 +46,7 @@ def test_the_report(world: World, capsys: Capture) -> None:
 
 
 def test_an_empty_series(empty: World) -> None:
-    empty.record()
+    empty.pin()
     assert empty.run("review", SET, "--offline") == 0
     html = (empty.root / "build" / SET / "review" / "index.html").read_text()
     assert "The series is empty." in html and "The patches change no file of upstream." in html
@@ -149,7 +149,7 @@ def test_each_fate(committed: World, capsys: Capture) -> None:
 def test_a_small_patch_that_changes_wholly_is_still_that_patch(committed: World, capsys: Capture) -> None:
     """Git's range-diff takes it for one that goes and one that comes; the patch's name says otherwise."""
     committed.overlay({f"{PACKAGE}/data_parallel/plan.py": "nothing = 'the same'\n"})
-    committed.record()
+    committed.pin()
     assert fates(committed, capsys) == {"same": 3, "changed": 1}
     assert "nothing = " in page(committed).partition('id="patches"')[0]
 

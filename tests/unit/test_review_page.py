@@ -161,7 +161,7 @@ def test_the_overlay_stands_beside_what_it_replaces(world: World) -> None:
         f'[[module]]\npath = "{PACKAGE}/data_parallel/plan.py"\n'
         f'[[module.replaces]]\npath = "{PACKAGE}/comm.py"\nsymbol = "Comm.size"\n'
     )
-    world.record()
+    world.pin()
     html = made(world)
     part = html.partition(f'id="overlay/{PACKAGE}/data_parallel/plan.py/replaces/{PACKAGE}/comm.py/Comm.size"')[2]
     upstream, _, module = part.partition(f'id="overlay/{PACKAGE}/data_parallel/plan.py/module"')
@@ -277,7 +277,7 @@ def test_a_pull_request_takes_the_markdown_and_it_says_what_is_left_out(empty: W
     empty.patch("0001-large.patch", {f"{PACKAGE}/large.py": lines})
     small = empty.now[f"{PACKAGE}/runner.py"].replace("step_1 = 1\n", "step_1 = 10\n")
     empty.patch("0002-small.patch", {f"{PACKAGE}/runner.py": small})
-    empty.record()
+    empty.pin()
     html = made(empty)
     text = twin(empty)
     assert len(text) <= markdown.GITHUB

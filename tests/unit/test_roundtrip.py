@@ -72,7 +72,7 @@ def test_commit_export_apply(
 
 
 def _round_trip(world: World, patches: Patches) -> None:
-    world.record()
+    world.pin()
     assert world.run("apply", SET, "--no-smoke", "--offline") == 0
     made = sum(commit(world, *patch) for patch in patches)
     tree = read_tree(world.tree)

@@ -160,7 +160,7 @@ def test_a_lie_is_refused(empty: World, text: str, lie: str) -> None:
     assert caught.value.exit_code == 3 and caught.value.hint
     assert caught.value.patch in ("0001-x.patch", "series"), caught.value.message
     with pytest.raises(PatchDoesNotApply):
-        plan.make_recorded(load_set(SET), read)
+        plan.make_pinned(load_set(SET), read)
 
 
 @pytest.mark.parametrize("tail", [" context\n", "-removed\n", "\\ No newline\n", "junk\n", "@@ junk @@\n", "\n"])
@@ -242,7 +242,7 @@ def test_a_hostile_configuration_changes_nothing(world: World, tmp_path: Path, m
         "LC_ALL": "C.UTF-8",
     }.items():
         monkeypatch.setenv(name, value)
-    assert world.run("record", SET, "--offline") == 0
+    assert world.run("pin", SET, "--offline") == 0
     assert world.run("fmt", SET, "--offline", "--check") == 0
     assert world.run("apply", SET, "--no-smoke") == 0
     assert world.run("export", SET, "--offline", "--check") == 0
@@ -255,7 +255,7 @@ def test_a_hostile_configuration_changes_nothing(world: World, tmp_path: Path, m
 def test_attributes_of_upstream_change_no_byte(empty: World) -> None:
     empty.patch("0001-attributes.patch", {".gitattributes": "* text eol=crlf\n*.md -diff\n"})
     empty.patch("0002-edit.patch", {OLD: "old = 2\n", f"{PACKAGE}/more.py": "more = 1\n"})
-    empty.record()
+    empty.pin()
     assert empty.run("apply", SET, "--no-smoke") == 0
     assert read_tree(empty.tree) == empty.expected()
     assert empty.run("export", SET, "--offline", "--check") == 0
@@ -282,4 +282,4 @@ def test_a_source_is_asked_for_the_files_that_a_patch_names(world: World) -> Non
     target = world.checkout(world.root.parent / "target")
     world.cached.unlink()
     source = Source(load_set(SET), given=target, offline=True, terminal=Terminal())
-    assert plan.make_recorded(load_set(SET), source.read).tree == load_set(SET).tree
+    assert plan.make_pinned(load_set(SET), source.read).tree == load_set(SET).tree

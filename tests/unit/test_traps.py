@@ -84,7 +84,7 @@ def test_t4_success_is_what_is_read_back(world: World, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(history.Repository, "git", says_yes)
     assert world.run("apply", SET, "--no-smoke") == 3
-    assert world.run("record", SET) == 3
+    assert world.run("pin", SET) == 3
     assert not world.tree.exists()
 
 

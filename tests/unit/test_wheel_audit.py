@@ -150,7 +150,7 @@ def test_a_stale_record_of_the_set(world: World, capsys: Capture) -> None:
     world.overlay({f"{PACKAGE}/data_parallel/plan.py": "answer = 43\n"})
     code, said = refused(world, capsys)
     assert code == 5
-    assert f"patchset record {SET}" in said
+    assert f"patchset pin {SET}" in said
 
 
 # FROM=source where it cannot work; tests/wheels builds the real tree.

@@ -158,7 +158,7 @@ def test_only_the_version_of_a_file_name_is_replaced(worked_out: Plan) -> None:
 
 
 def test_what_a_wheel_must_hold_comes_from_the_set(worked_out: Plan) -> None:
-    """Not from what was made: upstream's entries, and the digests that set.toml records."""
+    """Not from what was made: upstream's entries, and the digests that set.toml pins."""
     expected = repack(worked_out).expected
     before = entries(pack(members(TAG)))
     patched = {path: sha256(after) for path in (RUNNER, NEW, MODULE, TOOL) if (after := CHANGES[path].after)}

@@ -60,7 +60,7 @@ def test_a_disk_that_fills_up_at_any_step(published: World, capsys: Capture, ear
     steps = steps_of_a_run(published)
     if earlier:
         published.overlay({f"{PACKAGE}/data_parallel/plan.py": "answer = 43\n"})
-        published.record()
+        published.pin()
     else:
         dist(published).rename(published.root / "elsewhere")
         (published.root / "dist").rmdir()

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from patchset.node import manifest
 from patchset.node.errors import PinMismatch
-from patchset.plan import plan, record
+from patchset.plan import pins, plan
 from patchset.plan.plan import Plan, Recipe
 from patchset.sets import series, setfile
 from patchset.sets.setfile import PatchSet, Touched
@@ -32,8 +32,8 @@ def with_patches(patch_set: PatchSet, patches: Mapping[str, bytes]) -> Files:
 def with_results(made: Plan, modules: Mapping[str, bytes | None]) -> Files:
     """set.toml of a plan's set, and of every other set that installs one of the modules, with their new digests.
     `modules` are the files of overlay/ that change, by path below the repository; None for one that goes. Raises
-    PinMismatch: another set is not as its set.toml records it, so that nobody knows what to pin."""
-    found: Files = {_set_toml(made.patch_set): record.with_result(made.patch_set, made.tree, made.series, made.touched)}
+    PinMismatch: another set is not as its set.toml pins it, so that nobody knows what to pin."""
+    found: Files = {_set_toml(made.patch_set): pins.with_result(made.patch_set, made.tree, made.series, made.touched)}
     for name in paths.sets() if modules else ():
         if name == made.patch_set.name:
             continue
@@ -45,13 +45,13 @@ def with_results(made: Plan, modules: Mapping[str, bytes | None]) -> Files:
         if not new:
             continue
         if not recipe.pinned:
-            hint = f"make record VERSION={name}, then export again"
-            raise PinMismatch(f"set {name}", expected=other.series or "(not recorded)", found=recipe.series, hint=hint)
+            hint = f"make pin VERSION={name}, then export again"
+            raise PinMismatch(f"set {name}", expected=other.series or "(not pinned)", found=recipe.series, hint=hint)
         recipe = Recipe(other, recipe.patches, recipe.overlay.with_files(new))
         touched = {path: row for path, row in other.touched.items() if path not in new}
         touched |= {path: Touched(None, manifest.sha256(data)) for path, data in new.items() if data is not None}
         tree = manifest.digest(plan.patched_manifest(other.sources(), touched))
-        found[_set_toml(other)] = record.with_result(other, tree, recipe.series, touched)
+        found[_set_toml(other)] = pins.with_result(other, tree, recipe.series, touched)
     return found
 
 

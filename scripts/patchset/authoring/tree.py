@@ -86,8 +86,8 @@ def modules(
             raise TargetModified(
                 f"{path} has changed in overlay/ since the tree was made; nothing was written",
                 paths=[path],
-                hint="set that change aside (git stash), export, bring it back, make record; "
-                "or, without commits of yours in the tree: make record, make apply",
+                hint="set that change aside (git stash), export, bring it back, make pin; "
+                "or, without commits of yours in the tree: make pin, make apply",
             )
         place = _file_of(patch_set, path, deleted=ours is None)
         files[place] = result[path] = None if ours is None else contents[ours]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""apply, status, revert, record: what is done to a tree; sets, and what `make clean` asks."""
+"""apply, status, revert, pin: what is done to a tree; sets, and what `make clean` asks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def add(menu: Menu) -> None:
     one = menu.bare("sets", "list the sets, or say which one a name or version means", sets)
     one.add_argument("name", metavar="NAME", nargs="?", help="a set's name, vLLM version or vllm-ascend version")
     menu.bare("unsaved", "refuse where build/ or dist/ holds work that is nowhere else", unsaved)
-    menu.command("record", "write the set's digests into its set.toml", record, UPSTREAM, OFFLINE)
+    menu.command("pin", "write the set's digests into its set.toml", pin, UPSTREAM, OFFLINE)
 
 
 def apply(arguments: argparse.Namespace, terminal: Terminal) -> int:
@@ -123,15 +123,15 @@ def _unsaved() -> Iterator[tuple[Path, str]]:
         yield signature.parent, "signed wheels; move them elsewhere"
 
 
-def record(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    from patchset.plan import plan, record
+def pin(arguments: argparse.Namespace, terminal: Terminal) -> int:
+    from patchset.plan import pins, plan
     from patchset.upstream.pristine import Source
 
     patch_set = load_set(arguments.set)
     source = Source(patch_set, given=arguments.upstream, offline=arguments.offline, terminal=terminal)
-    overlay = record.record_overlay(patch_set, source.read)
+    overlay = pins.pin_overlay(patch_set, source.read)
     made = plan.make(patch_set, source.read)
-    changed = record.record_result(made) or overlay
-    terminal.note(f"{'recorded' if changed else 'unchanged'}: {plural(len(made.touched), 'file')}, tree {made.tree}")
+    changed = pins.pin_result(made) or overlay
+    terminal.note(f"{'pinned' if changed else 'unchanged'}: {plural(len(made.touched), 'file')}, tree {made.tree}")
     terminal.document({"set": patch_set.name, "changed": changed, "tree": made.tree})
     return 0

@@ -39,7 +39,7 @@ class Recipe:
 
     @property
     def pinned(self) -> bool:
-        """Whether set.toml records the result of exactly these files; git's reading of them was checked then."""
+        """Whether set.toml pins the result of exactly these files; git's reading of them was checked then."""
         return self.series == self.patch_set.series
 
 
@@ -178,8 +178,8 @@ def outcome(recipe: Recipe, read: Callable[[str], bytes]) -> dict[str, tuple[byt
         return files | {path: disk.read(repository.root / path) for path in named}
 
 
-def make_recorded(patch_set: PatchSet, read: Callable[[str], bytes]) -> Plan:
-    """Works out the plan that set.toml records; raises as `make` and `check` do. What `record` has checked need not be
+def make_pinned(patch_set: PatchSet, read: Callable[[str], bytes]) -> Plan:
+    """Works out the plan that set.toml pins; raises as `make` and `check` do. What `pin` has checked need not be
     checked again; where the files are others, it is."""
     recipe = load(patch_set)
     made = follow(recipe, read) if recipe.pinned else make(patch_set, read)
@@ -211,17 +211,15 @@ def check_compiles(path: str, data: bytes | None, origin: str) -> None:
 
 
 def check(plan: Plan) -> None:
-    """Raises PinMismatch unless the plan gives exactly what set.toml records."""
-    recorded = plan.patch_set
-    hint = f"if the series or the overlay was changed on purpose: patchset record {recorded.name}"
+    """Raises PinMismatch unless the plan gives exactly what set.toml pins."""
+    pinned = plan.patch_set
+    hint = f"if the series or the overlay was changed on purpose: patchset pin {pinned.name}"
     found = plan.touched
-    for path in sorted(found.keys() | recorded.touched.keys()):
-        if found.get(path) != recorded.touched.get(path):
-            raise PinMismatch(
-                path, expected=_shown(recorded.touched.get(path)), found=_shown(found.get(path)), hint=hint
-            )
-    if plan.tree != recorded.tree:
-        raise PinMismatch("the resulting tree", expected=recorded.tree or "(not recorded)", found=plan.tree, hint=hint)
+    for path in sorted(found.keys() | pinned.touched.keys()):
+        if found.get(path) != pinned.touched.get(path):
+            raise PinMismatch(path, expected=_shown(pinned.touched.get(path)), found=_shown(found.get(path)), hint=hint)
+    if plan.tree != pinned.tree:
+        raise PinMismatch("the resulting tree", expected=pinned.tree or "(not pinned)", found=plan.tree, hint=hint)
 
 
 def _shown(row: Touched | None) -> str:

@@ -11,7 +11,7 @@ overlay/<set>/overlay.toml says that, so that a release that changes such code i
     [[module.replaces]]
     path = "vllm_ascend/worker/model_runner_v1.py"
     symbol = "NPUModelRunner._get_forward_metadata_across_dp"
-    sha256 = "..."  # of the symbol's lines; `patchset record` writes it
+    sha256 = "..."  # of the symbol's lines; `patchset pin` writes it
 
     [[breaks]]  # a public name of upstream that the patched tree has no more, or with another signature
     path = "vllm_ascend/torchair/torchair_model_runner.py"
@@ -143,5 +143,5 @@ def check(overlay: Overlay, set_name: str, read: Callable[[str], bytes]) -> None
         if found is None:
             raise UsageError(f"{overlay_toml(set_name)}: {row.path} has no {row.symbol}, which {row.module} replaces")
         what = f"{row.path} {row.symbol}, which {row.module} replaces,"
-        hint = f"read upstream's change, then: patchset record {set_name}"
-        raise PinMismatch(what, expected=row.sha256 or "(not recorded)", found=found, hint=hint)
+        hint = f"read upstream's change, then: patchset pin {set_name}"
+        raise PinMismatch(what, expected=row.sha256 or "(not pinned)", found=found, hint=hint)

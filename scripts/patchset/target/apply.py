@@ -59,7 +59,7 @@ def run(
         refuse_modified(report, target, patch_set)
         recipe = plan.load(patch_set)
         if not recipe.pinned:  # what is pinned was checked when it was; its result is held to set.toml below
-            plan.make_recorded(patch_set, source.read)
+            plan.make_pinned(patch_set, source.read)
         if report.state is State.APPLIED:
             if not dry_run:
                 _refresh(target, store, recipe, source, report, terminal)
@@ -113,12 +113,12 @@ def _copies(patch_set: PatchSet) -> Files:
 
 
 def _refuse_other(files: Files, patch_set: PatchSet) -> None:
-    """Raises PinMismatch where git makes another file than set.toml records."""
+    """Raises PinMismatch where git makes another file than set.toml pins."""
     whole = plan.patched_manifest(patch_set.sources(), patch_set.touched)
     for path, (data, _) in files.items():
         wanted, found = whole.get(path, "no file"), "no file" if data is None else manifest.sha256(data)
         if found != wanted:
-            hint = f"patchset record {patch_set.name}, if the series was changed on purpose"
+            hint = f"patchset pin {patch_set.name}, if the series was changed on purpose"
             raise PinMismatch(path, expected=wanted, found=found, hint=hint)
 
 
@@ -215,7 +215,7 @@ def _wanted(target: Target, patch_set: PatchSet) -> manifest.Manifest:
 
 
 def _verify(target: Target, patch_set: PatchSet) -> None:
-    """Reads the target back; raises PinMismatch where a file is not what set.toml records."""
+    """Reads the target back; raises PinMismatch where a file is not what set.toml pins."""
     wanted = _wanted(target, patch_set)
     gone = [path for path, row in patch_set.touched.items() if row.patched is None and target.covers(path)]
     found = manifest.measure(target.root, [*wanted, *gone])

@@ -49,7 +49,7 @@ def drafts(
         python = Path(found)
     python = python or runtime.ensure(patch_set, terminal, offline=offline).python
     python = python.absolute()  # not resolved: a venv's is a link
-    worked_out = plan.make_recorded(patch_set, source.read)
+    worked_out = plan.make_pinned(patch_set, source.read)
     folder = paths.build_dir(patch_set.name)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="wheel-", dir=folder) as scratch:

@@ -39,7 +39,7 @@ sys.exit(main())
 def expect(
     patch_set: PatchSet, version: str = "", manifests: Mapping[str, str] | None = None, *, cached: bool = False
 ) -> Expected:
-    """What a set makes, as set.toml records it; the version is the release's, with any local label, by default. Where
+    """What a set makes, as set.toml pins it; the version is the release's, with any local label, by default. Where
     `cached`, upstream's wheels in the download cache are looked into, for what the set has no say in."""
     package, sources = patch_set.package, patch_set.sources()
     patched = plan.patched_manifest(sources, patch_set.touched)

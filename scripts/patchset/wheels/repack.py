@@ -44,7 +44,7 @@ def drafts(
 
 def _plan(patch_set: PatchSet, files: Mapping[str, Entry], elsewhere: Source) -> Plan:
     """The plan for a wheel's files, and for upstream's others: an sdist has more than the package."""
-    return plan.make_recorded(patch_set, lambda path: files[path].data if path in files else elsewhere.read(path))
+    return plan.make_pinned(patch_set, lambda path: files[path].data if path in files else elsewhere.read(path))
 
 
 def _locate(

@@ -73,6 +73,6 @@ def replaced(set_name: str, modules: Overlay, read: Callable[[str], bytes]) -> I
         if found is None:
             why = f"{row.path} has no {row.symbol}"
         else:
-            was = row.sha256[:12] or "not recorded"
-            why = f"{row.path} {row.symbol}: pinned {was}, found {found[:12]}; read the change, then patchset record"
+            was = row.sha256[:12] or "nothing"
+            why = f"{row.path} {row.symbol}: pinned {was}, found {found[:12]}; read the change, then patchset pin"
         yield findings.at(file, line, Code.REPLACED_CHANGED, why)

@@ -110,22 +110,22 @@ def _against_upstream(
         yield findings.at(patch_set.folder / "series", 1, Code.DOES_NOT_FIT, error.message)
         return
     yield from api.check(patch_set.name, modules, made.changes)
-    yield from _recorded(made)
+    yield from _pins(made)
 
 
-def _recorded(made: Plan) -> Iterator[Finding]:
+def _pins(made: Plan) -> Iterator[Finding]:
     file = made.patch_set.folder / "set.toml"
     text = file.read_text(encoding="utf-8")
-    recorded, found = made.patch_set.touched, made.touched
-    stale = [path for path in sorted(found.keys() | recorded.keys()) if found.get(path) != recorded.get(path)]
+    pinned, found = made.patch_set.touched, made.touched
+    stale = [path for path in sorted(found.keys() | pinned.keys()) if found.get(path) != pinned.get(path)]
     for path in stale:
         line = findings.line_of(text, f'[result.files."{path}"]')
-        yield findings.at(file, line, Code.RECORD_STALE, f"{path}: patchset record {made.patch_set.name}")
+        yield findings.at(file, line, Code.PIN_STALE, f"{path}: patchset pin {made.patch_set.name}")
     for what, now, then in (("tree", made.tree, made.patch_set.tree), ("series", made.series, made.patch_set.series)):
         if not stale and now != then:
             line = findings.line_of(text, f"{what} = ")
-            why = f"the {what}'s digest: patchset record {made.patch_set.name}"
-            yield findings.at(file, line, Code.RECORD_STALE, why)
+            why = f"the {what}'s digest: patchset pin {made.patch_set.name}"
+            yield findings.at(file, line, Code.PIN_STALE, why)
 
 
 def pins(patch_set: PatchSet, read: Callable[[str], bytes]) -> Iterator[Finding]:

@@ -25,7 +25,7 @@ class Code(Enum):
     NOT_IN_SERIES = ("PS103", "the folder has a patch that the series does not list")
     LISTED_TWICE = ("PS104", "the series lists a patch twice")
     SAME_PATCH = ("PS105", "two patches are the same, byte for byte")
-    RECORD_STALE = ("PS106", "a digest in set.toml is not that of what the set makes")
+    PIN_STALE = ("PS106", "a digest in set.toml is not that of what the set makes")
     PINS_DISAGREE = ("PS107", "a pinned version is not that of its files, or not upstream's own")
 
     MALFORMED = ("PS201", "the file is no patch: an mbox line, a header, and a git diff")

@@ -13,7 +13,7 @@ import tomlkit
 from patchset.authoring.port.release import Pins
 from patchset.authoring.port.replaced import SymbolFate
 from patchset.node import manifest
-from patchset.plan import plan, record
+from patchset.plan import pins, plan
 from patchset.sets import overlay, setfile, symbols
 from patchset.sets.overlay import Broken
 from patchset.sets.setfile import Artifact, PatchSet, Release
@@ -26,7 +26,7 @@ def set_toml(name: str, old: PatchSet, vllm: Release, ascend: Release, pins: Pin
     """set.toml without its result."""
     head = f"""\
 # SPDX-License-Identifier: Apache-2.0
-# The pins of this set. `patchset record {name}` writes [result]; the rest is written by `patchset port` or by hand.
+# The pins of this set. `patchset pin {name}` writes [result]; the rest is written by `patchset port` or by hand.
 format = 1
 
 [vllm]
@@ -63,9 +63,7 @@ def overlay_toml(fates: Sequence[SymbolFate], breaks: Sequence[Broken], omits: S
             modules.setdefault(one.row.module, []).append({key: text for key, text in row.items() if text})
     document = tomlkit.document()
     document.add(tomlkit.comment("SPDX-License-Identifier: Apache-2.0"))
-    document.add(
-        tomlkit.comment("Upstream code that each module takes the place of; `patchset record` pins its digest.")
-    )
+    document.add(tomlkit.comment("Upstream code that each module takes the place of; `patchset pin` pins its digest."))
     document.add(tomlkit.nl())
     if omits:
         document["omits"] = tomlkit.item(omits).multiline(True)
@@ -80,7 +78,7 @@ def install(
     name: str, old: PatchSet, pins_text: str, files: manifest.Manifest, patches: Mapping[str, bytes],
     fates: Sequence[SymbolFate], modules: Mapping[str, bytes], upstream: Path, staging: Path,
 ) -> PatchSet:  # fmt: skip
-    """Writes overlay/<set> and patches/<set>, once their plan has worked out in a copy; the set, recorded. Files of the
+    """Writes overlay/<set> and patches/<set>, once their plan has worked out in a copy; the set, pinned. Files of the
     own overlay of `old` come along, and those of few sets; `modules`, which were changed in the work tree, are the new
     set's own. `pins_text` is set.toml without a result, `files` the manifest of the unpacked `upstream`. Both folders
     are made in `staging`. Raises PatchDoesNotApply, UsageError, PinMismatch: the set does not work out; nothing of it
@@ -109,7 +107,7 @@ def install(
     for patch, data in patches.items():
         (folder / patch).write_bytes(data)
     made = plan.make(setfile.parse(pins_text, folder), lambda path: (upstream / path).read_bytes())
-    record.record_result(made)
+    pins.pin_result(made)
     own.rename(paths.overlay_dir(name))
     try:
         folder.rename(paths.set_dir(name))

@@ -35,7 +35,7 @@ def make(
     the commits of both releases it is told what changed a patch's lines. Raises UsageError, PinMismatch, Unavailable,
     PatchDoesNotApply: as reading the set, the release and the cache do."""
     source = Source(old, offline=offline, terminal=terminal)
-    made = plan.make_recorded(old, source.read)
+    made = plan.make_pinned(old, source.read)
     old_tree, new_tree = source.tree(), place / "upstream"
     sdist = cache.fetch(new.sdist, offline=offline, terminal=terminal)
     shutil.rmtree(place, ignore_errors=True)

@@ -14,7 +14,7 @@ from patchset.sets.setfile import PatchSet, Touched
 from patchset.system import disk
 
 
-def record_overlay(patch_set: PatchSet, read: Callable[[str], bytes]) -> bool:
+def pin_overlay(patch_set: PatchSet, read: Callable[[str], bytes]) -> bool:
     """Writes the digests of the replaced symbols; says whether that changed anything."""
     file = overlay.overlay_toml(patch_set.name)
     modules = overlay.load(patch_set)
@@ -31,7 +31,7 @@ def record_overlay(patch_set: PatchSet, read: Callable[[str], bytes]) -> bool:
     return _write(file, text, tomlkit.dumps(document))
 
 
-def record_result(plan: Plan) -> bool:
+def pin_result(plan: Plan) -> bool:
     """Writes [result]: the tree's digest and each touched file's; says whether that changed anything."""
     file = plan.patch_set.folder / "set.toml"
     after = with_result(plan.patch_set, plan.tree, plan.series, plan.touched)
