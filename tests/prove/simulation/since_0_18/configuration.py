@@ -61,6 +61,7 @@ def _parallel(one: Deployment, dp_rank: int) -> Any:
         data_parallel_size=one.dp,
         data_parallel_rank=dp_rank,
         tensor_parallel_size=one.tp,
+        prefill_context_parallel_size=1,
         pipeline_parallel_size=1,
         world_size_across_dp=one.dp * one.tp,
         enable_expert_parallel=one.expert_parallel,
