@@ -99,7 +99,7 @@ def build(world: object, tiny: ModuleType) -> None:
     )
     assert world.run("fmt", tiny.SET, "--offline") == 0
     tiny.git(world.root, "commit", "-qam", "Second")
-    world.record()
+    world.pin()
     tree = re.search(r'^tree = "(\w{64})"', (world.folder / "set.toml").read_text(), re.MULTILINE)
     assert tree
     seen = {"passed": True, "seen": [f"hang {HOSTILE}"], "tests": ["test_hang"]}
