@@ -60,7 +60,7 @@ def make(tiny: ModuleType, folder: Path, lines: int) -> str:
         new = [line.replace("text", "word") if number % 5 == 0 else line for number, line in enumerate(old)]
         world.patch("0001-add.patch", {f"{tiny.PACKAGE}/big.py": "".join(old)})
         world.patch("0002-edit.patch", {f"{tiny.PACKAGE}/big.py": "".join(new)})
-        world.record()
+        world.pin()
         if world.run("review", tiny.SET, "--offline"):
             sys.exit(1)
         return (world.root / "build" / tiny.SET / "review" / "index.html").read_text()
