@@ -29,7 +29,7 @@ _SQUASHED = ("fixup! ", "squash! ", "amend! ")
 
 
 @dataclass(frozen=True)
-class Result:
+class ExportResult:
     patches: tuple[str, ...]  # the names of the series, in its order
     changed: tuple[str, ...]  # files below the repository that were, or would be, written or removed
     notes: tuple[str, ...]  # what was added to a commit or a patch, and which other sets were pinned anew
@@ -37,7 +37,9 @@ class Result:
     tree: str  # digest of the tree that the patches and the overlay make
 
 
-def run(patch_set: PatchSet, *, upstream: Path | None, offline: bool, dry_run: bool, terminal: Terminal) -> Result:
+def run(
+    patch_set: PatchSet, *, upstream: Path | None, offline: bool, dry_run: bool, terminal: Terminal
+) -> ExportResult:
     """Writes patches/<set> and overlay/ from the commits; raises PatchsetError, and both are as before then."""
     source = Source(patch_set, given=upstream, offline=offline, terminal=terminal)
     with tree.session(patch_set) as repository:
@@ -71,7 +73,7 @@ def run(patch_set: PatchSet, *, upstream: Path | None, offline: bool, dry_run: b
             history.write(repository.root, recipe, source.read, patch_set.upstream_manifest())
             history.point(repository.root, patch_set.name)
         names = tuple(patch.name for patch in patches)
-        return Result(names, tuple(changed), tuple(notes), not dry_run, made.tree)
+        return ExportResult(names, tuple(changed), tuple(notes), not dry_run, made.tree)
 
 
 def told(repository: Repository, base: str, tip: str) -> tuple[Commit, ...]:

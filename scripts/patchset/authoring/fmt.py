@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from patchset.authoring import export, folder
-from patchset.authoring.export import Result
+from patchset.authoring.export import ExportResult
 from patchset.node.errors import PatchDoesNotApply
 from patchset.plan import commits, plan
 from patchset.plan.plan import Recipe
@@ -23,7 +23,9 @@ _DROPPED = re.compile(rf"^({'|'.join(header.TRAILERS)}):", re.MULTILINE)
 _APPLY = ("apply", "--cached", "--whitespace=nowarn")
 
 
-def run(patch_set: PatchSet, *, upstream: Path | None, offline: bool, dry_run: bool, terminal: Terminal) -> Result:
+def run(
+    patch_set: PatchSet, *, upstream: Path | None, offline: bool, dry_run: bool, terminal: Terminal
+) -> ExportResult:
     """Rewrites the patches that are not as git writes them; raises PatchsetError, and nothing is written then."""
     source = Source(patch_set, given=upstream, offline=offline, terminal=terminal)
     if not dry_run:
@@ -43,7 +45,7 @@ def run(patch_set: PatchSet, *, upstream: Path | None, offline: bool, dry_run: b
     changed = folder.differing(wanted | folder.with_results(made, {}))
     if changed and not dry_run:
         folder.write(patch_set, "fmt", changed, terminal)
-    return Result(tuple(files), tuple(changed), tuple(notes), bool(changed) and not dry_run, made.tree)
+    return ExportResult(tuple(files), tuple(changed), tuple(notes), bool(changed) and not dry_run, made.tree)
 
 
 def _commit(bench: Repository, parent: str, name: str, data: bytes) -> tuple[str, list[str]]:
