@@ -74,7 +74,7 @@ def of_completion(found: Mapping[str, Any], prompt: Sequence[int]) -> dict[str, 
 
 def of_text(text: str) -> dict[str, Any]:
     """The ``answer`` of `is_right` that a completion's text is, where nothing else is asked for."""
-    return {"choices": [{"tokens": [int(word) for word in _WORD.findall(text)], "top": []}], "prompt": None}
+    return {"choices": [{"tokens": _tokens(text), "top": []}], "prompt": None}
 
 
 def _choice(one: Mapping[str, Any]) -> dict[str, Any]:
@@ -84,8 +84,11 @@ def _choice(one: Mapping[str, Any]) -> dict[str, Any]:
         steps = [[found["logprob"] for found in step["top_logprobs"]] for step in logprobs.get("content") or ()]
     else:
         text, steps = one["text"], [[*step.values()] for step in logprobs.get("top_logprobs") or ()]
-    tokens = [int(word) for word in _WORD.findall(text)]
-    return {"tokens": tokens, "top": [sorted(step, reverse=True) for step in steps]}
+    return {"tokens": _tokens(text), "top": [sorted(step, reverse=True) for step in steps]}
+
+
+def _tokens(text: str) -> list[int]:
+    return [int(word) for word in _WORD.findall(text)]
 
 
 def alike(joined: Mapping[int, Sequence[Sequence[object]]]) -> bool:
