@@ -49,7 +49,7 @@ class Ground:
         """What ``tree`` did on a deployment; of the pristine one it may be kept."""
         key = tree, space.line(settings)
         if key not in self._answers:
-            file = self._given.kept / f"{hashlib.sha256(key[1].encode()).hexdigest()[:32]}.json.gz"
+            file = self._given.kept / f"{_file_name(key[1])}.json.gz"
             if tree == "pristine" and file.is_file():
                 with gzip.open(file, "rt", encoding="utf-8") as stream:
                     found = json.load(stream)
@@ -89,7 +89,8 @@ class Ground:
         if seen.outcome is not engine.Outcome.DONE:
             folder = self._given.work / "failed"
             folder.mkdir(exist_ok=True)
-            (folder / f"{deployment}.log").write_text("\n".join([seen.why, *logs]))
+            log = folder / f"{_file_name(str(deployment))}.log"
+            log.write_text("\n".join([str(deployment), seen.why, *logs]))
         expected = json.loads((checkpoint / "expected.json").read_text())
         return seen.answer(deployment.asked, expected, reading.first_error(logs), traces)
 
@@ -115,6 +116,11 @@ class Ground:
             log = self._given.work / f"fork-server-{tree}.log"
             self._fork_servers[tree] = ForkServer(self._architectures, environment, log)
         return self._fork_servers[tree]
+
+
+def _file_name(text: str) -> str:
+    """Of the same length for any text: a deployment's line may be longer than a file's name."""
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def _paths() -> argparse.Namespace:
