@@ -7,16 +7,19 @@ import multiprocessing
 import os
 import signal
 import socket
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 from conftest import FORK, LATEST, until
 from vllm.config import ParallelConfig
+from vllm.v1.executor.multiproc_executor import MultiprocExecutor
 
 from vllm_ascend.data_parallel import engines, start, watchdog
 from vllm_ascend.data_parallel.recorder import NO_RECORDER
@@ -26,8 +29,23 @@ pytestmark = pytest.mark.shared
 FIRST, LAST = 2.0, 5.0
 
 
+class OneWorker(MultiprocExecutor):
+    """vLLM's, which looks after ``worker`` alone."""
+
+    def __init__(self, worker: subprocess.Popen[bytes]) -> None:
+        self._worker = worker
+        super().__init__(MagicMock())
+
+    def _init_executor(self) -> None:
+        process = SimpleNamespace(sentinel=os.pidfd_open(self._worker.pid), name="VllmWorker-0", is_alive=lambda: False)
+        self.workers = [SimpleNamespace(proc=process, death_writer=None, worker_response_mq=None)]
+        self.is_failed, self.failure_callback = False, None
+        self.shutdown_event = MagicMock()
+        self.start_worker_monitor()
+
+
 def run(rank: int, port: int, folder: Path, own: bool) -> None:
-    """Engine ``rank``: the second one works between two waits until the file "go" is there."""
+    """Engine ``rank``: the second one has a worker, and works between two waits until the file "go" is there."""
 
     def log(text: str, *values: object) -> None:
         with (folder / "log").open("a") as stream:
@@ -47,10 +65,14 @@ def run(rank: int, port: int, folder: Path, own: bool) -> None:
         data_parallel_size=2,
     )
     group = ParallelConfig.stateless_init_dp_group(config)
+    worker = subprocess.Popen(["sleep", "3600"]) if rank == 1 else None
+    executor = OneWorker(worker) if worker else None
     assert ParallelConfig.has_unfinished_dp(group, rank == 1)
     (folder / f"there{rank}").touch()
     while rank == 1 and not (folder / "go").exists():
         time.sleep(0.01)
+        if worker and (folder / "kill").exists():
+            worker.kill()
     ParallelConfig.has_unfinished_dp(group, False)
     log("came")
     time.sleep(1.0)  # a group that ends breaks the other's connection
@@ -110,6 +132,15 @@ def test_one_that_is_stopped_is_named_and_the_other_ends(pair: Pair) -> None:
     assert "(VLLM_ASCEND_DP_END_TIMEOUT); ending this process" in pair.log()
     assert "waits for the other engines to say whether they have requests" in pair.log()
     assert "trace" not in pair.log()
+
+
+def test_one_whose_worker_has_ended_is_named_and_the_other_ends(pair: Pair) -> None:
+    """Its thread waits for that worker's answer, as if it worked."""
+    (pair.folder / "kill").touch()
+    pair.processes[0].join(LATEST)
+    assert pair.processes[0].exitcode == watchdog.EXIT_CODE, pair.log()
+    assert "DP rank 1 has ended or ends; has waited for" in pair.log()
+    assert "; ends: one of its workers has ended" in pair.log()
 
 
 @pytest.mark.parametrize("pair", [False], indirect=True)

@@ -8,7 +8,7 @@ import zlib
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from types import FrameType
-from typing import Mapping, Optional, Sequence
+from typing import Callable, Mapping, Optional, Sequence
 
 from vllm_ascend.data_parallel.plan import StepPlan
 from vllm_ascend.data_parallel.recorder import Phase, Recorder
@@ -145,13 +145,17 @@ def silence_s(period_s: float) -> float:
 class Observer:
     """Looks at the thread that runs this rank's steps, and remembers since when it has not moved.
 
-    ``dp_ranks`` are the world ranks of the DP group. A rank that is never looked at costs nothing.
+    ``dp_ranks`` are the world ranks of the DP group, and ``loss`` says why it can make no step any more. A rank that is
+    never looked at costs nothing.
     """
 
-    def __init__(self, rank: int, recorder: Recorder, dp_ranks: tuple[int, int]) -> None:
+    def __init__(
+        self, rank: int, recorder: Recorder, dp_ranks: tuple[int, int], loss: Callable[[], Optional[str]] = lambda: None
+    ) -> None:
         self._rank = rank
         self._recorder = recorder
         self._dp_ranks = dp_ranks
+        self._loss = loss
         self._seen: object = None
         self._since = self._resumed = 0.0
         self._count = 0
@@ -177,6 +181,7 @@ class Observer:
             seconds=now - self._since,
             at=stack.at if stack else "its thread has ended",
             decision=None if step is None or step.plan is None or step.alone else _digest(step.plan),
+            ending=self._loss(),
         )
         if idle:
             return replace(beat, state=State.IDLE)

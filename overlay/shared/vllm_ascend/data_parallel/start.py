@@ -23,6 +23,7 @@ from vllm_ascend.data_parallel.agreement import Members, agree
 from vllm_ascend.data_parallel.beats import Observer
 from vllm_ascend.data_parallel.deployment import facts
 from vllm_ascend.data_parallel.exchange import Exchange
+from vllm_ascend.data_parallel.executor import loss
 from vllm_ascend.data_parallel.fingerprint import Fingerprint, build_digest, digests
 from vllm_ascend.data_parallel.metadata_group import settings_of
 from vllm_ascend.data_parallel.moe_comm import MoECommChoice, MoECommConfig, select_moe_comm
@@ -134,7 +135,8 @@ def watch_engine(parallel: Any, store: Store) -> None:
     build = build_digest(digests(Path(vllm_ascend.__file__).parent))
     identity = Identity(rank, size, rank, socket.gethostname(), os.getpid(), build)
     exchange = Exchange(store, Members(range(size)), rank, limits.period_s, "engine")
-    _watch(identity, Observer(rank, _recorder, (0, size)), exchange, limits, None, ours=_is_vllms(parallel))
+    observer = Observer(rank, _recorder, (0, size), loss)
+    _watch(identity, observer, exchange, limits, None, ours=_is_vllms(parallel))
 
 
 def _limits(settings: Settings) -> Limits:
