@@ -20,6 +20,7 @@ from vllm_ascend.data_parallel import runner as module
 from vllm_ascend.data_parallel.metadata import BitFields, LocalBatch, StepMetadata
 from vllm_ascend.data_parallel.moe_comm import MoEComm, MoECommConfig
 from vllm_ascend.data_parallel.plan import StepPlan
+from vllm_ascend.data_parallel.recorder import NoRecorder
 from vllm_ascend.data_parallel.row_groups import RowGroup
 from vllm_ascend.data_parallel.runner import DataParallelStep
 from vllm_ascend.data_parallel.synchronizer import PendingStep
@@ -177,6 +178,23 @@ def test_beyond_mc2_s_rows_all_ranks_know_the_largest(schedule: list[Work], grap
         assert {one.all_rows for one in found} == {tuple(work.tokens for work in schedule)}
     else:
         assert all(set(one.all_rows) == {one.rows} for one in found), "each as if all had its own"
+
+
+@given(deployments, schedules)
+def test_what_a_rank_made_of_its_own_rows_is_not_held_against_the_others(
+    deployment: Deployment, schedule: list[Work]
+) -> None:
+    """Two decisions of one step are a deadlock, and each rank that sees them ends."""
+    told: list[tuple[object, ...] | None] = []
+
+    class Told(NoRecorder):
+        def decided(self, plan: StepPlan, *, alone: bool = False) -> None:
+            told.append(None if alone else (plan.metadata, plan.uniform_size))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Rank, "recorder", Told())
+        run_step(deployment, schedule)
+    assert len(set(told[len(schedule) :])) == 1
 
 
 @given(schedules)

@@ -80,8 +80,8 @@ class Beat:
     """A rank at one moment.
 
     ``count`` grows with each beat. ``seconds`` is for how long it has been as it is, by its own clock. ``decision`` is
-    what it computed from the metadata of ``step``; None where it has none, or decides alone. ``lost_next`` says that
-    its connection to the process of the next rank broke. ``ending`` is why the rank ends, once it does.
+    what it computed from the metadata of ``step``; None where it has none, or decides its rows alone. ``lost_next``
+    says that its connection to the process of the next rank broke. ``ending`` is why the rank ends, once it does.
     """
 
     rank: int

@@ -47,8 +47,8 @@ class Step(NamedTuple):
     """One step of one rank. Times are ``time.monotonic``; the plan and those after it are None until they are known.
 
     ``what`` is the runner's entry point. Between ``issued`` and ``awaited`` the rank prepares its inputs. ``alone``
-    says that it decided without the others, where nothing depends on them. Where a time becomes known, a step is made
-    anew from its fields: `_replace` takes four times as long.
+    says that it decided its rows without the others, where nothing depends on them. Where a time becomes known, a step
+    is made anew from its fields: `_replace` takes four times as long.
     """
 
     number: int

@@ -73,7 +73,8 @@ class DataParallelStep(ReleaseStep):
         self.recorder.issued(batch)
         metadata = self._agree(batch) if self._must_agree else batch.alone(self.dp_size)
         self.step = StepPlan(metadata, self.dp_rank, self._uniform_size(metadata, dispatch))
-        self.recorder.decided(self.step, alone=not self._must_agree)
+        # By what each rank made of its own rows the ranks are not held against each other: it may differ.
+        self.recorder.decided(self.step, alone=not self._must_agree or self._takes_its_own(metadata))
         key_graph, key = dispatch(self.step.num_input_tokens, self._modes(self.step.metadata))
         assert key.num_tokens == self.step.num_input_tokens, f"a graph of {key.num_tokens} rows for {self.step}"
         rows = self.step.num_tokens_across_dp
@@ -88,8 +89,8 @@ class DataParallelStep(ReleaseStep):
         pending = synchronizer.issue(batch)
         self.recorder.awaiting()
         metadata = pending.result(self._given_up)
-        alike = self._alone and not self._beyond_mc2(metadata)
-        return self._of_each_alike(batch.num_tokens, metadata.graph_mode) if alike else metadata
+        own = self._takes_its_own(metadata)
+        return self._of_each_alike(batch.num_tokens, metadata.graph_mode) if own else metadata
 
     def drafter_rows(self) -> tuple[int, torch.Tensor]:
         """Rows that a drafter computes after the step which exchanges them, and each rank's.
@@ -134,6 +135,10 @@ class DataParallelStep(ReleaseStep):
         """Whether some rank of those that exchange rows by MC2 alone has more than MC2 takes, so that all need another
         way."""
         return self._alone and metadata.max_num_tokens > self._mc2_rows
+
+    def _takes_its_own(self, metadata: StepMetadata) -> bool:
+        """Whether each rank computes its own rows, whatever the others have: they agreed on the graph alone."""
+        return self._alone and not self._beyond_mc2(metadata)
 
     @cached_property
     def _decodes_beyond_mc2(self) -> bool:
