@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -170,6 +171,29 @@ def test_the_beat_of_another_build_is_none(keeper: Keeper) -> None:
         until(lambda: exchange.now is not None and set(exchange.now.beats) == {0, 1})
 
 
+def test_a_rank_that_does_not_reach_the_next_keeps_its_own_door_open(keeper: Keeper) -> None:
+    """Or the rank before it would say that it has gone."""
+    other = TCPStore("127.0.0.1", keeper.port, is_master=False, timeout=timedelta(seconds=LIMIT))
+    other.set(key("door/rank", 1), "127.0.0.1 1")  # nobody listens there, as behind a firewall
+    with exchanging(keeper.port, 2):
+        line = Lifeline("127.0.0.1")
+        line.connect(other.get(key("door/rank", 0)).decode())
+        time.sleep(5 * PERIOD)
+        assert not line.broken()
+        line.close()
+
+
+def test_a_host_out_of_reach_has_gone_no_sooner_than_gloo_gives_it_up() -> None:
+    """TCP sends again for some 15 minutes (tcp_retries2)."""
+    line, other = Lifeline("127.0.0.1"), Lifeline("127.0.0.1")
+    line.connect(other.address)
+    assert line._next is not None
+    asked = [line._next.getsockopt(socket.IPPROTO_TCP, option) for option in (socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)]
+    assert asked[0] * asked[1] >= 900
+    line.close()
+    other.close()
+
+
 def test_nobody_at_the_door() -> None:
     line = Lifeline("127.0.0.1")
     assert not line.connected and not line.broken()
@@ -185,7 +209,7 @@ def test_nobody_at_the_door() -> None:
 
 @pytest.mark.parametrize(
     ("number", "lost"),
-    [(errno.ECONNREFUSED, True), (errno.EHOSTUNREACH, True), (errno.EMFILE, False), (errno.ETIMEDOUT, False)],
+    [(errno.ECONNREFUSED, True), (errno.EHOSTUNREACH, False), (errno.EMFILE, False), (errno.ETIMEDOUT, False)],
 )
 def test_a_store_has_gone_where_its_host_says_so_and_not_by_any_error(
     keeper: Keeper, monkeypatch: pytest.MonkeyPatch, number: int, lost: bool

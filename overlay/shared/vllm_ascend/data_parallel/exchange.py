@@ -26,8 +26,6 @@ _STOP_S = 2.0
 _CONNECT_S = 5.0
 # torch asks the name service who has called, and counts that as time of the connection: 5 s or more where none answers.
 _STORE_S = 300.0
-# That the store's process, or its host, has gone. Every other error of a connection passes, or is this process's own.
-_GONE = (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.EHOSTDOWN)
 
 
 class Exchange:
@@ -50,6 +48,7 @@ class Exchange:
         self._wake = threading.Event()
         self._read = threading.Condition()
         self._lifeline: Optional[Lifeline] = None
+        self._shut_out = False  # from the next rank; the rank before is let in all the same
         self._keys = {other: key(f"beat/{who}", other) for other in members.ranks}
         self._doors = {other: key(f"door/{who}", other) for other in members.ranks}
 
@@ -101,8 +100,8 @@ class Exchange:
                     continue
             except OSError as error:
                 store, served = None, False
-                with self._read:
-                    self.lost = self.lost or error.errno in _GONE
+                with self._read:  # a host that cannot be reached may come back; any other error is this process's own
+                    self.lost = self.lost or error.errno == errno.ECONNREFUSED
                     self._read.notify_all()
             self._wake.wait(self.period_s)
             self._wake.clear()
@@ -112,7 +111,7 @@ class Exchange:
         if self._beat is not None:
             lost_next = line is not None and line.broken()
             store.set(self._keys[self._rank], replace(self._beat, lost_next=lost_next).dumps())
-        if line is not None and not line.connected:
+        if line is not None and not line.connected and not self._shut_out:
             self._reach_for_next(store, line)
         if not self._wanted:
             return
@@ -138,7 +137,7 @@ class Exchange:
             try:
                 line.connect(store.get(door).decode())
             except OSError:
-                self._lifeline = None
+                self._shut_out = True
 
 
 def _understood(data: bytes) -> Optional[Beat]:
