@@ -148,7 +148,12 @@ def config(dp_rank: int, dp_size: int, context: int = 1) -> Any:
         model_config=model,
         speculative_config=None,
         compilation_config=SimpleNamespace(cudagraph_capture_sizes=[1, 2]),
-        additional_config={"torchair_graph_config": {"enabled": False}, "expert_map_path": f"/host{dp_rank}"},
+        additional_config={
+            "torchair_graph_config": {"enabled": False},
+            "expert_map_path": f"/host{dp_rank}",
+            "hamming_sparse": {"sparse_json_location": f"/host{dp_rank}"},
+            "enable_cpu_binding": dp_rank == 0,
+        },
     )
 
 
@@ -186,7 +191,7 @@ def joined(folder: Path, environment: str, agreement: str = "on", context: int =
 
 @pytest.mark.parametrize("environment", ["same", "spelt out"])
 def test_ranks_that_fit_join(tmp_path: Path, environment: str) -> None:
-    """Another build of the same torch, a default that is spelt out and another path are no differences."""
+    """Another build of the same torch, a default that is spelt out and what is a host's own are no differences."""
     assert joined(tmp_path, environment) == ["Recorder True"] * 2
 
 

@@ -20,8 +20,8 @@ from vllm_ascend.data_parallel.settings import GROUP, Settings
 _SWITCH = re.compile(r"ENABLE|^USE_")
 # Of HCCL's variables, those by which two ranks' collectives can fail to meet, and what HCCL takes where one is not set.
 _HCCL = {"HCCL_OP_EXPANSION_MODE": "unset", "HCCL_BUFFSIZE": "200"}
-# Options that name a file or a folder, which each host may keep elsewhere.
-_PATHS = ("path", "dir")
+# Options that name a file or a folder, which each host may keep elsewhere, and one by which it lays out its cores.
+_OF_A_HOST = ("path", "dir", "location", "cpu_binding")
 
 
 def facts(vllm_config: Any, settings: Settings, moe: MoECommConfig) -> dict[str, str]:
@@ -64,7 +64,7 @@ def _public(version: str) -> str:
 def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(value, dict):
         for key, inner in value.items():
-            if not key.endswith(_PATHS):
+            if not key.endswith(_OF_A_HOST):
                 yield from _leaves(f"{name}.{key}", inner)
     else:
         yield name, value
