@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,19 @@ def test_defaults() -> None:
         trace_steps=256,
         trace_dir=Path(tempfile.gettempdir()),
     )
+
+
+def test_without_a_folder_to_write_to_there_is_no_trace_and_no_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> str:
+        raise FileNotFoundError("No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "gettempdir", none)
+    assert Settings.read({}).trace_dir == Path(os.curdir)
+
+
+def test_a_limit_of_many_years_is_one_that_a_store_can_wait_for() -> None:
+    settings = Settings.read({"VLLM_ASCEND_DP_START_TIMEOUT": "1e300"})
+    assert settings.start_timeout is not None and timedelta(seconds=settings.start_timeout) > timedelta(days=9999)
 
 
 def test_every_setting_is_read(tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ AUTO = "auto"
 _SERVICE = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$")
 MOST_TRACE_STEPS = 1 << 20
 MOST_MC2_ROWS = 512
+# 31 years: more of them than timedelta takes are as good.
+_LONGEST_S = 1e9
 
 
 class MetadataGroup(Enum):
@@ -42,7 +44,7 @@ def _seconds(text: str) -> Optional[float]:
     seconds = float(text)
     if not 0 < seconds < math.inf:
         raise ValueError(text)
-    return seconds
+    return min(seconds, _LONGEST_S)
 
 
 def _limit(text: str) -> float | str | None:
@@ -74,10 +76,20 @@ def _rows(text: str) -> Optional[int]:
 
 
 def _folder(text: str) -> Path:
-    folder = Path(text or tempfile.gettempdir())
+    if not text:
+        return _temporary()
+    folder = Path(text)
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise ValueError(text)
     return folder
+
+
+def _temporary() -> Path:
+    """Where no folder can be written to there is no trace file, and that is all."""
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError:
+        return Path(os.curdir)
 
 
 @dataclass(frozen=True)
