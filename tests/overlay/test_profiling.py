@@ -102,3 +102,7 @@ def test_token_ids_are_valid_and_spread(num_tokens: int, vocab_size: int) -> Non
     assert 0 <= int(ids.min()) <= int(ids.max()) < vocab_size
     if vocab_size % 7919:
         assert len(ids.unique()) == num_tokens
+
+
+def test_a_model_whose_configuration_names_no_vocabulary_gets_zeros() -> None:
+    assert not spread_token_ids(5, 0, torch.device("cpu")).any()  # what vLLM says of one

@@ -82,6 +82,6 @@ def spread_token_ids(num_tokens: int, vocab_size: int, device: torch.device) -> 
     """Token ids for rows that stand for no request: int32 tensor of shape ``[num_tokens]``.
 
     Equal ids would all be routed to the same experts, and so to one rank: its peak would be the profile of none, and
-    idle ranks would load it during serving.
+    idle ranks would load it during serving. vLLM says 0 of a model whose configuration names no vocabulary.
     """
-    return (torch.arange(num_tokens, dtype=torch.int64) * TOKEN_STRIDE % vocab_size).to(torch.int32).to(device)
+    return (torch.arange(num_tokens, dtype=torch.int64) * TOKEN_STRIDE % max(vocab_size, 1)).to(torch.int32).to(device)
