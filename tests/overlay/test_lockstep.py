@@ -134,3 +134,26 @@ def test_without_the_plugin_that_engines_load_ranks_agree_as_in_upstream(
     runner.vllm_config = SimpleNamespace(model_config=SimpleNamespace(hf_text_config=hf_text_config))
     vars(runner).update(_row_groups=frozenset(), _moe_families=MoEFamilies.of(torch.nn.Linear(1, 1), None))
     assert runner._must_agree is not asks
+
+
+@pytest.mark.parametrize(("has_coordinator", "pauses_after"), [(True, 1), (False, PERIOD)])
+def test_engines_that_nobody_wakes_pause_where_vllms_do(
+    monkeypatch: pytest.MonkeyPatch, has_coordinator: bool, pauses_after: int
+) -> None:
+    """Offline a client gives its engine one request after the other; one ends before the next has come."""
+    asked: list[bool] = []
+    monkeypatch.setattr(
+        ParallelConfig, "has_unfinished_dp", lambda _, unfinished: asked.append(unfinished) or unfinished
+    )
+    made = DPEngineCoreProc.__new__(DPEngineCoreProc)
+    vars(made).update(decides_alone=True, has_coordinator=has_coordinator, dp_group=None, counter=0, step_counter=0)
+    steps = 1
+    while made._has_global_unfinished_reqs(False):
+        assert len(asked) == steps  # after every step, all the same
+        steps += 1
+    assert steps == pauses_after
+
+
+def test_a_worker_with_a_runner_of_the_users_leaves_the_loop_as_it_is() -> None:
+    assert lockstep.must_agree(SimpleNamespace()) is True
+    assert lockstep.must_agree(SimpleNamespace(model_runner=SimpleNamespace())) is True

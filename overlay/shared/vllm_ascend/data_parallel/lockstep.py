@@ -4,8 +4,11 @@
 In vLLM the engines ask each other in every 32nd step whether one still has requests, and wait there. Between two such
 questions the collectives of a step keep them together. Without any an engine that is idle, or faster, would be at the
 next question at once, and there take no request until the slowest has made its 32 steps. So where a step has no
-collective, the engines ask after every step: an idle one then looks for requests once a step of the others, and all
-pause as soon as the last request ends.
+collective, the engines ask after every step: an idle one then looks for requests once a step of the others.
+
+Where a coordinator wakes engines for a request, all pause as soon as the last one ends. Without it, as where each rank
+of a script has its own LLM, they pause where vLLM's loop does: requests come to an engine one by one, and no other one
+that has paused between two of them would come to its steps.
 """
 
 from __future__ import annotations
@@ -29,8 +32,11 @@ def engines_ask_each_step() -> bool:
 
 
 def must_agree(worker: Any) -> bool:
-    """Whether the steps of a worker depend on the other ranks' batches, which keeps them in step."""
-    return worker.model_runner._must_agree  # type: ignore[no-any-return]
+    """Whether the steps of a worker depend on the other ranks' batches, which keeps them in step.
+
+    A worker of the user's own class, with a runner that is not upstream's, leaves vLLM's loop as it is.
+    """
+    return getattr(getattr(worker, "model_runner", None), "_must_agree", True)
 
 
 def deciding_alone(run_busy_loop: Any) -> Any:
@@ -49,10 +55,13 @@ def asking_each_step(has_unfinished: Any) -> Any:
 
     @functools.wraps(has_unfinished)
     def asked(self: Any, local_unfinished: bool) -> bool:
-        if not self.decides_alone:
+        if not getattr(self, "decides_alone", False):  # an engine of the user's own class may have its own loop
             return has_unfinished(self, local_unfinished)  # type: ignore[no-any-return]
+        unfinished = ParallelConfig.has_unfinished_dp(self.dp_group, local_unfinished)
+        if not self.has_coordinator:
+            return has_unfinished(self, unfinished)  # type: ignore[no-any-return]
         self.step_counter = getattr(self, "step_counter", 0) + 1  # told with counts of requests, from 0.10.1 on
-        return ParallelConfig.has_unfinished_dp(self.dp_group, local_unfinished)  # type: ignore[no-any-return]
+        return unfinished  # type: ignore[no-any-return]
 
     return asked
 
