@@ -66,7 +66,7 @@ def run(rank: int, port: int, folder: Path, own: bool) -> None:
     )
     group = ParallelConfig.stateless_init_dp_group(config)
     worker = subprocess.Popen(["sleep", "3600"]) if rank == 1 else None
-    executor = OneWorker(worker) if worker else None
+    executor = [OneWorker(worker)] if worker else []
     assert ParallelConfig.has_unfinished_dp(group, rank == 1)
     (folder / f"there{rank}").touch()
     while rank == 1 and not (folder / "go").exists():
@@ -74,6 +74,7 @@ def run(rank: int, port: int, folder: Path, own: bool) -> None:
         if worker and (folder / "kill").exists():
             worker.kill()
     ParallelConfig.has_unfinished_dp(group, False)
+    executor.clear()
     log("came")
     time.sleep(1.0)  # a group that ends breaks the other's connection
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import functools
 import weakref
-from typing import Any, Callable, Optional
+from typing import Any, Optional
 
 from vllm.v1.executor.abstract import Executor
 
-_executor: Callable[[], Optional[Executor]] = lambda: None
+_executor: Optional[weakref.ref[Executor]] = None
 
 
 def remembered(init: Any) -> Any:
@@ -30,8 +30,9 @@ def remembered(init: Any) -> Any:
 
 def loss() -> Optional[str]:
     """Why the engine makes no step any more; None where nothing is known."""
+    made = None if _executor is None else _executor()
     # One whose worker is in its own process knows no such mark.
-    return "one of its workers has ended" if getattr(_executor(), "is_failed", False) else None
+    return "one of its workers has ended" if getattr(made, "is_failed", False) else None
 
 
 Executor.__init__ = remembered(Executor.__init__)

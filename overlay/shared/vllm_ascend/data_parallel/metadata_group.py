@@ -14,7 +14,6 @@ from typing import Any, Optional, Sequence
 
 import torch.distributed as dist
 import torch_npu
-import vllm_ascend.envs as envs_ascend
 from torch.distributed import Store, distributed_c10d
 from vllm.distributed.parallel_state import get_dp_group, get_world_group
 
@@ -38,7 +37,7 @@ def settings_of(vllm_config: Any) -> Settings:
     """
     on_hosts = upstream.METADATA_ON_HOSTS or vllm_config.scheduler_config.async_scheduling
     default = MetadataGroup.CPU if on_hosts else MetadataGroup.DEVICE
-    return Settings.read(os.environ, envs_ascend.env_variables, default)
+    return Settings.read(os.environ, default)
 
 
 def metadata_group(vllm_config: Any, settings: Settings) -> dist.ProcessGroup:

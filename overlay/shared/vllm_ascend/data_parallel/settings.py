@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import tempfile
 from dataclasses import dataclass, fields, replace
 from enum import Enum
@@ -15,8 +14,6 @@ from typing import Any, Callable, Collection, Mapping, Optional
 PREFIX = "VLLM_ASCEND_DP_"
 ON, OFF = "on", "off"
 AUTO = "auto"
-# What Kubernetes puts into each container of a namespace for a service there, whose name may begin like a setting's.
-_SERVICE = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$")
 MOST_TRACE_STEPS = 1 << 20
 MOST_MC2_ROWS = 512
 # 31 years: more of them than timedelta takes are as good.
@@ -152,23 +149,11 @@ class Settings:
     mc2_rows: Optional[int] = None
 
     @classmethod
-    def read(
-        cls,
-        environ: Mapping[str, str],
-        foreign: Collection[str] = (),
-        metadata_group: MetadataGroup = MetadataGroup.DEVICE,
-    ) -> Settings:
-        """Read every setting of ``environ``.
+    def read(cls, environ: Mapping[str, str], metadata_group: MetadataGroup = MetadataGroup.DEVICE) -> Settings:
+        """Read every setting of ``environ``; ``metadata_group`` is the default of that setting.
 
-        ``metadata_group`` is the default of that setting. ``foreign`` names variables that start like ours and are
-        upstream's. Raises ``ValueError`` for a value that is not allowed, and for a variable of our prefix that the
-        table does not have, unless Kubernetes made it of a service's name.
+        Raises ``ValueError`` for a value that is not allowed.
         """
-        names = [setting.name for setting in TABLE]
-        for name in sorted(environ):
-            known = name in names or name in foreign or _SERVICE.search(name)
-            if name.startswith(PREFIX) and not known:
-                raise ValueError(f"{name} is no setting; these are: {', '.join(names)}")
         return cls(
             metadata_group=replace(GROUP, default=metadata_group.value).value(environ),
             timeout=TIMEOUT.value(environ),
@@ -185,6 +170,15 @@ class Settings:
         if self.mc2_rows is None:
             shown["mc2_rows"] = AUTO
         return ", ".join(f"{name}={value}" for name, value in shown.items())
+
+
+def not_settings(environ: Mapping[str, str], upstreams: Collection[str]) -> list[str]:
+    """Variables whose names start as if they were settings: a misspelt one, or one that somebody else has made.
+
+    Kubernetes makes some of the name of a service. ``upstreams`` are known to vllm-ascend.
+    """
+    known = {setting.name for setting in TABLE}.union(upstreams)
+    return sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
 
 
 def _shown(value: Any) -> str:

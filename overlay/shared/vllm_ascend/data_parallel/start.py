@@ -29,7 +29,7 @@ from vllm_ascend.data_parallel.metadata_group import settings_of
 from vllm_ascend.data_parallel.moe_comm import MoECommChoice, MoECommConfig, select_moe_comm
 from vllm_ascend.data_parallel.plan import StepPlan
 from vllm_ascend.data_parallel.recorder import NO_RECORDER, EngineRecorder, Recorder, most_steps
-from vllm_ascend.data_parallel.settings import TRACE_STEPS, Settings
+from vllm_ascend.data_parallel.settings import TABLE, TRACE_STEPS, Settings, not_settings
 from vllm_ascend.data_parallel.tracefile import Identity, TraceFiles
 from vllm_ascend.data_parallel.watchdog import Limits, Reporter, Watchdog
 
@@ -87,6 +87,9 @@ def join(vllm_config: Any, moe: MoECommConfig) -> Recorder:
     parallel = vllm_config.parallel_config
     if parallel.data_parallel_size == 1:
         return NO_RECORDER
+    if unknown := not_settings(os.environ, envs_ascend.env_variables):
+        names = ", ".join(setting.name for setting in TABLE)
+        logger.warning("Without effect, for these are no settings: %s; the settings are: %s", ", ".join(unknown), names)
     world = get_world_group()
     # vLLM lays its ranks out as replica x DP x PP x PCP x TP; up to 0.11.0 it has no prefill context parallelism.
     context = getattr(parallel, "prefill_context_parallel_size", 1)
@@ -126,7 +129,7 @@ def watch_engine(parallel: Any, store: Store) -> None:
     ``store`` is the one by which the engines found each other. Does nothing where the process is a rank itself.
     """
     global _recorder
-    settings = Settings.read(os.environ, envs_ascend.env_variables)
+    settings = Settings.read(os.environ)
     limits = _limits(settings)
     if _recorder is not NO_RECORDER or limits.none:
         return
