@@ -13,6 +13,7 @@ stand-in has what this model's vision tower calls, but its npu_rotary_mul gives 
 from __future__ import annotations
 
 import base64
+import inspect
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -85,6 +86,7 @@ def relax_processor() -> None:
     from transformers.models.qwen2_vl.processing_qwen2_vl import Qwen2VLProcessor
 
     Qwen2VLProcessor.attributes = ["image_processor", "tokenizer"]
+    Qwen2VLProcessor.get_attributes = staticmethod(lambda: Qwen2VLProcessor.attributes)  # of transformers 5
     Qwen2VLProcessor.tokenizer_class = "AutoTokenizer"
 
 
@@ -106,7 +108,7 @@ def processor(tokenizer: Any) -> Any:
     from transformers.models.qwen2_vl import Qwen2VLProcessor
 
     relax_processor()
-    return Qwen2VLProcessor(_image_processor(), tokenizer)
+    return Qwen2VLProcessor(image_processor=_image_processor(), tokenizer=tokenizer)
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,8 @@ class Shown:
             found = _image_processor()(picture(self.picture), return_tensors="pt")
             given = {"pixel_values": found["pixel_values"].to(net.dtype), "image_grid_thw": found["image_grid_thw"]}
         ids = torch.tensor([[*self.prompt, *more]])
+        if given and "mm_token_type_ids" in inspect.signature(net.model.forward).parameters:  # of transformers 5
+            given["mm_token_type_ids"] = (ids == net.config.image_token_id).int()
         # Without a mask Hugging Face takes positions that do not grow by one, as a picture's, for several sequences.
         return net.model(ids, attention_mask=torch.ones_like(ids), use_cache=False, **given).last_hidden_state[0]
 
