@@ -24,9 +24,10 @@ from typing import Any
 from torch.distributed import TCPStore
 
 from selftest.bench.pairs import Pair, Row, compared
-from vllm_ascend.data_parallel.agreement import Members, agree, key, read_all
+from vllm_ascend.data_parallel.agreement import Members, agree
 from vllm_ascend.data_parallel.beats import Beat, Collective, State
 from vllm_ascend.data_parallel.fingerprint import Fingerprint
+from vllm_ascend.data_parallel.told import key, tell, told
 
 AGREEMENT_S, BEATS_S, LOOKING_S = 5.0, 0.2, 5.0
 TURNS, PROCESSES = 6, 8
@@ -69,7 +70,7 @@ class Crowd:
         return time.monotonic() - begin, cpu_seconds(self._keeper) - before
 
 
-def beat(rank: int, size: int) -> bytes:
+def beat(rank: int, size: int) -> str:
     collective = Collective("all_reduce", "of the metadata", (0, size), 1000)
     at = "vllm_ascend/data_parallel/synchronizer.py:37 in result"
     return Beat(rank, 12, State.COLLECTIVE, 1000, "METADATA", 61.5, at, collective, "deadbeef").dumps()
@@ -90,9 +91,9 @@ def run(crowd: Crowd, answer: Callable[[dict[str, tuple[float, float]]], None]) 
         "agreement": crowd.together(
             lambda rank: agree(stores[rank], Fingerprint(rank, "h", facts, files), members, None, 300)
         ),
-        "beats": crowd.together(lambda rank: stores[rank].set(beats[rank], beat(rank, crowd.size))),
-        "looking": crowd.together(lambda rank: read_all(stores[rank], beats)),
-        "at once": crowd.together(lambda rank: read_all(stores[rank], quarter)),
+        "beats": crowd.together(lambda rank: tell(stores[rank], beats[rank], beat(rank, crowd.size))),
+        "looking": crowd.together(lambda rank: told(stores[rank], beats)),
+        "at once": crowd.together(lambda rank: told(stores[rank], quarter)),
         "by itself": crowd.together(one_by_one),
     }
     answer(found)

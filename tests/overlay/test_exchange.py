@@ -19,10 +19,11 @@ import pytest
 from conftest import FORK, Keeper, until
 from torch.distributed import PrefixStore, TCPStore
 
-from vllm_ascend.data_parallel.agreement import Members, key
+from vllm_ascend.data_parallel.agreement import Members
 from vllm_ascend.data_parallel.beats import Beat, State
 from vllm_ascend.data_parallel.exchange import Exchange
 from vllm_ascend.data_parallel.lifeline import Lifeline
+from vllm_ascend.data_parallel.told import key
 
 pytestmark = pytest.mark.shared
 
@@ -149,8 +150,8 @@ def test_a_store_that_breaks_at_each_question_is_asked_once_a_period(
 
     with exchanging(keeper.port, 1) as exchange:
         until(lambda: exchange.answers)
-        monkeypatch.setattr(PrefixStore, "set", broken)
-        monkeypatch.setattr(TCPStore, "set", broken)
+        monkeypatch.setattr(PrefixStore, "compare_set", broken)
+        monkeypatch.setattr(TCPStore, "compare_set", broken)
         until(lambda: len(asked) >= 6)
         monkeypatch.undo()
         # The first follows on the break at once; each later one waits for its turn.

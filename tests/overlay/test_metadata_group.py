@@ -16,9 +16,9 @@ import torch.multiprocessing as mp
 
 from vllm_ascend.data_parallel import metadata_group as module
 from vllm_ascend.data_parallel import upstream
-from vllm_ascend.data_parallel.agreement import key
 from vllm_ascend.data_parallel.metadata_group import BUFFER_MB, line_up, metadata_group, settings_of
 from vllm_ascend.data_parallel.settings import MetadataGroup, Settings
+from vllm_ascend.data_parallel.told import key
 
 RANKS = (0, 1, 2)
 

@@ -10,15 +10,15 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Mapping, Optional, Sequence
+from typing import Optional, Sequence
 
 from torch.distributed import Store
 from vllm.logger import logger
 
 from vllm_ascend.data_parallel.fingerprint import Fingerprint, differences, reference
+from vllm_ascend.data_parallel.told import key, tell, tell_text, told, told_text
 
 AGREED = "agreed"
-_PREFIX = "vllm_ascend/data_parallel"
 # For the others to read the verdict before this process, which may hold the store, ends.
 _LEAVE_LIMIT_S = 5.0
 _LEAVE_POLL_S = 0.05
@@ -57,17 +57,19 @@ def agree(store: Store, mine: Fingerprint, members: Members, look_s: Optional[fl
     warning: a host that reads from a cold disk may take long.
 
     Every member comes to the same verdict, that of the first to reach one: the last that comes, or one whose limit is
-    over. So each asks the store a fixed number of times, however many there are. Raises ``DisagreementError`` on each
-    of them that names the ranks that are missing or differ, their hosts, and how they differ.
+    over. So all but that one ask the store a fixed number of times, however many there are. Raises
+    ``DisagreementError`` on each of them that names the ranks that are missing or differ, their hosts, and how they
+    differ.
     """
-    store.set(key("details", mine.rank), mine.dumps())
-    store.set(key("digest", mine.rank), mine.key)
+    tell_text(store, key("details", mine.rank), mine.dumps())
+    tell(store, key("digest", mine.rank), mine.key)
     decided = key("verdict", members.ranks[0])
     if store.add(key("come", members.ranks[0]), 1) < len(members.ranks):
         _wait(store, members, decided, look_s, limit_s)
     if not store.check([decided]):
-        store.compare_set(decided, "", _verdict(store, members, limit_s))
-    verdict = store.get(decided).decode()
+        tell_text(store, key("verdict of", mine.rank), _verdict(store, members, limit_s))
+        store.compare_set(decided, "", str(mine.rank))
+    verdict = told_text(store, key("verdict of", store.get(decided).decode()))
     seen = store.add(key("seen", members.ranks[0]), 1)
     if verdict == AGREED:
         return
@@ -128,25 +130,12 @@ def _verdict(store: Store, members: Members, limit_s: Optional[float]) -> str:
 
 def _digests(store: Store, members: Members) -> dict[int, str]:
     """Digest by rank of those that have given one."""
-    found = read_all(store, {rank: key("digest", rank) for rank in members.ranks})
+    found = told(store, {rank: key("digest", rank) for rank in members.ranks})
     return {rank: data.decode() for rank, data in found.items()}
 
 
-def read_all(store: Store, keys: Mapping[int, str]) -> dict[int, bytes]:
-    """The values of those keys that are there: two requests where all are, a few more for each that is not."""
-    if not keys:
-        return {}
-    if store.check(list(keys.values())):
-        return dict(zip(keys, store.multi_get(list(keys.values()))))
-    if len(keys) == 1:
-        return {}
-    items = list(keys.items())
-    halves = items[: len(items) // 2], items[len(items) // 2 :]
-    return {rank: data for half in halves for rank, data in read_all(store, dict(half)).items()}
-
-
 def _details(store: Store, rank: int) -> Fingerprint:
-    return Fingerprint.loads(store.get(key("details", rank)))
+    return Fingerprint.loads(told_text(store, key("details", rank)))
 
 
 def gloo_host(store: Store, rank: int) -> str:
@@ -161,7 +150,3 @@ def gloo_host(store: Store, rank: int) -> str:
     size = int.from_bytes(data[:8], "little")
     name = data[8 : 8 + size]
     return name.decode() if 0 < size == len(name) and name.isascii() else "unknown"
-
-
-def key(*parts: object) -> str:
-    return "/".join(map(str, (_PREFIX, *parts)))

@@ -24,6 +24,8 @@ _ORDERS_FROM = "vllm.distributed.device_communicators.shm_broadcast"
 _WAITS = (Phase.METADATA, Phase.ENGINES)
 # The module that issues the metadata, wherever in it a rank is.
 _METADATA_MODULE = "data_parallel/synchronizer.py"
+# Characters of the reason for an end that travel: a beat is one request, see told.py.
+_ENDING = 300
 # Collectives to which each rank may bring another number of rows.
 _UNEQUAL = (
     "all_to_all",
@@ -101,12 +103,13 @@ class Beat:
         within = f"step {self.step}" if self.phase else f"after step {self.step}"
         return f"{self.state.value}{where} ({within}, {self.at})"
 
-    def dumps(self) -> bytes:
+    def dumps(self) -> str:
         """The form in which it travels, some 200 bytes."""
-        return json.dumps({**asdict(self), "state": self.state.name}, separators=(",", ":")).encode()
+        members = {**asdict(self), "state": self.state.name, "ending": self.ending and self.ending[:_ENDING]}
+        return json.dumps(members, separators=(",", ":"))
 
     @classmethod
-    def loads(cls, data: bytes) -> Beat:
+    def loads(cls, data: str | bytes) -> Beat:
         """The inverse of ``dumps``."""
         members = json.loads(data)
         collective = members.pop("collective")

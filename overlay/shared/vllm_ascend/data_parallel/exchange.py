@@ -18,9 +18,10 @@ from typing import Optional
 
 from torch.distributed import PrefixStore, Store, TCPStore
 
-from vllm_ascend.data_parallel.agreement import Members, key, read_all
+from vllm_ascend.data_parallel.agreement import Members
 from vllm_ascend.data_parallel.beats import Beat, Look, look_at, silence_s
 from vllm_ascend.data_parallel.lifeline import Lifeline
+from vllm_ascend.data_parallel.told import key, tell, told
 
 _STOP_S = 2.0
 _CONNECT_S = 5.0
@@ -43,6 +44,7 @@ class Exchange:
         self._store = store
         self._rank = rank
         self._beat: Optional[Beat] = None
+        self._told = ""  # the beat that the store has
         self._wanted = self._stopped = False
         self._thread = threading.Thread(target=self._run, name="data-parallel beats", daemon=True)
         self._wake = threading.Event()
@@ -110,13 +112,15 @@ class Exchange:
         line = self._lifeline
         if self._beat is not None:
             lost_next = line is not None and line.broken()
-            store.set(self._keys[self._rank], replace(self._beat, lost_next=lost_next).dumps())
+            beat = replace(self._beat, lost_next=lost_next).dumps()
+            tell(store, self._keys[self._rank], beat, self._told)
+            self._told = beat
         if line is not None and not line.connected and not self._shut_out:
             self._reach_for_next(store, line)
         if not self._wanted:
             return
         at = time.monotonic()
-        beats = {rank: _understood(data) for rank, data in read_all(store, self._keys).items()}
+        beats = {rank: _understood(data) for rank, data in told(store, self._keys).items()}
         with self._read:
             self.now = look_at({rank: beat for rank, beat in beats.items() if beat is not None}, at, self.now)
             self._read.notify_all()
@@ -127,7 +131,7 @@ class Exchange:
             return
         try:
             self._lifeline = Lifeline(_host(store))
-            store.set(self._doors[self._rank], self._lifeline.address)
+            tell(store, self._doors[self._rank], self._lifeline.address)
         except OSError:
             self._lifeline = None
 

@@ -57,12 +57,12 @@ class Fingerprint:
         both = json.dumps([dict(self.facts), build_digest(self.files)], sort_keys=True)
         return hashlib.sha256(both.encode()).hexdigest()
 
-    def dumps(self) -> bytes:
+    def dumps(self) -> str:
         """The form in which it travels."""
-        return json.dumps(asdict(self)).encode()
+        return json.dumps(asdict(self))
 
     @classmethod
-    def loads(cls, data: bytes) -> Fingerprint:
+    def loads(cls, data: str) -> Fingerprint:
         """The inverse of ``dumps``."""
         return cls(**json.loads(data))
 

@@ -18,9 +18,10 @@ from torch.distributed import Store, distributed_c10d
 from vllm.distributed.parallel_state import get_dp_group, get_world_group
 
 from vllm_ascend.data_parallel import upstream
-from vllm_ascend.data_parallel.agreement import FOR_EVER, key, read_all
+from vllm_ascend.data_parallel.agreement import FOR_EVER
 from vllm_ascend.data_parallel.settings import START_TIMEOUT, MetadataGroup, Settings
 from vllm_ascend.data_parallel.stacks import METADATA_GROUP
+from vllm_ascend.data_parallel.told import key, tell, told
 
 # The buffer of a communicator for two bytes a rank: what upstream gives its DP group since #3073, so that
 # HCCL is known to run with it.
@@ -70,13 +71,13 @@ def line_up(store: Store, ranks: Sequence[int], rank: int, patience_s: Optional[
     still read its weights. Raises ``TimeoutError``.
     """
     group = key("line-up", ranks[0])
-    store.set(f"{group}/{rank}", "")
+    tell(store, f"{group}/{rank}", "here")
     if store.add(f"{group}/count", 1) == len(ranks):
-        store.set(f"{group}/all", "")
+        tell(store, f"{group}/all", "here")
     try:
         store.wait([f"{group}/all"], FOR_EVER if patience_s is None else timedelta(seconds=patience_s))
     except RuntimeError as error:
-        here = read_all(store, {other: f"{group}/{other}" for other in ranks})
+        here = told(store, {other: f"{group}/{other}" for other in ranks})
         missing = [str(other) for other in ranks if other not in here]
         raise TimeoutError(
             f"world ranks {', '.join(missing)} have not begun their first step {patience_s:g} s after rank {rank}; "
