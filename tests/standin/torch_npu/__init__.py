@@ -31,6 +31,7 @@ from torch_npu.ops.attention import (
 from torch_npu.ops.fused_attention import (
     _npu_fused_infer_attention_score_get_max_workspace,
     _npu_fused_infer_attention_score_v2_get_max_workspace,
+    npu_attention_update,
     npu_fused_infer_attention_score,
     npu_fused_infer_attention_score_v2,
     npu_fusion_attention,

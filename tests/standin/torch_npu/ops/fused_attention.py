@@ -8,13 +8,14 @@ They take sequence lengths as lists or tensors, so they are plain functions, mad
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from torch_npu import graph
+from torch_npu.library import npu_op
 from torch_npu.ops.attention import attend, causal, paged
 
 # sparse_mode: 0 is the mask as given; 2 and 3 are causal, aligned at the first and at the last token.
@@ -111,12 +112,13 @@ def npu_fused_infer_attention_score(
     antiquant_scale: Tensor | None = None,
     softmax_lse_flag: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Attention at inference -> (output in query's layout, log-sum-exp [1]; empty unless softmax_lse_flag).
+    """Attention at inference -> (output in query's layout, log-sum-exp; [1] unless softmax_lse_flag).
 
     query is in `input_layout`, which may name another one for the output (BNSD_NBSD, TND_NTD); in layout TND
     `actual_seq_lengths` are the end rows of the sequences. With a block table [sequences, blocks], key and value are
     paged caches and `actual_seq_lengths_kv` are the sequences' lengths. query_rope and key_rope are further columns of
-    query and key (MLA). `pre_tokens` is a window of earlier keys.
+    query and key (MLA). `pre_tokens` is a window of earlier keys. The log-sum-exp is in float32, [tokens, heads, 1] in
+    layout TND and [sequences, heads, tokens, 1] in others; of a sequence without keys it is -inf and the output 0.
     """
     if antiquant_scale is not None:
         raise NotImplementedError("npu_fused_infer_attention_score: antiquant")
@@ -128,36 +130,45 @@ def npu_fused_infer_attention_score(
         ropes = _sequences(query_rope, input_layout, num_heads, ends)
         queries = [torch.cat(pair, dim=-1) for pair in zip(queries, ropes, strict=True)]
     lengths = _as_list(actual_seq_lengths_kv)
-    outputs = []
     if block_table is not None:
-        keys, values = (_tokens_by_block(cache, kv_heads) for cache in (key, value))
+        every_key, every_value = (_tokens_by_block(cache, kv_heads) for cache in (key, value))
         if key_rope is not None:
-            keys = torch.cat((keys, _tokens_by_block(key_rope, kv_heads)), dim=-1)
-        for row, rows in enumerate(queries):
-            length = lengths[row] if lengths is not None and row < len(lengths) else 0
-            if length == 0:
-                outputs.append(rows.new_zeros(*rows.shape[:2], values.shape[-1]))
-                continue
-            allowed = _allowed(atten_mask, sparse_mode, pre_tokens, rows.shape[0], length)
-            pages = (paged(cache, block_table[row], length) for cache in (keys, values))
-            outputs.append(attend(rows, *pages, scale, allowed)[0])
+            every_key = torch.cat((every_key, _tokens_by_block(key_rope, kv_heads)), dim=-1)
+        held = [lengths[row] if lengths is not None and row < len(lengths) else 0 for row in range(len(queries))]
+        keys, values = (
+            [paged(cache, block_table[row], length) for row, length in enumerate(held)]
+            for cache in (every_key, every_value)
+        )
     else:
-        dense_keys = _sequences(key, input_layout, kv_heads, lengths if input_layout == "TND" else None)
-        dense_values = _sequences(value, input_layout, kv_heads, lengths if input_layout == "TND" else None)
-        for rows, k, v in zip(queries, dense_keys, dense_values, strict=True):
-            allowed = _allowed(atten_mask, sparse_mode, pre_tokens, rows.shape[0], k.shape[0])
-            outputs.append(attend(rows, k, v, scale, allowed)[0])
-    return _join(outputs, output_layout or input_layout), query.new_zeros(1)
+        key_ends = lengths if input_layout == "TND" else None
+        if key_rope is not None:
+            key = torch.cat((key, key_rope), dim=-1)
+        keys, values = (_sequences(x, input_layout, kv_heads, key_ends) for x in (key, value))
+    outputs, sums = [], []
+    for rows, k, v in zip(queries, keys, values, strict=True):
+        allowed = _allowed(atten_mask, sparse_mode, pre_tokens, len(rows), len(k)) if len(k) else None
+        attended, lse = attend(rows, k, v, scale, allowed)
+        outputs.append(attended)
+        sums.append(lse)
+    joined = _join(outputs, output_layout or input_layout)
+    if not softmax_lse_flag:
+        return joined, query.new_zeros(1)
+    of_all = torch.cat([lse.t() for lse in sums]) if input_layout == "TND" else torch.stack(sums)
+    return joined, of_all.unsqueeze(-1)
 
 
 @fused
 def _into(*args: Any, out: list[Tensor], workspace: Tensor | None = None, **kwargs: Any) -> None:
     """``npu_fused_infer_attention_score`` with its results in ``out``, the output and the log-sum-exp."""
-    attended, _ = npu_fused_infer_attention_score.__wrapped__(*args, **kwargs)  # type: ignore[attr-defined]
+    attended, lse = npu_fused_infer_attention_score.__wrapped__(*args, **kwargs)  # type: ignore[attr-defined]
     out[0].copy_(attended.view_as(out[0]))
+    if kwargs.get("softmax_lse_flag"):
+        out[1].copy_(lse.view_as(out[1]))
 
 
 npu_fused_infer_attention_score.out = _into  # type: ignore[attr-defined]
+# Upstream calls it by this name, too.
+torch.ops.npu.npu_fused_infer_attention_score = npu_fused_infer_attention_score
 
 
 def _npu_fused_infer_attention_score_get_max_workspace(query: Tensor, *_: Any, **__: Any) -> Tensor:
@@ -219,3 +230,13 @@ def npu_fusion_attention(
         allowed = _allowed(atten_mask, sparse_mode, k.shape[0], rows.shape[0], k.shape[0])
         outputs.append(attend(rows, k, v, scale, allowed)[0])
     return (_join(outputs, input_layout),)
+
+
+@npu_op("npu_attention_update(Tensor[] lse, Tensor[] local_out, int update_type) -> (Tensor, Tensor)")
+def npu_attention_update(lse: Sequence[Tensor], local_out: Sequence[Tensor], update_type: int) -> tuple[Tensor, Tensor]:
+    """Attention over all keys from attention over parts of them: lse [[rows]], local_out [[rows, d]] -> ([rows, d],
+    log-sum-exp [rows])."""
+    parts = torch.stack(tuple(lse))
+    whole = parts.logsumexp(dim=0)
+    weights = (parts - whole).exp().unsqueeze(-1)
+    return (torch.stack(tuple(local_out)) * weights).sum(dim=0), whole

@@ -15,10 +15,7 @@ __path__.append(str(_shared / "torch_npu"))
 _source = _shared / "torch_npu" / "__init__.py"
 exec(compile(_source.read_bytes(), str(_source), "exec"))  # noqa: S102 - the shared stand-in, in this package's name
 
-from torch_npu import after_import, dense_attention  # of this folder, once the shared ones are there
+from torch_npu import after_import  # of this folder, once the shared ones are there
 from torch_npu.combine import npu_moe_distribute_combine
-from torch_npu.dense_attention import npu_attention_update
-from torch_npu.ops import fused_attention
 
-npu_fused_infer_attention_score = dense_attention.over_dense_keys(fused_attention.npu_fused_infer_attention_score)
 after_import.install()

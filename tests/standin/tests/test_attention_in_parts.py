@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attention over dense keys whose rotated columns come by themselves, whole and in parts."""
+"""Fused attention with its log-sum-exp, by which parts are joined: of paged keys, and of dense ones with columns of a
+rotation."""
 
 from itertools import pairwise
 
@@ -16,6 +17,51 @@ def _ends(lengths: tuple[int, ...]) -> list[int]:
 
 def _made(rows: int, width: int) -> torch.Tensor:
     return torch.randn(rows, HEADS, width)
+
+
+def test_decodes_over_keys_of_two_ranks_join() -> None:
+    torch.manual_seed(0)
+    block, lengths = 4, (7, 1)
+    query = torch.randn(len(lengths), HEADS, WIDTH)
+    caches = torch.randn(2, 6, block, WIDTH)
+    table = torch.tensor([[3, 1], [4, 0]])
+
+    def attention(held: list[int], of: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """To what one of two ranks holds, every other token; to all of them, where ``of`` is 2."""
+        taken = slice(None) if of == 2 else slice(of, None, 2)
+        own = torch.full_like(caches, float("nan"))
+        for row, length in enumerate(held):
+            rows = caches[:, table[row]].flatten(1, 2)[:, taken][:, :length]
+            blocks = torch.nn.functional.pad(rows, (0, 0, 0, 2 * block - length)).unflatten(1, (2, block))
+            own[:, table[row]] = blocks
+        named = {
+            "num_heads": HEADS,
+            "num_key_value_heads": 1,
+            "input_layout": "TND",
+            "scale": 0.5,
+            "softmax_lse_flag": True,
+            "block_table": table,
+            "block_size": block,
+            "actual_seq_lengths": torch.arange(len(lengths)) + 1,
+            "actual_seq_lengths_kv": held,
+        }
+        out, lse = torch.ops.npu.npu_fused_infer_attention_score(query, *own, **named)
+        into = [torch.zeros_like(out), torch.zeros_like(lse)]
+        torch_npu.npu_fused_infer_attention_score.out(query, *own, **named, out=into)
+        torch.testing.assert_close(into, [out, lse])
+        return out, lse
+
+    whole, lse = attention([*lengths], 2)
+    first, second = attention([4, 1], 0), attention([3, 0], 1)
+    assert lse.shape == (len(lengths), HEADS, 1)
+    assert lse.dtype == torch.float32
+    assert not second[0][1].any()  # a rank without keys of a sequence
+    assert (second[1][1] == float("-inf")).all()
+    joined, of_all = torch_npu.npu_attention_update(
+        [its.flatten() for _, its in (first, second)], [one.flatten(0, 1) for one, _ in (first, second)], 0
+    )
+    torch.testing.assert_close(joined, whole.flatten(0, 1))
+    torch.testing.assert_close(of_all, lse.flatten())
 
 
 def test_whole_and_in_parts() -> None:
@@ -38,6 +84,7 @@ def test_whole_and_in_parts() -> None:
             num_key_value_heads=HEADS,
             input_layout="TND",
             scale=0.5,
+            softmax_lse_flag=True,
             **named,
         )
 
