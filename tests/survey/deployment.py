@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,7 @@ class Deployment:
     @property
     def workers(self) -> int:
         """Of each rank."""
-        return int(self.settings["tp"]) * int(self.settings["pp"])
+        return math.prod(int(self.settings[name]) for name in ("tp", "pp", "prefill_context"))
 
     @property
     def online(self) -> bool:
@@ -98,6 +99,8 @@ class Deployment:
         }
         if self.settings["mlp_parallel"] == "on":
             found["VLLM_ASCEND_ENABLE_MLP_OPTIMIZE"] = "1"
+        if self.settings["prefill_context"] != "1":
+            found["VLLM_ASCEND_ENABLE_CONTEXT_PARALLEL"] = "1"
         found |= self._switch.environment
         if self.soc is not None:
             found["STANDIN_SOC"] = str(self.soc)
@@ -163,9 +166,16 @@ class Deployment:
         words = chosen["ask"] == "structured" or self.online or self.kind.sees
         tokenizer = str(Path(checkpoint) / "tokenizer")
         arguments |= {"tokenizer": tokenizer} if words else {"skip_tokenizer_init": True}
+        if chosen["kv"] != "none" and "2" in (chosen["decode_context"], chosen["prefill_context"]):
+            # With a connector upstream wants ranks to hold tokens in turns of a block.
+            arguments["cp_kv_cache_interleave_size"] = asks.BLOCK
         if self.workers > 1:
             arguments |= {"tensor_parallel_size": int(chosen["tp"]), "pipeline_parallel_size": int(chosen["pp"])}
             arguments["distributed_executor_backend"] = "mp"
+            # Older releases do not know these two.
+            for name in ("decode_context", "prefill_context"):
+                if chosen[name] != "1":
+                    arguments[f"{name}_parallel_size"] = int(chosen[name])
         elif not self.online:
             arguments |= IN_PROCESS
         if self.kind.embeds:

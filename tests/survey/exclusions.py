@@ -53,14 +53,19 @@ def _not_both(name: str, value: str, other: str, values: tuple[str, ...], why: s
 
 
 _NO_TOKENS = "a model that gives vectors has no lm head"
+_NO_MASK = "upstream's mask for chunked prefill has no float32"
 _SPLITS_NOTHING = "a group of one rank splits nothing"
 _SEVERAL = ("2", "3")
 _LATER = ("v0.18.0", "v0.23.0")
 _OLDER = tuple(one for one in EVERY_SET if one not in _LATER)
+_ALL_GATHERED = "upstream cuts the rows of ranks that share a prefill before each has its own, and ends at the start"
+_SPLITS_A_HEAD = "vLLM refuses it where ranks have key-value heads of their own"
+_NOT_YET = "no engine of this release has been run with it"
+_ONE_KV = ("qwen3_moe_one_kv", "deepseek_v3")
 _ASKED_OF_VECTORS = ("uneven", "one", "late", "profiled", "slept")
 
 EXCLUSIONS = (
-    _only_with("dtype", "float32", "scheduler", ("ascend",), "upstream's mask for chunked prefill has no float32"),
+    _only_with("dtype", "float32", "scheduler", ("ascend",), _NO_MASK),
     _only_with("soc", "310p", "dtype", ("float16",), "a 310P's activation gives float16 whatever it gets"),
     _not_both("soc", "310p", "model", ("deepseek_v3",), "upstream's latent attention needs another chip"),
     _only_with(
@@ -81,6 +86,37 @@ EXCLUSIONS = (
     _only_with(
         "max_num_batched_tokens", "small", "scheduler", ("vllm",), "without chunks a step holds a whole sequence"
     ),
+    _without("decode_context", "2", "vLLM has it for other chips alone, or not at all", *_OLDER),
+    _without("prefill_context", "2", "vLLM has not such ranks", *_OLDER),
+    _without("model", "qwen3_moe_one_kv", "for decode context parallelism alone", *_OLDER),
+    _without("decode_context", "2", _NOT_YET, "v0.23.0"),
+    _without("prefill_context", "2", _NOT_YET, "v0.23.0"),
+    _without("model", "qwen3_moe_one_kv", "for decode context parallelism alone", "v0.23.0"),
+    Exclusion(
+        ("prefill_context", "dp", "soc"),
+        lambda shared, dp, soc: shared == "1" or dp == "1" or soc == "a3",
+        _ALL_GATHERED,
+        ("v0.18.0",),
+    ),
+    Exclusion(
+        ("prefill_context", "dp", "expert_parallel"),
+        lambda shared, dp, experts: shared == "1" or dp == "1" or experts == "on",
+        _ALL_GATHERED,
+        ("v0.18.0",),
+    ),
+    Exclusion(
+        ("prefill_context", "model", "drafter"),
+        lambda shared, model, drafter: shared == "1" or model != "deepseek_v3" or drafter == "mtp",
+        "upstream copies one token's slot to itself, which torch refuses on a CPU",
+    ),
+    _only_with("decode_context", "2", "tp", ("2",), "the ranks that share a context are those of tensor parallelism"),
+    _only_with("decode_context", "2", "model", _ONE_KV, _SPLITS_A_HEAD),
+    # What follows from two of these, which a search would try all other dimensions for.
+    _not_both("dtype", "float32", "max_num_batched_tokens", ("small",), _NO_MASK),
+    _not_both("dtype", "float32", "ask", ("structured",), _NO_MASK),
+    _not_both("decode_context", "2", "adapters", ("on",), _SPLITS_A_HEAD),
+    _not_both("decode_context", "2", "drafter", ("eagle3",), _SPLITS_A_HEAD),
+    _only_with("decode_context", "2", "lmhead_parallel", ("off",), "upstream splits the head over DP ranks without TP"),
     _only_with("lmhead_parallel", "on", "dp", _SEVERAL, _SPLITS_NOTHING),
     _only_with("mlp_parallel", "on", "dp", _SEVERAL, _SPLITS_NOTHING),
     _only_with("shared_expert_dp", "on", "model", ("deepseek_v3",), "no other checkpoint has a shared expert"),

@@ -36,15 +36,14 @@ _SEEDS = 8
 
 
 def config(model: str) -> dict[str, Any]:
-    """Of tests/smoke's, with sizes that 2 and 3 divide; key-value heads are split by tensor parallelism alone."""
+    """Of tests/smoke's, with sizes that 2 and 3 divide."""
     kind = KINDS[model]
     if kind.sees:
         common = {name: value for name, value in Model.QWEN3.config.items() if name != "head_dim"}
-        return pictures.config(asks.VOCABULARY, common | _SIZES | {"num_key_value_heads": 2})
+        return pictures.config(asks.VOCABULARY, common | _SIZES | {"num_key_value_heads": kind.kv_heads})
     found = Model(kind.family).config | _SIZES
-    heads = 6 if model == "deepseek_v3" else 2
     experts = {name: EXPERTS for name in ("num_experts", "n_routed_experts") if name in found}
-    return found | {"num_key_value_heads": heads} | experts
+    return found | {"num_key_value_heads": kind.kv_heads} | experts
 
 
 def make(model: str, directory: Path) -> Path:

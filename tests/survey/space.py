@@ -22,6 +22,8 @@ DIMENSIONS: Mapping[str, tuple[str, ...]] = {
     "dp": ("2", "1", "3"),
     "tp": ("1", "2"),
     "pp": ("1", "2"),
+    "decode_context": ("1", "2"),
+    "prefill_context": ("1", "2"),
     "expert_parallel": ("off", "on"),
     "mode": ("eager", "acl_graph", "acl_graph_default", "full_decode", "torchair"),
     "max_num_seqs": ("8", "1", "2"),
