@@ -161,12 +161,12 @@ USUAL_GROUP, OTHER_GROUP = ("cpu", "device") if upstream.METADATA_ON_HOSTS else 
 # Of rank 1, by what they are.
 ENVIRONMENTS = {
     "same": {},
-    "spelt out": {"HCCL_BUFFSIZE": "200", "VLLM_ASCEND_DP_TIMEOUT": "30.0"},
+    "spelt out": {"HCCL_BUFFSIZE": "200", "VLLM_ASCEND_DP_TIMEOUT": "30.0", "VLLM_ASCEND_ENABLE_BATCH_MEMCPY": "1"},
     "different": {"VLLM_ASCEND_ENABLE_MATMUL_ALLREDUCE": "1", "VLLM_ASCEND_DP_METADATA_GROUP": OTHER_GROUP},
 }
 
 
-def join_as(rank: int, folder: str, environment: str, agreement: str, context: int) -> None:
+def join_as(rank: int, folder: str, environment: str, agreement: str, context: int, alone: bool) -> None:
     """One process of two DP ranks: writes what its recorder or its error is."""
     os.environ.update({"VLLM_ASCEND_DP_TIMEOUT": "30", "VLLM_ASCEND_DP_AGREEMENT": agreement})
     dp_rank = rank // context
@@ -175,16 +175,18 @@ def join_as(rank: int, folder: str, environment: str, agreement: str, context: i
         torch.__version__ = torch.torch_version.TorchVersion(f"{torch.__version__.partition('+')[0]}+another")
     init_distributed_environment(2 * context, rank, f"file://{folder}/rendezvous", rank, "gloo")
     try:
-        recorder = join(config(dp_rank, 2, context), MoECommConfig("A2", 1, 256))
+        recorder = join(config(dp_rank, 2, context), MoECommConfig("A2", 1, 256), decides_alone=alone)
         said = f"{type(recorder).__name__} {recorder is start.recorder_of_process()}"
     except DisagreementError as error:
         said = str(error)
     Path(folder, str(rank)).write_text(said)
 
 
-def joined(folder: Path, environment: str, agreement: str = "on", context: int = 1) -> list[str]:
+def joined(
+    folder: Path, environment: str, agreement: str = "on", context: int = 1, *, alone: bool = False
+) -> list[str]:
     processes = 2 * context
-    given = (str(folder), environment, agreement, context)
+    given = (str(folder), environment, agreement, context, alone)
     mp.start_processes(join_as, args=given, nprocs=processes, start_method="fork")
     return [(folder / str(rank)).read_text() for rank in range(processes)]
 
@@ -201,6 +203,10 @@ def test_ranks_with_other_settings_are_refused_and_told_which(tmp_path: Path) ->
     how = f"VLLM_ASCEND_DP_METADATA_GROUP is {OTHER_GROUP} instead of {USUAL_GROUP}; "
     how += "VLLM_ASCEND_ENABLE_MATMUL_ALLREDUCE is True instead of False"
     assert f"\n  DP rank 1 on host {socket.gethostname()} differs from DP rank 0: {how}\n" in one
+
+
+def test_ranks_that_decide_alone_may_have_settings_of_their_own(tmp_path: Path) -> None:
+    assert joined(tmp_path, "different", alone=True) == ["Recorder True"] * 2
 
 
 def test_ranks_that_share_prefills_are_one_dp_rank(tmp_path: Path) -> None:

@@ -17,11 +17,25 @@ from vllm_ascend.data_parallel.moe_comm import MoECommConfig
 from vllm_ascend.data_parallel.settings import GROUP, Settings
 
 # Upstream's switches; its other variables are paths, addresses and limits, which may differ from host to host.
-_SWITCH = re.compile(r"ENABLE|^USE_")
+# So is the way in which a host copies blocks.
+_SWITCH = re.compile(r"ENABLE(?!_BATCH_MEMCPY)|^USE_")
 # Of HCCL's variables, those by which two ranks' collectives can fail to meet, and what HCCL takes where one is not set.
 _HCCL = {"HCCL_OP_EXPANSION_MODE": "unset", "HCCL_BUFFSIZE": "200"}
 # Options that name a file or a folder, which each host may keep elsewhere, and one by which it lays out its cores.
 _OF_A_HOST = ("path", "dir", "location", "cpu_binding")
+
+
+def facts_of_any(vllm_config: Any) -> dict[str, str]:
+    """Those by which ranks are one deployment, whose steps may have nothing to do with each other."""
+    model = vllm_config.model_config
+    found = {
+        "vllm": _public(vllm.__version__),
+        "--data-parallel-size": vllm_config.parallel_config.data_parallel_size,
+        "model architecture": model.hf_config.architectures,
+        "vocabulary": model.get_vocab_size(),
+        "hidden size": model.get_hidden_size(),
+    }
+    return {name: str(value) for name, value in found.items()}
 
 
 def facts(vllm_config: Any, settings: Settings, moe: MoECommConfig) -> dict[str, str]:
@@ -29,11 +43,10 @@ def facts(vllm_config: Any, settings: Settings, moe: MoECommConfig) -> dict[str,
     parallel, scheduler, model = vllm_config.parallel_config, vllm_config.scheduler_config, vllm_config.model_config
     speculative = vllm_config.speculative_config
     found: dict[str, Any] = {
-        "vllm": _public(vllm.__version__),
+        **facts_of_any(vllm_config),
         "torch": _public(torch.__version__),
         "torch_npu": _public(torch_npu.__version__),
         GROUP.name: settings.metadata_group.value,
-        "--data-parallel-size": parallel.data_parallel_size,
         "--tensor-parallel-size": parallel.tensor_parallel_size,
         "--pipeline-parallel-size": parallel.pipeline_parallel_size,
         "--enable-expert-parallel": parallel.enable_expert_parallel,
@@ -42,9 +55,6 @@ def facts(vllm_config: Any, settings: Settings, moe: MoECommConfig) -> dict[str,
         "--quantization": model.quantization,
         "--max-num-seqs": scheduler.max_num_seqs,
         "--max-num-batched-tokens": scheduler.max_num_batched_tokens,
-        "model architecture": model.hf_config.architectures,
-        "vocabulary": model.get_vocab_size(),
-        "hidden size": model.get_hidden_size(),
         "graph sizes": vllm_config.compilation_config.cudagraph_capture_sizes,
         "speculative method": speculative and speculative.method,
         "speculative tokens": speculative and speculative.num_speculative_tokens,

@@ -65,7 +65,8 @@ class DataParallelStep(_StaticFacts, StepGraph, PromptLogits):
 
     def _join_data_parallel(self) -> None:
         """Check the settings and the other ranks before weights are loaded; an error must not cost that time."""
-        self.recorder = join(self.vllm_config, self._moe_comm_config)
+        alone = not must_agree(self._row_groups, MoEFamilies(), self._text_config)  # as far as its config tells
+        self.recorder = join(self.vllm_config, self._moe_comm_config, decides_alone=alone)
 
     @cached_property
     def _given_up(self) -> Optional[Callable[[], Optional[str]]]:
@@ -194,8 +195,11 @@ class DataParallelStep(_StaticFacts, StepGraph, PromptLogits):
         """Whether this rank's steps depend on the other ranks' batches, or nothing else keeps the engines in step."""
         if self.dp_size == 1:
             return False
-        text_config = self.vllm_config.model_config.hf_text_config.to_dict()
-        return not engines_ask_each_step() or must_agree(self._row_groups, self._moe_families, text_config)
+        return not engines_ask_each_step() or must_agree(self._row_groups, self._moe_families, self._text_config)
+
+    @property
+    def _text_config(self) -> dict[str, Any]:
+        return self.vllm_config.model_config.hf_text_config.to_dict()  # type: ignore[no-any-return]
 
     def _fits_graph(self, num_tokens: int, uniform_decode: bool) -> bool:
         if not self.use_aclgraph or num_tokens > self.aclgraph_batch_sizes[-1]:

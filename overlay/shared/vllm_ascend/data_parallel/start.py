@@ -21,7 +21,7 @@ from vllm.logger import logger
 import vllm_ascend
 from vllm_ascend.data_parallel.agreement import Members, agree
 from vllm_ascend.data_parallel.beats import Observer
-from vllm_ascend.data_parallel.deployment import facts
+from vllm_ascend.data_parallel.deployment import facts, facts_of_any
 from vllm_ascend.data_parallel.exchange import Exchange
 from vllm_ascend.data_parallel.executor import loss
 from vllm_ascend.data_parallel.fingerprint import Fingerprint, build_digest, digests
@@ -76,8 +76,10 @@ def patient(method: Method) -> Method:
     return starting  # type: ignore[return-value]
 
 
-def join(vllm_config: Any, moe: MoECommConfig) -> Recorder:
+def join(vllm_config: Any, moe: MoECommConfig, *, decides_alone: bool = False) -> Recorder:
     """Hold this rank against the others, and watch it from here on.
+
+    Ranks of a model with which each of them ``decides_alone`` may have settings of their own.
 
     Raises ``ValueError`` for a setting that is not allowed, and ``DisagreementError`` where the ranks differ. With one
     DP rank only the settings are read.
@@ -99,7 +101,8 @@ def join(vllm_config: Any, moe: MoECommConfig) -> Recorder:
     members = Members(range(first, first + replica), processes)
     store = distributed_c10d._get_process_group_store(world.cpu_group)
     host, files = socket.gethostname(), digests(Path(vllm_ascend.__file__).parent)
-    mine = Fingerprint(world.rank, host, facts(vllm_config, settings, moe), files)
+    held = facts_of_any(vllm_config) if decides_alone else facts(vllm_config, settings, moe)
+    mine = Fingerprint(world.rank, host, held, files)
     build = build_digest(files)
     if settings.agreement:
         agree(store, mine, members, settings.timeout, settings.start_timeout)
