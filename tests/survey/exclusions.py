@@ -60,7 +60,6 @@ _LATER = ("v0.18.0", "v0.23.0")
 _OLDER = tuple(one for one in EVERY_SET if one not in _LATER)
 _ALL_GATHERED = "upstream cuts the rows of ranks that share a prefill before each has its own, and ends at the start"
 _SPLITS_A_HEAD = "vLLM refuses it where ranks have key-value heads of their own"
-_NOT_YET = "no engine of this release has been run with it"
 _ONE_KV = ("qwen3_moe_one_kv", "deepseek_v3")
 _ASKED_OF_VECTORS = ("uneven", "one", "late", "profiled", "slept")
 
@@ -89,9 +88,6 @@ EXCLUSIONS = (
     _without("decode_context", "2", "vLLM has it for other chips alone, or not at all", *_OLDER),
     _without("prefill_context", "2", "vLLM has not such ranks", *_OLDER),
     _without("model", "qwen3_moe_one_kv", "for decode context parallelism alone", *_OLDER),
-    _without("decode_context", "2", _NOT_YET, "v0.23.0"),
-    _without("prefill_context", "2", _NOT_YET, "v0.23.0"),
-    _without("model", "qwen3_moe_one_kv", "for decode context parallelism alone", "v0.23.0"),
     Exclusion(
         ("prefill_context", "dp", "soc"),
         lambda shared, dp, soc: shared == "1" or dp == "1" or soc == "a3",

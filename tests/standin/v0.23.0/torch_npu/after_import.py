@@ -26,6 +26,18 @@ def _replace_kernel(block_table: ModuleType) -> None:
     block_table._compute_slot_mapping_kernel = kernels.Launched(kernels.compute_slot_mapping)  # type: ignore[attr-defined]
 
 
+def _give_slots_to_the_device(block_table: ModuleType) -> None:
+    """The release fills the buffer of where positions are, with context parallelism; a device's are a CPU's here."""
+    compute = block_table.BlockTable._compute_pcp_dcp_slot_mapping
+
+    @functools.wraps(compute)
+    def call(self: Any, req_indices: Any, positions: Any) -> None:
+        compute(self, req_indices, positions)
+        self.slot_mapping.copy_to_gpu(req_indices.shape[0])
+
+    block_table.BlockTable._compute_pcp_dcp_slot_mapping = call  # type: ignore[attr-defined]
+
+
 def _ask_for_the_chip(arguments: ModuleType) -> None:
     create = arguments.EngineArgs.create_engine_config
 
@@ -45,6 +57,7 @@ def install() -> None:
     actions = {
         "vllm_ascend.worker": _import_operators,
         "vllm.v1.worker.block_table": _replace_kernel,
+        "vllm_ascend.worker.block_table": _give_slots_to_the_device,
         "vllm.engine.arg_utils": _ask_for_the_chip,
     }
     sys.meta_path.insert(0, _AfterImport(actions))
