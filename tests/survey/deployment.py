@@ -20,6 +20,8 @@ LENGTH = 256
 _SOC = {"a2": None, "a3": 253, "310p": 202}
 _SIZES = [1, 2, 4, 8]
 _DRAFTERS = dict(zip(("mtp", "eagle3"), drafters.ARCHITECTURES, strict=True))
+_DRAFTERS["mtp3"] = _DRAFTERS["mtp"]
+_MTP_DRAFTS = {"mtp": 1, "mtp3": 3}
 # Seconds after which vLLM gives a step up that a worker process does not answer; its own 300 are many times what any
 # step takes here.
 _STEP_LIMIT = 120
@@ -149,7 +151,7 @@ class Deployment:
         """Arguments of ``vllm.LLM``; ``storage`` is a folder for the KV connector."""
         chosen = self.settings
         arguments: dict[str, Any] = {
-            "model": str(Path(checkpoint) / ("mtp" if chosen["drafter"] == "mtp" else "plain")),
+            "model": str(Path(checkpoint) / ("mtp" if chosen["drafter"] in _MTP_DRAFTS else "plain")),
             "dtype": chosen["dtype"],
             "seed": 0,
             "max_model_len": LENGTH,
@@ -201,8 +203,8 @@ class Deployment:
             arguments["kv_transfer_config"] = null_connector(chosen["kv"].replace("null", "kv"))
         if chosen["adapters"] == "on":
             arguments |= {"enable_lora": True, "max_loras": adapters.ADAPTERS, "max_lora_rank": adapters.RANK}
-        if chosen["drafter"] == "mtp":
-            arguments["speculative_config"] = {"method": "deepseek_mtp", "num_speculative_tokens": 1}
+        if drafts := _MTP_DRAFTS.get(chosen["drafter"]):
+            arguments["speculative_config"] = {"method": "deepseek_mtp", "num_speculative_tokens": drafts}
         if chosen["drafter"] == "eagle3":
             head = str(Path(checkpoint) / "eagle3")
             arguments["speculative_config"] = {"method": "eagle3", "model": head, "num_speculative_tokens": 2}

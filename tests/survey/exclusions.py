@@ -67,9 +67,11 @@ EXCLUSIONS = (
     _only_with("dtype", "float32", "scheduler", ("ascend",), _NO_MASK),
     _only_with("soc", "310p", "dtype", ("float16",), "a 310P's activation gives float16 whatever it gets"),
     _not_both("soc", "310p", "model", ("deepseek_v3",), "upstream's latent attention needs another chip"),
-    _only_with(
-        "drafter", "mtp", "model", ("deepseek_v3",), "only this checkpoint has a layer that predicts more tokens"
+    *(
+        _only_with("drafter", one, "model", ("deepseek_v3",), "only this checkpoint has a layer that predicts tokens")
+        for one in ("mtp", "mtp3")
     ),
+    _without("drafter", "mtp3", "upstream's drafter makes one token alone", "v0.10.0", "v0.10.1.1"),
     _only_with("drafter", "eagle3", "model", ("llama",), "only this checkpoint has a head that drafts"),
     _only_with("drafter", "eagle3", "dtype", ("float16", "bfloat16"), "upstream's mask for drafts has no float32"),
     _only_with("expert_parallel", "on", "model", EXPERTS, "a dense model has no experts"),
@@ -87,6 +89,7 @@ EXCLUSIONS = (
     ),
     _without("decode_context", "2", "vLLM has it for other chips alone, or not at all", *_OLDER),
     _without("prefill_context", "2", "vLLM has not such ranks", *_OLDER),
+    _without("prefill_context", "2", "upstream refuses it beside DP", "v0.23.0"),
     _without("model", "qwen3_moe_one_kv", "for decode context parallelism alone", *_OLDER),
     Exclusion(
         ("prefill_context", "dp", "soc"),
@@ -102,7 +105,7 @@ EXCLUSIONS = (
     ),
     Exclusion(
         ("prefill_context", "model", "drafter"),
-        lambda shared, model, drafter: shared == "1" or model != "deepseek_v3" or drafter == "mtp",
+        lambda shared, model, drafter: shared == "1" or model != "deepseek_v3" or drafter in ("mtp", "mtp3"),
         "upstream copies one token's slot to itself, which torch refuses on a CPU",
     ),
     _only_with("decode_context", "2", "tp", ("2",), "the ranks that share a context are those of tensor parallelism"),
@@ -203,6 +206,17 @@ EXCLUSIONS = (
     _only_with("oproj_parallel", "on", "kv", ("null_consumer",), "upstream takes it on a decode node alone"),
     _not_both("oproj_parallel", "on", "mode", ("eager",), "upstream takes it with graphs alone"),
     _only_with("oproj_parallel", "on", "tp", ("1",), "upstream refuses both at once", "v0.23.0"),
+    *(
+        _only_with(f"{layer}_parallel", "on", name, values, "upstream refuses it without its own scheduler", "v0.23.0")
+        for layer in ("oproj", "embedding")
+        for name, values in (("switch", ("recompute",)), ("kv", ("null_producer", "null_consumer")))
+    ),
+    Exclusion(
+        ("switch", "mode", "max_num_seqs"),
+        lambda switch, mode, most: switch != "flashcomm1" or most != "1" or mode not in ("acl_graph", "full_decode"),
+        "upstream has no graph of one row where ranks of tensor parallelism share rows out",
+        ("v0.23.0",),
+    ),
     *(
         _without("switch", name, "no such switch", *(set_name for set_name in EVERY_SET if set_name not in one.sets))
         for name, one in SWITCHES.items()

@@ -31,7 +31,7 @@ DIMENSIONS: Mapping[str, tuple[str, ...]] = {
     "scheduler": ("ascend", "vllm"),
     "prefix_caching": ("off", "on"),
     "async_scheduling": ("off", "on"),
-    "drafter": ("none", "mtp", "ngram", "eagle3"),
+    "drafter": ("none", "mtp", "mtp3", "ngram", "eagle3"),
     "lmhead_parallel": ("off", "on"),
     "mlp_parallel": ("off", "on"),
     "oproj_parallel": ("off", "on"),
