@@ -28,6 +28,7 @@ _MODULES = {
     "lockstep": ("test_lockstep.py",),
     "profiling": ("test_profiling.py",),
     "prompt_logits": ("test_prompt_logits.py",),
+    "replaced": ("test_replaced.py",),
     "idle_rows": ("test_idle_rows.py", "test_decisions.py"),
 }
 collect_ignore = [
@@ -37,7 +38,12 @@ collect_ignore = [
     if importlib.util.find_spec(f"vllm_ascend.data_parallel.{module}") is None
 ]
 if not hasattr(ParallelConfig, "sync_dp_state"):
-    collect_ignore += ["test_pauses.py", "test_model_runner_v2.py", "test_drafters_and_loads.py"]  # of vLLM 0.23 on
+    collect_ignore += [
+        "test_pauses.py",
+        "test_model_runner_v2.py",
+        "test_drafters_and_loads.py",
+        "test_timed_prefills.py",
+    ]
 if importlib.util.find_spec("vllm_ascend.data_parallel.prompt_logits") is not None:
     collect_ignore.append("test_refused_prompts.py")  # such a set serves them
 

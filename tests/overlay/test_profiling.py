@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from vllm.model_executor.layers.fused_moe import FusedMoE
 
+from vllm_ascend import utils
 from vllm_ascend.data_parallel.moe_comm import MoEComm, MoECommConfig, mc2_capacity, select_moe_comm
 from vllm_ascend.data_parallel.profiling import MoEFamilies, profile_passes, spread_token_ids
 
@@ -92,6 +93,13 @@ def test_capacity_is_the_kernel_s_rows_times_the_tensor_parallel_size() -> None:
 def test_a_setting_gives_mc2_as_many_rows_as_upstream_does(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VLLM_ASCEND_DP_MC2_ROWS", "512")
     assert (mc2_capacity("A2", 4), mc2_capacity("UNDEFINED", 1)) == (2048, 512)
+
+
+@pytest.mark.skipif(not hasattr(utils, "is_hierarchical_communication_enabled"), reason="the release sends one way")
+def test_an_a2_that_sends_within_hosts_first_has_more_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HCCL_INTRA_PCIE_ENABLE", "1")
+    monkeypatch.setenv("HCCL_INTRA_ROCE_ENABLE", "0")
+    assert (mc2_capacity("A2", 1), mc2_capacity("A3", 1)) == (512, 512)
 
 
 @given(st.integers(1, 4096), st.integers(8000, 200000))

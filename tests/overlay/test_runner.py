@@ -19,6 +19,7 @@ from vllm_ascend.data_parallel.graphs import GRAPH, NO_GRAPH
 from vllm_ascend.data_parallel.metadata import BitFields, LocalBatch, StepMetadata
 from vllm_ascend.data_parallel.moe_comm import MoEComm, MoECommChoice, MoECommConfig, select_moe_comm
 from vllm_ascend.data_parallel.plan import StepPlan
+from vllm_ascend.data_parallel.recorder import Recorder
 from vllm_ascend.data_parallel.row_groups import RowGroup
 from vllm_ascend.data_parallel.runner import DataParallelStep, TorchairStep
 from vllm_ascend.data_parallel.synchronizer import PendingStep
@@ -82,6 +83,7 @@ class Rank(DataParallelStep):
 
     def _issue_step(self, batch: LocalBatch) -> PendingStep:
         self.batch = batch
+        self.recorder.issued(batch)
         return PendingStep(known=batch.alone(self.dp_size))
 
     def bring(self, work: Work) -> LocalBatch:
@@ -327,3 +329,19 @@ def test_static_facts_are_read_once_not_in_each_step(kind: type[Rank], monkeypat
     sizes = [rank._uniform_size(StepMetadata((3, tokens), False, False, False)) for tokens in (1, 5, 9)]
     assert sizes == [3, 5, 9]
     assert read == [(rank.vllm_config, 512)]
+
+
+@pytest.mark.parametrize("dp_size", [1, 3])
+def test_a_runner_with_upstreams_methods_is_told_of_the_step_by_the_name_that_it_calls(dp_size: int) -> None:
+    deployment = Deployment(MoECommConfig("A2", 16, 256), use_aclgraph=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner_module, "moe_comm_config", lambda *_: deployment.moe)
+        patch.setattr(upstream, "row_group_sizes", lambda _: {})
+        rank = Rank(deployment, 0, dp_size)
+        rank.recorder = Recorder(4)
+        vars(rank)["_given_up"] = None
+        rows, across, with_prefill, enable_dbo = rank._sync_metadata_across_dp(8, True, False)
+    assert (rows, with_prefill, enable_dbo) == (8, True, False)
+    assert across is None if dp_size == 1 else across.tolist()[0] == 8
+    assert rank.step.metadata.tokens_per_rank[0] == 8
+    assert rank.recorder.entered is None and len(rank.recorder.steps()) == 1

@@ -16,23 +16,33 @@ from functools import cached_property
 from itertools import product
 from typing import Any, Optional
 
+from vllm_ascend import utils
 from vllm_ascend.data_parallel.settings import MC2_ROWS
 
 # Fewest expert-parallel ranks for which upstream runs the MC2 kernels.
 MC2_MIN_EP_SIZE = 16
 # Most rows that one rank may give MC2's dispatch kernel: 256 on an A2, 512 on an A3 (CANN's limits for its batch).
 MC2_ROWS_PER_RANK = {"A2": 256, "A3": 512}
+# Of the releases that have it, upstream's function that says whether MC2 sends within hosts first.
+_BY_HOSTS = "is_hierarchical_communication_enabled"
+
+
+def mc2_rows(soc: str) -> int:
+    """Most rows that one rank may give MC2's kernels: CANN's, or what VLLM_ASCEND_DP_MC2_ROWS says where CANN takes
+    another number.
+
+    ``soc`` is a name of upstream's; one without MC2 counts like an A3, for the number sizes a mask that must exist. An
+    A2 that sends within hosts first, and then between them, takes as many as an A3 (aclnnMoeDistributeDispatchV2).
+    Raises ``ValueError`` for a value that the setting may not have.
+    """
+    rows: Optional[int] = MC2_ROWS.value(os.environ)
+    by_hosts = soc == "A2" and hasattr(utils, _BY_HOSTS) and getattr(utils, _BY_HOSTS)()
+    return rows or MC2_ROWS_PER_RANK["A2" if soc == "A2" and not by_hosts else "A3"]
 
 
 def mc2_capacity(soc: str, tp_size: int) -> int:
-    """Most tokens of a DP rank that MC2 takes: the rows that its kernel takes, once for each tensor-parallel rank.
-
-    ``soc`` is the name of upstream's ``AscendSocVersion`` member; one without MC2 counts like an A3, since the number
-    also sizes a mask that must exist. Where CANN takes more, VLLM_ASCEND_DP_MC2_ROWS says so, and as much as it says.
-    Raises ``ValueError`` for a value that it may not have.
-    """
-    rows: Optional[int] = MC2_ROWS.value(os.environ)
-    return (rows or MC2_ROWS_PER_RANK.get(soc, MC2_ROWS_PER_RANK["A3"])) * tp_size
+    """Most tokens of a DP rank that MC2 takes: the rows that its kernel takes, once for each tensor-parallel rank."""
+    return mc2_rows(soc) * tp_size
 
 
 def has_experts(hf_config: Any) -> bool:

@@ -25,7 +25,7 @@ from vllm_ascend.data_parallel.prompt_logits import PromptLogits, most_rounds
 from vllm_ascend.data_parallel.recorder import NO_RECORDER, Recorder
 from vllm_ascend.data_parallel.row_groups import RowGroup, must_agree, needs_equal_rows, spanning_groups
 from vllm_ascend.data_parallel.settings import MetadataGroup
-from vllm_ascend.data_parallel.start import join
+from vllm_ascend.data_parallel.start import join, recorded
 from vllm_ascend.data_parallel.synchronizer import MetadataSynchronizer, PendingStep
 
 
@@ -119,6 +119,20 @@ class DataParallelStep(_StaticFacts, StepGraph, PromptLogits):
         """
         graph_usable = self._fits_graph(num_tokens, uniform_decode)
         return self._issue_step(LocalBatch(num_tokens, with_prefill, enable_dbo, graph_usable, prompt_rounds))
+
+    @recorded
+    def _sync_metadata_across_dp(
+        self, num_tokens: int, with_prefill: bool, enable_dbo: bool
+    ) -> tuple[int, Optional[torch.Tensor], bool, bool]:
+        """Upstream's own entry, for runners that replace its methods: vLLM-Omni's, and UCM's sparse attention.
+
+        Returns the rows that this rank computes, each rank's as a CPU int32 tensor of shape ``[dp_size]``, and what the
+        ranks agreed on of a prefill and of DBO. One DP rank gets back what it gives.
+        """
+        step = self._await_step(self._issue_real_step(num_tokens, with_prefill, enable_dbo))
+        if self.dp_size == 1:
+            return num_tokens, None, with_prefill, enable_dbo
+        return step.num_input_tokens, step.num_tokens_across_dp, step.with_prefill, step.metadata.enable_dbo
 
     def _dummy_step(
         self, num_tokens: int, with_prefill: bool, graph_mode: Any, uniform_decode: bool = False

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Optional
 
+from vllm_ascend import utils
 from vllm_ascend.data_parallel.settings import MC2_ROWS
 
 # Most rows that one rank may give MC2's dispatch kernel: 256 on an A2, 512 on an A3 (CANN's limits for its batch).
@@ -58,16 +59,22 @@ def select_moe_comm(max_num_tokens: int, with_prefill: bool, config: MoECommConf
     return MoECommChoice(config.within if max_num_tokens <= config.mc2_capacity else config.beyond)
 
 
-def mc2_capacity(largest_decode: int, soc: str, tp_size: int) -> int:
-    """Most tokens of a DP rank that MC2 takes: the largest decode or graph, but no more than its kernel takes.
+def mc2_rows(soc: str) -> int:
+    """Most rows that one rank may give MC2's kernels: CANN's, or what VLLM_ASCEND_DP_MC2_ROWS says where CANN takes
+    another number.
 
-    ``soc`` is the name of upstream's ``AscendDeviceType``; one without MC2 counts like an A3, since the number also
-    sizes a mask that must exist. Where CANN takes more, VLLM_ASCEND_DP_MC2_ROWS says so, and as much as it says. Raises
-    ``ValueError`` for a value that it may not have.
+    ``soc`` is a name of upstream's; one without MC2 counts like an A3, for the number sizes a mask that must exist. An
+    A2 that sends within hosts first, and then between them, takes as many as an A3 (aclnnMoeDistributeDispatchV2).
+    Raises ``ValueError`` for a value that the setting may not have.
     """
     rows: Optional[int] = MC2_ROWS.value(os.environ)
-    limit = rows or MC2_ROWS_PER_RANK.get(soc, MC2_ROWS_PER_RANK["A3"])
-    return min(-(-largest_decode // tp_size), limit) * tp_size
+    by_hosts = soc == "A2" and utils.is_hierarchical_communication_enabled()
+    return rows or MC2_ROWS_PER_RANK["A2" if soc == "A2" and not by_hosts else "A3"]
+
+
+def mc2_capacity(largest_decode: int, soc: str, tp_size: int) -> int:
+    """Most tokens of a DP rank that MC2 takes: the largest decode or graph, but no more than its kernel takes."""
+    return min(-(-largest_decode // tp_size), mc2_rows(soc)) * tp_size
 
 
 def moe_comm_config(vllm_config: Any) -> MoECommConfig:
