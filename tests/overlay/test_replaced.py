@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +13,8 @@ import pytest
 from vllm_ascend.ascend_forward_context import MoECommType
 from vllm_ascend.worker.model_runner_v1 import NPUModelRunner
 
+from vllm_ascend import ascend_forward_context as module
+from vllm_ascend.data_parallel.moe_comm import MoECommConfig
 from vllm_ascend.data_parallel.replaced import ask_from_now_on, replaced_choice
 
 
@@ -52,3 +56,44 @@ def test_a_method_in_its_place_is(monkeypatch: pytest.MonkeyPatch) -> None:
     gone = runner.vllm_config
     del runner
     assert replaced_choice(gone, 8, False) is None
+
+
+class Group:
+    """One rank."""
+
+    world_size = 1
+
+
+@contextlib.contextmanager
+def nothing(*_: Any, **__: Any) -> Iterator[None]:
+    yield
+
+
+@pytest.mark.parametrize(
+    ("with_prefill", "handed", "chosen"),
+    [(False, None, "ALLGATHER"), (True, None, "NAIVE_MULTICAST"), (False, MoECommType.ALLTOALL, "ALLTOALL")],
+)
+def test_layers_run_what_it_says(
+    monkeypatch: pytest.MonkeyPatch, with_prefill: bool, handed: MoECommType | None, chosen: str
+) -> None:
+    """On 16 ranks of an A2, where upstream's own is MC2; what a caller hands on goes before."""
+    context = SimpleNamespace(dp_metadata=None)
+    known = {
+        "set_forward_context": nothing,
+        "get_forward_context": lambda: context,
+        "get_tensor_model_parallel_world_size": lambda: 1,
+        "get_dp_group": Group,
+        "is_moe_model": lambda _: True,
+        "enable_sp": lambda _: False,
+        "moe_comm_config": lambda *_: MoECommConfig("A2", 16, 256),
+    }
+    for name, value in known.items():
+        monkeypatch.setattr(module, name, value)
+    runner = Runner()
+    runner.vllm_config.quant_config = None
+    for method, expected in ((Runner._select_moe_comm_method, "MC2"), (without_mc2(lambda *_: None), chosen)):
+        monkeypatch.setattr(Runner, "_select_moe_comm_method", method)
+        ask_from_now_on(runner)
+        told = {"with_prefill": with_prefill, "moe_comm_type": handed}
+        with module.set_ascend_forward_context(None, runner.vllm_config, num_tokens=8, **told):
+            assert context.moe_comm_type.name == (expected if handed is None else chosen)

@@ -6,6 +6,7 @@ function of upstream reads from its surroundings (process groups, configuration)
 what it does with them is upstream's, or the patches'.
 """
 
+import importlib.util
 import inspect
 import json
 import os
@@ -86,7 +87,7 @@ def forward_context(num_tokens: list[int], mask: int, expert_parallel: int) -> l
         if "reserved_mc2_mask" in parameters:
             arguments["reserved_mc2_mask"] = torch.zeros(mask, dtype=torch.bool)
         refused = None
-        for name in parameters.keys() & {"moe_comm_method", "moe_comm_type"}:
+        for name in parameters.keys() & {"moe_comm_method", "moe_comm_type"} if _is_pristine() else ():
             choice = _runners_choice(count, mask, expert_parallel)
             if name == "moe_comm_type" and isinstance(choice, str):
                 refused = choice  # the runner raises
@@ -103,6 +104,11 @@ def forward_context(num_tokens: list[int], mask: int, expert_parallel: int) -> l
                 }
             )
     return answers
+
+
+def _is_pristine() -> bool:
+    """Whether the runner of this tree hands its choice on, as upstream's does."""
+    return importlib.util.find_spec("vllm_ascend.data_parallel") is None
 
 
 def _method(owner: Any, *names: str) -> Any:
