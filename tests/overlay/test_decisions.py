@@ -18,7 +18,7 @@ from vllm.config import CUDAGraphMode
 from vllm_ascend.data_parallel import release, upstream
 from vllm_ascend.data_parallel import runner as module
 from vllm_ascend.data_parallel.metadata import BitFields, LocalBatch, StepMetadata
-from vllm_ascend.data_parallel.moe_comm import MoEComm, MoECommConfig
+from vllm_ascend.data_parallel.moe_comm import MoEComm, MoECommConfig, mc2_capacity
 from vllm_ascend.data_parallel.plan import StepPlan
 from vllm_ascend.data_parallel.recorder import NoRecorder
 from vllm_ascend.data_parallel.row_groups import RowGroup
@@ -324,3 +324,11 @@ def test_a_drafter_replays_after_a_step_without_a_graph_where_it_exchanges_nothi
     rank = drafts.rank(monkeypatch)
     asked = "drafter_may_replay" if hasattr(type(rank), "drafter_may_replay") else "step_replays"
     assert getattr(rank, asked) is alone
+
+
+def test_an_a2_gives_mc2_more_rows_where_it_sends_within_hosts_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked before upstream has read its configuration, too."""
+    assert (mc2_capacity(600, "A2", 1), mc2_capacity(600, "A3", 1), mc2_capacity(8, "A2", 1)) == (256, 512, 8)
+    monkeypatch.setenv("HCCL_INTRA_PCIE_ENABLE", "1")
+    monkeypatch.setenv("HCCL_INTRA_ROCE_ENABLE", "0")
+    assert (mc2_capacity(600, "A2", 1), mc2_capacity(600, "A2", 2)) == (512, 600)

@@ -68,8 +68,15 @@ def mc2_rows(soc: str) -> int:
     Raises ``ValueError`` for a value that the setting may not have.
     """
     rows: Optional[int] = MC2_ROWS.value(os.environ)
-    by_hosts = soc == "A2" and utils.is_hierarchical_communication_enabled()
-    return rows or MC2_ROWS_PER_RANK["A2" if soc == "A2" and not by_hosts else "A3"]
+    return rows or MC2_ROWS_PER_RANK["A2" if soc == "A2" and not _sends_within_hosts() else "A3"]
+
+
+def _sends_within_hosts() -> bool:
+    """Whether MC2 does so first; not as far as known, before upstream has read its configuration."""
+    try:
+        return bool(utils.is_hierarchical_communication_enabled())
+    except RuntimeError:
+        return False
 
 
 def mc2_capacity(largest_decode: int, soc: str, tp_size: int) -> int:
