@@ -37,7 +37,7 @@ collect_ignore = [
     for file in files
     if importlib.util.find_spec(f"vllm_ascend.data_parallel.{module}") is None
 ]
-if not hasattr(ParallelConfig, "sync_dp_state"):
+if not hasattr(ParallelConfig, "sync_dp_state"):  # vLLM has it from 0.23 on
     collect_ignore += [
         "test_pauses.py",
         "test_model_runner_v2.py",

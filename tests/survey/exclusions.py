@@ -60,6 +60,7 @@ _LATER = ("v0.18.0", "v0.23.0")
 _OLDER = tuple(one for one in EVERY_SET if one not in _LATER)
 _ALL_GATHERED = "upstream cuts the rows of ranks that share a prefill before each has its own, and ends at the start"
 _SPLITS_A_HEAD = "vLLM refuses it where ranks have key-value heads of their own"
+_MTP = ("mtp", "mtp3")
 _ONE_KV = ("qwen3_moe_one_kv", "deepseek_v3")
 _ASKED_OF_VECTORS = ("uneven", "one", "late", "profiled", "slept")
 
@@ -69,7 +70,7 @@ EXCLUSIONS = (
     _not_both("soc", "310p", "model", ("deepseek_v3",), "upstream's latent attention needs another chip"),
     *(
         _only_with("drafter", one, "model", ("deepseek_v3",), "only this checkpoint has a layer that predicts tokens")
-        for one in ("mtp", "mtp3")
+        for one in _MTP
     ),
     _without("drafter", "mtp3", "upstream's drafter makes one token alone", "v0.10.0", "v0.10.1.1"),
     _only_with("drafter", "eagle3", "model", ("llama",), "only this checkpoint has a head that drafts"),
@@ -105,7 +106,7 @@ EXCLUSIONS = (
     ),
     Exclusion(
         ("prefill_context", "model", "drafter"),
-        lambda shared, model, drafter: shared == "1" or model != "deepseek_v3" or drafter in ("mtp", "mtp3"),
+        lambda shared, model, drafter: shared == "1" or model != "deepseek_v3" or drafter in _MTP,
         "upstream copies one token's slot to itself, which torch refuses on a CPU",
     ),
     _only_with("decode_context", "2", "tp", ("2",), "the ranks that share a context are those of tensor parallelism"),
