@@ -28,6 +28,7 @@ _MODULES = {
     "lockstep": ("test_lockstep.py",),
     "profiling": ("test_profiling.py",),
     "prompt_logits": ("test_prompt_logits.py",),
+    "foreign": ("test_foreign.py",),
     "replaced": ("test_replaced.py",),
     "idle_rows": ("test_idle_rows.py", "test_decisions.py"),
 }

@@ -39,6 +39,16 @@ def run_step(recorder: Recorder, tokens: int) -> None:
     recorder.end()
 
 
+def test_a_step_of_a_method_that_is_not_recorded_ends_where_the_metadata_is_known() -> None:
+    """Nobody says when such a method ends: an idle engine would seem to be in its step for ever."""
+    recorder = Recorder(3)
+    recorder.issued(LocalBatch(2, False))
+    recorder.awaiting()
+    recorder.decided(plan_of(1, 2))
+    assert recorder.entered is None and recorder.current is None
+    assert [step.batch.num_tokens for step in recorder.steps()] == [2]
+
+
 def test_the_ring_keeps_the_last_steps_in_order() -> None:
     recorder = Recorder(3)
     for tokens in range(1, 8):

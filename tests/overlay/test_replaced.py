@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from vllm_ascend.ascend_forward_context import MoECommType
+from vllm_ascend.worker import model_runner_v1 as runner_module
 from vllm_ascend.worker.model_runner_v1 import NPUModelRunner
 
 from vllm_ascend import ascend_forward_context as module
@@ -22,6 +23,7 @@ class Runner:
     """Upstream's method on a runner with nothing else."""
 
     _select_moe_comm_method = NPUModelRunner._select_moe_comm_method
+    _steps_are_foreign = False
 
     def __init__(self) -> None:
         self.vllm_config = SimpleNamespace()
@@ -56,6 +58,17 @@ def test_a_method_in_its_place_is(monkeypatch: pytest.MonkeyPatch) -> None:
     gone = runner.vllm_config
     del runner
     assert replaced_choice(gone, 8, False) is None
+
+
+def test_upstreams_own_is_asked_where_a_part_of_the_step_is_another_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such a step asks by itself, and its ranks without a request must answer alike."""
+    asked = []
+    monkeypatch.setattr(runner_module, "is_moe_model", asked.append)  # of no experts, and the method answers None
+    runner = Runner()
+    ask_from_now_on(runner)
+    assert replaced_choice(runner.vllm_config, 600, True) is None and not asked
+    runner._steps_are_foreign = True
+    assert replaced_choice(runner.vllm_config, 600, True) is None and asked == [runner.vllm_config]
 
 
 class Group:

@@ -112,9 +112,9 @@ class Work:
     idle: bool = False
 
 
-def run_step(deployment: Deployment, schedule: list[Work]) -> list[Rank]:
+def run_step(deployment: Deployment, schedule: list[Work], usual: type[Rank] = Rank) -> list[Rank]:
     """Let every rank bring its work, reduce, and let every rank decide."""
-    kind = TorchairRank if deployment.torchair else Rank
+    kind = TorchairRank if deployment.torchair else usual
     with pytest.MonkeyPatch.context() as patch:
         moe = replace(deployment.moe, compiled_decode=deployment.torchair)
         patch.setattr(runner_module, "moe_comm_config", lambda *_: moe)
@@ -339,9 +339,30 @@ def test_a_runner_with_upstreams_methods_is_told_of_the_step_by_the_name_that_it
         patch.setattr(upstream, "row_group_sizes", lambda _: {})
         rank = Rank(deployment, 0, dp_size)
         rank.recorder = Recorder(4)
-        vars(rank)["_given_up"] = None
+        vars(rank)["_given_up"], rank.decode_token_per_req = None, 1
         rows, across, with_prefill, enable_dbo = rank._sync_metadata_across_dp(8, True, False)
     assert (rows, with_prefill, enable_dbo) == (8, True, False)
     assert across is None if dp_size == 1 else across.tolist()[0] == 8
     assert rank.step.metadata.tokens_per_rank[0] == 8
     assert rank.recorder.entered is None and len(rank.recorder.steps()) == 1
+
+
+class ForeignRank(Rank):
+    """With a step of another program's, which takes each rank for the largest."""
+
+    def execute_model(self) -> None:
+        """Not called."""
+
+
+@pytest.mark.parametrize(
+    ("schedule", "rows"),
+    [
+        ([Work(5000, with_prefill=True), Work(8), Work(idle=True)], 5000),
+        ([Work(9), Work(8), Work(idle=True)], 16),
+        ([Work(idle=True), Work(idle=True)], 1),
+    ],
+)
+def test_ranks_have_as_many_rows_where_a_part_of_the_step_is_another_programs(schedule: list[Work], rows: int) -> None:
+    for ranks in (run_step(Deployment(MoECommConfig("A2", 16, 256)), schedule, ForeignRank),):
+        assert {rank.step.num_input_tokens for rank in ranks} == {rows}
+        assert len({rank.step.use_graph for rank in ranks}) == 1

@@ -216,6 +216,12 @@ def test_ranks_that_share_prefills_are_one_dp_rank(tmp_path: Path) -> None:
         assert f"\n  DP rank 1 (world rank {rank}) on host {socket.gethostname()} differs from DP rank 0" in said[0]
 
 
+def test_a_layout_that_is_another_programs_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of unequal ranks, say: this one would wait for some that do not exist."""
+    monkeypatch.setattr(start, "get_world_group", lambda: SimpleNamespace(world_size=7, rank=0))
+    assert join(config(0, 2), MoECommConfig("A2", 1, 256)) is NO_RECORDER
+
+
 def test_ranks_that_are_not_held_against_each_other_join(tmp_path: Path) -> None:
     assert joined(tmp_path, "different", "off") == ["Recorder True"] * 2
 

@@ -132,6 +132,8 @@ class Recorder:
         number, what, batch, issued, awaited, *_ = self.current
         self.current = Step(number, what, batch, issued, awaited, now, None, plan, alone)
         self._enter(Phase.FORWARD, now)
+        if not self._what:  # another program's method, of which nobody says when it ends
+            self.end()
 
     def end(self) -> None:
         """Leave the runner. A call that issued nothing leaves no step."""

@@ -12,6 +12,7 @@ from vllm.logger import logger
 from vllm_ascend.utils import is_310p
 
 from vllm_ascend.data_parallel import upstream
+from vllm_ascend.data_parallel.foreign import steps_are_foreign
 from vllm_ascend.data_parallel.forward_context import moe_comm_config
 from vllm_ascend.data_parallel.graph_sizes import DecodeLimits, decode_graph_sizes
 from vllm_ascend.data_parallel.graphs import NO_GRAPH, StepGraph
@@ -129,7 +130,8 @@ class DataParallelStep(_StaticFacts, StepGraph, PromptLogits):
         Returns the rows that this rank computes, each rank's as a CPU int32 tensor of shape ``[dp_size]``, and what the
         ranks agreed on of a prefill and of DBO. One DP rank gets back what it gives.
         """
-        step = self._await_step(self._issue_real_step(num_tokens, with_prefill, enable_dbo))
+        decode = not with_prefill and num_tokens % self.decode_token_per_req == 0
+        step = self._await_step(self._issue_real_step(num_tokens, with_prefill, enable_dbo, decode))
         if self.dp_size == 1:
             return num_tokens, None, with_prefill, enable_dbo
         return step.num_input_tokens, step.num_tokens_across_dp, step.with_prefill, step.metadata.enable_dbo
@@ -220,14 +222,20 @@ class DataParallelStep(_StaticFacts, StepGraph, PromptLogits):
             return False
         return uniform_decode or not self._graphs_are_of_decodes
 
+    @cached_property
+    def _steps_are_foreign(self) -> bool:
+        """Whether another program's code has a part in a step, which takes each rank for the largest."""
+        return self.dp_size > 1 and steps_are_foreign(self)
+
     def _uniform_size(self, metadata: StepMetadata) -> Optional[int]:
         """Rows that every rank must compute in this step; None where each may keep its own count."""
         largest = metadata.max_num_tokens
-        if metadata.graph_usable:
+        if metadata.graph_usable or (self._steps_are_foreign and self._fits_graph(largest, uniform_decode=True)):
             return self.vllm_config.pad_for_cudagraph(largest)  # type: ignore[no-any-return]
         if not self._must_agree:
             return None
-        return largest if needs_equal_rows(metadata, self._row_groups, self._moe_comm_config) else None
+        equal = self._steps_are_foreign or needs_equal_rows(metadata, self._row_groups, self._moe_comm_config)
+        return largest if equal else None
 
 
 class TorchairStep(_StaticFacts):

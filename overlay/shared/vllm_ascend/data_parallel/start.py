@@ -97,6 +97,10 @@ def join(vllm_config: Any, moe: MoECommConfig, *, decides_alone: bool = False) -
     context = getattr(parallel, "prefill_context_parallel_size", 1)
     processes = parallel.tensor_parallel_size * parallel.pipeline_parallel_size * context
     replica = processes * parallel.data_parallel_size
+    if world.world_size % replica:  # another program's layout, whose ranks would wait here for some that do not exist
+        text = "%d ranks are no multiple of %d, as by the parallel sizes: not held against each other, and not watched"
+        logger.warning(text, world.world_size, replica)
+        return NO_RECORDER
     first = world.rank // replica * replica
     members = Members(range(first, first + replica), processes)
     store = distributed_c10d._get_process_group_store(world.cpu_group)

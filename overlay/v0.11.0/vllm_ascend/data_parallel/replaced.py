@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any, Optional
 from weakref import WeakValueDictionary
 
-_UPSTREAM = "vllm_ascend.worker.model_runner_v1"
+from vllm_ascend.data_parallel.foreign import is_foreign
+
 # By the identity of its configuration, which a runner keeps.
 _runners: WeakValueDictionary[int, Any] = WeakValueDictionary()
 
@@ -20,12 +21,13 @@ def ask_from_now_on(runner: Any) -> None:
 
 
 def replaced_choice(vllm_config: Any, max_num_tokens: int, with_prefill: bool) -> Optional[Any]:
-    """The ``MoECommType`` that a method in place of upstream's gives for a step; None where the method is upstream's.
+    """The ``MoECommType`` of the runner's method for a step, where that or a part of the step is another program's;
+    None where all is upstream's, whose steps ask the forward context alone.
 
     ``max_num_tokens`` are those of the largest rank, and ``with_prefill`` says that some rank has a prefill, so that
     each rank is told the same.
     """
     runner = _runners.get(id(vllm_config))
-    if runner is None or type(runner)._select_moe_comm_method.__globals__["__name__"] == _UPSTREAM:
+    if runner is None or not (is_foreign(runner._select_moe_comm_method) or runner._steps_are_foreign):
         return None
     return runner._select_moe_comm_method(max_num_tokens, with_prefill)
