@@ -104,3 +104,18 @@ def test_whole_and_in_parts() -> None:
     causal, _ = attention(every, sparse_mode=3)
     torch.testing.assert_close(causal[4], out[4])
     assert not torch.allclose(causal[3], out[3])
+
+
+def test_a_query_beyond_the_sequences_has_no_keys() -> None:
+    """As rows of a drafter that stand for no request, with a block table of the requests alone."""
+    query, caches = torch.randn(3, HEADS, 1, WIDTH), torch.randn(2, 6, 4, WIDTH)
+    named = {"num_heads": HEADS, "num_key_value_heads": 1, "input_layout": "BNSD", "block_size": 4}
+    table, lengths = torch.tensor([[3, 1]]), [7]
+    out, _ = torch_npu.npu_fused_infer_attention_score(
+        query, *caches, **named, block_table=table, actual_seq_lengths_kv=lengths
+    )
+    alone, _ = torch_npu.npu_fused_infer_attention_score(
+        query[:1], *caches, **named, block_table=table, actual_seq_lengths_kv=lengths
+    )
+    torch.testing.assert_close(out[:1], alone)
+    assert not out[1:].any()

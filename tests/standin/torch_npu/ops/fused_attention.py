@@ -116,9 +116,10 @@ def npu_fused_infer_attention_score(
 
     query is in `input_layout`, which may name another one for the output (BNSD_NBSD, TND_NTD); in layout TND
     `actual_seq_lengths` are the end rows of the sequences. With a block table [sequences, blocks], key and value are
-    paged caches and `actual_seq_lengths_kv` are the sequences' lengths. query_rope and key_rope are further columns of
-    query and key (MLA). `pre_tokens` is a window of earlier keys. The log-sum-exp is in float32, [tokens, heads, 1] in
-    layout TND and [sequences, heads, tokens, 1] in others; of a sequence without keys it is -inf and the output 0.
+    paged caches and `actual_seq_lengths_kv` are the sequences' lengths; a query beyond these has no row of the table
+    either. query_rope and key_rope are further columns of query and key (MLA). `pre_tokens` is a window of earlier
+    keys. The log-sum-exp is in float32, [tokens, heads, 1] in layout TND and [sequences, heads, tokens, 1] in others;
+    of a sequence without keys it is -inf and the output 0.
     """
     if antiquant_scale is not None:
         raise NotImplementedError("npu_fused_infer_attention_score: antiquant")
@@ -136,7 +137,7 @@ def npu_fused_infer_attention_score(
             every_key = torch.cat((every_key, _tokens_by_block(key_rope, kv_heads)), dim=-1)
         held = [lengths[row] if lengths is not None and row < len(lengths) else 0 for row in range(len(queries))]
         keys, values = (
-            [paged(cache, block_table[row], length) for row, length in enumerate(held)]
+            [paged(cache, block_table[row if length else 0], length) for row, length in enumerate(held)]
             for cache in (every_key, every_value)
         )
     else:
