@@ -208,6 +208,21 @@ def test_nobody_at_the_door() -> None:
     line.close()
 
 
+def test_a_store_ends_with_its_world() -> None:
+    """Or a later world of the process, at the same port, would be given it, with all of its keys."""
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    port = store.port
+    exchange = Exchange(PrefixStore("any", store), Members(range(1)), 0, PERIOD)
+    exchange.tell(beat(0), look=True)
+    exchange.start()
+    until(lambda: exchange.now is not None)
+    del store
+    until(lambda: exchange.lost)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
+    exchange.stop()
+
+
 @pytest.mark.parametrize(
     ("number", "lost"),
     [(errno.ECONNREFUSED, True), (errno.EHOSTUNREACH, False), (errno.EMFILE, False), (errno.ETIMEDOUT, False)],
@@ -217,7 +232,7 @@ def test_a_store_has_gone_where_its_host_says_so_and_not_by_any_error(
 ) -> None:
     tries = 0
 
-    def failing(_: object) -> None:
+    def failing(*_: object) -> None:
         nonlocal tries
         tries += 1
         raise OSError(number, os.strerror(number))

@@ -14,7 +14,7 @@ import threading
 import time
 from dataclasses import replace
 from datetime import timedelta
-from typing import Optional
+from typing import Callable, Optional
 
 from torch.distributed import PrefixStore, Store, TCPStore
 
@@ -41,7 +41,7 @@ class Exchange:
         self.members = members
         self.now: Optional[Look] = None
         self.lost = False
-        self._store = store
+        self._connect = connector(store)
         self._rank = rank
         self._beat: Optional[Beat] = None
         self._told = ""  # the beat that the store has
@@ -92,7 +92,7 @@ class Exchange:
         while not self._stopped:
             try:
                 if store is None:
-                    store = own_connection(self._store)
+                    store = self._connect()
                     self._knock(store)
                 self._turn(store)
                 self.lost, served = False, True
@@ -163,15 +163,25 @@ def _host(store: Store) -> str:
     return "localhost" if tcp is None else str(tcp.host)
 
 
-def own_connection(store: Store) -> Store:
-    """The same store by another connection, without the prefix of ``store``; another kind of store is shared.
+def connector(store: Store) -> Callable[[], Store]:
+    """Opens the same store by another connection, without the prefix of ``store``; another kind of store is shared.
 
-    Raises ``OSError`` where no process listens, and ``RuntimeError`` where that process does not answer.
+    It knows where a TCPStore listens, and does not hold it: rank 0's would listen on after its world has ended, and a
+    later world of that process be given its keys.
     """
     tcp = _tcp(store)
     if tcp is None:
-        return store
-    with socket.create_connection((tcp.host, tcp.port), _CONNECT_S):  # TCPStore's own would try again and again, aloud
+        return lambda: store
+    host, port = tcp.host, tcp.port
+    return lambda: own_connection(host, port)
+
+
+def own_connection(host: str, port: int) -> Store:
+    """A connection of its own to the store that listens there.
+
+    Raises ``OSError`` where no process listens, and ``RuntimeError`` where that process does not answer.
+    """
+    with socket.create_connection((host, port), _CONNECT_S):  # TCPStore's own would try again and again, aloud
         pass
     limit = timedelta(seconds=_STORE_S)
-    return TCPStore(tcp.host, tcp.port, is_master=False, wait_for_workers=False, timeout=limit)
+    return TCPStore(host, port, is_master=False, wait_for_workers=False, timeout=limit)

@@ -39,6 +39,7 @@ _PROCESSES = ("EngineCore", "VllmWorker")
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 _recorder: Recorder = NO_RECORDER
+_exchange: Optional[Exchange] = None
 
 
 def recorder_of_process() -> Recorder:
@@ -162,6 +163,10 @@ def _watch(
     *,
     ours: bool,
 ) -> None:
+    global _exchange
+    if _exchange is not None:  # of an engine that this process had before
+        _exchange.stop()
+    _exchange = exchange
     reporter = Reporter(identity, _recorder, observer, exchange, traces)
     _recorder.on_failure = reporter.failed
     Watchdog(reporter, observer, exchange, limits, ours=ours).start()
