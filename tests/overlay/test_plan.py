@@ -35,5 +35,12 @@ def test_vllm_gets_the_padded_counts_as_an_int32_tensor_on_the_cpu() -> None:
 
 
 def test_a_drafter_computes_the_step_s_rows_where_other_ranks_count_on_them() -> None:
-    assert StepPlan(metadata(6, 2), 0).drafter_rows(5) == 6
-    assert StepPlan(metadata(6), 0).drafter_rows(5) == 5
+    rows, counts = StepPlan(metadata(6, 2), 0).drafter_rows(5)
+    assert rows == 6 and counts is not None and counts.tolist() == [6, 2]
+    assert StepPlan(metadata(6), 0).drafter_rows(5) == (5, None)
+
+
+def test_a_drafter_computes_its_own_rows_where_its_attention_takes_no_others() -> None:
+    for uniform_size, of_each in ((None, [5, 2]), (6, [6, 6])):
+        rows, counts = StepPlan(metadata(6, 2), 0, uniform_size, drafter_pads=False).drafter_rows(5)
+        assert rows == of_each[0] and counts is not None and counts.tolist() == of_each

@@ -235,6 +235,15 @@ def test_mc2_pads_in_its_layers_unless_they_do_not() -> None:
         assert [rank.step.num_input_tokens for rank in ranks] == rows
 
 
+def test_where_attention_scatters_a_rank_s_tokens_generic_layers_ask_for_no_padding() -> None:
+    """There are none; and a prefill, or a release whose custom layers take another way, needs none."""
+    eager = Deployment(MoECommConfig("A3", 16, 512, layers_pad=False, attention_pads=False), use_aclgraph=False)
+    for with_prefill, rows in ((True, [9, 4, 1]), (False, [9, 9, 9])):
+        ranks = run_step(eager, [Work(9, with_prefill=with_prefill), Work(4), Work(idle=True)])
+        assert [rank.step.num_input_tokens for rank in ranks] == rows
+        assert not ranks[0].step.drafter_pads
+
+
 def test_a_rank_leaves_its_graph_when_another_s_batch_fits_none() -> None:
     graph = Deployment(MoECommConfig("A2", 1, 512))
     ranks = run_step(graph, [Work(1000, with_prefill=True), Work(3)])

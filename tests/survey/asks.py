@@ -103,8 +103,9 @@ def of(ask: str, ranks: int, seqs: int) -> tuple[tuple[Request, ...], ...]:
         case "one":
             asked[first] = [_one(0)]
         case "uneven":
-            asked[first] = [_one(index) for index in range(len(PROMPTS) - 1)]
-            asked[last] += [_one(len(PROMPTS) - 1)] if ranks > 1 else []
+            few = len(PROMPTS) - 2  # two on the last: rows that are padded are more than one request's
+            asked[first] = [_one(index) for index in range(few)]
+            asked[last] += [_one(few), _one(few + 1)] if ranks > 1 else []
         case "late":
             asked[first] = [_one(2)]
             asked[last] += [_one(3, at=3)]

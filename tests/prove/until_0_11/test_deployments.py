@@ -14,6 +14,7 @@ from simulation.until_0_11.mutants import MUTANTS
 from simulation.until_0_11.patched import make
 from simulation.until_0_11.releases import THIS
 from simulation.until_0_11.strategies import deployments, normal, schedules
+from vllm_ascend.data_parallel.plan import StepPlan
 
 ABSENT = {
     *("embedding_parallel", "sequence_pass", "context_parallel", "recompute", "unpadded_drafter", "prefill_mc2"),
@@ -52,6 +53,17 @@ if THIS.row_groups:
         with BY_NAME["MLPs over the DP ranks are forgotten"].installed():
             found = {finding.invariant for finding in simulate(schedule, make).findings}
         assert found >= {Invariant.SIZE, Invariant.COLLECTIVES}
+
+    def test_a_drafter_whose_attention_scatters_its_tokens_has_no_other_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+        deployment = normal(
+            Deployment(tp=2, layers=Layers.CUSTOM, drafter=Drafter.MTP, expert_parallel=True, shared_expert_dp=True)
+        )
+        assert deployment.shared_expert_dp and deployment.layers is Layers.CUSTOM
+        schedule = Schedule(deployment, ((Work(Kind.SPECULATIVE, requests=4, rejected=2), Work(Kind.DECODE)),))
+        assert simulate(schedule, make).findings == ()
+        of_step = property(lambda plan: lambda _: (plan.num_input_tokens, plan.num_tokens_across_dp))
+        monkeypatch.setattr(StepPlan, "drafter_rows", of_step)
+        assert {finding.invariant for finding in simulate(schedule, make).findings} == {Invariant.CAPACITY}
 
 
 @settings(max_examples=300, deadline=None)

@@ -9,35 +9,16 @@ equal on every DP rank, so that two ranks cannot differ.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 from itertools import product
 from typing import Any, Optional
 
-from vllm_ascend import utils
-from vllm_ascend.data_parallel.settings import MC2_ROWS
+from vllm_ascend.data_parallel.mc2 import MC2_ROWS_PER_RANK, mc2_rows
 
 # Fewest expert-parallel ranks for which upstream runs the MC2 kernels.
 MC2_MIN_EP_SIZE = 16
-# Most rows that one rank may give MC2's dispatch kernel: 256 on an A2, 512 on an A3 (CANN's limits for its batch).
-MC2_ROWS_PER_RANK = {"A2": 256, "A3": 512}
-# Of the releases that have it, upstream's function that says whether MC2 sends within hosts first.
-_BY_HOSTS = "is_hierarchical_communication_enabled"
-
-
-def mc2_rows(soc: str) -> int:
-    """Most rows that one rank may give MC2's kernels: CANN's, or what VLLM_ASCEND_DP_MC2_ROWS says where CANN takes
-    another number.
-
-    ``soc`` is a name of upstream's; one without MC2 counts like an A3, for the number sizes a mask that must exist. An
-    A2 that sends within hosts first, and then between them, takes as many as an A3 (aclnnMoeDistributeDispatchV2).
-    Raises ``ValueError`` for a value that the setting may not have.
-    """
-    rows: Optional[int] = MC2_ROWS.value(os.environ)
-    by_hosts = soc == "A2" and hasattr(utils, _BY_HOSTS) and getattr(utils, _BY_HOSTS)()
-    return rows or MC2_ROWS_PER_RANK["A2" if soc == "A2" and not by_hosts else "A3"]
 
 
 def mc2_capacity(soc: str, tp_size: int) -> int:
@@ -88,7 +69,9 @@ class MoECommConfig:
     """Static facts of a deployment that the choice depends on; equal on every rank.
 
     ``soc`` is the name of upstream's ``AscendSocVersion`` member. ``mc2_capacity`` is in tokens per DP rank.
-    ``layers_pad`` says that MoE layers pad their rows for MC2 themselves; those of upstream's shared-expert DP do not.
+    ``layers_pad`` says that MoE layers see to what MC2 needs themselves; those of upstream's shared-expert DP do not.
+    ``attention_pads`` says that attention takes rows beyond a rank's tokens: with shared-expert DP MLA's scatters its
+    tokens over the tensor-parallel ranks, and does not; such a model has custom layers alone.
     ``compiled_decode`` marks TorchAir, whose decode graphs cannot hold an all-to-all. ``fused_all_gather_ep`` is
     upstream's opt-in kernel for DeepSeek V3 and R1, ``all_gather_ep_has_dispatcher`` whether its layers exchange tokens
     through the all-gather dispatcher. ``all_to_all_seq`` is upstream's opt-in all-to-all of vllm-ascend 0.10.0.
@@ -103,6 +86,7 @@ class MoECommConfig:
     ep_size: int
     mc2_capacity: int
     layers_pad: bool = True
+    attention_pads: bool = True
     compiled_decode: bool = False
     fused_all_gather_ep: bool = False
     all_gather_ep_has_dispatcher: bool = False
@@ -138,7 +122,8 @@ class MoECommConfig:
 
         MC2's kernels do; and with sequence parallelism a compiled graph cannot hold each rank's own padding.
         """
-        return self.sequence_parallel or (MoEComm.MC2 in (choice.generic, choice.custom) and not self.layers_pad)
+        methods = (choice.generic, choice.custom) if self.attention_pads else (choice.custom,)
+        return self.sequence_parallel or (MoEComm.MC2 in methods and not self.layers_pad)
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,14 @@ class StepPlan(NamedTuple):
     """What one rank does in a step.
 
     ``num_input_tokens`` is this rank's entry of ``padded_tokens_per_rank``: its own count, or the uniform size where
-    a graph or a communication method needs every rank to have the same.
+    a graph or a communication method needs every rank to have the same. ``drafter_pads`` says that a drafter's
+    attention takes rows beyond its tokens.
     """
 
     metadata: StepMetadata
     dp_rank: int
     uniform_size: Optional[int] = None
+    drafter_pads: bool = True
 
     @property
     def with_prefill(self) -> bool:
@@ -62,10 +64,12 @@ class StepPlan(NamedTuple):
         # A view of an array takes a quarter of the time of a tensor from a list.
         return torch.frombuffer(array("i", rows), dtype=torch.int32) if len(rows) > 1 else None
 
-    def drafter_rows(self, num_tokens: int) -> int:
-        """Rows that a drafter computes after this step, of which it needs ``num_tokens``.
+    def drafter_rows(self, num_tokens: int) -> tuple[int, Optional[torch.Tensor]]:
+        """Rows that a drafter computes after this step, of which it needs ``num_tokens``, and the counts for them.
 
         Under DP it computes as many as the step did: rejections are known to one rank only, and the other ranks size
-        their collectives by the step.
+        their collectives by the step. Where its attention takes no rows but its own, so does a step of such rows.
         """
-        return self.num_input_tokens if len(self.metadata.tokens_per_rank) > 1 else num_tokens
+        follows = len(self.metadata.tokens_per_rank) > 1 and (self.drafter_pads or self.uniform_size is not None)
+        rows = self.num_input_tokens if follows else num_tokens
+        return rows, self.with_rows(rows)

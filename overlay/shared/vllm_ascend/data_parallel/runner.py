@@ -101,7 +101,8 @@ class DataParallelStep(_StaticFacts, StepGraph, PromptLogits):
         if self._must_agree:
             self.recorder.awaiting()
         metadata = pending.result(self._given_up)
-        self.step = StepPlan(metadata, self.dp_rank, self._uniform_size(metadata))
+        pads = self._moe_comm_config.attention_pads
+        self.step = StepPlan(metadata, self.dp_rank, self._uniform_size(metadata), drafter_pads=pads)
         self.recorder.decided(self.step, alone=not self._must_agree)
         return self.step
 

@@ -19,6 +19,9 @@ GENERIC_MC2_MIN_EP_SIZE = {"A2": 16, "A3": 16}
 # Whether layers whose state is AllGatherEP exchange their tokens through the all-gather dispatcher.
 ALL_GATHER_EP_HAS_DISPATCHER = False
 
+# Whether custom MoE layers exchange by all-to-all where the choice is MC2 and shared experts are data parallel.
+SHARED_EXPERT_DP_AVOIDS_MC2 = False
+
 # Whether generic MoE layers look the step's communication up; otherwise each broadcasts its rows to all ranks.
 GENERIC_LAYERS_CHOOSE = True
 

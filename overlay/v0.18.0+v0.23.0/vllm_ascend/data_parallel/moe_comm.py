@@ -4,16 +4,11 @@ DP ranks; its answer depends on that count by one bound alone, MC2's capacity.""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Optional
+from typing import Any
 
-from vllm_ascend import utils
-from vllm_ascend.data_parallel.settings import MC2_ROWS
-
-# Most rows that one rank may give MC2's dispatch kernel: 256 on an A2, 512 on an A3 (CANN's limits for its batch).
-MC2_ROWS_PER_RANK = {"A2": 256, "A3": 512}
+from vllm_ascend.data_parallel.mc2 import mc2_rows
 
 
 class MoEComm(Enum):
@@ -57,26 +52,6 @@ def select_moe_comm(max_num_tokens: int, with_prefill: bool, config: MoECommConf
     """The choice for a step in which the largest rank computes ``max_num_tokens`` rows, whatever they are."""
     del with_prefill
     return MoECommChoice(config.within if max_num_tokens <= config.mc2_capacity else config.beyond)
-
-
-def mc2_rows(soc: str) -> int:
-    """Most rows that one rank may give MC2's kernels: CANN's, or what VLLM_ASCEND_DP_MC2_ROWS says where CANN takes
-    another number.
-
-    ``soc`` is a name of upstream's; one without MC2 counts like an A3, for the number sizes a mask that must exist. An
-    A2 that sends within hosts first, and then between them, takes as many as an A3 (aclnnMoeDistributeDispatchV2).
-    Raises ``ValueError`` for a value that the setting may not have.
-    """
-    rows: Optional[int] = MC2_ROWS.value(os.environ)
-    return rows or MC2_ROWS_PER_RANK["A2" if soc == "A2" and not _sends_within_hosts() else "A3"]
-
-
-def _sends_within_hosts() -> bool:
-    """Whether MC2 does so first; not as far as known, before upstream has read its configuration."""
-    try:
-        return bool(utils.is_hierarchical_communication_enabled())
-    except RuntimeError:
-        return False
 
 
 def mc2_capacity(largest_decode: int, soc: str, tp_size: int) -> int:

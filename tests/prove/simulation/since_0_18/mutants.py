@@ -15,7 +15,7 @@ from vllm_ascend.worker.worker import NPUWorker
 from simulation.mutant import Break, Mutant
 from simulation.since_0_18.drafters import Proposer
 from simulation.since_0_18.releases import RUNNER, THIS
-from vllm_ascend.data_parallel import moe_comm, runner, upstream
+from vllm_ascend.data_parallel import mc2, runner, upstream
 from vllm_ascend.data_parallel.metadata import GRAPH, WHOLE, BitFields, LocalBatch, StepMetadata
 from vllm_ascend.data_parallel.plan import StepPlan
 from vllm_ascend.data_parallel.runner import DataParallelStep
@@ -221,7 +221,7 @@ _ALL = (
     Mutant("a drafter replays though its step runs eager (D34)", _STEP, _REPLAYS, _property(lambda self: True)),
     Mutant("a drafter computes the rank's own tokens", _STEP, "drafter_rows", _kept_tokens),
     Mutant("a rank that prefills drafts once (D27)", Proposer, "_run_merged_draft", _drafts_once),
-    Mutant("MC2 takes 512 rows on an A2 (D7)", moe_comm, "MC2_ROWS_PER_RANK", lambda _: {"A2": 512, "A3": 512}),
+    Mutant("MC2 takes 512 rows on an A2 (D7)", mc2, "MC2_ROWS_PER_RANK", lambda _: {"A2": 512, "A3": 512}),
     *(_COUNTS if THIS.balances else ()),
     Mutant("logprobs of a prompt are not refused (D39)", NPUPlatform, "validate_request", _never),
 )

@@ -8,7 +8,7 @@ from typing import Any
 from simulation.mutant import Break, Mutant
 from simulation.until_0_11 import patched
 from simulation.until_0_11.releases import THIS
-from vllm_ascend.data_parallel import moe_comm, runner, upstream
+from vllm_ascend.data_parallel import mc2, moe_comm, runner, upstream
 from vllm_ascend.data_parallel.metadata import GRAPH, BitFields, LocalBatch, StepMetadata
 from vllm_ascend.data_parallel.plan import StepPlan
 from vllm_ascend.data_parallel.row_groups import RowGroup
@@ -116,7 +116,7 @@ def _own_count_of_o_proj(original: Any) -> Any:
 
 
 def _kept_tokens(original: Any) -> Any:
-    return lambda plan, tokens: tokens
+    return lambda plan, tokens: (tokens, plan.with_rows(tokens))
 
 
 def _lmhead_of_requests(original: Any) -> Any:
@@ -188,7 +188,7 @@ _ALL = (
         THIS.sequence_parallel,
     ),
     Mutant("a full decode graph takes any batch (D21)", _STEP, "_fits_graph", _any_batch_fits, THIS.full_decode_graphs),
-    Mutant("MC2 takes 512 rows on an A2 (D7)", moe_comm, "MC2_ROWS_PER_RANK", lambda _: {"A2": 512, "A3": 512}),
+    Mutant("MC2 takes 512 rows on an A2 (D7)", mc2, "MC2_ROWS_PER_RANK", lambda _: {"A2": 512, "A3": 512}),
     Mutant("MC2 on every SoC", moe_comm.MoECommConfig, "mc2_available", _mc2_everywhere),
     Mutant("the largest decode graph is left out (D6)", runner, "decode_graph_sizes", _without_the_largest),
 )

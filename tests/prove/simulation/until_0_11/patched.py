@@ -6,8 +6,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from simulation.schedule import Drafter, Mode, Row
-from simulation.until_0_11.model import Rows
+from simulation.schedule import Drafter, Layers, Mode, Row
+from simulation.until_0_11.model import Model, Rows
 from simulation.until_0_11.releases import THIS
 from simulation.until_0_11.runner import BASES, Rank, hidden_rows, torchair_runner
 from vllm_ascend.data_parallel import runner
@@ -94,12 +94,21 @@ class _Patched(Rank):
         self.join_prompt_logits(Rows(tokens))
         self._draft(len(rows), tokens - rejected, tokens, agreed)
 
+    def forward(self, model: Model, rows: int, tokens: int, **context: Any) -> None:
+        """Where attention scatters a rank's tokens (shared-expert DP), rows that nothing needs are none of them."""
+        one = self.deployment
+        scatters = one.shared_expert_dp and one.tp > 1 and one.layers is Layers.CUSTOM
+        if scatters and rows > tokens > 0 and self.step.uniform_size is None:
+            self.exceed(f"attention scatters {tokens} tokens, and has {rows} rows")
+        super().forward(model, rows, tokens, **context)
+
     def _draft(self, requests: int, kept: int, tokens: int, agreed: dict[str, Any]) -> None:
         if self.deployment.drafter is Drafter.MTP:
             if self.deployment.mode is Mode.TORCHAIR:
                 kept, drafted = tokens, tokens if self.with_prefill else self.graph_pad_size
             else:
-                drafted = self.step.drafter_rows(self.padded(kept))
+                drafted, counts = self.step.drafter_rows(self.padded(kept))
+                agreed |= {"num_tokens_across_dp": counts}
             # A prefill's first draft stands for all.
             for _ in range(1 if self.with_prefill else self.deployment.drafts):
                 self.forward(
