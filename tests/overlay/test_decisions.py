@@ -309,6 +309,25 @@ def test_a_drafter_follows_its_step_where_it_exchanges_rows_unless_it_needs_othe
 
 
 @pytest.mark.parametrize(
+    ("drafts", "dp_size", "head", "exchanges"),
+    [
+        (Drafts(), 2, False, True),
+        (Drafts(), 1, True, False),
+        (Drafts(experts=False), 2, False, False),
+        (Drafts(experts=False), 2, True, True),
+        (Drafts(experts=False, gathers=True), 2, False, True),
+    ],
+)
+def test_a_draft_exchanges_rows_in_its_layers_or_in_its_head(
+    monkeypatch: pytest.MonkeyPatch, drafts: Drafts, dp_size: int, head: bool, exchanges: bool
+) -> None:
+    rank = drafts.rank(monkeypatch)
+    rank.dp_size = dp_size
+    monkeypatch.setattr(module, "lmhead_tp_enable", lambda: head)
+    assert rank.draft_exchanges is exchanges
+
+
+@pytest.mark.parametrize(
     ("drafts", "alone"),
     [
         (Drafts(), False),

@@ -147,7 +147,7 @@ _DRAFTS = 3
 @pytest.mark.defect("D27", tree=Tree.PRISTINE)
 def test_pristine_prefill_with_context_parallelism_drafts_less_than_idle_ranks(ask: Ask, seen: Seen) -> None:
     prefills, idles = (
-        ask(Tree.PRISTINE, "draft_after_a_step", prefill=prefill, context_parallel=2, dp_size=2)
+        ask(Tree.PRISTINE, "draft_after_a_step", prefill=prefill, context_parallel=2, exchanges=True)
         for prefill in (True, False)
     )
     assert (prefills["forwards"], idles["forwards"]) == (1, _DRAFTS)
@@ -157,15 +157,15 @@ def test_pristine_prefill_with_context_parallelism_drafts_less_than_idle_ranks(a
 @pytest.mark.defect("D27", tree=Tree.PATCHED)
 def test_a_prefill_with_context_parallelism_drafts_as_often_as_idle_ranks(ask: Ask, seen: Seen) -> None:
     """The forwards that are for the others attend to nothing, and what is returned is what was."""
-    found = ask(Tree.PATCHED, "draft_after_a_step", prefill=True, context_parallel=2, dp_size=2)
+    found = ask(Tree.PATCHED, "draft_after_a_step", prefill=True, context_parallel=2, exchanges=True)
     assert found == {"forwards": _DRAFTS, "attending": 1, "drafts": [[1] * _DRAFTS] * 2}
     seen(f"{_DRAFTS} forwards of the drafter on every rank")
 
 
-@pytest.mark.parametrize(("context_parallel", "dp_size"), [(1, 2), (2, 1)])
-def test_other_prefills_draft_as_before(ask: Ask, context_parallel: int, dp_size: int) -> None:
+@pytest.mark.parametrize(("context_parallel", "exchanges"), [(1, True), (2, False)])
+def test_other_prefills_draft_as_before(ask: Ask, context_parallel: int, exchanges: bool) -> None:
     before, after = (
-        ask(tree, "draft_after_a_step", prefill=True, context_parallel=context_parallel, dp_size=dp_size)
+        ask(tree, "draft_after_a_step", prefill=True, context_parallel=context_parallel, exchanges=exchanges)
         for tree in (Tree.PRISTINE, Tree.PATCHED)
     )
     assert before == after

@@ -217,11 +217,11 @@ def drafter_counts(rows: int) -> dict[str, Any]:
     return {"rows": int(own), "of_all": of_all.tolist(), "reductions": len(reduced)}
 
 
-def draft_after_a_step(prefill: bool, context_parallel: int, dp_size: int, ranks: str = "dcp_size") -> dict[str, Any]:
+def draft_after_a_step(prefill: bool, context_parallel: int, exchanges: bool, **of_set: Any) -> dict[str, Any]:
     """Three drafts of two requests by the MTP drafter, whose model is one that answers with the forward's number.
 
-    ``{"forwards": n, "attending": how many of them have metadata, "drafts": [[ids] of each request]}``. ``ranks`` says
-    which context is split: that of decodes, or that of prefills (``pcp_size``).
+    ``{"forwards": n, "attending": how many of them have metadata, "drafts": [[ids] of each request]}``. ``exchanges``
+    says whether a draft exchanges rows with other DP ranks; ``of_set`` is what the drafter of a release is besides.
     """
     attending: list[bool] = []
 
@@ -236,8 +236,11 @@ def draft_after_a_step(prefill: bool, context_parallel: int, dp_size: int, ranks
         attended=1 if prefill and context_parallel > 1 else merged_draft.DRAFTS,
         prefill=prefill,
         method="mtp",
-        runner=SimpleNamespace(dp_size=dp_size),
-        **{ranks: context_parallel},
+        runner=SimpleNamespace(
+            draft_exchanges=exchanges, input_batch=SimpleNamespace(sampling_metadata=SimpleNamespace(all_greedy=True))
+        ),
+        dcp_size=context_parallel,
+        **of_set,
     )
     return {"forwards": len(attending), "attending": sum(attending), "drafts": found.tolist()}
 

@@ -69,6 +69,12 @@ def loads_counted(stage: str, rows: list[int], threshold: int) -> list[bool]:
     return counted
 
 
-def draft_after_a_step(prefill: bool, context_parallel: int, dp_size: int) -> dict[str, Any]:
-    """As there, where the context of prefills is split (PCP)."""
-    return upstream_calls.draft_after_a_step(prefill, context_parallel, dp_size, ranks="pcp_size")
+def draft_after_a_step(prefill: bool, context_parallel: int, exchanges: bool) -> dict[str, Any]:
+    """As there, by Step-3.5's drafter: the common one was mended (#12036)."""
+    return upstream_calls.draft_after_a_step(
+        prefill,
+        context_parallel,
+        exchanges,
+        proposer="step3p5.AscendStep3p5MTPProposer",
+        _enable_probabilistic_draft_probs=False,
+    )

@@ -51,7 +51,7 @@ def test_ranks_count_the_same_steps(call: Call, tree: Tree, stage: str, seen: Se
 @pytest.mark.defect("D27", tree=Tree.PRISTINE)
 def test_pristine_prefill_drafts_less_than_idle_ranks(call: Call, seen: Seen) -> None:
     prefills, idles = (
-        call(Tree.PRISTINE, "calls.draft_after_a_step", prefill=prefill, context_parallel=2, dp_size=2)
+        call(Tree.PRISTINE, "calls.draft_after_a_step", prefill=prefill, context_parallel=2, exchanges=True)
         for prefill in (True, False)
     )
     assert (prefills["forwards"], idles["forwards"]) == (1, DRAFTS)
@@ -61,15 +61,15 @@ def test_pristine_prefill_drafts_less_than_idle_ranks(call: Call, seen: Seen) ->
 @pytest.mark.defect("D27", tree=Tree.PATCHED)
 def test_a_prefill_drafts_as_often_as_idle_ranks(call: Call, seen: Seen) -> None:
     """The forwards that are for the others attend to nothing, and what is returned is what was."""
-    found = call(Tree.PATCHED, "calls.draft_after_a_step", prefill=True, context_parallel=2, dp_size=2)
+    found = call(Tree.PATCHED, "calls.draft_after_a_step", prefill=True, context_parallel=2, exchanges=True)
     assert found == {"forwards": DRAFTS, "attending": 1, "drafts": [[1] * DRAFTS] * 2}
     seen(f"{DRAFTS} forwards of the drafter on every rank")
 
 
-@pytest.mark.parametrize(("context_parallel", "dp_size"), [(1, 2), (2, 1)])
-def test_other_prefills_draft_as_they_did(call: Call, context_parallel: int, dp_size: int) -> None:
+@pytest.mark.parametrize(("context_parallel", "exchanges"), [(1, True), (2, False)])
+def test_other_prefills_draft_as_they_did(call: Call, context_parallel: int, exchanges: bool) -> None:
     before, after = (
-        call(tree, "calls.draft_after_a_step", prefill=True, context_parallel=context_parallel, dp_size=dp_size)
+        call(tree, "calls.draft_after_a_step", prefill=True, context_parallel=context_parallel, exchanges=exchanges)
         for tree in Tree
     )
     assert before == after

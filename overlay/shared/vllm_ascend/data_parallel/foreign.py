@@ -8,13 +8,8 @@ chooses for itself what all of them must choose alike.
 from __future__ import annotations
 
 import inspect
-import os
-from pathlib import Path
 from typing import Any
 
-import vllm_ascend
-
-_PACKAGE = str(Path(vllm_ascend.__file__).parent) + os.sep
 _STEP = ("execute_model", "_prepare_inputs", "_process_reqs", "_dummy_run")
 
 
@@ -22,6 +17,10 @@ def is_foreign(method: Any) -> bool:
     """Whether the code of a method, whatever it is named and says to be of, is another program's."""
     code = getattr(method, "__code__", None)
     return code is not None and not code.co_filename.startswith(_PACKAGE)
+
+
+# As Python writes it, which may be otherwise than the path is written elsewhere.
+_PACKAGE = is_foreign.__code__.co_filename.removesuffix("data_parallel/foreign.py")
 
 
 def steps_are_foreign(runner: Any) -> bool:

@@ -15,7 +15,14 @@ import torch
 from vllm.config import CUDAGraphMode
 from vllm.distributed import get_dp_group
 from vllm.forward_context import BatchDescriptor
-from vllm_ascend.utils import enable_sp, enable_sp_by_pass, is_310p, is_moe_model, should_skip_allreduce_across_dp_group
+from vllm_ascend.utils import (
+    enable_sp,
+    enable_sp_by_pass,
+    is_310p,
+    is_moe_model,
+    lmhead_tp_enable,
+    should_skip_allreduce_across_dp_group,
+)
 
 from vllm_ascend.data_parallel.idle_rows import forget_requests
 from vllm_ascend.data_parallel.metadata import GraphMode, LocalBatch, StepMetadata
@@ -101,6 +108,13 @@ class DataParallelStep(ReleaseStep):
         rows = self.step.num_tokens_across_dp
         assert rows is not None
         return self.step.num_input_tokens, rows
+
+    @property
+    def draft_exchanges(self) -> bool:
+        """Whether a draft exchanges rows with the other DP ranks, in the drafter's layers or in a parallel lm head: so
+        that each of them must draft as often.
+        """
+        return self.dp_size > 1 and (self._drafter_exchanges or bool(lmhead_tp_enable()))
 
     def forget_requests(self) -> None:
         """Before the metadata of a step that stands for no request: none of its rows belongs to one."""
