@@ -13,8 +13,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from vllm.model_executor.layers.fused_moe import FusedMoE
 
+from vllm_ascend.data_parallel import forward_context, upstream
 from vllm_ascend.data_parallel import runner as runner_module
-from vllm_ascend.data_parallel import upstream
 from vllm_ascend.data_parallel.graphs import GRAPH, NO_GRAPH
 from vllm_ascend.data_parallel.metadata import BitFields, LocalBatch, StepMetadata
 from vllm_ascend.data_parallel.moe_comm import MoEComm, MoECommChoice, MoECommConfig, select_moe_comm
@@ -372,6 +372,42 @@ class ForeignRank(Rank):
     ],
 )
 def test_ranks_have_as_many_rows_where_a_part_of_the_step_is_another_programs(schedule: list[Work], rows: int) -> None:
-    for ranks in (run_step(Deployment(MoECommConfig("A2", 16, 256)), schedule, ForeignRank),):
-        assert {rank.step.num_input_tokens for rank in ranks} == {rows}
-        assert len({rank.step.use_graph for rank in ranks}) == 1
+    ranks = run_step(Deployment(MoECommConfig("A2", 16, 256)), schedule, ForeignRank)
+    assert {rank.step.num_input_tokens for rank in ranks} == {rows}
+    assert len({rank.step.use_graph for rank in ranks}) == 1
+
+
+def test_such_a_step_too_has_its_own_rows_where_attention_takes_no_others() -> None:
+    eager = Deployment(MoECommConfig("A2", 16, 256, attention_pads=False), use_aclgraph=False)
+    ranks = run_step(eager, [Work(5000, with_prefill=True), Work(8)], ForeignRank)
+    assert [rank.step.num_input_tokens for rank in ranks] == [5000, 8]
+
+
+@pytest.mark.parametrize(
+    ("shared", "mla", "tp_size", "avoids", "pads"),
+    [
+        (False, True, 2, True, (True, True)),
+        (True, False, 2, True, (False, True)),
+        (True, True, 2, True, (True, False)),
+        (True, True, 1, True, (True, False)),
+        (True, True, 2, False, (False, False)),
+        (True, True, 1, False, (False, True)),
+    ],
+)
+def test_what_takes_padding_with_shared_expert_dp(
+    monkeypatch: pytest.MonkeyPatch, shared: bool, mla: bool, tp_size: int, avoids: bool, pads: tuple[bool, bool]
+) -> None:
+    """The MoE layers, and the attention."""
+    ascend_config = SimpleNamespace(
+        enable_shared_expert_dp=shared, torchair_graph_config=SimpleNamespace(enabled=False)
+    )
+    monkeypatch.setattr(forward_context, "get_ascend_config", lambda: ascend_config)
+    monkeypatch.setattr(forward_context, "get_ep_group", lambda: SimpleNamespace(world_size=2 * tp_size))
+    monkeypatch.setattr(upstream, "SHARED_EXPERT_DP_AVOIDS_MC2", avoids)
+    monkeypatch.setattr(upstream, "generic_layers", lambda _: {})
+    config = SimpleNamespace(
+        model_config=SimpleNamespace(hf_config=SimpleNamespace(), use_mla=mla),
+        parallel_config=SimpleNamespace(tensor_parallel_size=tp_size, enable_expert_parallel=True),
+    )
+    made = forward_context.moe_comm_config(config)
+    assert (made.layers_pad, made.attention_pads) == pads

@@ -44,13 +44,13 @@ def _made(vllm_config: Any, capacity: Optional[int]) -> MoECommConfig:
     if capacity is None:
         capacity = mc2_capacity(soc, tp_size)
     shared_expert_dp = getattr(ascend_config, "enable_shared_expert_dp", False)
-    scatters = shared_expert_dp and tp_size > 1 and vllm_config.model_config.use_mla
+    of_mla = shared_expert_dp and vllm_config.model_config.use_mla
     return MoECommConfig(
         soc=soc,
         ep_size=get_ep_group().world_size if vllm_config.parallel_config.enable_expert_parallel else 1,
         mc2_capacity=capacity,
-        layers_pad=not shared_expert_dp or (scatters and upstream.SHARED_EXPERT_DP_AVOIDS_MC2),
-        attention_pads=not scatters,
+        layers_pad=not shared_expert_dp or (of_mla and upstream.SHARED_EXPERT_DP_AVOIDS_MC2),
+        attention_pads=not (of_mla and (tp_size > 1 or upstream.SHARED_EXPERT_DP_AVOIDS_MC2)),
         compiled_decode=ascend_config.torchair_graph_config.enabled,
         fused_all_gather_ep=bool(envs_ascend.VLLM_ENABLE_FUSED_EXPERTS_ALLGATHER_EP)
         and routed_experts == DEEPSEEK_V3_ROUTED_EXPERTS,

@@ -70,8 +70,9 @@ class MoECommConfig:
 
     ``soc`` is the name of upstream's ``AscendSocVersion`` member. ``mc2_capacity`` is in tokens per DP rank.
     ``layers_pad`` says that MoE layers see to what MC2 needs themselves; those of upstream's shared-expert DP do not.
-    ``attention_pads`` says that attention takes rows beyond a rank's tokens: with shared-expert DP MLA's scatters its
-    tokens over the tensor-parallel ranks, and does not; such a model has custom layers alone.
+    ``attention_pads`` says that attention takes rows beyond a rank's tokens: with shared-expert DP MLA scatters its
+    tokens over the tensor-parallel ranks, DeepSeek V3.2's counts on them with one, too, and neither does; such a model
+    has custom layers alone.
     ``compiled_decode`` marks TorchAir, whose decode graphs cannot hold an all-to-all. ``fused_all_gather_ep`` is
     upstream's opt-in kernel for DeepSeek V3 and R1, ``all_gather_ep_has_dispatcher`` whether its layers exchange tokens
     through the all-gather dispatcher. ``all_to_all_seq`` is upstream's opt-in all-to-all of vllm-ascend 0.10.0.

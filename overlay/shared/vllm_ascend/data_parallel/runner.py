@@ -225,8 +225,9 @@ class DataParallelStep(_StaticFacts, StepGraph, PromptLogits):
 
     @cached_property
     def _steps_are_foreign(self) -> bool:
-        """Whether another program's code has a part in a step, which takes each rank for the largest."""
-        return self.dp_size > 1 and steps_are_foreign(self)
+        """Whether another program's code has a part in a step, which takes each rank for the largest where attention
+        takes more rows than its own."""
+        return self.dp_size > 1 and self._moe_comm_config.attention_pads and steps_are_foreign(self)
 
     def _uniform_size(self, metadata: StepMetadata) -> Optional[int]:
         """Rows that every rank must compute in this step; None where each may keep its own count."""
