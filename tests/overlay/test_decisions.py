@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from vllm.config import CUDAGraphMode
 
-from vllm_ascend.data_parallel import release, upstream
+from vllm_ascend.data_parallel import release, row_groups, upstream
 from vllm_ascend.data_parallel import runner as module
 from vllm_ascend.data_parallel.metadata import BitFields, LocalBatch, StepMetadata
 from vllm_ascend.data_parallel.moe_comm import MoEComm, MoECommConfig, mc2_capacity
@@ -41,6 +41,7 @@ class Deployment:
     experts: bool = True
     mlp_parallel: bool = False
     sequence_parallel: bool = False
+    adds_no_rows: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,7 @@ def run_step(deployment: Deployment, schedule: list[Work]) -> tuple[list[Decided
         patch.setattr(module, "is_moe_model", lambda _: deployment.experts)
         patch.setattr(module, "enable_sp", lambda _: deployment.sequence_parallel)
         patch.setattr(module, "enable_sp_by_pass", lambda: False)
+        patch.setattr(module, "expects_equal_rows", lambda *_: deployment.adds_no_rows)
         sizes = {RowGroup.MLP: len(schedule) * deployment.mlp_parallel}
         patch.setattr(upstream, "row_group_sizes", lambda *_: sizes)
         patch.setattr(module, "moe_comm_config", lambda _: choices(deployment.mc2_rows))
@@ -157,6 +159,30 @@ def test_ranks_that_exchange_rows_know_each_others(deployment: Deployment, sched
         assert {one.rows for one in found} == {largest}
     else:
         assert [one.rows for one in found] == [work.tokens for work in schedule]
+
+
+@given(schedules)
+def test_where_layers_cannot_have_rows_added_all_have_the_largest_ranks(schedule: list[Work]) -> None:
+    found, _ = run_step(Deployment(adds_no_rows=True), schedule)
+    assert len({one.rows for one in found}) == 1
+    assert found[0].rows >= max(work.tokens for work in schedule)
+
+
+@pytest.mark.parametrize(
+    ("gate", "returned", "within", "expects"),
+    [
+        (False, False, MoEComm.MC2, False),
+        (True, False, MoEComm.ALLGATHER, True),
+        (False, True, MoEComm.MC2, True),
+        (False, False, MoEComm.FUSED_MC2, True),
+    ],
+)
+def test_which_layers_cannot(
+    monkeypatch: pytest.MonkeyPatch, gate: bool, returned: bool, within: MoEComm, expects: bool
+) -> None:
+    monkeypatch.setattr(row_groups, "get_ascend_config", lambda: SimpleNamespace(multistream_overlap_gate=gate))
+    config = SimpleNamespace(model_config=SimpleNamespace(enable_return_routed_experts=returned))
+    assert row_groups.expects_equal_rows(config, MoECommConfig("A3", 16, 512, within=within)) is expects
 
 
 @given(schedules)

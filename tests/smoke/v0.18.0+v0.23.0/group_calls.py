@@ -119,7 +119,7 @@ def _decided(runner: Any, tokens: list[int]) -> Any:
     from vllm_ascend.data_parallel.moe_comm import MoEComm, MoECommConfig
 
     ours.should_skip_allreduce_across_dp_group = lambda *_: True
-    ours.is_moe_model = lambda _: True
+    ours.is_moe_model, ours.expects_equal_rows = (lambda _: True), (lambda *_: False)
     ours.enable_sp, ours.enable_sp_by_pass = (lambda _: False), (lambda: False)
     ours.moe_comm_config = lambda _: MoECommConfig("A3", 16, _MC2_ROWS, within=MoEComm.MC2, beyond=MoEComm.ALLTOALL)
     upstream.row_group_sizes = lambda *_: {}

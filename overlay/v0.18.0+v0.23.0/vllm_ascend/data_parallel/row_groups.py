@@ -8,7 +8,11 @@ embedding one, too.
 from __future__ import annotations
 
 from enum import Enum
-from typing import Mapping
+from typing import Any, Mapping
+
+from vllm_ascend.ascend_config import get_ascend_config
+
+from vllm_ascend.data_parallel.moe_comm import MoEComm, MoECommConfig
 
 
 class RowGroup(Enum):
@@ -22,3 +26,15 @@ class RowGroup(Enum):
 def spans_dp_ranks(sizes: Mapping[RowGroup, int]) -> bool:
     """Whether some group is there: upstream makes each of ranks with the same place in their DP ranks."""
     return any(size > 1 for size in sizes.values())
+
+
+def expects_equal_rows(vllm_config: Any, moe: MoECommConfig) -> bool:
+    """Whether MoE layers cannot have rows added to a rank's own, so that every rank computes as many, as upstream's do.
+
+    The gate of ``multistream_overlap_gate`` chooses experts for a rank's own rows before the layer adds others; what
+    keeps each token's experts for its answer knows no rows that are added; and fused MC2 routes them as requests, all
+    to the same experts, and drops what is more than one rank can take.
+    """
+    chosen_before = bool(get_ascend_config().multistream_overlap_gate)
+    kept = bool(vllm_config.model_config.enable_return_routed_experts)
+    return chosen_before or kept or MoEComm.FUSED_MC2 in (moe.within, moe.beyond)

@@ -31,6 +31,7 @@ from vllm_ascend.data_parallel.moe_comm import moe_comm_config
 from vllm_ascend.data_parallel.plan import StepPlan
 from vllm_ascend.data_parallel.recorder import NO_RECORDER, Recorder
 from vllm_ascend.data_parallel.release import ReleaseStep
+from vllm_ascend.data_parallel.row_groups import expects_equal_rows
 from vllm_ascend.data_parallel.settings import MetadataGroup
 from vllm_ascend.data_parallel.start import join
 from vllm_ascend.data_parallel.synchronizer import MetadataSynchronizer
@@ -176,7 +177,12 @@ class DataParallelStep(ReleaseStep):
         largest = metadata.max_num_tokens
         if metadata.graph_usable:
             return int(dispatch(largest, self._modes(metadata))[1].num_tokens)
-        return largest if self._gathers or enable_sp(self.vllm_config) or enable_sp_by_pass() else None
+        return largest if self._equal_rows or enable_sp(self.vllm_config) or enable_sp_by_pass() else None
+
+    @cached_property
+    def _equal_rows(self) -> bool:
+        """Whether layers need as many rows on every rank in a step without a graph, too."""
+        return self._gathers or expects_equal_rows(self.vllm_config, moe_comm_config(self.vllm_config))
 
     @staticmethod
     def _modes(metadata: StepMetadata) -> set[CUDAGraphMode]:

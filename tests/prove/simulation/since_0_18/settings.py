@@ -33,6 +33,7 @@ def answer_for(deployment: Deployment) -> None:
         enable_shared_expert_dp=deployment.shared_expert_dp,
         enable_sp_by_pass=deployment.sequence_pass,
         enable_mc2_hierarchy_comm=False,
+        multistream_overlap_gate=False,
         enable_async_exponential=False,
         layer_sharding=None,
         enable_prefill_mc2=deployment.prefill_mc2,
