@@ -32,6 +32,7 @@ def rows_in_eager_step(rows: list[int], by_pass: bool) -> list[int]:
 
         upstream.row_group_sizes = lambda *_: {}
         pending = SimpleNamespace(result=lambda *_: StepMetadata(tuple(rows), False, False, False))
+        ours.moe_comm_config, ours.expects_equal_rows = (lambda _: None), (lambda *_: False)
         ours.DataParallelStep._synchronizer = SimpleNamespace(issue=lambda *_: pending)
         modules.append(ours)
     for module in modules:
