@@ -50,6 +50,7 @@ def test_loads_of_experts_that_count_by_rows_need_the_counts_of_all(
     monkeypatch.setattr(module, "enable_sp", lambda _: False)
     monkeypatch.setattr(module, "enable_sp_by_pass", lambda: False)
     monkeypatch.setattr(module, "moe_comm_config", lambda _: choices(None))
+    monkeypatch.setattr(module, "expects_equal_rows", lambda *_: False)
     rank = Rank(Deployment(graphs=False), 1, 2)
     rank.dynamic_eplb, rank.eplb_heat_collection_stage = True, stage
     fields = BitFields(2, 9000, whole_graphs=True)
