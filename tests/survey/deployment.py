@@ -164,8 +164,8 @@ class Deployment:
             "enable_expert_parallel": chosen["expert_parallel"] == "on",
             "additional_config": self._additional(),
         }
-        # A grammar, a server and a picture need words.
-        words = chosen["ask"] == "structured" or self.online or self.kind.sees
+        # A grammar, a server and a picture need words, and so does what makes vectors, of vLLM 0.23 on.
+        words = chosen["ask"] == "structured" or self.online or self.kind.sees or self.kind.embeds
         tokenizer = str(Path(checkpoint) / "tokenizer")
         arguments |= {"tokenizer": tokenizer} if words else {"skip_tokenizer_init": True}
         if chosen["kv"] != "none" and "2" in (chosen["decode_context"], chosen["prefill_context"]):

@@ -84,7 +84,7 @@ def _made_in(pool: _Pool, extension: _Extension) -> Iterator[None]:
 def _tensors(values: list[Any]) -> Iterator[Any]:
     import torch
 
-    return (one for one in values if isinstance(one, torch.Tensor))
+    return (one for one in values if isinstance(one, torch.Tensor) and not one.is_meta)
 
 
 def install() -> None:

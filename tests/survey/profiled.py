@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 
@@ -14,6 +15,6 @@ def arguments(folder: str) -> dict[str, Any]:
     """Of ``vllm.LLM``, in this process's release; what the profiler writes goes into ``folder``."""
     from vllm.engine.arg_utils import EngineArgs
 
-    if not hasattr(EngineArgs, "profiler_config"):
+    if "profiler_config" not in {field.name for field in fields(EngineArgs)}:
         return {}
     return {"profiler_config": {"profiler": "torch", "torch_profiler_dir": folder}}

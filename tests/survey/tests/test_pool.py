@@ -26,6 +26,7 @@ def test_sleep_takes_the_memory_and_waking_up_gives_the_weights_back(allocator: 
         weights = torch.arange(64.0)
         # What is made of another tensor is made in the pool as well, and a view is no memory of its own.
         doubled, part = weights * 2, weights[:8]
+        weights.to("meta")  # which has no memory
     with allocator.use_memory_pool(tag="kv_cache"):
         cache = torch.full((64,), 7.0)
     free = torch.npu.mem_get_info()[0]
