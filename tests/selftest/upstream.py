@@ -24,10 +24,15 @@ _TESTS = "tests/ut"
 # Python's own traceback: pytest's parses the source, which fails within a test that has recursed too deep. And not this
 # repository's settings.
 _PYTEST = ("-m", "pytest", "-q", "--tb=native", "-p", "no:cacheprovider", "-c", os.devnull)
-# A pytest plugin for tests with a torch_npu of their own: what upstream's build writes for an A2.
-_BUILT = "built_for_a2"
-_BUILT_FOR_A2 = """import sys, types
-sys.modules["vllm_ascend._build_info"] = built = types.ModuleType("vllm_ascend._build_info")
+# A pytest plugin. Upstream's tests leave ZeroMQ's contexts with open sockets; whenever Python comes to collect such a
+# context, that waits for them for ever.
+_PLUGIN = "upstreams_tests"
+_LEAVES_CONTEXTS = """import sys, types
+import zmq
+zmq.Context.__del__ = lambda self: None
+"""
+# More of it for tests with a torch_npu of their own: what upstream's build writes for an A2.
+_BUILT_FOR_A2 = """sys.modules["vllm_ascend._build_info"] = built = types.ModuleType("vllm_ascend._build_info")
 built.__device_type__ = "A2"
 """
 
@@ -108,9 +113,9 @@ def show(comparison: Comparison, terminal: Terminal) -> None:
 
 def _results(both: Trees, tree: Path, work: Path, label: str, arguments: list[str]) -> dict[str, Result]:
     """Result by test id of one pytest run in `work` with `tree` on the import path."""
-    plugin, more = _stubbed(work)
+    more = _plugged(work)
     cases = testrun.run(
-        [str(both.runtime.python), *_PYTEST, "--rootdir", str(work), *plugin, *arguments],
+        [str(both.runtime.python), *_PYTEST, "--rootdir", str(work), "-p", _PLUGIN, *arguments],
         environ=both.runtime.environment(tree, both.standin) | {"OMP_NUM_THREADS": "1"} | more,
         folder=work,
         log=work / f"{label}.log",
@@ -119,13 +124,13 @@ def _results(both: Trees, tree: Path, work: Path, label: str, arguments: list[st
     return {case.id: case.result for case in cases}
 
 
-def _stubbed(work: Path) -> tuple[list[str], dict[str, str]]:
-    """What tests that bring a torch_npu of their own need, as pytest's arguments and variables; nothing for others.
+def _plugged(work: Path) -> dict[str, str]:
+    """Writes the plugin; the environment that the tests need beside it.
 
-    Their torch_npu has no backend for torch to load, and stands in the place of ours, which says what was built for.
+    Where they bring a torch_npu of their own, that has no backend for torch to load, and stands in the place of ours,
+    which says what was built for.
     """
     conftest = work / _TESTS / "conftest.py"
-    if not conftest.is_file() or 'sys.modules["torch_npu"] =' not in conftest.read_text(encoding="utf-8"):
-        return [], {}
-    (work / f"{_BUILT}.py").write_text(_BUILT_FOR_A2)
-    return ["-p", _BUILT], {"TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}
+    own_npu = conftest.is_file() and 'sys.modules["torch_npu"] =' in conftest.read_text(encoding="utf-8")
+    (work / f"{_PLUGIN}.py").write_text(_LEAVES_CONTEXTS + _BUILT_FOR_A2 * own_npu)
+    return {"TORCH_DEVICE_BACKEND_AUTOLOAD": "0"} if own_npu else {}
