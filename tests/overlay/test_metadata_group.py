@@ -13,6 +13,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+import vllm
 
 from vllm_ascend.data_parallel import metadata_group as module
 from vllm_ascend.data_parallel import upstream
@@ -52,13 +53,17 @@ def test_a_rank_that_does_not_come_is_named_with_the_setting(store: dist.Store) 
         line_up(store, RANKS, 0, 0.05)
 
 
-@pytest.mark.parametrize(("asynchronous", "group"), [(False, MetadataGroup.DEVICE), (True, MetadataGroup.CPU)])
-def test_async_scheduling_reads_no_device_unless_it_is_told_to(
-    monkeypatch: pytest.MonkeyPatch, asynchronous: bool, group: MetadataGroup
+@pytest.mark.parametrize(
+    ("asynchronous", "on_hosts", "group"),
+    [(False, False, MetadataGroup.DEVICE), (True, False, MetadataGroup.CPU), (False, True, MetadataGroup.CPU)],
+)
+def test_async_scheduling_and_releases_on_the_hosts_read_no_device_unless_told_to(
+    monkeypatch: pytest.MonkeyPatch, asynchronous: bool, on_hosts: bool, group: MetadataGroup
 ) -> None:
+    monkeypatch.setattr(upstream, "metadata_on_hosts", lambda _: on_hosts)
     config = SimpleNamespace(scheduler_config=SimpleNamespace(async_scheduling=asynchronous))
     monkeypatch.delenv("VLLM_ASCEND_DP_METADATA_GROUP", raising=False)
-    assert settings_of(config).metadata_group is (MetadataGroup.CPU if upstream.METADATA_ON_HOSTS else group)
+    assert settings_of(config).metadata_group is group
     for told in MetadataGroup:
         monkeypatch.setenv("VLLM_ASCEND_DP_METADATA_GROUP", told.value)
         assert settings_of(config).metadata_group is told
@@ -114,3 +119,24 @@ def test_the_release_says_where_it_communicates_over_the_dp_group(monkeypatch: p
     ]
     assert found in ([False, False, True], [True, True, True])
     assert upstream.has_dp_communicator(_config(False, True, True)), "generic layers, or the release's metadata"
+
+
+@pytest.mark.parametrize(("hccl", "sooner"), [("204", True), ("1800", False), ("0", False), (None, False)])
+def test_no_rank_is_given_up_sooner_than_the_release_would(
+    monkeypatch: pytest.MonkeyPatch, hccl: str | None, sooner: bool
+) -> None:
+    """Eager, in an ACL graph: releases that synchronise on the hosts, where gloo waits 30 minutes for a late rank."""
+    from vllm_ascend import ascend_config
+
+    told = SimpleNamespace(torchair_graph_config=SimpleNamespace(enabled=False), dp_allreduce_on_npu=False)
+    monkeypatch.setattr(ascend_config, "_ASCEND_CONFIG", told)
+    monkeypatch.delenv("HCCL_EXEC_TIMEOUT", raising=False)
+    if hccl is not None:
+        monkeypatch.setenv("HCCL_EXEC_TIMEOUT", hccl)
+    found = tuple(upstream.metadata_on_hosts(_config(eager, True, True)) for eager in (True, False))
+    assert found == {
+        "0.10.0": (sooner, sooner),
+        "0.10.1.1": (sooner, False),
+        "0.10.2": (False, False),
+        "0.11.0": (False, False),
+    }.get(vllm.__version__.partition("+")[0], (True, True))

@@ -65,8 +65,8 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
     ("environ", "seconds"),
     [
         ({"HCCL_EXEC_TIMEOUT": "3600"}, 3660.0),
-        ({"HCCL_EXEC_TIMEOUT": "200"}, 360.0),
-        ({"HCCL_EXEC_TIMEOUT": "200", "VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS": "100"}, 260.0),
+        ({"HCCL_EXEC_TIMEOUT": "204"}, 1860.0),
+        ({"HCCL_EXEC_TIMEOUT": "204", "VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS": "7200"}, 7260.0),
         ({"HCCL_EXEC_TIMEOUT": "0"}, None),
         ({"HCCL_EXEC_TIMEOUT": "soon"}, 1896.0),
         ({"VLLM_ASCEND_DP_TIMEOUT": "off"}, None),
@@ -74,7 +74,7 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         ({"VLLM_ASCEND_DP_END_TIMEOUT": "off"}, None),
     ],
 )
-def test_the_last_limit_comes_after_hccls_and_vllms_own(environ: dict[str, str], seconds: float | None) -> None:
+def test_the_last_limit_comes_after_hccls_gloos_and_vllms_own(environ: dict[str, str], seconds: float | None) -> None:
     assert Settings.read(environ).end_timeout == seconds
 
 
@@ -82,7 +82,10 @@ def test_the_last_limit_comes_after_hccls_and_vllms_own(environ: dict[str, str],
     ("environ", "seconds"),
     [
         ({"HCCL_CONNECT_TIMEOUT": "7200"}, 7260.0),
-        ({"HCCL_CONNECT_TIMEOUT": "300"}, 1800.0),
+        ({"HCCL_CONNECT_TIMEOUT": "300"}, 1896.0),
+        ({"HCCL_CONNECT_TIMEOUT": "300", "HCCL_EXEC_TIMEOUT": "204"}, 1800.0),
+        ({"HCCL_EXEC_TIMEOUT": "5400"}, 5460.0),
+        ({"HCCL_EXEC_TIMEOUT": "0"}, None),
         ({"HCCL_CONNECT_TIMEOUT": "7200", "VLLM_ASCEND_DP_START_TIMEOUT": "600"}, 600.0),
         ({"HCCL_CONNECT_TIMEOUT": "7200", "VLLM_ASCEND_DP_START_TIMEOUT": "off"}, None),
     ],

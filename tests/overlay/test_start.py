@@ -157,7 +157,7 @@ def config(dp_rank: int, dp_size: int, context: int = 1) -> Any:
     )
 
 
-USUAL_GROUP, OTHER_GROUP = ("cpu", "device") if upstream.METADATA_ON_HOSTS else ("device", "cpu")
+USUAL_GROUP, OTHER_GROUP = "device", "cpu"
 # Of rank 1, by what they are.
 ENVIRONMENTS = {
     "same": {},
@@ -169,6 +169,7 @@ ENVIRONMENTS = {
 def join_as(rank: int, folder: str, environment: str, agreement: str, context: int, alone: bool) -> None:
     """One process of two DP ranks: writes what its recorder or its error is."""
     os.environ.update({"VLLM_ASCEND_DP_TIMEOUT": "30", "VLLM_ASCEND_DP_AGREEMENT": agreement})
+    upstream.metadata_on_hosts = lambda _: False
     dp_rank = rank // context
     if dp_rank == 1:
         os.environ.update(ENVIRONMENTS[environment])

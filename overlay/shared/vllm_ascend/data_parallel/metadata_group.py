@@ -32,11 +32,12 @@ def settings_of(vllm_config: Any) -> Settings:
     """The settings of this process.
 
     With async scheduling the host prepares a step while the device runs the one before; a read of the device would
-    wait for that one, so that there the CPU group is the default; so it is for a release that reduces there.
+    wait for that one, so that there the CPU group is the default; so it is for a release that reduces there, or where
+    the device would give a late rank up sooner than that release does.
 
     Raises ``ValueError`` for one that is not allowed.
     """
-    on_hosts = upstream.METADATA_ON_HOSTS or vllm_config.scheduler_config.async_scheduling
+    on_hosts = upstream.metadata_on_hosts(vllm_config) or vllm_config.scheduler_config.async_scheduling
     default = MetadataGroup.CPU if on_hosts else MetadataGroup.DEVICE
     return Settings.read(os.environ, default)
 

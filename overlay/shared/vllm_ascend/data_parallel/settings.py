@@ -119,9 +119,11 @@ TRACE_DIR = Setting(PREFIX + "TRACE_DIR", "", "a folder that exists and can be w
 MC2_ROWS = Setting(PREFIX + "MC2_ROWS", AUTO, f"a whole number from 1 to {MOST_MC2_ROWS}, {AUTO}", _rows)
 TABLE = (GROUP, TIMEOUT, START_TIMEOUT, END_TIMEOUT, AGREEMENT, TRACE_STEPS, TRACE_DIR, MC2_ROWS)
 
-# HCCL gives up a collective after HCCL_EXEC_TIMEOUT, by default 1836 s, and vLLM a forward of its workers after
-# VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS, by default 300 s. Their errors are to come first.
+# HCCL gives up a collective after HCCL_EXEC_TIMEOUT, by default 1836 s (0: never), vLLM a forward of its workers after
+# VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS, by default 300 s, and gloo a wait after 30 minutes. Their errors are to come
+# first: by which of them a rank waits in upstream depends on the step, so that all have to have given up.
 _HCCL_EXEC, _VLLM_EXEC = ("HCCL_EXEC_TIMEOUT", 1836.0), ("VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS", 300.0)
+_GLOO_S = 1800.0
 _AFTER_THEM_S = 60.0
 # For as long as HCCL waits for a rank to connect, by default 120 s, ranks may still load weights and compile.
 _HCCL_CONNECT, _START_S = ("HCCL_CONNECT_TIMEOUT", 120.0), 1800.0
@@ -189,9 +191,17 @@ def _shown(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else OFF if value is None else str(value)
 
 
+def gives_up_before_gloo(environ: Mapping[str, str]) -> bool:
+    """Whether HCCL waits less long for a late rank than gloo does: 204 s in upstream's guides, for 30 minutes."""
+    return 0 < _number(environ, *_HCCL_EXEC) < _GLOO_S
+
+
 def _start_timeout(environ: Mapping[str, str]) -> Optional[float]:
     found: float | str | None = START_TIMEOUT.value(environ)
-    return max(_number(environ, *_HCCL_CONNECT) + _AFTER_THEM_S, _START_S) if isinstance(found, str) else found
+    if not isinstance(found, str):
+        return found
+    hccl, connect = _number(environ, *_HCCL_EXEC), _number(environ, *_HCCL_CONNECT)
+    return max(max(hccl, connect) + _AFTER_THEM_S, _START_S) if hccl > 0 else None
 
 
 def _end_timeout(environ: Mapping[str, str]) -> Optional[float]:
@@ -200,8 +210,8 @@ def _end_timeout(environ: Mapping[str, str]) -> Optional[float]:
         return found
     if TIMEOUT.value(environ) is None:
         return None
-    hccl, vllm = (_number(environ, name, default) for name, default in (_HCCL_EXEC, _VLLM_EXEC))
-    return max(hccl, vllm) + _AFTER_THEM_S if hccl > 0 else None  # with 0 HCCL waits for ever
+    hccl, vllm = _number(environ, *_HCCL_EXEC), _number(environ, *_VLLM_EXEC)
+    return max(hccl, vllm, _GLOO_S) + _AFTER_THEM_S if hccl > 0 else None
 
 
 def _number(environ: Mapping[str, str], name: str, default: float) -> float:

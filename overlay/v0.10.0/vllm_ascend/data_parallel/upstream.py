@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from vllm_ascend.ascend_config import get_ascend_config
 
 from vllm_ascend.data_parallel.moe_comm import has_experts
 from vllm_ascend.data_parallel.row_groups import RowGroup
+from vllm_ascend.data_parallel.settings import gives_up_before_gloo
 
 # Fewest expert-parallel ranks for which generic MoE layers run MC2, by the name of the AscendSocVersion: none does.
 GENERIC_MC2_MIN_EP_SIZE: dict[str, int] = {}
@@ -25,9 +27,6 @@ GENERIC_LAYERS_CHOOSE = False
 
 # Whether TorchAir's attention pads a graph's requests beyond the runner's buffers.
 TORCHAIR_PADS_REQUESTS = False
-
-# Whether the metadata goes over the hosts' network where no setting says otherwise.
-METADATA_ON_HOSTS = False
 
 
 def lm_head_parallel() -> bool:
@@ -56,6 +55,14 @@ def generic_layers(vllm_config: Any) -> dict[str, bool]:
 def compute_logits(model: Any, hidden_states: torch.Tensor) -> torch.Tensor:
     """The model's logits of ``hidden_states``."""
     return model.compute_logits(hidden_states, None)
+
+
+def metadata_on_hosts(vllm_config: Any) -> bool:
+    """Whether the metadata goes over the hosts' network where no setting says otherwise: where a rank that is late
+    would be given up sooner on the device, for this release synchronises on the hosts.
+    """
+    del vllm_config
+    return gives_up_before_gloo(os.environ)
 
 
 def has_dp_communicator(vllm_config: Any) -> bool:

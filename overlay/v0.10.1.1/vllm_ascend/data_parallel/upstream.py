@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from vllm_ascend.utils import lmhead_tp_enable
 
 from vllm_ascend.data_parallel.moe_comm import has_experts
 from vllm_ascend.data_parallel.row_groups import RowGroup
+from vllm_ascend.data_parallel.settings import gives_up_before_gloo
 
 # Fewest expert-parallel ranks for which generic MoE layers run MC2, by the name of the AscendSocVersion.
 GENERIC_MC2_MIN_EP_SIZE = {"A2": 16, "A3": 16}
@@ -27,9 +29,6 @@ GENERIC_LAYERS_CHOOSE = True
 
 # Whether TorchAir's attention pads a graph's requests beyond the runner's buffers.
 TORCHAIR_PADS_REQUESTS = False
-
-# Whether the metadata goes over the hosts' network where no setting says otherwise.
-METADATA_ON_HOSTS = False
 
 
 def lm_head_parallel() -> bool:
@@ -64,11 +63,23 @@ def compute_logits(model: Any, hidden_states: torch.Tensor) -> torch.Tensor:
     return model.compute_logits(hidden_states, None)
 
 
+def metadata_on_hosts(vllm_config: Any) -> bool:
+    """Whether the metadata goes over the hosts' network where no setting says otherwise: where a rank that is late
+    would be given up sooner on the device, and the release synchronises on the hosts.
+    """
+    return _synchronises_on_hosts(vllm_config) and gives_up_before_gloo(os.environ)
+
+
 def has_dp_communicator(vllm_config: Any) -> bool:
     """Whether the release itself communicates over the DP group's device backend.
 
     Under enforce_eager it does not synchronise there, so only layers do: those with experts that are not in parallel.
     """
-    eager = vllm_config.model_config.enforce_eager and not get_ascend_config().torchair_graph_config.enabled
     parallel = vllm_config.parallel_config.enable_expert_parallel
-    return not eager or (has_experts(vllm_config.model_config.hf_config) and not parallel)
+    in_layers = has_experts(vllm_config.model_config.hf_config) and not parallel
+    return in_layers or not _synchronises_on_hosts(vllm_config)
+
+
+def _synchronises_on_hosts(vllm_config: Any) -> bool:
+    eager: bool = vllm_config.model_config.enforce_eager
+    return eager and not get_ascend_config().torchair_graph_config.enabled

@@ -26,9 +26,6 @@ GENERIC_LAYERS_CHOOSE = True
 # Whether TorchAir's attention pads a graph's requests beyond the runner's buffers (#2719).
 TORCHAIR_PADS_REQUESTS = True
 
-# Whether the metadata goes over the hosts' network where no setting says otherwise.
-METADATA_ON_HOSTS = False
-
 
 def lm_head_parallel() -> bool:
     """Whether the lm head is split over a group of its own."""
@@ -61,6 +58,12 @@ def generic_layers(vllm_config: Any) -> dict[str, bool]:
 def compute_logits(model: Any, hidden_states: torch.Tensor) -> torch.Tensor:
     """The model's logits of ``hidden_states``."""
     return model.compute_logits(hidden_states, None)
+
+
+def metadata_on_hosts(vllm_config: Any) -> bool:
+    """Whether the metadata goes over the hosts' network where no setting says otherwise."""
+    del vllm_config  # upstream reduces on the device
+    return False
 
 
 def has_dp_communicator(vllm_config: Any) -> bool:

@@ -30,9 +30,6 @@ TORCHAIR_PADS_REQUESTS = True
 _GATHERS_ALONE = "PanguProMoE"
 _CANNOT_GATHER = "w4a8_dynamic"
 
-# Whether the metadata goes over the hosts' network where no setting says otherwise.
-METADATA_ON_HOSTS = False
-
 
 def generic_layers(vllm_config: Any) -> dict[str, bool]:
     """What the choice for generic layers depends on beside SoC, ranks and sizes."""
@@ -71,6 +68,12 @@ def torchair_splits_rows(soc: str) -> bool:
 def compute_logits(model: Any, hidden_states: torch.Tensor) -> torch.Tensor:
     """The model's logits of ``hidden_states``."""
     return model.compute_logits(hidden_states)
+
+
+def metadata_on_hosts(vllm_config: Any) -> bool:
+    """Whether the metadata goes over the hosts' network where no setting says otherwise."""
+    del vllm_config  # upstream reduces on the device
+    return False
 
 
 def has_dp_communicator(vllm_config: Any) -> bool:

@@ -9,9 +9,6 @@ from vllm_ascend.ascend_config import get_ascend_config
 
 from vllm_ascend.data_parallel.row_groups import RowGroup
 
-# Whether the metadata goes over the hosts' network where no setting says otherwise.
-METADATA_ON_HOSTS = True
-
 
 def row_group_sizes() -> dict[RowGroup, int]:
     """Ranks of each group that exchanges rows between consecutive ranks, 0 or 1 for none."""
@@ -21,6 +18,12 @@ def row_group_sizes() -> dict[RowGroup, int]:
         RowGroup.MLP: config.mlp_tensor_parallel_size,
         RowGroup.O_PROJ: config.oproj_tensor_parallel_size,
     }
+
+
+def metadata_on_hosts(vllm_config: Any) -> bool:
+    """Whether the metadata goes over the hosts' network where no setting says otherwise."""
+    del vllm_config  # as upstream does
+    return True
 
 
 def has_dp_communicator(vllm_config: Any) -> bool:

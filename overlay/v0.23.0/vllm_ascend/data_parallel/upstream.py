@@ -9,9 +9,6 @@ from vllm_ascend.ascend_config import get_ascend_config
 
 from vllm_ascend.data_parallel.row_groups import RowGroup
 
-# Whether the metadata goes over the hosts' network where no setting says otherwise.
-METADATA_ON_HOSTS = True
-
 
 def row_group_sizes(vllm_config: Any) -> dict[RowGroup, int]:
     """Ranks of each group, 0 or 1 for none.
@@ -24,6 +21,14 @@ def row_group_sizes(vllm_config: Any) -> dict[RowGroup, int]:
         RowGroup.MLP: config.mlp_tensor_parallel_size,
         RowGroup.O_PROJ: 0 if constant else config.oproj_tensor_parallel_size,
     }
+
+
+def metadata_on_hosts(vllm_config: Any) -> bool:
+    """Whether the metadata goes over the hosts' network where no setting says otherwise, as upstream does unless it
+    is told to keep the counts off the hosts: for what they return there is not reliable.
+    """
+    del vllm_config
+    return not get_ascend_config().dp_allreduce_on_npu
 
 
 def has_dp_communicator(vllm_config: Any) -> bool:
