@@ -25,10 +25,9 @@ _MODULES = {
     "graphs": ("test_runner.py", "test_moe_comm.py", "test_row_groups.py"),
     "graph_sizes": ("test_graph_sizes.py",),
     "layer_state": ("test_layer_state.py",),
-    "lockstep": ("test_lockstep.py",),
+    "lockstep": ("test_lockstep.py", "test_foreign.py"),
     "profiling": ("test_profiling.py",),
     "prompt_logits": ("test_prompt_logits.py",),
-    "foreign": ("test_foreign.py",),
     "replaced": ("test_replaced.py",),
     "idle_rows": ("test_idle_rows.py", "test_decisions.py"),
 }

@@ -82,6 +82,9 @@ class Wire:
 
 
 class Rank(DataParallelStep):
+    # No method of this file's, which would be another program's.
+    _sync_batch_across_dp = _sync_metadata_across_dp = len
+
     def __init__(self, deployment: Deployment, rank: int, ranks: int) -> None:
         self.dp_rank, self.dp_size = rank, ranks
         self.vllm_config = SimpleNamespace(speculative_config=SimpleNamespace(method="mtp"))
@@ -169,19 +172,32 @@ def test_where_layers_cannot_have_rows_added_all_have_the_largest_ranks(schedule
 
 
 @pytest.mark.parametrize(
-    ("gate", "returned", "within", "expects"),
+    ("gate", "returned", "within", "xlite", "drafter", "expects"),
     [
-        (False, False, MoEComm.MC2, False),
-        (True, False, MoEComm.ALLGATHER, True),
-        (False, True, MoEComm.MC2, True),
-        (False, False, MoEComm.FUSED_MC2, True),
+        (False, False, MoEComm.MC2, None, True, False),
+        (True, False, MoEComm.ALLGATHER, None, False, True),
+        (False, True, MoEComm.MC2, None, False, True),
+        (False, False, MoEComm.FUSED_MC2, None, False, True),
+        (False, False, MoEComm.MC2, "full", True, True),
+        (False, False, MoEComm.MC2, "full", False, False),
+        (False, False, MoEComm.MC2, "decode only", True, False),
     ],
 )
 def test_which_layers_cannot(
-    monkeypatch: pytest.MonkeyPatch, gate: bool, returned: bool, within: MoEComm, expects: bool
+    monkeypatch: pytest.MonkeyPatch,
+    gate: bool,
+    returned: bool,
+    within: MoEComm,
+    xlite: str | None,
+    drafter: bool,
+    expects: bool,
 ) -> None:
-    monkeypatch.setattr(row_groups, "get_ascend_config", lambda: SimpleNamespace(multistream_overlap_gate=gate))
-    config = SimpleNamespace(model_config=SimpleNamespace(enable_return_routed_experts=returned))
+    """Without a drafter xlite's full mode has no graphs, and upstream's ranks have their own rows."""
+    in_xlite = SimpleNamespace(enabled=xlite is not None, full_mode=xlite == "full")
+    ascend = SimpleNamespace(multistream_overlap_gate=gate, xlite_graph_config=in_xlite)
+    monkeypatch.setattr(row_groups, "get_ascend_config", lambda: ascend)
+    model = SimpleNamespace(enable_return_routed_experts=returned)
+    config = SimpleNamespace(model_config=model, speculative_config=SimpleNamespace() if drafter else None)
     assert row_groups.expects_equal_rows(config, MoECommConfig("A3", 16, 512, within=within)) is expects
 
 
@@ -247,6 +263,47 @@ def test_where_nothing_must_agree_each_replays_its_own_graph(schedule: list[Work
 def test_where_nothing_must_agree_nothing_is_reduced(deployment: Deployment, reduces: bool) -> None:
     mode = FULL if deployment.graphs else NONE
     assert run_step(deployment, [Work(3, mode), Work(1, mode)])[1] is reduces
+
+
+class Exchange:
+    """Another program's, in the place of upstream's: what it was told, and what it answers."""
+
+    def __init__(self, rows: list[int], mode: CUDAGraphMode) -> None:
+        self.rows, self.mode = torch.tensor(rows, dtype=torch.int32), mode
+        self.told: list[tuple[int, CUDAGraphMode, bool]] = []
+
+    def of_counts(self, num_tokens_padded: int, cudagraph_mode: int, allow_dp_padding: bool) -> Any:
+        """By 0.18.0's steps."""
+        self.told.append((num_tokens_padded, CUDAGraphMode(cudagraph_mode), allow_dp_padding))
+        return False, self.rows, self.mode.value
+
+    def of_metadata(self, num_tokens: int, cudagraph_mode: CUDAGraphMode, allow_dp_padding: bool) -> Any:
+        """By 0.23.0's."""
+        self.told.append((num_tokens, cudagraph_mode, allow_dp_padding))
+        return max(self.rows), self.rows, self.mode
+
+
+@pytest.mark.parametrize(
+    ("work", "rows", "mode", "told"),
+    [
+        (Work(3, FULL), [16, 16], FULL, (4, FULL, True)),
+        (Work(3, FULL), [4, 900], NONE, (4, FULL, True)),
+        (Work(900, NONE), [900, 4], NONE, (900, NONE, False)),
+    ],
+)
+def test_the_exchange_of_another_program_decides(
+    monkeypatch: pytest.MonkeyPatch, work: Work, rows: list[int], mode: CUDAGraphMode, told: tuple[Any, ...]
+) -> None:
+    """zero_interrupt's and AgentSDK's replace the method that upstream's steps ask."""
+    for name in ("enable_sp", "oproj_tp_enable", "embedding_tp_enable"):
+        monkeypatch.setattr(release, name, lambda *_: False, raising=False)
+    exchange, rank = Exchange(rows, mode), Rank(Deployment(), 0, 2)
+    ways = {"_sync_batch_across_dp": exchange.of_counts, "_sync_metadata_across_dp": exchange.of_metadata}
+    replaced = next(name for name in ways if name in release.ReleaseStep.__annotations__)
+    monkeypatch.setattr(Rank, replaced, ways[replaced])
+    found_mode, key, across = rank.decide_step(work.tokens, work.mode, work.dispatch)
+    assert exchange.told == [told]
+    assert (found_mode, key.num_tokens, across.tolist()) == (mode, rows[0], rows)
 
 
 @pytest.mark.parametrize("ranks", [2, 8])

@@ -157,3 +157,10 @@ def test_engines_that_nobody_wakes_pause_where_vllms_do(
 def test_a_worker_with_a_runner_of_the_users_leaves_the_loop_as_it_is() -> None:
     assert lockstep.must_agree(SimpleNamespace()) is True
     assert lockstep.must_agree(SimpleNamespace(model_runner=SimpleNamespace())) is True
+
+
+def test_engines_whose_loop_is_another_programs_do_not_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that their ranks agree in each step."""
+    assert lockstep.engines_ask_each_step()
+    monkeypatch.setattr(DPEngineCoreProc, "run_busy_loop", lambda _: None)
+    assert not lockstep.engines_ask_each_step()

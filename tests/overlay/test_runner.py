@@ -383,6 +383,44 @@ def test_such_a_step_too_has_its_own_rows_where_attention_takes_no_others() -> N
     assert [rank.step.num_input_tokens for rank in ranks] == [5000, 8]
 
 
+class Exchanging(Rank):
+    """With another program's exchange, which asks upstream's in its turn or answers by itself."""
+
+    asks = False
+
+    def _issue_step(self, batch: LocalBatch) -> PendingStep:
+        return DataParallelStep._issue_step(self, batch)
+
+    def _sync_metadata_across_dp(self, num_tokens: int, with_prefill: bool, enable_dbo: bool) -> Any:
+        if self.asks:
+            return super()._sync_metadata_across_dp(num_tokens, with_prefill, enable_dbo)
+        return 16, torch.tensor([16, 16]), with_prefill, enable_dbo
+
+
+@pytest.mark.parametrize("asks", [False, True])
+@pytest.mark.parametrize("within", [False, True])
+def test_the_exchange_of_another_program_decides(asks: bool, within: bool) -> None:
+    """Whether the step is recorded, as upstream's methods are, or another program's too."""
+    deployment = Deployment(MoECommConfig("A2", 16, 256))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner_module, "moe_comm_config", lambda *_: deployment.moe)
+        patch.setattr(upstream, "row_group_sizes", lambda _: {})
+        patch.setattr(upstream, "lm_head_parallel", lambda: False)
+        rank = Exchanging(deployment, 0, 2)
+        rank.asks, rank.decode_token_per_req, rank.recorder = asks, 1, Recorder(4)
+        known = LocalBatch(3, False, graph_usable=True).alone(2)
+        vars(rank)["_synchronizer"] = SimpleNamespace(issue=lambda _: PendingStep(known=known))
+        vars(rank)["_given_up"] = None
+        assert not within or rank.recorder.begin("execute_model")
+        step = rank._await_step(rank._issue_real_step(3, False, False, uniform_decode=True))
+        if within:
+            rank.recorder.end()
+    assert step.padded_tokens_per_rank == ((4, 4) if asks else (16, 16)) and step.use_graph
+    assert rank.step is step
+    (recorded,) = rank.recorder.steps()
+    assert recorded.alone and rank.recorder.entered is None
+
+
 @pytest.mark.parametrize(
     ("shared", "mla", "tp_size", "avoids", "pads"),
     [

@@ -56,14 +56,11 @@ def loads_counted(stage: str, rows: list[int], threshold: int) -> list[bool]:
     from vllm_ascend.worker.model_runner_v1 import NPUModelRunner
 
     counted = []
-    for rank, own in enumerate(rows):
+    for own in rows:
         runner = NPUModelRunner.__new__(NPUModelRunner)
         runner.dp_size, runner.eplb_heat_collection_stage, runner.eplb_pd_thresholds = len(rows), stage, threshold
         if hasattr(NPUModelRunner, "most_rows"):
-            from vllm_ascend.data_parallel.metadata import StepMetadata
-            from vllm_ascend.data_parallel.plan import StepPlan
-
-            runner.step = StepPlan(StepMetadata(tuple(rows), False, False, False), rank)
+            runner.most_tokens = max(rows)
         runner.update_eplb_heat_collection_status(own)
         counted.append(runner.eplb_heat_collection_status)
     return counted

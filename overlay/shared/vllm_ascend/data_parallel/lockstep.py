@@ -20,15 +20,19 @@ from vllm import envs
 from vllm.config import ParallelConfig
 from vllm.v1.engine.core import DPEngineCoreProc
 
+from vllm_ascend.data_parallel.foreign import is_foreign
+
 _PLUGIN = "ascend_enhanced_model"
 """Upstream's entry point that loads this module."""
 
 
 def engines_ask_each_step() -> bool:
-    """Whether this module is loaded in engines whose workers are other processes: vLLM leaves plugins out that are not
-    among those that the user names."""
+    """Whether engines whose workers are other processes ask: vLLM leaves plugins out that are not among those that the
+    user names, so that this module is not loaded, and another program may have put its own loop in the place of ours.
+    """
     named: Optional[list[str]] = envs.VLLM_PLUGINS
-    return named is None or _PLUGIN in named
+    ours = (DPEngineCoreProc.run_busy_loop, DPEngineCoreProc._has_global_unfinished_reqs)
+    return (named is None or _PLUGIN in named) and not any(map(is_foreign, ours))
 
 
 def must_agree(worker: Any) -> bool:

@@ -12,7 +12,7 @@ from vllm.logger import logger
 from vllm_ascend.utils import is_310p
 
 from vllm_ascend.data_parallel import upstream
-from vllm_ascend.data_parallel.foreign import steps_are_foreign
+from vllm_ascend.data_parallel.foreign import is_foreign, steps_are_foreign
 from vllm_ascend.data_parallel.forward_context import moe_comm_config
 from vllm_ascend.data_parallel.graph_sizes import DecodeLimits, decode_graph_sizes
 from vllm_ascend.data_parallel.graphs import NO_GRAPH, StepGraph
@@ -92,19 +92,46 @@ class DataParallelStep(_StaticFacts, StepGraph, PromptLogits):
     def _issue_step(self, batch: LocalBatch) -> PendingStep:
         """Tell the other ranks about this rank's batch, without waiting for theirs."""
         self.recorder.issued(batch)
+        if self._exchange_is_foreign:
+            return PendingStep(known=self._exchanged(batch))
+        return self._issue_own(batch)
+
+    def _issue_own(self, batch: LocalBatch) -> PendingStep:
         if not self._must_agree:
             return PendingStep(known=batch.alone(self.dp_size))
         return self._synchronizer.issue(batch)
 
+    @cached_property
+    def _exchange_is_foreign(self) -> bool:
+        """Whether another program's method is in the place of upstream's entry, and so decides the steps."""
+        return self.dp_size > 1 and is_foreign(self._sync_metadata_across_dp)
+
+    def _exchanged(self, batch: LocalBatch) -> StepMetadata:
+        """What another program's exchange says of the step.
+
+        It names rows alone, as upstream's does: a graph of that many is replayed where no rank has a prefill.
+        """
+        _, across, with_prefill, dbo = self._sync_metadata_across_dp(
+            batch.num_tokens, batch.with_prefill, batch.enable_dbo
+        )
+        assert across is not None
+        rows = tuple(across.tolist())
+        graph_usable = batch.graph_usable and self._fits_graph(max(rows), uniform_decode=not with_prefill)
+        return StepMetadata(rows, with_prefill, dbo, graph_usable, batch.prompt_rounds)
+
     def _await_step(self, pending: PendingStep) -> StepPlan:
         """Wait for the other ranks' batches and decide the step."""
-        if self._must_agree:
+        agree = self._must_agree and not self._exchange_is_foreign
+        if agree:
             self.recorder.awaiting()
+        self.step = self._plan(pending)
+        self.recorder.decided(self.step, alone=not agree)
+        return self.step
+
+    def _plan(self, pending: PendingStep) -> StepPlan:
         metadata = pending.result(self._given_up)
         pads = self._moe_comm_config.attention_pads
-        self.step = StepPlan(metadata, self.dp_rank, self._uniform_size(metadata), drafter_pads=pads)
-        self.recorder.decided(self.step, alone=not self._must_agree)
-        return self.step
+        return StepPlan(metadata, self.dp_rank, self._uniform_size(metadata), drafter_pads=pads)
 
     def _issue_real_step(
         self,
@@ -132,7 +159,11 @@ class DataParallelStep(_StaticFacts, StepGraph, PromptLogits):
         ranks agreed on of a prefill and of DBO. One DP rank gets back what it gives.
         """
         decode = not with_prefill and num_tokens % self.decode_token_per_req == 0
-        step = self._await_step(self._issue_real_step(num_tokens, with_prefill, enable_dbo, decode))
+        if self._exchange_is_foreign:  # which asks upstream's in its turn, within a step
+            batch = LocalBatch(num_tokens, with_prefill, enable_dbo, self._fits_graph(num_tokens, decode))
+            step = self._plan(self._issue_own(batch))
+        else:
+            step = self._await_step(self._issue_real_step(num_tokens, with_prefill, enable_dbo, decode))
         if self.dp_size == 1:
             return num_tokens, None, with_prefill, enable_dbo
         return step.num_input_tokens, step.num_tokens_across_dp, step.with_prefill, step.metadata.enable_dbo

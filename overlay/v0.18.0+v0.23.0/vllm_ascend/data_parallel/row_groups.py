@@ -33,8 +33,11 @@ def expects_equal_rows(vllm_config: Any, moe: MoECommConfig) -> bool:
 
     The gate of ``multistream_overlap_gate`` chooses experts for a rank's own rows before the layer adds others; what
     keeps each token's experts for its answer knows no rows that are added; and fused MC2 routes them as requests, all
-    to the same experts, and drops what is more than one rank can take.
+    to the same experts, and drops what is more than one rank can take. xlite's full mode, where drafts give it graphs,
+    runs prefills too, and is told its rank's rows alone.
     """
     chosen_before = bool(get_ascend_config().multistream_overlap_gate)
     kept = bool(vllm_config.model_config.enable_return_routed_experts)
-    return chosen_before or kept or MoEComm.FUSED_MC2 in (moe.within, moe.beyond)
+    xlite = get_ascend_config().xlite_graph_config
+    in_xlite = xlite.enabled and xlite.full_mode and vllm_config.speculative_config is not None
+    return chosen_before or kept or in_xlite or MoEComm.FUSED_MC2 in (moe.within, moe.beyond)

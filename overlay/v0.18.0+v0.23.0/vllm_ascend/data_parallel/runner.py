@@ -24,6 +24,7 @@ from vllm_ascend.utils import (
     should_skip_allreduce_across_dp_group,
 )
 
+from vllm_ascend.data_parallel.foreign import is_foreign
 from vllm_ascend.data_parallel.idle_rows import forget_requests
 from vllm_ascend.data_parallel.metadata import GraphMode, LocalBatch, StepMetadata
 from vllm_ascend.data_parallel.metadata_group import metadata_group, settings_of
@@ -36,6 +37,8 @@ from vllm_ascend.data_parallel.settings import MetadataGroup
 from vllm_ascend.data_parallel.start import join
 from vllm_ascend.data_parallel.synchronizer import MetadataSynchronizer
 
+# By which upstream's steps exchange their counts; each release has its own.
+Exchange = Callable[..., Any]
 # Upstream's choice of a graph for so many rows, of these kinds alone: the kind, and the graph's key with its rows.
 Dispatch = Callable[[int, set[CUDAGraphMode]], tuple[CUDAGraphMode, BatchDescriptor]]
 
@@ -55,11 +58,12 @@ class DataParallelStep(ReleaseStep):
     uniform_decode_query_len: int
 
     recorder: Recorder = NO_RECORDER
+    # Those of the largest rank in the step in hand; of this one where the ranks do not tell each other.
+    most_tokens: int
     _in_device_group = False
 
     def _join_data_parallel(self) -> None:
         """Check the settings and the other ranks before weights are loaded; an error must not cost that time."""
-        self._set_defaults()
         self.recorder = join(self.vllm_config, moe_comm_config(self.vllm_config))
 
     def decide_step(
@@ -79,10 +83,15 @@ class DataParallelStep(ReleaseStep):
             whole_graph=mode is GraphMode.FULL,
         )
         self.recorder.issued(batch)
-        metadata = self._agree(batch) if self._must_agree else batch.alone(self.dp_size)
-        self.step = StepPlan(metadata, self.dp_rank, self._uniform_size(metadata, dispatch))
-        # By what each rank made of its own rows the ranks are not held against each other: it may differ.
-        self.recorder.decided(self.step, alone=not self._must_agree or self._takes_its_own(metadata))
+        self.most_tokens = num_tokens
+        if foreign := self._foreign_exchange:
+            self.step, alone = self._exchanged(foreign, batch, dispatch), True
+        else:
+            metadata = self._agree(batch) if self._must_agree else batch.alone(self.dp_size)
+            self.step = StepPlan(metadata, self.dp_rank, self._uniform_size(metadata, dispatch))
+            # By what each rank made of its own rows the ranks are not held against each other: it may differ.
+            alone = not self._must_agree or self._takes_its_own(metadata)
+        self.recorder.decided(self.step, alone=alone)
         key_graph, key = dispatch(self.step.num_input_tokens, self._modes(self.step.metadata))
         assert key.num_tokens == self.step.num_input_tokens, f"a graph of {key.num_tokens} rows for {self.step}"
         rows = self.step.num_tokens_across_dp
@@ -97,8 +106,25 @@ class DataParallelStep(ReleaseStep):
         pending = synchronizer.issue(batch)
         self.recorder.awaiting()
         metadata = pending.result(self._given_up)
+        self.most_tokens = metadata.max_num_tokens
         own = self._takes_its_own(metadata)
         return self._of_each_alike(batch.num_tokens, metadata.graph_mode) if own else metadata
+
+    @cached_property
+    def _foreign_exchange(self) -> Optional[Exchange]:
+        """Another program's method in the place of the one by which upstream's steps exchange their counts."""
+        exchange = self.steps_exchange
+        return exchange if is_foreign(exchange) else None
+
+    def _exchanged(self, exchange: Exchange, batch: LocalBatch, dispatch: Dispatch) -> StepPlan:
+        """The plan that follows from another program's exchange, told what upstream's would be: the rows of the graph
+        that this rank could replay, and whether it can take more."""
+        rows = int(dispatch(batch.num_tokens, self._modes(batch.alone()))[1].num_tokens)
+        across, mode = self.exchanged(exchange, rows, CUDAGraphMode(batch.alone().graph_mode.value))
+        graph = GraphMode(mode.value)
+        self.most_tokens = max(across)
+        known = StepMetadata(across, False, False, graph is not GraphMode.NONE, whole_graph=graph is GraphMode.FULL)
+        return StepPlan(known, self.dp_rank)
 
     def drafter_rows(self) -> tuple[int, torch.Tensor]:
         """Rows that a drafter computes after the step which exchanges them, and each rank's.
@@ -125,10 +151,9 @@ class DataParallelStep(ReleaseStep):
     def _alone(self) -> bool:
         """Whether ranks may compute different numbers of rows in one step, and need not know the others' counts.
 
-        MC2 alone takes that. Layers that gather over DP ranks do not, nor does a load of experts that is collected in
-        steps of some sizes alone.
+        MC2 alone takes that. Layers that gather over DP ranks do not.
         """
-        return self._skips(False) and not self._gathers and not self._collects_by_rows
+        return self._skips(False) and not self._gathers
 
     def _skips(self, is_draft_model: bool) -> bool:
         """Whether upstream exchanges no counts for the experts of the model, or of the drafter: MC2 needs none."""
@@ -137,8 +162,9 @@ class DataParallelStep(ReleaseStep):
 
     @cached_property
     def _must_agree(self) -> bool:
-        """Whether a rank's forward depends on the other ranks' batches: on their counts, or on the graph alone."""
-        return not self._alone or self._may_replay or self._decodes_beyond_mc2
+        """Whether a rank's step depends on the other ranks' batches: on their counts, on the graph alone, or only in
+        what it counts for the load of experts."""
+        return not self._alone or self._may_replay or self._decodes_beyond_mc2 or self._collects_by_rows
 
     @cached_property
     def _may_replay(self) -> bool:

@@ -6,7 +6,8 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any, Callable
 
-from vllm_ascend.utils import is_drafter_moe_model
+from vllm.config import CUDAGraphMode
+from vllm_ascend.utils import enable_sp, is_drafter_moe_model
 
 from vllm_ascend.data_parallel import upstream
 from vllm_ascend.data_parallel.metadata import StepMetadata
@@ -25,10 +26,21 @@ class ReleaseStep:
     step: StepPlan
     _beyond_mc2: Callable[[StepMetadata], bool]
     _skips: Callable[[bool], bool]
+    _sync_batch_across_dp: Callable[..., Any]
     _collects_by_rows = False  # a step counts for the load of experts whatever rows it has
 
-    def _set_defaults(self) -> None:
-        """Settings have the defaults that all sets have."""
+    @property
+    def steps_exchange(self) -> Callable[..., Any]:
+        """By which upstream's steps exchange their counts; a drafter has another."""
+        return self._sync_batch_across_dp
+
+    def exchanged(
+        self, exchange: Callable[..., Any], rows: int, graph: CUDAGraphMode
+    ) -> tuple[tuple[int, ...], CUDAGraphMode]:
+        """Each rank's rows by ``exchange``, called as upstream does, and the graph that all replay."""
+        pads = graph != CUDAGraphMode.NONE or enable_sp(self.vllm_config)
+        _, across, mode = exchange(num_tokens_padded=rows, cudagraph_mode=graph.value, allow_dp_padding=pads)
+        return tuple(across.tolist()), CUDAGraphMode(mode)
 
     @property
     def drafter_follows_step(self) -> bool:

@@ -3,18 +3,16 @@
 
 from __future__ import annotations
 
-import os
 from functools import cached_property
 from typing import Any, Callable
 
-from vllm_ascend.ascend_config import get_ascend_config
-from vllm_ascend.utils import is_drafter_moe_model
+from vllm.config import CUDAGraphMode
+from vllm_ascend.utils import embedding_tp_enable, enable_sp, is_drafter_moe_model, oproj_tp_enable
 
 from vllm_ascend.data_parallel import upstream
 from vllm_ascend.data_parallel.metadata import StepMetadata
 from vllm_ascend.data_parallel.plan import StepPlan
 from vllm_ascend.data_parallel.row_groups import spans_dp_ranks
-from vllm_ascend.data_parallel.settings import GROUP, MetadataGroup
 
 
 class ReleaseStep:
@@ -28,17 +26,27 @@ class ReleaseStep:
     eplb_heat_collection_stage: str
 
     step: StepPlan
+    most_tokens: int
     _beyond_mc2: Callable[[StepMetadata], bool]
+    _sync_metadata_across_dp: Callable[..., Any]
 
     @property
     def _alone(self) -> bool:
         raise NotImplementedError
 
-    def _set_defaults(self) -> None:
-        """Where upstream is told to keep the counts off the hosts, for what they return there is not reliable, the
-        device is this set's default too."""
-        if get_ascend_config().dp_allreduce_on_npu:
-            os.environ.setdefault(GROUP.name, MetadataGroup.DEVICE.value)
+    @property
+    def steps_exchange(self) -> Callable[..., Any]:
+        """By which upstream's steps, and drafters, exchange their counts."""
+        return self._sync_metadata_across_dp
+
+    def exchanged(
+        self, exchange: Callable[..., Any], rows: int, graph: CUDAGraphMode
+    ) -> tuple[tuple[int, ...], CUDAGraphMode]:
+        """Each rank's rows by ``exchange``, called as upstream does, and the graph that all replay."""
+        gathers = oproj_tp_enable() or embedding_tp_enable()
+        pads = graph != CUDAGraphMode.NONE or enable_sp(self.vllm_config) or gathers
+        _, across, mode = exchange(num_tokens=rows, cudagraph_mode=graph, allow_dp_padding=pads)
+        return tuple(across.tolist()), mode
 
     @property
     def drafter_follows_step(self) -> bool:
@@ -60,8 +68,9 @@ class ReleaseStep:
         return self.dp_size == 1 or not self._drafter_exchanges or self.step.use_graph
 
     def most_rows(self, num_tokens: int) -> int:
-        """Rows of the largest rank in the step in hand, in which this one computes ``num_tokens``."""
-        return num_tokens if self.dp_size == 1 else max(self.step.padded_tokens_per_rank)
+        """Tokens of the largest rank in the step in hand, in which this one has ``num_tokens``: by its own rows a rank
+        may be told that a graph holds more."""
+        return num_tokens if self.dp_size == 1 else self.most_tokens
 
     @cached_property
     def _gathers(self) -> bool:

@@ -121,6 +121,10 @@ def _never(_: Any) -> Any:
     return lambda *_, **__: False
 
 
+def _always(*_: Any) -> bool:
+    return True
+
+
 def _property(value: Any) -> Break:
     return lambda _: property(value)
 
@@ -163,10 +167,6 @@ def _own_rows(self: Any, num_tokens: int) -> int:
     return num_tokens
 
 
-def _joins_alone(self: Any) -> None:
-    """Whatever the release says of the hosts."""
-
-
 def _leaves(original: Any) -> Any:
     return lambda self: None
 
@@ -182,7 +182,7 @@ _COUNTS = (
         "_collects_by_rows",
         _property(lambda self: False),
     ),
-    Mutant("counts are reduced on hosts that are not reliable", _STEP, "_join_data_parallel", lambda _: _joins_alone),
+    Mutant("counts are reduced on hosts that are not reliable", upstream, "metadata_on_hosts", lambda _: _always),
     Mutant("a drafter's experts are forgotten (D34)", _STEP, "_drafter_exchanges", _property(lambda self: False)),
 )
 _ALL = (

@@ -44,6 +44,7 @@ def answer_for(deployment: Deployment) -> None:
         profiling_chunk_config=SimpleNamespace(need_timing=False),
         ascend_compilation_config=None,
         eplb_config=None,
+        xlite_graph_config=SimpleNamespace(enabled=False, full_mode=False),
     )
     for module, names in _KEPT.items():
         for name in names:
