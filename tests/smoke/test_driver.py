@@ -43,6 +43,30 @@ say(round="one prompt", tokens={}); say(done=True)
 STARVES = "say(ready=0.0); end = time.process_time() + 0.2\nwhile time.process_time() < end: pass\n" + ANSWERS
 WAKES = "say(ready=0.0)\nwhile True: time.sleep(0.01)"
 SPINS = "say(ready=0.0)\nwhile True: pass"
+# By children only, of which each ends soon: as torch's compiler, which asks other programs.
+COMPUTES_BY_CHILDREN = f"""
+say(ready=0.0)
+for _ in range(0 if rank else 40):
+    if child := os.fork():
+        os.waitpid(child, 0)
+    else:
+        while time.process_time() < 0.15: pass
+        os._exit(0)
+{ANSWERS}
+"""
+# Four children each use one part in thirty of a CPU, by a clock of CPU time: as workers that look into shared memory.
+CHILDREN_POLL = """
+parent = os.getpid()
+for _ in range(4):
+    if not os.fork():
+        while os.getppid() == parent:
+            end = time.process_time() + 0.03
+            while time.process_time() < end: pass
+            time.sleep(1.0)
+        os._exit(0)
+say(ready=0.0)
+while True: time.sleep(0.5)
+"""
 DISAGREES = """
 say(ready=0.0); time.sleep(0.5)
 if rank: raise RuntimeError("EnforceNotMet: op.preamble.length <= op.nbytes")
@@ -89,6 +113,26 @@ def test_waiting_for_one_that_computes_is_no_hang(tmp_path: Path) -> None:
 def test_waking_and_doing_nothing_is_a_hang(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vigil, "IDLE_LOOKS", 40)
     report = run(tmp_path, WAKES)
+    assert report.outcome is Outcome.HANG and "no step and no CPU use" in report.why, report
+
+
+@pytest.mark.parametrize("share", [vigil._IDLE_SHARE, 1000.0])
+def test_computing_by_children_that_end_is_no_hang(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    """Nor where the machine is so loaded that they get less than the share."""
+    monkeypatch.setattr(vigil, "_IDLE_SHARE", share)
+    monkeypatch.setattr(vigil, "IDLE_LOOKS", 20)
+    monkeypatch.setattr(engine, "STILL_LOOKS", 10_000)
+    report = run(tmp_path, COMPUTES_BY_CHILDREN)
+    assert report.outcome is Outcome.DONE, report
+
+
+def test_children_that_poll_are_a_hang(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many they are."""
+    monkeypatch.setattr(vigil, "IDLE_LOOKS", 60)
+    monkeypatch.setattr(vigil, "CPU_LIMIT", 10.0)
+    report = run(tmp_path, CHILDREN_POLL)
     assert report.outcome is Outcome.HANG and "no step and no CPU use" in report.why, report
 
 

@@ -24,7 +24,8 @@ STILL_LOOKS_AT_START = 300
 IDLE_LOOKS = 600
 # CPU seconds of each process for one phase (a start, all rounds), many times what the slowest needs.
 CPU_LIMIT = 600.0
-# Other threads look after a waiting one; below this share of one CPU for each process, nothing is being computed.
+# Any number of processes may look now and then whether there is something to do: each uses less than this share of one
+# CPU. One that computes uses more, or waits for the CPU.
 _IDLE_SHARE = 0.05
 _SLEEPS = "S"
 
@@ -40,43 +41,49 @@ class Vigil:
         self.still_looks = still_looks
         self._pids = tuple(processes)
         self._families = [psutil.Process(pid) for pid in processes if psutil.pid_exists(pid)]
-        self._started_with = self._cpu_seconds()
+        self._idle_cpu = self._cpu_seconds()
+        self._started_with = self._total = sum(self._idle_cpu.values())
         self._woken: tuple[str | None, ...] = ()
         self._still = self._idle = 0
         self._heard = -1.0
-        self._idle_since, self._idle_cpu = time.monotonic(), self._started_with
+        self._idle_since = time.monotonic()
 
     def look(self, heard: float) -> str | None:
         """Why nothing is to be waited for, or None; ``heard`` grows with each sign of life."""
         now, cpu = time.monotonic(), self._cpu_seconds()
         woken = tuple(_sleep(pid) for pid in self._pids)
-        computes = cpu - self._idle_cpu > _IDLE_SHARE * len(self._pids) * (now - self._idle_since) + 0.2
+        idles_with = _IDLE_SHARE * (now - self._idle_since) + 0.2
+        computes = any(used - self._idle_cpu.get(process, 0.0) > idles_with for process, used in cpu.items())
+        # What an ended process used is lost where its parent has ended, too.
+        self._total = max(self._total, sum(cpu.values()))
         if computes or heard != self._heard:
             self._still = self._idle = 0
             self._idle_since, self._idle_cpu, self._heard = now, cpu, heard
         elif None in woken:  # runnable: a loaded machine lets even one that only looks at the clock wait for the CPU
             self._still = 0
         else:
-            self._idle += 1
+            # A child may compute for a main thread that sleeps, and wait for the CPU.
+            self._idle += not any(_sleep(process.pid) is None for process in cpu)
             self._still = self._still + 1 if woken == self._woken else 0
         self._woken = woken
         if self._still >= self.still_looks:
             return f"every rank sleeps, and none has woken at {self._still} looks"
         if self._idle >= IDLE_LOOKS:
             return f"no step and no CPU use at {self._idle} looks"
-        if cpu - self._started_with > CPU_LIMIT * len(self._pids):
+        if self._total - self._started_with > CPU_LIMIT * len(self._pids):
             return f"more than {CPU_LIMIT:.0f} s of CPU time for each rank"
         return None
 
-    def _cpu_seconds(self) -> float:
-        """CPU time of the processes and their living children."""
-        total = 0.0
+    def _cpu_seconds(self) -> dict[psutil.Process, float]:
+        """CPU time of each of the processes and their living children, with that of the ended it has waited for."""
+        used = {}
         for family in self._families:
             with contextlib.suppress(psutil.Error):
                 for process in (family, *family.children(recursive=True)):
-                    times = process.cpu_times()
-                    total += times.user + times.system
-        return total
+                    with contextlib.suppress(psutil.Error):
+                        times = process.cpu_times()
+                        used[process] = times.user + times.system + times.children_user + times.children_system
+        return used
 
 
 def _sleep(pid: int) -> str | None:
