@@ -112,8 +112,6 @@ class Ground:
                 "STANDIN_TRACE": str(self._traces(tree)),
                 "TORCHAIR_CACHE_HOME": str(self._given.work / "torchair"),
                 "OMP_NUM_THREADS": "1",
-                # Else torch's compiler asks in a process of its own, for each rank, whether vectors work.
-                "TORCHINDUCTOR_VEC_ISA_OK": "0",
             }
             log = self._given.work / f"fork-server-{tree}.log"
             self._fork_servers[tree] = ForkServer(self._architectures, environment, log)
