@@ -29,6 +29,7 @@ class ExportType(Enum):
 
 class AiCMetrics(Enum):
     AiCoreNone = "ACL_AICORE_NONE"
+    PipeUtilization = "ACL_AICORE_PIPE_UTILIZATION"
 
 
 class _ExperimentalConfig:
