@@ -91,14 +91,24 @@ def test_without_a_recorder_nothing_is_added() -> None:
     assert runner.profile_run() == "tokens" and NO_RECORDER.steps() == []
 
 
+ALONE = SimpleNamespace(
+    parallel_config=SimpleNamespace(data_parallel_size=1), scheduler_config=SimpleNamespace(async_scheduling=False)
+)
+
+
 def test_one_rank_reads_its_settings_and_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    alone = SimpleNamespace(
-        parallel_config=SimpleNamespace(data_parallel_size=1), scheduler_config=SimpleNamespace(async_scheduling=False)
-    )
-    assert join(alone, MoECommConfig("A2", 1, 256)) is NO_RECORDER
+    assert join(ALONE, MoECommConfig("A2", 1, 256)) is NO_RECORDER
     monkeypatch.setenv("VLLM_ASCEND_DP_TIMEOUT", "0")
     with pytest.raises(ValueError, match="VLLM_ASCEND_DP_TIMEOUT='0' is not one of"):
-        join(alone, MoECommConfig("A2", 1, 256))
+        join(ALONE, MoECommConfig("A2", 1, 256))
+
+
+def test_an_engine_made_anew_is_not_watched_as_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped: list[bool] = []
+    monkeypatch.setattr(start, "_watchdog", SimpleNamespace(stop=lambda: stopped.append(True)))
+    monkeypatch.setattr(start, "_recorder", Recorder(4))
+    assert join(ALONE, MoECommConfig("A2", 1, 256)) is NO_RECORDER
+    assert stopped == [True] and start.recorder_of_process() is NO_RECORDER
 
 
 _AGREEMENTS: dict[str, tuple[bool, ...]] = {"has_unfinished_dp": (True,), "sync_dp_state": (True, False)}

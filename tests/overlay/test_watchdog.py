@@ -319,6 +319,22 @@ def test_a_failure_is_told_once_with_what_the_others_say(both: Both, disk_hangs:
     assert "DP rank 1 has ended or ends" in pair.log(0) or "the process of DP rank 1 has gone" in pair.log(0)
 
 
+def test_one_that_is_stopped_leaves_no_thread(keeper: Keeper, tmp_path: Path) -> None:
+    """A process may have one engine after another."""
+    before = set(threading.enumerate())
+    recorder, members = Recorder(4), Members(range(2))
+    observer = Observer(0, recorder, (0, 2))
+    exchange = Exchange(TCPStore("127.0.0.1", keeper.port, is_master=False), members, 0, LIMITS.period_s)
+    who = Identity(rank=0, dp_size=2, world_rank=0, host="node", pid=os.getpid(), build="b" * 64)
+    reporter = Reporter(who, recorder, observer, exchange, TraceFiles(tmp_path, choice_of))
+    watching = Watchdog(reporter, observer, exchange, LIMITS, ours=False)
+    watching.start()
+    mine = {thread.name for thread in threading.enumerate() if thread not in before}
+    assert {"data-parallel watchdog", "data-parallel beats"} <= mine
+    watching.stop()
+    until(lambda: set(threading.enumerate()) <= before, threading.enumerate)
+
+
 @pytest.mark.parametrize(("first", "finding"), [(0, Finding.GONE), (2, Finding.SILENT)])
 def test_a_lost_store_proves_nothing_where_no_member_kept_it(first: int, finding: Finding) -> None:
     """Another replica's rank 0 may keep it, and end first."""

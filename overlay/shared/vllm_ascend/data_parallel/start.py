@@ -39,7 +39,7 @@ _PROCESSES = ("EngineCore", "VllmWorker")
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 _recorder: Recorder = NO_RECORDER
-_exchange: Optional[Exchange] = None
+_watchdog: Optional[Watchdog] = None
 
 
 def recorder_of_process() -> Recorder:
@@ -86,6 +86,7 @@ def join(vllm_config: Any, moe: MoECommConfig, *, decides_alone: bool = False) -
     DP rank only the settings are read.
     """
     global _recorder
+    _leave()
     settings = settings_of(vllm_config)
     parallel = vllm_config.parallel_config
     if parallel.data_parallel_size == 1:
@@ -141,6 +142,7 @@ def watch_engine(parallel: Any, store: Store) -> None:
     limits = _limits(settings)
     if _recorder is not NO_RECORDER or limits.none:
         return
+    _leave()
     _recorder = EngineRecorder()
     rank, size = parallel.data_parallel_rank, parallel.data_parallel_size
     build = build_digest(digests(Path(vllm_ascend.__file__).parent))
@@ -148,6 +150,14 @@ def watch_engine(parallel: Any, store: Store) -> None:
     exchange = Exchange(store, Members(range(size)), rank, limits.period_s, "engine")
     observer = Observer(rank, _recorder, (0, size), loss)
     _watch(identity, observer, exchange, limits, None, ours=_is_vllms(parallel))
+
+
+def _leave() -> None:
+    """Stop what watches an engine that this process had before."""
+    global _recorder, _watchdog
+    if _watchdog is not None:
+        _watchdog.stop()
+    _recorder, _watchdog = NO_RECORDER, None
 
 
 def _limits(settings: Settings) -> Limits:
@@ -163,13 +173,11 @@ def _watch(
     *,
     ours: bool,
 ) -> None:
-    global _exchange
-    if _exchange is not None:  # of an engine that this process had before
-        _exchange.stop()
-    _exchange = exchange
+    global _watchdog
     reporter = Reporter(identity, _recorder, observer, exchange, traces)
     _recorder.on_failure = reporter.failed
-    Watchdog(reporter, observer, exchange, limits, ours=ours).start()
+    _watchdog = Watchdog(reporter, observer, exchange, limits, ours=ours)
+    _watchdog.start()
 
 
 def _is_vllms(parallel: Any, executor: object = None) -> bool:

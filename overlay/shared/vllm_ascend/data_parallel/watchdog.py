@@ -160,25 +160,31 @@ class Watchdog:
         self._exchange = exchange
         self._limits = limits
         self._ours = ours
+        self._stopped = threading.Event()
         self._warn_at: Optional[float] = None
         self._suspected: Optional[float] = None
         self._worked = 0.0
 
     def start(self) -> None:
-        """Watch until the process ends."""
+        """Watch until ``stop``, or the process ends."""
         self._exchange.tell(self._observer.look(time.monotonic()), look=False)
         self._exchange.start()
         _thread(self._run, "watchdog")
 
+    def stop(self) -> None:
+        """Watch no more, and tell the others nothing more; its thread ends at its next poll."""
+        self._stopped.set()
+        self._exchange.stop()
+
     def _run(self) -> None:
         polled = time.monotonic()
-        while True:
+        while not self._stopped.is_set():
             now = time.monotonic()
             if now - polled > _STOPPED_S:
                 self._observer.resume(now)
             polled = now
             self._poll(now)
-            time.sleep(_POLL_S)
+            self._stopped.wait(_POLL_S)
 
     def _poll(self, now: float) -> None:
         beat, entered = self._observer.look(now), self._recorder.entered
