@@ -6,18 +6,23 @@ from __future__ import annotations
 import queue
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
+from vllm.distributed import utils
 from vllm.sampling_params import SamplingParams
 from vllm.v1.core.sched import interface
 from vllm.v1.engine import EngineCoreRequest, EngineCoreRequestType, core
 from vllm.v1.engine.core import DPEngineCoreProc, EngineCore
 
-import vllm_ascend.data_parallel.engines  # noqa: F401
+from vllm_ascend.data_parallel import engines, start
+from vllm_ascend.data_parallel.recorder import NO_RECORDER
 
 WAVE = 3
 ABSENT = ("mm_inputs", "mm_hashes", "mm_placeholders", "pooling_params", "eos_token_id", "lora_request", "cache_salt")
@@ -182,6 +187,42 @@ def test_without_a_coordinator_nobody_is_woken() -> None:
     alone.has_coordinator = False
     with pytest.raises(Asleep):
         alone.run_busy_loop()
+
+
+def met(*_: object) -> Iterator[tuple[str]]:
+    yield ("store",)
+
+
+def joined(*_: object, **__: object) -> tuple[str, str]:
+    ((store,),) = utils.rendezvous("tcp://127.0.0.1")
+    return "group", store
+
+
+@pytest.fixture
+def unread() -> Iterator[None]:
+    """This process has not read its files yet."""
+    start.own_files.cache_clear()
+    yield
+    start.own_files.cache_clear()
+
+
+@pytest.mark.usefixtures("unread")
+def test_files_are_read_as_the_engine_joins_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not in the first agreement that is watched, which is part of serving."""
+    read: list[Path] = []
+    monkeypatch.setattr(start, "digests", lambda package: read.append(package) or {})
+    monkeypatch.setattr(start, "Exchange", MagicMock())
+    monkeypatch.setattr(start, "_watch", MagicMock())
+    monkeypatch.setattr(start, "_recorder", NO_RECORDER)
+    monkeypatch.setattr(utils, "rendezvous", met)
+    monkeypatch.setattr(engines, "_join_engines", joined)
+    monkeypatch.setattr(engines, "_watch", None)
+    for _ in range(2):
+        engines.stateless_init_dp_group(SimpleNamespace(data_parallel_rank=0, data_parallel_size=2))
+        assert read == [Path(start.vllm_ascend.__file__).parent]
+    assert engines._watch is not None
+    engines._watch()
+    assert start._watch.called and len(read) == 1
 
 
 @pytest.mark.timeout(600)  # it imports vLLM anew

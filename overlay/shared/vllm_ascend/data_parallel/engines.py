@@ -21,7 +21,7 @@ from vllm.config import ParallelConfig
 from vllm.distributed import utils
 from vllm.v1.engine.core import DPEngineCoreProc
 
-from vllm_ascend.data_parallel.start import recorder_of_process, watch_engine
+from vllm_ascend.data_parallel.start import own_files, recorder_of_process, watch_engine
 
 _agree_on_requests = ParallelConfig.has_unfinished_dp
 _join_engines = ParallelConfig.stateless_init_dp_group
@@ -48,6 +48,7 @@ def stateless_init_dp_group(self: Any, *args: Any, **kwargs: Any) -> Any:
     with stores_met() as stores:
         group = _join_engines(self, *args, **kwargs)
     if stores:
+        own_files()  # for the watch, which begins while the engine serves
         _watch = functools.partial(watch_engine, self, stores[-1])
     return group
 

@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import socket
 from pathlib import Path
-from typing import Any, Callable, Optional, TypeVar
+from typing import Any, Callable, Mapping, Optional, TypeVar
 
 import vllm_ascend.envs as envs_ascend
 from torch.distributed import Store, distributed_c10d
@@ -45,6 +45,12 @@ _watchdog: Optional[Watchdog] = None
 def recorder_of_process() -> Recorder:
     """The recorder of the rank that this process is."""
     return _recorder
+
+
+@functools.cache
+def own_files() -> Mapping[str, str]:
+    """Digests of the package that this process runs: taken once, at start, for to read all files takes a while."""
+    return digests(Path(vllm_ascend.__file__).parent)
 
 
 def recorded(method: Method) -> Method:
@@ -106,7 +112,7 @@ def join(vllm_config: Any, moe: MoECommConfig, *, decides_alone: bool = False) -
     first = world.rank // replica * replica
     members = Members(range(first, first + replica), processes)
     store = distributed_c10d._get_process_group_store(world.cpu_group)
-    host, files = socket.gethostname(), digests(Path(vllm_ascend.__file__).parent)
+    host, files = socket.gethostname(), own_files()
     held = facts_of_any(vllm_config) if decides_alone else facts(vllm_config, settings, moe)
     mine = Fingerprint(world.rank, host, held, files)
     build = build_digest(files)
@@ -145,8 +151,7 @@ def watch_engine(parallel: Any, store: Store) -> None:
     _leave()
     _recorder = EngineRecorder()
     rank, size = parallel.data_parallel_rank, parallel.data_parallel_size
-    build = build_digest(digests(Path(vllm_ascend.__file__).parent))
-    identity = Identity(rank, size, rank, socket.gethostname(), os.getpid(), build)
+    identity = Identity(rank, size, rank, socket.gethostname(), os.getpid(), build_digest(own_files()))
     exchange = Exchange(store, Members(range(size)), rank, limits.period_s, "engine")
     observer = Observer(rank, _recorder, (0, size), loss)
     _watch(identity, observer, exchange, limits, None, ours=_is_vllms(parallel))

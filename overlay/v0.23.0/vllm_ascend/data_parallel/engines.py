@@ -20,7 +20,7 @@ from vllm.config import ParallelConfig
 from vllm.v1.core.sched.interface import PauseState
 from vllm.v1.engine.core import DPEngineCoreProc
 
-from vllm_ascend.data_parallel.start import recorder_of_process, watch_engine
+from vllm_ascend.data_parallel.start import own_files, recorder_of_process, watch_engine
 
 _join_engines = ParallelConfig.stateless_init_dp_group
 
@@ -50,6 +50,7 @@ def stateless_init_dp_group(self: Any, return_store: bool = False) -> Any:
     """vLLM's own, called by an engine that starts; the engines tell each other how they are by the same store."""
     global _watch
     group, store = _join_engines(self, return_store=True)
+    own_files()  # for the watch, which begins while the engine serves
     _watch = functools.partial(watch_engine, self, store)
     return (group, store) if return_store else group
 
