@@ -15,6 +15,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from vllm import envs
 from vllm.config import ParallelConfig
 from vllm.distributed.parallel_state import init_distributed_environment
 
@@ -262,3 +263,22 @@ def test_ray_copies_the_settings() -> None:
 
     importlib.import_module("vllm_ascend.data_parallel.ray_variables")
     assert {setting.name for setting in TABLE} <= get_env_vars_to_copy(destination="DPEngineCoreActor")
+
+
+def test_vllms_compile_cache_is_the_same_for_other_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    importlib.import_module("vllm_ascend.data_parallel.ray_variables")
+    keys = set()
+    for number in range(2):
+        for setting in TABLE:
+            monkeypatch.setenv(setting.name, str(number))
+        keys.add(compile_key())
+    assert len(keys) == 1
+    monkeypatch.setenv("VLLM_PP_LAYER_PARTITION", "1,2")
+    assert compile_key() not in keys
+
+
+def compile_key() -> str:
+    """What vLLM makes of the environment."""
+    if not hasattr(envs, "compile_factors"):
+        return str(envs.compute_hash())
+    return str(importlib.import_module("vllm.config.utils").hash_factors(envs.compile_factors()))
