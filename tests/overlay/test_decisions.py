@@ -235,6 +235,7 @@ def test_what_a_rank_made_of_its_own_rows_is_not_held_against_the_others(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Rank, "recorder", Told())
+        patch.setattr(Rank, "_given_up", None)
         run_step(deployment, schedule)
     assert len(set(told[len(schedule) :])) == 1
 

@@ -126,10 +126,8 @@ def test_no_rank_is_given_up_sooner_than_the_release_would(
     monkeypatch: pytest.MonkeyPatch, hccl: str | None, sooner: bool
 ) -> None:
     """Eager, in an ACL graph: releases that synchronise on the hosts, where gloo waits 30 minutes for a late rank."""
-    from vllm_ascend import ascend_config
-
     told = SimpleNamespace(torchair_graph_config=SimpleNamespace(enabled=False), dp_allreduce_on_npu=False)
-    monkeypatch.setattr(ascend_config, "_ASCEND_CONFIG", told)
+    monkeypatch.setattr(upstream, "get_ascend_config", lambda: told)
     monkeypatch.delenv("HCCL_EXEC_TIMEOUT", raising=False)
     if hccl is not None:
         monkeypatch.setenv("HCCL_EXEC_TIMEOUT", hccl)

@@ -18,7 +18,7 @@ def test_defaults() -> None:
     assert Settings.read({}) == Settings(
         metadata_group=MetadataGroup.DEVICE,
         timeout=60.0,
-        start_timeout=1800.0,
+        start_timeout=1896.0,
         end_timeout=1896.0,
         agreement=True,
         trace_steps=256,

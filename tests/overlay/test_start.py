@@ -92,6 +92,12 @@ def test_without_a_recorder_nothing_is_added() -> None:
     assert runner.profile_run() == "tokens" and NO_RECORDER.steps() == []
 
 
+@pytest.fixture(autouse=True)
+def _on_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the release's own default is."""
+    monkeypatch.setattr(upstream, "metadata_on_hosts", lambda _: False)
+
+
 ALONE = SimpleNamespace(
     parallel_config=SimpleNamespace(data_parallel_size=1), scheduler_config=SimpleNamespace(async_scheduling=False)
 )
@@ -102,14 +108,6 @@ def test_one_rank_reads_its_settings_and_asks_nobody(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("VLLM_ASCEND_DP_TIMEOUT", "0")
     with pytest.raises(ValueError, match="VLLM_ASCEND_DP_TIMEOUT='0' is not one of"):
         join(ALONE, MoECommConfig("A2", 1, 256))
-
-
-def test_an_engine_made_anew_is_not_watched_as_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    stopped: list[bool] = []
-    monkeypatch.setattr(start, "_watchdog", SimpleNamespace(stop=lambda: stopped.append(True)))
-    monkeypatch.setattr(start, "_recorder", Recorder(4))
-    assert join(ALONE, MoECommConfig("A2", 1, 256)) is NO_RECORDER
-    assert stopped == [True] and start.recorder_of_process() is NO_RECORDER
 
 
 _AGREEMENTS: dict[str, tuple[bool, ...]] = {"has_unfinished_dp": (True,), "sync_dp_state": (True, False)}
@@ -180,8 +178,8 @@ ENVIRONMENTS = {
 def join_as(rank: int, folder: str, environment: str, agreement: str, context: int, alone: bool) -> None:
     """One process of two DP ranks: writes what its recorder or its error is."""
     os.environ.update({"VLLM_ASCEND_DP_TIMEOUT": "30", "VLLM_ASCEND_DP_AGREEMENT": agreement})
-    upstream.metadata_on_hosts = lambda _: False
     dp_rank = rank // context
+    start._watchdog = SimpleNamespace(stop=Path(folder, f"stopped {rank}").touch)  # of an engine before
     if dp_rank == 1:
         os.environ.update(ENVIRONMENTS[environment])
         torch.__version__ = torch.torch_version.TorchVersion(f"{torch.__version__.partition('+')[0]}+another")
@@ -207,6 +205,7 @@ def joined(
 def test_ranks_that_fit_join(tmp_path: Path, environment: str) -> None:
     """Another build of the same torch, a default that is spelt out and what is a host's own are no differences."""
     assert joined(tmp_path, environment) == ["Recorder True"] * 2
+    assert len(list(tmp_path.glob("stopped *"))) == 2
 
 
 def test_ranks_with_other_settings_are_refused_and_told_which(tmp_path: Path) -> None:

@@ -92,7 +92,6 @@ def join(vllm_config: Any, moe: MoECommConfig, *, decides_alone: bool = False) -
     DP rank only the settings are read.
     """
     global _recorder
-    _leave()
     settings = settings_of(vllm_config)
     parallel = vllm_config.parallel_config
     if parallel.data_parallel_size == 1:
@@ -127,6 +126,7 @@ def join(vllm_config: Any, moe: MoECommConfig, *, decides_alone: bool = False) -
     kept = most_steps(settings.trace_steps, parallel.data_parallel_size)
     if kept < settings.trace_steps:
         logger.warning("%s=%d: memory for %d steps is set aside", TRACE_STEPS.name, settings.trace_steps, kept)
+    _leave()
     _recorder = Recorder(kept)
     identity = Identity(parallel.data_parallel_rank, parallel.data_parallel_size, world.rank, host, os.getpid(), build)
     place = members.place_in_dp_rank(world.rank)
@@ -159,10 +159,10 @@ def watch_engine(parallel: Any, store: Store) -> None:
 
 def _leave() -> None:
     """Stop what watches an engine that this process had before."""
-    global _recorder, _watchdog
+    global _watchdog
     if _watchdog is not None:
         _watchdog.stop()
-    _recorder, _watchdog = NO_RECORDER, None
+    _watchdog = None
 
 
 def _limits(settings: Settings) -> Limits:
