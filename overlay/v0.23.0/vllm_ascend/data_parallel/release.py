@@ -7,7 +7,13 @@ from functools import cached_property
 from typing import Any, Callable
 
 from vllm.config import CUDAGraphMode
-from vllm_ascend.utils import embedding_tp_enable, enable_sp, is_drafter_moe_model, oproj_tp_enable
+from vllm_ascend.utils import (
+    embedding_tp_enable,
+    enable_sp,
+    is_drafter_moe_model,
+    lmhead_tp_enable,
+    oproj_tp_enable,
+)
 
 from vllm_ascend.data_parallel import upstream
 from vllm_ascend.data_parallel.metadata import StepMetadata
@@ -61,6 +67,11 @@ class ReleaseStep:
         """Whether layers of a drafter gather rows over DP ranks, and so need as many on each, in every draft."""
         only_keeps = self.vllm_config.speculative_config.method == "extract_hidden_states"
         return self.dp_size > 1 and self._gathers and not only_keeps
+
+    @property
+    def lmhead_is_parallel(self) -> bool:
+        """Whether the lm head is split over DP ranks."""
+        return bool(lmhead_tp_enable())
 
     @property
     def drafter_may_replay(self) -> bool:
