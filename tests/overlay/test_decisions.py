@@ -172,15 +172,16 @@ def test_where_layers_cannot_have_rows_added_all_have_the_largest_ranks(schedule
 
 
 @pytest.mark.parametrize(
-    ("gate", "returned", "within", "xlite", "drafter", "expects"),
+    ("gate", "returned", "within", "xlite", "graphs", "eager", "expects"),
     [
-        (False, False, MoEComm.MC2, None, True, False),
-        (True, False, MoEComm.ALLGATHER, None, False, True),
-        (False, True, MoEComm.MC2, None, False, True),
-        (False, False, MoEComm.FUSED_MC2, None, False, True),
-        (False, False, MoEComm.MC2, "full", True, True),
-        (False, False, MoEComm.MC2, "full", False, False),
-        (False, False, MoEComm.MC2, "decode only", True, False),
+        (False, False, MoEComm.MC2, None, FULL, False, False),
+        (True, False, MoEComm.ALLGATHER, None, NONE, True, True),
+        (False, True, MoEComm.MC2, None, NONE, True, True),
+        (False, False, MoEComm.FUSED_MC2, None, NONE, True, True),
+        (False, False, MoEComm.MC2, "full", FULL, False, True),
+        (False, False, MoEComm.MC2, "full", FULL, True, False),
+        (False, False, MoEComm.MC2, "full", NONE, False, False),
+        (False, False, MoEComm.MC2, "decode only", FULL, False, False),
     ],
 )
 def test_which_layers_cannot(
@@ -189,15 +190,16 @@ def test_which_layers_cannot(
     returned: bool,
     within: MoEComm,
     xlite: str | None,
-    drafter: bool,
+    graphs: CUDAGraphMode,
+    eager: bool,
     expects: bool,
 ) -> None:
-    """Without a drafter xlite's full mode has no graphs, and upstream's ranks have their own rows."""
+    """Without graphs upstream's ranks have their own rows in xlite's full mode."""
     in_xlite = SimpleNamespace(enabled=xlite is not None, full_mode=xlite == "full")
     ascend = SimpleNamespace(multistream_overlap_gate=gate, xlite_graph_config=in_xlite)
     monkeypatch.setattr(row_groups, "get_ascend_config", lambda: ascend)
-    model = SimpleNamespace(enable_return_routed_experts=returned)
-    config = SimpleNamespace(model_config=model, speculative_config=SimpleNamespace() if drafter else None)
+    model = SimpleNamespace(enable_return_routed_experts=returned, enforce_eager=eager)
+    config = SimpleNamespace(model_config=model, compilation_config=SimpleNamespace(cudagraph_mode=graphs))
     assert row_groups.expects_equal_rows(config, MoECommConfig("A3", 16, 512, within=within)) is expects
 
 
@@ -269,8 +271,8 @@ def test_where_nothing_must_agree_nothing_is_reduced(deployment: Deployment, red
 class Exchange:
     """Another program's, in the place of upstream's: what it was told, and what it answers."""
 
-    def __init__(self, rows: list[int], mode: CUDAGraphMode) -> None:
-        self.rows, self.mode = torch.tensor(rows, dtype=torch.int32), mode
+    def __init__(self, rows: list[int] | None, mode: CUDAGraphMode) -> None:
+        self.rows, self.mode = None if rows is None else torch.tensor(rows, dtype=torch.int32), mode
         self.told: list[tuple[int, CUDAGraphMode, bool]] = []
 
     def of_counts(self, num_tokens_padded: int, cudagraph_mode: int, allow_dp_padding: bool) -> Any:
@@ -281,7 +283,7 @@ class Exchange:
     def of_metadata(self, num_tokens: int, cudagraph_mode: CUDAGraphMode, allow_dp_padding: bool) -> Any:
         """By 0.23.0's."""
         self.told.append((num_tokens, cudagraph_mode, allow_dp_padding))
-        return max(self.rows), self.rows, self.mode
+        return num_tokens, self.rows, self.mode
 
 
 @pytest.mark.parametrize(
@@ -305,6 +307,17 @@ def test_the_exchange_of_another_program_decides(
     found_mode, key, across = rank.decide_step(work.tokens, work.mode, work.dispatch)
     assert exchange.told == [told]
     assert (found_mode, key.num_tokens, across.tolist()) == (mode, rows[0], rows)
+
+
+def test_an_exchange_that_returns_no_counts_leaves_the_step_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Upstream goes on with its first choice of a graph then, and vLLM asks for the counts."""
+    for name in ("enable_sp", "oproj_tp_enable", "embedding_tp_enable"):
+        monkeypatch.setattr(release, name, lambda *_: False, raising=False)
+    exchange, rank = Exchange(None, NONE), Rank(Deployment(), 0, 2)
+    monkeypatch.setattr(Rank, "_sync_batch_across_dp", exchange.of_counts)
+    monkeypatch.setattr(Rank, "_sync_metadata_across_dp", exchange.of_metadata)
+    found, key, across = rank.decide_step(3, FULL, Work(3, FULL).dispatch)
+    assert (found, key.num_tokens, across) == (FULL, 4, None)
 
 
 @pytest.mark.parametrize("ranks", [2, 8])

@@ -14,10 +14,17 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 import vllm
+from vllm.config import ParallelConfig
 
 from vllm_ascend.data_parallel import metadata_group as module
 from vllm_ascend.data_parallel import upstream
-from vllm_ascend.data_parallel.metadata_group import BUFFER_MB, line_up, metadata_group, settings_of
+from vllm_ascend.data_parallel.metadata_group import (
+    BUFFER_MB,
+    agree_on_default,
+    line_up,
+    metadata_group,
+    settings_of,
+)
 from vllm_ascend.data_parallel.settings import MetadataGroup, Settings
 from vllm_ascend.data_parallel.told import key
 
@@ -53,15 +60,12 @@ def test_a_rank_that_does_not_come_is_named_with_the_setting(store: dist.Store) 
         line_up(store, RANKS, 0, 0.05)
 
 
-@pytest.mark.parametrize(
-    ("asynchronous", "on_hosts", "group"),
-    [(False, False, MetadataGroup.DEVICE), (True, False, MetadataGroup.CPU), (False, True, MetadataGroup.CPU)],
-)
-def test_async_scheduling_and_releases_on_the_hosts_read_no_device_unless_told_to(
-    monkeypatch: pytest.MonkeyPatch, asynchronous: bool, on_hosts: bool, group: MetadataGroup
+@pytest.mark.parametrize(("on_hosts", "group"), [(False, MetadataGroup.DEVICE), (True, MetadataGroup.CPU)])
+def test_the_release_says_where_the_metadata_goes_unless_it_is_told(
+    monkeypatch: pytest.MonkeyPatch, on_hosts: bool, group: MetadataGroup
 ) -> None:
     monkeypatch.setattr(upstream, "metadata_on_hosts", lambda _: on_hosts)
-    config = SimpleNamespace(scheduler_config=SimpleNamespace(async_scheduling=asynchronous))
+    config = SimpleNamespace(parallel_config=SimpleNamespace())
     monkeypatch.delenv("VLLM_ASCEND_DP_METADATA_GROUP", raising=False)
     assert settings_of(config).metadata_group is group
     for told in MetadataGroup:
@@ -98,12 +102,13 @@ def test_only_a_communicator_that_the_release_lacks_is_made_and_it_is_small(
     )
 
 
-def _config(eager: bool, experts: bool, parallel: bool) -> Any:
+def _config(eager: bool, experts: bool, parallel: bool, asynchronous: bool = False) -> Any:
     named = {"text_config": {"num_experts": 8}} if experts else {"layers": 2}
     hf_config = SimpleNamespace(to_dict=lambda: {"id2label": {0: "LABEL_0"}} | named)
     return SimpleNamespace(
         model_config=SimpleNamespace(enforce_eager=eager, hf_config=hf_config),
         parallel_config=SimpleNamespace(enable_expert_parallel=parallel),
+        scheduler_config=SimpleNamespace(async_scheduling=asynchronous),
     )
 
 
@@ -138,3 +143,28 @@ def test_no_rank_is_given_up_sooner_than_the_release_would(
         "0.10.2": (False, False),
         "0.11.0": (False, False),
     }.get(vllm.__version__.partition("+")[0], (True, True))
+
+
+@pytest.mark.parametrize("off_hosts", [False, True])
+def test_async_scheduling_reads_no_device_unless_upstream_keeps_off_the_hosts(
+    monkeypatch: pytest.MonkeyPatch, off_hosts: bool
+) -> None:
+    told = SimpleNamespace(torchair_graph_config=SimpleNamespace(enabled=False), dp_allreduce_on_npu=off_hosts)
+    monkeypatch.setattr(upstream, "get_ascend_config", lambda: told)
+    monkeypatch.delenv("HCCL_EXEC_TIMEOUT", raising=False)
+    knows = hasattr(ParallelConfig, "sync_dp_state")  # 0.23.0
+    assert upstream.metadata_on_hosts(_config(False, True, True, asynchronous=True)) is not (knows and off_hosts)
+
+
+def test_ranks_take_the_default_of_the_first_that_comes(store: dist.Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though one of them has another HCCL_EXEC_TIMEOUT; one that is told keeps to that, and the agreement tells it."""
+    monkeypatch.delenv("VLLM_ASCEND_DP_METADATA_GROUP", raising=False)
+    found = []
+    for on_hosts, told in ((True, None), (False, None), (True, "device")):
+        config = SimpleNamespace(parallel_config=SimpleNamespace())
+        monkeypatch.setattr(upstream, "metadata_on_hosts", lambda _, on_hosts=on_hosts: on_hosts)
+        if told is not None:
+            monkeypatch.setenv("VLLM_ASCEND_DP_METADATA_GROUP", told)
+        agree_on_default(config, store, 0)
+        found.append(settings_of(config).metadata_group)
+    assert found == [MetadataGroup.CPU, MetadataGroup.CPU, MetadataGroup.DEVICE]

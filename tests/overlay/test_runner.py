@@ -386,28 +386,32 @@ def test_such_a_step_too_has_its_own_rows_where_attention_takes_no_others() -> N
 class Exchanging(Rank):
     """With another program's exchange, which asks upstream's in its turn or answers by itself."""
 
-    asks = False
+    asks, counts, told = False, True, 0
 
     def _issue_step(self, batch: LocalBatch) -> PendingStep:
         return DataParallelStep._issue_step(self, batch)
 
     def _sync_metadata_across_dp(self, num_tokens: int, with_prefill: bool, enable_dbo: bool) -> Any:
+        self.told = num_tokens
         if self.asks:
             return super()._sync_metadata_across_dp(num_tokens, with_prefill, enable_dbo)
-        return 16, torch.tensor([16, 16]), with_prefill, enable_dbo
+        return 16, torch.tensor([16, 16]) if self.counts else None, with_prefill, enable_dbo
 
 
-@pytest.mark.parametrize("asks", [False, True])
+@pytest.mark.parametrize(
+    ("asks", "counts", "rows"), [(True, True, (4, 4)), (False, True, (16, 16)), (False, False, (4, 4))]
+)
 @pytest.mark.parametrize("within", [False, True])
-def test_the_exchange_of_another_program_decides(asks: bool, within: bool) -> None:
-    """Whether the step is recorded, as upstream's methods are, or another program's too."""
+def test_the_exchange_of_another_program_decides(asks: bool, counts: bool, rows: tuple[int, ...], within: bool) -> None:
+    """Whether the step is recorded, as upstream's methods are, or another program's too. It is told the rows of the
+    graph, and where it has none of the other ranks these tell each other theirs."""
     deployment = Deployment(MoECommConfig("A2", 16, 256))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runner_module, "moe_comm_config", lambda *_: deployment.moe)
         patch.setattr(upstream, "row_group_sizes", lambda _: {})
         patch.setattr(upstream, "lm_head_parallel", lambda: False)
         rank = Exchanging(deployment, 0, 2)
-        rank.asks, rank.decode_token_per_req, rank.recorder = asks, 1, Recorder(4)
+        rank.asks, rank.counts, rank.decode_token_per_req, rank.recorder = asks, counts, 1, Recorder(4)
         known = LocalBatch(3, False, graph_usable=True).alone(2)
         vars(rank)["_synchronizer"] = SimpleNamespace(issue=lambda _: PendingStep(known=known))
         vars(rank)["_given_up"] = None
@@ -415,10 +419,29 @@ def test_the_exchange_of_another_program_decides(asks: bool, within: bool) -> No
         step = rank._await_step(rank._issue_real_step(3, False, False, uniform_decode=True))
         if within:
             rank.recorder.end()
-    assert step.padded_tokens_per_rank == ((4, 4) if asks else (16, 16)) and step.use_graph
+    assert step.padded_tokens_per_rank == rows and step.use_graph and rank.told == 4
     assert rank.step is step
     (recorded,) = rank.recorder.steps()
     assert recorded.alone and rank.recorder.entered is None
+
+
+def test_upstreams_exchange_of_torchair_hides_what_is_put_in_the_place_of_the_other() -> None:
+    class Foreign(Rank):
+        def _sync_metadata_across_dp(self, *_: Any) -> Any:
+            raise AssertionError
+
+    class Compiled(TorchairStep, Foreign):
+        """As NPUTorchairModelRunner has it."""
+
+    deployment = Deployment(MoECommConfig("A2", 16, 256))
+    assert Foreign(deployment, 0, 2)._exchange_is_foreign
+    assert not Compiled(deployment, 0, 2)._exchange_is_foreign
+
+
+def test_a_drafter_finds_a_step_where_another_programs_code_has_decided_none() -> None:
+    rank = Rank(Deployment(MoECommConfig("A2", 16, 256)), 0, 2)
+    rows = rank.step.with_rows(5)
+    assert rank.step.with_prefill and rows is not None and rows.tolist()[0] == 5
 
 
 @pytest.mark.parametrize(

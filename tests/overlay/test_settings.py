@@ -8,10 +8,11 @@ import re
 import tempfile
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from vllm_ascend.data_parallel.settings import TABLE, MetadataGroup, Settings, not_settings
+from vllm_ascend.data_parallel.settings import TABLE, MetadataGroup, Settings, gloo_seconds, not_settings
 
 
 def test_defaults() -> None:
@@ -92,6 +93,13 @@ def test_the_last_limit_comes_after_hccls_gloos_and_vllms_own(environ: dict[str,
 )
 def test_the_start_may_last_as_long_as_hccl_lets_it(environ: dict[str, str], seconds: float | None) -> None:
     assert Settings.read(environ).start_timeout == seconds
+
+
+def test_the_last_limit_comes_after_what_vllm_gives_gloo() -> None:
+    for told, seconds in ((None, 1896.0), (600, 1896.0), (7200, 7260.0)):
+        gloo = gloo_seconds(SimpleNamespace(cpu_distributed_timeout_seconds=told))
+        assert Settings.read({}, gloo_s=gloo).end_timeout == seconds
+    assert gloo_seconds(SimpleNamespace()) == 1800.0  # before 0.23
 
 
 SECONDS = "a number of seconds above 0, off"

@@ -58,7 +58,7 @@ class Collective:
     """A meeting of ranks. Two ranks are in the same one if theirs are equal.
 
     ``ranks`` names the members without listing them: the first world rank and their number; None where they are not
-    known. ``step`` is that of the DP group, 0 outside of steps.
+    known. ``step`` is that of the DP group, 0 where no step is known.
     """
 
     op: str
@@ -188,7 +188,8 @@ class Observer:
         )
         if idle:
             return replace(beat, state=State.IDLE)
-        collective = self._collective(entered and entered.phase, beat.step, stack)
+        # Outside of a step's forward pass there is none to count: another program's exchange is not in all of them.
+        collective = self._collective(entered and entered.phase, 0 if step is None else step.number, stack)
         if entered is not None and entered.phase in _WAITS:
             since = max(entered.since, self._resumed)
             return replace(beat, state=State.COLLECTIVE, collective=collective, seconds=now - since)

@@ -19,10 +19,12 @@ from vllm.distributed.parallel_state import get_dp_group, get_world_group
 
 from vllm_ascend.data_parallel import upstream
 from vllm_ascend.data_parallel.agreement import FOR_EVER
-from vllm_ascend.data_parallel.settings import START_TIMEOUT, MetadataGroup, Settings
+from vllm_ascend.data_parallel.settings import GROUP, START_TIMEOUT, MetadataGroup, Settings, gloo_seconds
 from vllm_ascend.data_parallel.stacks import METADATA_GROUP
 from vllm_ascend.data_parallel.told import key, tell, told
 
+# Under which a configuration keeps the group that its ranks agreed on.
+_AGREED = "_metadata_group"
 # The buffer of a communicator for two bytes a rank: what upstream gives its DP group since #3073, so that
 # HCCL is known to run with it.
 BUFFER_MB = 50
@@ -32,14 +34,21 @@ def settings_of(vllm_config: Any) -> Settings:
     """The settings of this process.
 
     With async scheduling the host prepares a step while the device runs the one before; a read of the device would
-    wait for that one, so that there the CPU group is the default; so it is for a release that reduces there, or where
-    the device would give a late rank up sooner than that release does.
+    wait for that one, so that there the CPU group is the default; so it is for a release that reduces there, unless it
+    is told not to, or where the device would give a late rank up sooner than that release does.
 
     Raises ``ValueError`` for one that is not allowed.
     """
-    on_hosts = upstream.metadata_on_hosts(vllm_config) or vllm_config.scheduler_config.async_scheduling
-    default = MetadataGroup.CPU if on_hosts else MetadataGroup.DEVICE
-    return Settings.read(os.environ, default)
+    usual = MetadataGroup.CPU if upstream.metadata_on_hosts(vllm_config) else MetadataGroup.DEVICE
+    default = vars(vllm_config).get(_AGREED, usual)
+    return Settings.read(os.environ, default, gloo_seconds(vllm_config.parallel_config))
+
+
+def agree_on_default(vllm_config: Any, store: Store, first_rank: int) -> None:
+    """Take the default of the first rank that comes here, whatever this host's HCCL_EXEC_TIMEOUT says."""
+    mine = settings_of(vllm_config).metadata_group.value
+    if GROUP.name not in os.environ:
+        vars(vllm_config)[_AGREED] = MetadataGroup(store.compare_set(key("group", first_rank), "", mine).decode())
 
 
 def metadata_group(vllm_config: Any, settings: Settings) -> dist.ProcessGroup:

@@ -60,9 +60,13 @@ class DataParallelStep(_StaticFacts, StepGraph, PromptLogits):
     _dummy_run: Any
     get_model: Any
 
-    step: StepPlan
     recorder: Recorder = NO_RECORDER
     graphs_captured: bool = False
+
+    @cached_property
+    def step(self) -> StepPlan:  # type: ignore[override]
+        """Before the first: where another program's code runs a step without any decision of this set's."""
+        return StepPlan(LocalBatch(1, with_prefill=True).alone(self.dp_size), self.dp_rank)
 
     def _join_data_parallel(self) -> None:
         """Check the settings and the other ranks before weights are loaded; an error must not cost that time."""
@@ -91,9 +95,11 @@ class DataParallelStep(_StaticFacts, StepGraph, PromptLogits):
 
     def _issue_step(self, batch: LocalBatch) -> PendingStep:
         """Tell the other ranks about this rank's batch, without waiting for theirs."""
-        self.recorder.issued(batch)
         if self._exchange_is_foreign:
-            return PendingStep(known=self._exchanged(batch))
+            known = self._exchanged(batch)  # where upstream's own, if that is asked, may be a step by itself
+            self.recorder.issued(batch)
+            return PendingStep(known=known)
+        self.recorder.issued(batch)
         return self._issue_own(batch)
 
     def _issue_own(self, batch: LocalBatch) -> PendingStep:
@@ -109,15 +115,19 @@ class DataParallelStep(_StaticFacts, StepGraph, PromptLogits):
     def _exchanged(self, batch: LocalBatch) -> StepMetadata:
         """What another program's exchange says of the step.
 
-        It names rows alone, as upstream's does: a graph of that many is replayed where no rank has a prefill.
+        It names rows alone, as upstream's does: a graph of that many is replayed where no rank has a prefill. Without
+        each rank's, which vLLM would then ask for in the forward pass, the ranks tell each other here.
         """
-        _, across, with_prefill, dbo = self._sync_metadata_across_dp(
-            batch.num_tokens, batch.with_prefill, batch.enable_dbo
-        )
-        assert across is not None
-        rows = tuple(across.tolist())
-        graph_usable = batch.graph_usable and self._fits_graph(max(rows), uniform_decode=not with_prefill)
-        return StepMetadata(rows, with_prefill, dbo, graph_usable, batch.prompt_rounds)
+        rows = batch.num_tokens
+        if self._fits_graph(rows, uniform_decode=True):  # upstream pads before
+            rows = self.vllm_config.pad_for_cudagraph(rows)
+        own, across, with_prefill, dbo = self._sync_metadata_across_dp(rows, batch.with_prefill, batch.enable_dbo)
+        if across is None:
+            told = batch._replace(num_tokens=own, with_prefill=with_prefill, enable_dbo=dbo)
+            return self._issue_own(told).result(self._given_up)
+        of_all = tuple(across.tolist())
+        graph_usable = batch.graph_usable and self._fits_graph(max(of_all), uniform_decode=not with_prefill)
+        return StepMetadata(of_all, with_prefill, dbo, graph_usable, batch.prompt_rounds)
 
     def _await_step(self, pending: PendingStep) -> StepPlan:
         """Wait for the other ranks' batches and decide the step."""
@@ -161,7 +171,7 @@ class DataParallelStep(_StaticFacts, StepGraph, PromptLogits):
         decode = not with_prefill and num_tokens % self.decode_token_per_req == 0
         if self._exchange_is_foreign:  # which asks upstream's in its turn, within a step
             batch = LocalBatch(num_tokens, with_prefill, enable_dbo, self._fits_graph(num_tokens, decode))
-            step = self._plan(self._issue_own(batch))
+            step = self.step = self._plan(self._issue_own(batch))
         else:
             step = self._await_step(self._issue_real_step(num_tokens, with_prefill, enable_dbo, decode))
         if self.dp_size == 1:
@@ -281,6 +291,10 @@ class TorchairStep(_StaticFacts):
     decode_token_per_req: int
     is_kv_consumer: bool
     select_torchair_padded_batch_size: Any
+
+    def _sync_metadata_across_dp(self, *told: Any) -> Any:
+        """Upstream has one of TorchAir's own here, which hides what a program puts in the place of the other."""
+        return DataParallelStep._sync_metadata_across_dp(self, *told)  # type: ignore[arg-type]
 
     def _uniform_size(self, metadata: StepMetadata) -> Optional[int]:
         if not self._moe_comm_config.compiled_decode:

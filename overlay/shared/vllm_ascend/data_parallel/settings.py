@@ -151,16 +151,22 @@ class Settings:
     mc2_rows: Optional[int] = None
 
     @classmethod
-    def read(cls, environ: Mapping[str, str], metadata_group: MetadataGroup = MetadataGroup.DEVICE) -> Settings:
+    def read(
+        cls,
+        environ: Mapping[str, str],
+        metadata_group: MetadataGroup = MetadataGroup.DEVICE,
+        gloo_s: float = _GLOO_S,
+    ) -> Settings:
         """Read every setting of ``environ``; ``metadata_group`` is the default of that setting.
 
-        Raises ``ValueError`` for a value that is not allowed.
+        ``gloo_s`` is how long a wait on the hosts' network lasts, in seconds. Raises ``ValueError`` for a value that is
+        not allowed.
         """
         return cls(
             metadata_group=replace(GROUP, default=metadata_group.value).value(environ),
             timeout=TIMEOUT.value(environ),
             start_timeout=_start_timeout(environ),
-            end_timeout=_end_timeout(environ),
+            end_timeout=_end_timeout(environ, gloo_s),
             agreement=AGREEMENT.value(environ),
             trace_steps=TRACE_STEPS.value(environ),
             trace_dir=TRACE_DIR.value(environ),
@@ -191,6 +197,11 @@ def _shown(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else OFF if value is None else str(value)
 
 
+def gloo_seconds(parallel_config: Any) -> float:
+    """How long a wait in vLLM's groups on the hosts' network lasts: 30 minutes, or what vLLM is told from 0.23 on."""
+    return float(max(getattr(parallel_config, "cpu_distributed_timeout_seconds", None) or 0.0, _GLOO_S))
+
+
 def gives_up_before_gloo(environ: Mapping[str, str]) -> bool:
     """Whether HCCL waits less long for a late rank than gloo does: 204 s in upstream's guides, for 30 minutes."""
     return 0 < _number(environ, *_HCCL_EXEC) < _GLOO_S
@@ -204,14 +215,14 @@ def _start_timeout(environ: Mapping[str, str]) -> Optional[float]:
     return max(max(hccl, connect) + _AFTER_THEM_S, _START_S) if hccl > 0 else None
 
 
-def _end_timeout(environ: Mapping[str, str]) -> Optional[float]:
+def _end_timeout(environ: Mapping[str, str], gloo_s: float) -> Optional[float]:
     found: float | str | None = END_TIMEOUT.value(environ)
     if not isinstance(found, str):
         return found
     if TIMEOUT.value(environ) is None:
         return None
     hccl, vllm = _number(environ, *_HCCL_EXEC), _number(environ, *_VLLM_EXEC)
-    return max(hccl, vllm, _GLOO_S) + _AFTER_THEM_S if hccl > 0 else None
+    return max(hccl, vllm, gloo_s) + _AFTER_THEM_S if hccl > 0 else None
 
 
 def _number(environ: Mapping[str, str], name: str, default: float) -> float:

@@ -25,11 +25,11 @@ from vllm_ascend.data_parallel.deployment import facts, facts_of_any
 from vllm_ascend.data_parallel.exchange import Exchange
 from vllm_ascend.data_parallel.executor import loss
 from vllm_ascend.data_parallel.fingerprint import Fingerprint, build_digest, digests
-from vllm_ascend.data_parallel.metadata_group import settings_of
+from vllm_ascend.data_parallel.metadata_group import agree_on_default, settings_of
 from vllm_ascend.data_parallel.moe_comm import MoECommChoice, MoECommConfig, select_moe_comm
 from vllm_ascend.data_parallel.plan import StepPlan
 from vllm_ascend.data_parallel.recorder import NO_RECORDER, EngineRecorder, Recorder, most_steps
-from vllm_ascend.data_parallel.settings import TABLE, TRACE_STEPS, Settings, not_settings
+from vllm_ascend.data_parallel.settings import TABLE, TRACE_STEPS, Settings, gloo_seconds, not_settings
 from vllm_ascend.data_parallel.tracefile import Identity, TraceFiles
 from vllm_ascend.data_parallel.watchdog import Limits, Reporter, Watchdog
 
@@ -111,6 +111,8 @@ def join(vllm_config: Any, moe: MoECommConfig, *, decides_alone: bool = False) -
     first = world.rank // replica * replica
     members = Members(range(first, first + replica), processes)
     store = distributed_c10d._get_process_group_store(world.cpu_group)
+    agree_on_default(vllm_config, store, first)
+    settings = settings_of(vllm_config)
     host, files = socket.gethostname(), own_files()
     held = facts_of_any(vllm_config) if decides_alone else facts(vllm_config, settings, moe)
     mine = Fingerprint(world.rank, host, held, files)
@@ -144,7 +146,7 @@ def watch_engine(parallel: Any, store: Store) -> None:
     ``store`` is the one by which the engines found each other. Does nothing where the process is a rank itself.
     """
     global _recorder
-    settings = Settings.read(os.environ)
+    settings = Settings.read(os.environ, gloo_s=gloo_seconds(parallel))
     limits = _limits(settings)
     if _recorder is not NO_RECORDER or limits.none:
         return

@@ -61,8 +61,7 @@ def metadata_on_hosts(vllm_config: Any) -> bool:
     """Whether the metadata goes over the hosts' network where no setting says otherwise: where a rank that is late
     would be given up sooner on the device, for this release synchronises on the hosts.
     """
-    del vllm_config
-    return gives_up_before_gloo(os.environ)
+    return bool(vllm_config.scheduler_config.async_scheduling) or gives_up_before_gloo(os.environ)
 
 
 def has_dp_communicator(vllm_config: Any) -> bool:

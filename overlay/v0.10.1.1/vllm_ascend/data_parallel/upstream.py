@@ -67,7 +67,8 @@ def metadata_on_hosts(vllm_config: Any) -> bool:
     """Whether the metadata goes over the hosts' network where no setting says otherwise: where a rank that is late
     would be given up sooner on the device, and the release synchronises on the hosts.
     """
-    return _synchronises_on_hosts(vllm_config) and gives_up_before_gloo(os.environ)
+    sooner = _synchronises_on_hosts(vllm_config) and gives_up_before_gloo(os.environ)
+    return sooner or bool(vllm_config.scheduler_config.async_scheduling)
 
 
 def has_dp_communicator(vllm_config: Any) -> bool:

@@ -62,8 +62,7 @@ def compute_logits(model: Any, hidden_states: torch.Tensor) -> torch.Tensor:
 
 def metadata_on_hosts(vllm_config: Any) -> bool:
     """Whether the metadata goes over the hosts' network where no setting says otherwise."""
-    del vllm_config  # upstream reduces on the device
-    return False
+    return bool(vllm_config.scheduler_config.async_scheduling)
 
 
 def has_dp_communicator(vllm_config: Any) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any, Mapping
 
+from vllm.config import CUDAGraphMode
 from vllm_ascend.ascend_config import get_ascend_config
 
 from vllm_ascend.data_parallel.moe_comm import MoEComm, MoECommConfig
@@ -33,11 +34,12 @@ def expects_equal_rows(vllm_config: Any, moe: MoECommConfig) -> bool:
 
     The gate of ``multistream_overlap_gate`` chooses experts for a rank's own rows before the layer adds others; what
     keeps each token's experts for its answer knows no rows that are added; and fused MC2 routes them as requests, all
-    to the same experts, and drops what is more than one rank can take. xlite's full mode, where drafts give it graphs,
-    runs prefills too, and is told its rank's rows alone.
+    to the same experts, and drops what is more than one rank can take. xlite's full mode runs
+    prefills too, and with graphs, which it has beside a drafter in 0.23.0, decodes have had the rows of a prefill.
     """
     chosen_before = bool(get_ascend_config().multistream_overlap_gate)
     kept = bool(vllm_config.model_config.enable_return_routed_experts)
     xlite = get_ascend_config().xlite_graph_config
-    in_xlite = xlite.enabled and xlite.full_mode and vllm_config.speculative_config is not None
+    has_graphs = vllm_config.compilation_config.cudagraph_mode != CUDAGraphMode.NONE
+    in_xlite = xlite.enabled and xlite.full_mode and has_graphs and not vllm_config.model_config.enforce_eager
     return chosen_before or kept or in_xlite or MoEComm.FUSED_MC2 in (moe.within, moe.beyond)

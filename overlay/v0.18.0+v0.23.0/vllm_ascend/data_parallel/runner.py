@@ -68,11 +68,12 @@ class DataParallelStep(ReleaseStep):
 
     def decide_step(
         self, num_tokens: int, graph: CUDAGraphMode, dispatch: Dispatch
-    ) -> tuple[CUDAGraphMode, BatchDescriptor, torch.Tensor]:
+    ) -> tuple[CUDAGraphMode, BatchDescriptor, Optional[torch.Tensor]]:
         """Decide a step of this rank's ``num_tokens``, which could replay ``graph``, with the other ranks.
 
         Returns the graph that all replay, its key with the rows that this rank computes, and each rank's rows: a CPU
-        int32 tensor of shape ``[dp_size]``. Where ranks share prefills, upstream counts tokens in NumPy's integers.
+        int32 tensor of shape ``[dp_size]``, None only where another program's exchange has none. Where ranks share
+        prefills, upstream counts tokens in NumPy's integers.
         """
         num_tokens = int(num_tokens)
         mode = GraphMode(graph.value)
@@ -85,17 +86,15 @@ class DataParallelStep(ReleaseStep):
         self.recorder.issued(batch)
         self.most_tokens = num_tokens
         if foreign := self._foreign_exchange:
-            self.step, alone = self._exchanged(foreign, batch, dispatch), True
+            self.step, rows, alone = *self._exchanged(foreign, batch, dispatch), True
         else:
             metadata = self._agree(batch) if self._must_agree else batch.alone(self.dp_size)
             self.step = StepPlan(metadata, self.dp_rank, self._uniform_size(metadata, dispatch))
             # By what each rank made of its own rows the ranks are not held against each other: it may differ.
-            alone = not self._must_agree or self._takes_its_own(metadata)
+            rows, alone = self.step.num_tokens_across_dp, not self._must_agree or self._takes_its_own(metadata)
         self.recorder.decided(self.step, alone=alone)
         key_graph, key = dispatch(self.step.num_input_tokens, self._modes(self.step.metadata))
         assert key.num_tokens == self.step.num_input_tokens, f"a graph of {key.num_tokens} rows for {self.step}"
-        rows = self.step.num_tokens_across_dp
-        assert rows is not None
         return key_graph, key, rows
 
     def _agree(self, batch: LocalBatch) -> StepMetadata:
@@ -116,15 +115,22 @@ class DataParallelStep(ReleaseStep):
         exchange = self.steps_exchange
         return exchange if is_foreign(exchange) else None
 
-    def _exchanged(self, exchange: Exchange, batch: LocalBatch, dispatch: Dispatch) -> StepPlan:
-        """The plan that follows from another program's exchange, told what upstream's would be: the rows of the graph
-        that this rank could replay, and whether it can take more."""
-        rows = int(dispatch(batch.num_tokens, self._modes(batch.alone()))[1].num_tokens)
-        across, mode = self.exchanged(exchange, rows, CUDAGraphMode(batch.alone().graph_mode.value))
-        graph = GraphMode(mode.value)
-        self.most_tokens = max(across)
-        known = StepMetadata(across, False, False, graph is not GraphMode.NONE, whole_graph=graph is GraphMode.FULL)
-        return StepPlan(known, self.dp_rank)
+    def _exchanged(
+        self, exchange: Exchange, batch: LocalBatch, dispatch: Dispatch
+    ) -> tuple[StepPlan, Optional[torch.Tensor]]:
+        """The plan that follows from another program's exchange, and each rank's rows as that returns them.
+
+        It is told what upstream's would be: the rows of the graph that this rank could replay. Where it returns none,
+        this rank goes on with those, and vLLM asks for the others'.
+        """
+        mode = CUDAGraphMode(batch.alone().graph_mode.value)
+        rows = int(dispatch(batch.num_tokens, {mode})[1].num_tokens)
+        across, agreed = self.exchanged(exchange, rows, mode)
+        graph = GraphMode((mode if across is None else agreed).value)
+        tokens = (rows,) * self.dp_size if across is None else tuple(across.tolist())
+        self.most_tokens = max(tokens)
+        known = StepMetadata(tokens, False, False, graph is not GraphMode.NONE, whole_graph=graph is GraphMode.FULL)
+        return StepPlan(known, self.dp_rank), across
 
     def drafter_rows(self) -> tuple[int, torch.Tensor]:
         """Rows that a drafter computes after the step which exchanges them, and each rank's.

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
+import torch
 from vllm.config import CUDAGraphMode
 from vllm_ascend.utils import enable_sp, is_drafter_moe_model
 
@@ -36,11 +37,11 @@ class ReleaseStep:
 
     def exchanged(
         self, exchange: Callable[..., Any], rows: int, graph: CUDAGraphMode
-    ) -> tuple[tuple[int, ...], CUDAGraphMode]:
+    ) -> tuple[Optional[torch.Tensor], CUDAGraphMode]:
         """Each rank's rows by ``exchange``, called as upstream does, and the graph that all replay."""
         pads = graph != CUDAGraphMode.NONE or enable_sp(self.vllm_config)
         _, across, mode = exchange(num_tokens_padded=rows, cudagraph_mode=graph.value, allow_dp_padding=pads)
-        return tuple(across.tolist()), CUDAGraphMode(mode)
+        return across, CUDAGraphMode(mode)
 
     @property
     def drafter_follows_step(self) -> bool:

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
+import torch
 from vllm.config import CUDAGraphMode
 from vllm_ascend.utils import (
     embedding_tp_enable,
@@ -47,12 +48,12 @@ class ReleaseStep:
 
     def exchanged(
         self, exchange: Callable[..., Any], rows: int, graph: CUDAGraphMode
-    ) -> tuple[tuple[int, ...], CUDAGraphMode]:
+    ) -> tuple[Optional[torch.Tensor], CUDAGraphMode]:
         """Each rank's rows by ``exchange``, called as upstream does, and the graph that all replay."""
         gathers = oproj_tp_enable() or embedding_tp_enable()
         pads = graph != CUDAGraphMode.NONE or enable_sp(self.vllm_config) or gathers
         _, across, mode = exchange(num_tokens=rows, cudagraph_mode=graph, allow_dp_padding=pads)
-        return tuple(across.tolist()), mode
+        return across, mode
 
     @property
     def drafter_follows_step(self) -> bool:
