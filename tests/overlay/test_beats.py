@@ -198,7 +198,7 @@ def test_a_collective_is_told_with_its_group_and_size(monkeypatch: pytest.Monkey
         dist.destroy_process_group()
     assert (beat.state, beat.seconds) == (State.COLLECTIVE, 60.0)
     assert beat.collective is not None
-    assert (beat.collective.op, beat.collective.tensor, beat.collective.step) == ("all_reduce", "float32[2,3]", 1)
+    assert (beat.collective.op, beat.collective.tensor, beat.collective.step) == ("all_reduce", "float32[2,3]", 0)
     assert beat.collective.ranks is None  # of a group that is not vLLM's the members are not known
 
 

@@ -318,6 +318,7 @@ def test_an_exchange_that_returns_no_counts_leaves_the_step_as_it_was(monkeypatc
     monkeypatch.setattr(Rank, "_sync_metadata_across_dp", exchange.of_metadata)
     found, key, across = rank.decide_step(3, FULL, Work(3, FULL).dispatch)
     assert (found, key.num_tokens, across) == (FULL, 4, None)
+    assert not rank.drafter_follows_step, "whose rows this rank does not know"
 
 
 @pytest.mark.parametrize("ranks", [2, 8])

@@ -161,7 +161,7 @@ def test_ranks_take_the_default_of_the_first_that_comes(store: dist.Store, monke
     monkeypatch.delenv("VLLM_ASCEND_DP_METADATA_GROUP", raising=False)
     found = []
     for on_hosts, told in ((True, None), (False, None), (True, "device")):
-        config = SimpleNamespace(parallel_config=SimpleNamespace())
+        config = _config(True, True, True)
         monkeypatch.setattr(upstream, "metadata_on_hosts", lambda _, on_hosts=on_hosts: on_hosts)
         if told is not None:
             monkeypatch.setenv("VLLM_ASCEND_DP_METADATA_GROUP", told)

@@ -438,10 +438,23 @@ def test_upstreams_exchange_of_torchair_hides_what_is_put_in_the_place_of_the_ot
     assert not Compiled(deployment, 0, 2)._exchange_is_foreign
 
 
+@pytest.mark.parametrize(("capacity", "compiled", "rows"), [(512, False, 512), (256, False, 256), (256, True, 512)])
+def test_mc2_takes_no_more_rows_than_a_program_has_lowered_its_capacity_to(
+    monkeypatch: pytest.MonkeyPatch, capacity: int, compiled: bool, rows: int
+) -> None:
+    """AgentSDK's does, and its idle steps choose by that. TorchAir's decodes run MC2 at any size."""
+    moe = MoECommConfig("A3", 16, 512, compiled_decode=compiled)
+    monkeypatch.setattr(runner_module, "moe_comm_config", lambda *_: moe)
+    rank = Rank(Deployment(moe), 0, 2)
+    rank.reserved_mc2_mask, rank.mc2_tokens_capacity = torch.zeros(512), capacity
+    assert rank.offered_mc2_mask.shape == (rows,)
+
+
 def test_a_drafter_finds_a_step_where_another_programs_code_has_decided_none() -> None:
     rank = Rank(Deployment(MoECommConfig("A2", 16, 256)), 0, 2)
     rows = rank.step.with_rows(5)
     assert rank.step.with_prefill and rows is not None and rows.tolist()[0] == 5
+    assert rank.step.drafter_rows(5)[0] == 5
 
 
 @pytest.mark.parametrize(

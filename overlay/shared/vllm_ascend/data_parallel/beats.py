@@ -58,7 +58,7 @@ class Collective:
     """A meeting of ranks. Two ranks are in the same one if theirs are equal.
 
     ``ranks`` names the members without listing them: the first world rank and their number; None where they are not
-    known. ``step`` is that of the DP group, 0 where no step is known.
+    known. ``step`` is that of the metadata, 0 of other collectives.
     """
 
     op: str
@@ -188,7 +188,6 @@ class Observer:
         )
         if idle:
             return replace(beat, state=State.IDLE)
-        # Outside of a step's forward pass there is none to count: another program's exchange is not in all of them.
         collective = self._collective(entered and entered.phase, 0 if step is None else step.number, stack)
         if entered is not None and entered.phase in _WAITS:
             since = max(entered.since, self._resumed)
@@ -208,7 +207,8 @@ class Observer:
             return Collective("all_reduce", "of the metadata", self._dp_ranks, step)
         if stack is None or stack.op is None or stack.group is None:
             return None
-        return Collective(stack.op, stack.group, stack.ranks, step, stack.tensor)
+        # Matched by group and order alone: a rank that drafts has left the step in which another one still is.
+        return Collective(stack.op, stack.group, stack.ranks, 0, stack.tensor)
 
 
 def _digest(plan: StepPlan) -> str:

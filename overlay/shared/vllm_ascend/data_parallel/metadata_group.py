@@ -48,7 +48,8 @@ def agree_on_default(vllm_config: Any, store: Store, first_rank: int) -> None:
     """Take the default of the first rank that comes here, whatever this host's HCCL_EXEC_TIMEOUT says."""
     mine = settings_of(vllm_config).metadata_group.value
     if GROUP.name not in os.environ:
-        vars(vllm_config)[_AGREED] = MetadataGroup(store.compare_set(key("group", first_rank), "", mine).decode())
+        name = key("group", first_rank, vllm_config.scheduler_config.async_scheduling)
+        vars(vllm_config)[_AGREED] = MetadataGroup(store.compare_set(name, "", mine).decode())
 
 
 def metadata_group(vllm_config: Any, settings: Settings) -> dist.ProcessGroup:

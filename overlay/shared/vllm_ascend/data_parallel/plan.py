@@ -71,5 +71,5 @@ class StepPlan(NamedTuple):
         their collectives by the step. Where its attention takes no rows but its own, so does a step of such rows.
         """
         follows = len(self.metadata.tokens_per_rank) > 1 and (self.drafter_pads or self.uniform_size is not None)
-        rows = self.num_input_tokens if follows else num_tokens
+        rows = max(self.num_input_tokens, num_tokens) if follows else num_tokens
         return rows, self.with_rows(rows)

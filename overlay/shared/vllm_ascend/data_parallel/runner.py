@@ -12,7 +12,8 @@ from vllm.logger import logger
 from vllm_ascend.utils import is_310p
 
 from vllm_ascend.data_parallel import upstream
-from vllm_ascend.data_parallel.foreign import is_foreign, steps_are_foreign
+from vllm_ascend.data_parallel.foreign import steps_are_foreign
+from vllm_ascend.data_parallel.foreign_exchange import ForeignExchange
 from vllm_ascend.data_parallel.forward_context import moe_comm_config
 from vllm_ascend.data_parallel.graph_sizes import DecodeLimits, decode_graph_sizes
 from vllm_ascend.data_parallel.graphs import NO_GRAPH, StepGraph
@@ -41,7 +42,7 @@ class _StaticFacts:
         return moe_comm_config(self.vllm_config, self.mc2_tokens_capacity)
 
 
-class DataParallelStep(_StaticFacts, StepGraph, PromptLogits):
+class DataParallelStep(_StaticFacts, StepGraph, PromptLogits, ForeignExchange):
     """Mixin of ``NPUModelRunner``: one synchronisation and one plan for every real, idle, profiling or capture step.
 
     ``step`` is the plan of the step in hand; drafters read it instead of synchronising again.
@@ -96,9 +97,7 @@ class DataParallelStep(_StaticFacts, StepGraph, PromptLogits):
     def _issue_step(self, batch: LocalBatch) -> PendingStep:
         """Tell the other ranks about this rank's batch, without waiting for theirs."""
         if self._exchange_is_foreign:
-            known = self._exchanged(batch)  # where upstream's own, if that is asked, may be a step by itself
-            self.recorder.issued(batch)
-            return PendingStep(known=known)
+            return self._issue_foreign(batch, batch.num_tokens)
         self.recorder.issued(batch)
         return self._issue_own(batch)
 
@@ -106,28 +105,6 @@ class DataParallelStep(_StaticFacts, StepGraph, PromptLogits):
         if not self._must_agree:
             return PendingStep(known=batch.alone(self.dp_size))
         return self._synchronizer.issue(batch)
-
-    @cached_property
-    def _exchange_is_foreign(self) -> bool:
-        """Whether another program's method is in the place of upstream's entry, and so decides the steps."""
-        return self.dp_size > 1 and is_foreign(self._sync_metadata_across_dp)
-
-    def _exchanged(self, batch: LocalBatch) -> StepMetadata:
-        """What another program's exchange says of the step.
-
-        It names rows alone, as upstream's does: a graph of that many is replayed where no rank has a prefill. Without
-        each rank's, which vLLM would then ask for in the forward pass, the ranks tell each other here.
-        """
-        rows = batch.num_tokens
-        if self._fits_graph(rows, uniform_decode=True):  # upstream pads before
-            rows = self.vllm_config.pad_for_cudagraph(rows)
-        own, across, with_prefill, dbo = self._sync_metadata_across_dp(rows, batch.with_prefill, batch.enable_dbo)
-        if across is None:
-            told = batch._replace(num_tokens=own, with_prefill=with_prefill, enable_dbo=dbo)
-            return self._issue_own(told).result(self._given_up)
-        of_all = tuple(across.tolist())
-        graph_usable = batch.graph_usable and self._fits_graph(max(of_all), uniform_decode=not with_prefill)
-        return StepMetadata(of_all, with_prefill, dbo, graph_usable, batch.prompt_rounds)
 
     def _await_step(self, pending: PendingStep) -> StepPlan:
         """Wait for the other ranks' batches and decide the step."""
@@ -157,7 +134,10 @@ class DataParallelStep(_StaticFacts, StepGraph, PromptLogits):
         ``prompt_rounds`` is that of `LocalBatch`.
         """
         graph_usable = self._fits_graph(num_tokens, uniform_decode)
-        return self._issue_step(LocalBatch(num_tokens, with_prefill, enable_dbo, graph_usable, prompt_rounds))
+        batch = LocalBatch(num_tokens, with_prefill, enable_dbo, graph_usable, prompt_rounds)
+        if self._exchange_is_foreign and self._fits_graph(num_tokens, uniform_decode=True):  # upstream pads before
+            return self._issue_foreign(batch, self.vllm_config.pad_for_cudagraph(num_tokens))
+        return self._issue_step(batch)
 
     @recorded
     def _sync_metadata_across_dp(
@@ -292,9 +272,9 @@ class TorchairStep(_StaticFacts):
     is_kv_consumer: bool
     select_torchair_padded_batch_size: Any
 
-    def _sync_metadata_across_dp(self, *told: Any) -> Any:
+    def _sync_metadata_across_dp(self, *told: Any, **named: Any) -> Any:
         """Upstream has one of TorchAir's own here, which hides what a program puts in the place of the other."""
-        return DataParallelStep._sync_metadata_across_dp(self, *told)  # type: ignore[arg-type]
+        return DataParallelStep._sync_metadata_across_dp(self, *told, **named)  # type: ignore[arg-type]
 
     def _uniform_size(self, metadata: StepMetadata) -> Optional[int]:
         if not self._moe_comm_config.compiled_decode:

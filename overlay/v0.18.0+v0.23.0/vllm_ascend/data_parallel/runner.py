@@ -60,6 +60,8 @@ class DataParallelStep(ReleaseStep):
     recorder: Recorder = NO_RECORDER
     # Those of the largest rank in the step in hand; of this one where the ranks do not tell each other.
     most_tokens: int
+    # Whether the plan has each rank's rows; vLLM asks for them in each forward where it has not.
+    knows_rows = True
     _in_device_group = False
 
     def _join_data_parallel(self) -> None:
@@ -128,7 +130,7 @@ class DataParallelStep(ReleaseStep):
         across, agreed = self.exchanged(exchange, rows, mode)
         graph = GraphMode((mode if across is None else agreed).value)
         tokens = (rows,) * self.dp_size if across is None else tuple(across.tolist())
-        self.most_tokens = max(tokens)
+        self.most_tokens, self.knows_rows = max(tokens), across is not None
         known = StepMetadata(tokens, False, False, graph is not GraphMode.NONE, whole_graph=graph is GraphMode.FULL)
         return StepPlan(known, self.dp_rank), across
 

@@ -25,6 +25,7 @@ class ReleaseStep:
     drafter: Any
 
     step: StepPlan
+    knows_rows: bool
     _beyond_mc2: Callable[[StepMetadata], bool]
     _skips: Callable[[bool], bool]
     _sync_batch_across_dp: Callable[..., Any]
@@ -46,7 +47,7 @@ class ReleaseStep:
     @property
     def drafter_follows_step(self) -> bool:
         """Whether a drafter takes the rows of its step: it exchanges them, and needs no others than its step has."""
-        if self.pcp_size > 1 or getattr(self.drafter, "needs_extra_input_slots", False):
+        if self.pcp_size > 1 or not self.knows_rows or getattr(self.drafter, "needs_extra_input_slots", False):
             return False
         needs_rows = self._gathers or not self._skips(True) or self._beyond_mc2(self.step.metadata)
         return self._drafter_exchanges and needs_rows

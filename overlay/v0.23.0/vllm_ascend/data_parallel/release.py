@@ -33,6 +33,7 @@ class ReleaseStep:
     eplb_heat_collection_stage: str
 
     step: StepPlan
+    knows_rows: bool
     most_tokens: int
     _beyond_mc2: Callable[[StepMetadata], bool]
     _sync_metadata_across_dp: Callable[..., Any]
@@ -59,7 +60,7 @@ class ReleaseStep:
     def drafter_follows_step(self) -> bool:
         """Whether a drafter takes the rows of its step: it exchanges them, and needs no others than its step has."""
         needs_others = ("needs_extra_input_slots", "parallel_drafting")
-        if self.pcp_size > 1 or any(getattr(self.drafter, name, False) for name in needs_others):
+        if self.pcp_size > 1 or not self.knows_rows or any(getattr(self.drafter, name, False) for name in needs_others):
             return False
         return self._drafter_exchanges and (not self._alone or self._beyond_mc2(self.step.metadata))
 
