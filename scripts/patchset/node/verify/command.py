@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
+from urllib.parse import unquote, urlsplit
 
 from patchset.node import manifest
 from patchset.node.errors import Findings, UsageError
@@ -166,4 +165,4 @@ def editable(info: Path) -> str:
         url = str(json.loads((info / "direct_url.json").read_text(encoding="utf-8"))["url"])
     except (OSError, ValueError, RecursionError, KeyError, TypeError):
         return ""
-    return url2pathname(urlsplit(url).path) if url.startswith("file:") else ""
+    return unquote(urlsplit(url).path) if url.startswith("file:") else ""
