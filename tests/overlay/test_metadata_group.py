@@ -159,12 +159,14 @@ def test_async_scheduling_reads_no_device_unless_upstream_keeps_off_the_hosts(
 def test_ranks_take_the_default_of_the_first_that_comes(store: dist.Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Though one of them has another HCCL_EXEC_TIMEOUT; one that is told keeps to that, and the agreement tells it."""
     monkeypatch.delenv("VLLM_ASCEND_DP_METADATA_GROUP", raising=False)
-    found = []
+    monkeypatch.setattr(module, "_agreed", {})
+    found, configs = [], []
     for on_hosts, told in ((True, None), (False, None), (True, "device")):
         config = _config(True, True, True)
         monkeypatch.setattr(upstream, "metadata_on_hosts", lambda _, on_hosts=on_hosts: on_hosts)
         if told is not None:
             monkeypatch.setenv("VLLM_ASCEND_DP_METADATA_GROUP", told)
         agree_on_default(config, store, 0)
+        configs.append(config)  # none may take the place of another
         found.append(settings_of(config).metadata_group)
     assert found == [MetadataGroup.CPU, MetadataGroup.CPU, MetadataGroup.DEVICE]

@@ -23,8 +23,8 @@ from vllm_ascend.data_parallel.settings import GROUP, START_TIMEOUT, MetadataGro
 from vllm_ascend.data_parallel.stacks import METADATA_GROUP
 from vllm_ascend.data_parallel.told import key, tell, told
 
-# Under which a configuration keeps the group that its ranks agreed on.
-_AGREED = "_metadata_group"
+# The default that ranks agreed on, by the identity of their configuration: that itself takes no other attributes.
+_agreed: dict[int, MetadataGroup] = {}
 # The buffer of a communicator for two bytes a rank: what upstream gives its DP group since #3073, so that
 # HCCL is known to run with it.
 BUFFER_MB = 50
@@ -40,16 +40,17 @@ def settings_of(vllm_config: Any) -> Settings:
     Raises ``ValueError`` for one that is not allowed.
     """
     usual = MetadataGroup.CPU if upstream.metadata_on_hosts(vllm_config) else MetadataGroup.DEVICE
-    default = vars(vllm_config).get(_AGREED, usual)
+    default = _agreed.get(id(vllm_config), usual)
     return Settings.read(os.environ, default, gloo_seconds(vllm_config.parallel_config))
 
 
 def agree_on_default(vllm_config: Any, store: Store, first_rank: int) -> None:
     """Take the default of the first rank that comes here, whatever this host's HCCL_EXEC_TIMEOUT says."""
+    _agreed.pop(id(vllm_config), None)  # of a configuration that is no more
     mine = settings_of(vllm_config).metadata_group.value
     if GROUP.name not in os.environ:
         name = key("group", first_rank, vllm_config.scheduler_config.async_scheduling)
-        vars(vllm_config)[_AGREED] = MetadataGroup(store.compare_set(name, "", mine).decode())
+        _agreed[id(vllm_config)] = MetadataGroup(store.compare_set(name, "", mine).decode())
 
 
 def metadata_group(vllm_config: Any, settings: Settings) -> dist.ProcessGroup:
