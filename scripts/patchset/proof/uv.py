@@ -16,8 +16,9 @@ from patchset.upstream import index
 
 _LOG_TAIL = 12
 
-# Variables of the caller that would lead another Python, or vLLM, astray.
-_DROPPED = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
+# Variables of the caller that would lead another Python, or vLLM, astray; and one by which each of many engines would
+# compile torch and vLLM anew.
+_DROPPED = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PYTHONDONTWRITEBYTECODE")
 
 
 @dataclass(frozen=True)
