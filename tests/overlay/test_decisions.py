@@ -268,6 +268,13 @@ def test_where_nothing_must_agree_nothing_is_reduced(deployment: Deployment, red
     assert run_step(deployment, [Work(3, mode), Work(1, mode)])[1] is reduces
 
 
+@pytest.fixture
+def nothing_pads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting by which upstream tells its exchange that a step without a graph can take more rows."""
+    for name in ("enable_sp", "oproj_tp_enable", "embedding_tp_enable"):
+        monkeypatch.setattr(release, name, lambda *_: False, raising=False)
+
+
 class Exchange:
     """Another program's, in the place of upstream's: what it was told, and what it answers."""
 
@@ -286,6 +293,7 @@ class Exchange:
         return num_tokens, self.rows, self.mode
 
 
+@pytest.mark.usefixtures("nothing_pads")
 @pytest.mark.parametrize(
     ("work", "rows", "mode", "told"),
     [
@@ -298,8 +306,6 @@ def test_the_exchange_of_another_program_decides(
     monkeypatch: pytest.MonkeyPatch, work: Work, rows: list[int], mode: CUDAGraphMode, told: tuple[Any, ...]
 ) -> None:
     """zero_interrupt's and AgentSDK's replace the method that upstream's steps ask."""
-    for name in ("enable_sp", "oproj_tp_enable", "embedding_tp_enable"):
-        monkeypatch.setattr(release, name, lambda *_: False, raising=False)
     exchange, rank = Exchange(rows, mode), Rank(Deployment(), 0, 2)
     ways = {"_sync_batch_across_dp": exchange.of_counts, "_sync_metadata_across_dp": exchange.of_metadata}
     replaced = next(name for name in ways if name in release.ReleaseStep.__annotations__)
@@ -309,10 +315,9 @@ def test_the_exchange_of_another_program_decides(
     assert (found_mode, key.num_tokens, across.tolist()) == (mode, rows[0], rows)
 
 
+@pytest.mark.usefixtures("nothing_pads")
 def test_an_exchange_that_returns_no_counts_leaves_the_step_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     """Upstream goes on with its first choice of a graph then, and vLLM asks for the counts."""
-    for name in ("enable_sp", "oproj_tp_enable", "embedding_tp_enable"):
-        monkeypatch.setattr(release, name, lambda *_: False, raising=False)
     exchange, rank = Exchange(None, NONE), Rank(Deployment(), 0, 2)
     monkeypatch.setattr(Rank, "_sync_batch_across_dp", exchange.of_counts)
     monkeypatch.setattr(Rank, "_sync_metadata_across_dp", exchange.of_metadata)
