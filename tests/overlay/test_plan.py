@@ -37,6 +37,7 @@ def test_vllm_gets_the_padded_counts_as_an_int32_tensor_on_the_cpu() -> None:
 def test_a_drafter_computes_the_step_s_rows_where_other_ranks_count_on_them() -> None:
     rows, counts = StepPlan(metadata(6, 2), 0).drafter_rows(5)
     assert rows == 6 and counts is not None and counts.tolist() == [6, 2]
+    assert StepPlan(metadata(2, 2), 0).drafter_rows(8)[0] == 2  # 8: padded to a graph, which an idle rank has not
     assert StepPlan(metadata(6), 0).drafter_rows(5) == (5, None)
 
 

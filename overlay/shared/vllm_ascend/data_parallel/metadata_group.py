@@ -9,6 +9,7 @@ communicator that names no size.
 from __future__ import annotations
 
 import os
+import time
 from datetime import timedelta
 from typing import Any, Optional, Sequence
 
@@ -82,7 +83,7 @@ def line_up(store: Store, ranks: Sequence[int], rank: int, patience_s: Optional[
     The first collective of an HCCL communicator waits for HCCL_CONNECT_TIMEOUT alone, 120 s, while another rank may
     still read its weights. Raises ``TimeoutError``.
     """
-    group = key("line-up", ranks[0])
+    group, began = key("line-up", ranks[0]), time.monotonic()
     tell(store, f"{group}/{rank}", "here")
     if store.add(f"{group}/count", 1) == len(ranks):
         tell(store, f"{group}/all", "here")
@@ -92,6 +93,6 @@ def line_up(store: Store, ranks: Sequence[int], rank: int, patience_s: Optional[
         here = told(store, {other: f"{group}/{other}" for other in ranks})
         missing = [str(other) for other in ranks if other not in here]
         raise TimeoutError(
-            f"world ranks {', '.join(missing)} have not begun their first step {patience_s:g} s after rank {rank}; "
-            f"{START_TIMEOUT.name} sets how long ranks wait for each other's start"
+            f"world ranks {', '.join(missing)} have not begun their first step {time.monotonic() - began:.0f} s after "
+            f"rank {rank}; {START_TIMEOUT.name} sets how long ranks wait for each other's start"
         ) from error

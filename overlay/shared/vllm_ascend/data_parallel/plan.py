@@ -65,11 +65,12 @@ class StepPlan(NamedTuple):
         return torch.frombuffer(array("i", rows), dtype=torch.int32) if len(rows) > 1 else None
 
     def drafter_rows(self, num_tokens: int) -> tuple[int, Optional[torch.Tensor]]:
-        """Rows that a drafter computes after this step, of which it needs ``num_tokens``, and the counts for them.
+        """Rows that a drafter computes after this step, alone ``num_tokens``, and the counts for them.
 
-        Under DP it computes as many as the step did: rejections are known to one rank only, and the other ranks size
-        their collectives by the step. Where its attention takes no rows but its own, so does a step of such rows.
+        Under DP it computes as many as the step did, even where a graph for it alone would have more: rejections are
+        known to one rank only, and the other ranks size their collectives by the step. Where its attention takes no
+        rows but its own, so does a step of such rows.
         """
         follows = len(self.metadata.tokens_per_rank) > 1 and (self.drafter_pads or self.uniform_size is not None)
-        rows = max(self.num_input_tokens, num_tokens) if follows else num_tokens
+        rows = self.num_input_tokens if follows else num_tokens
         return rows, self.with_rows(rows)

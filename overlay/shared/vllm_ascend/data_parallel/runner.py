@@ -66,8 +66,11 @@ class DataParallelStep(_StaticFacts, StepGraph, PromptLogits, ForeignExchange):
 
     @cached_property
     def step(self) -> StepPlan:  # type: ignore[override]
-        """Before the first: where another program's code runs a step without any decision of this set's."""
-        return StepPlan(LocalBatch(1, with_prefill=True).alone(self.dp_size), self.dp_rank)
+        """Before the first: where another program's code runs a step without any decision of this set's.
+
+        A drafter then computes what it needs.
+        """
+        return StepPlan(LocalBatch(1, with_prefill=True).alone(self.dp_size), self.dp_rank, drafter_pads=False)
 
     def _join_data_parallel(self) -> None:
         """Check the settings and the other ranks before weights are loaded; an error must not cost that time."""

@@ -228,6 +228,6 @@ def _end_timeout(environ: Mapping[str, str], gloo_s: float) -> Optional[float]:
 def _number(environ: Mapping[str, str], name: str, default: float) -> float:
     """Another program's variable: what it makes of one that is no number is its own matter."""
     try:
-        return float(environ.get(name, default))
+        return min(float(environ.get(name, default)), _LONGEST_S)
     except ValueError:
         return default
