@@ -50,6 +50,8 @@ class Customer:
         expected = json.loads((checkpoint / "expected.json").read_text())
         self._grammars = {name: one["grammar"] for name, one in expected.items() if "grammar" in one}
         self._deployment, self._ports = deployment, ports
+        # Kept: of two API servers on one port, the one that started its profiler is to stop it.
+        self._callers = {port: http.client.HTTPConnection("127.0.0.1", port, timeout=_LIMIT) for port in ports}
         self._asked = {one.id: one for of in deployment.asked for one in of}
         # The ranks' servers in turn, where there are several.
         self._port = {one.id: ports[rank % len(ports)] for rank, of in enumerate(deployment.asked) for one in of}
@@ -82,8 +84,10 @@ class Customer:
         return None
 
     def _call(self, port: int, name: str) -> None:
-        with serving.request(port, "POST", _PATHS.get(name, f"/{name}"), None, _LIMIT) as response:
-            text = response.read()
+        caller = self._callers[port]
+        caller.request("POST", _PATHS.get(name, f"/{name}"))
+        response = caller.getresponse()
+        text = response.read()
         if response.status != http.client.OK:
             raise RefusedError(f"{name}: {response.status}: {text.decode(errors='replace')[:300]}")
 

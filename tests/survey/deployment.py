@@ -98,6 +98,7 @@ class Deployment:
             "VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS": str(_STEP_LIMIT),
             # One that waits for a worker would use all of a CPU, and so look busy, however long.
             "VLLM_SLEEP_WHEN_IDLE": "1",
+            "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "600",
         }
         if self.settings["mlp_parallel"] == "on":
             found["VLLM_ASCEND_ENABLE_MLP_OPTIMIZE"] = "1"
