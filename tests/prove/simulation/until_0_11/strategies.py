@@ -82,7 +82,7 @@ def normal(one: Deployment) -> Deployment:
         and one.shared_expert_dp
         and bool(change["expert_parallel"])
         and one.mode is not Mode.TORCHAIR
-        and (layers is Layers.CUSTOM or _generic_layers_share_experts(one, layers))
+        and (layers is Layers.CUSTOM or _generic_layers_share_experts(one, layers, drafter))
     )
     # The rows of a batch are rounded up to whole ones a device, whether the buffers hold them or not.
     change["sequence_parallel"] = (
@@ -116,10 +116,15 @@ def _layers(one: Deployment) -> Layers:
     return one.layers
 
 
-def _generic_layers_share_experts(one: Deployment, layers: Layers) -> bool:
-    """Those that gather leave their rows gathered then; on an A3 none does."""
+def _generic_layers_share_experts(one: Deployment, layers: Layers, drafter: Drafter) -> bool:
+    """Those that gather leave their rows gathered then; on an A3 none does.
+
+    DeepSeek, whose drafter MTP is, has custom layers then, and no other attention of its kind runs: upstream's platform
+    takes TorchAir's backend for it, which the attention of generic layers does not call as it asks.
+    """
     eager_on_a3 = one.mode is Mode.EAGER and one.soc == "A3" and one.dp * one.tp > 1
-    return THIS.shared_experts_of_generic and layers is Layers.GENERIC and eager_on_a3
+    generic = layers is Layers.GENERIC and drafter is not Drafter.MTP
+    return THIS.shared_experts_of_generic and generic and eager_on_a3
 
 
 def _drafter(one: Deployment, layers: Layers) -> Drafter:
