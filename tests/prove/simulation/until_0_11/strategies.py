@@ -84,12 +84,15 @@ def normal(one: Deployment) -> Deployment:
         and one.mode is not Mode.TORCHAIR
         and (layers is Layers.CUSTOM or _generic_layers_share_experts(one, layers, drafter))
     )
-    # The rows of a batch are rounded up to whole ones a device, whether the buffers hold them or not.
+    # The rows of a batch are rounded up to whole ones a device, whether the buffers hold them or not; and vLLM captures
+    # no size that they do not divide.
+    largest_unit = one.tp * (1 + drafts if one.mode is Mode.FULL_DECODE else 1)
     change["sequence_parallel"] = (
         THIS.sequence_parallel
         and one.sequence_parallel
         and one.tp > 1
         and one.max_num_batched_tokens % one.tp == 0
+        and one.max_num_batched_tokens >= largest_unit
         and one.mode is not Mode.TORCHAIR
         and layers is not Layers.CUSTOM
         and drafter in (Drafter.NONE, Drafter.NGRAM)
@@ -97,7 +100,7 @@ def normal(one: Deployment) -> Deployment:
     )
     change["dbo"] = one.dbo and layers is Layers.CUSTOM and one.mode is Mode.EAGER
     if one.mode.acl_graphs:
-        # vLLM captures no size above max_num_batched_tokens, and there is at least one. Graphs of decodes hold whole
+        # It captures none above max_num_batched_tokens, and there is at least one. Graphs of decodes hold whole
         # requests, or are refused.
         unit = 1 + drafts if one.mode is Mode.FULL_DECODE else 1
         unit *= one.tp if change["sequence_parallel"] else 1
