@@ -99,8 +99,6 @@ class Deployment:
             # One that waits for a worker would use all of a CPU, and so look busy, however long.
             "VLLM_SLEEP_WHEN_IDLE": "1",
             "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "600",
-            # A line of the log is taken for life: an engine that hangs as it starts says every minute that it waits.
-            "VLLM_RINGBUFFER_WARNING_INTERVAL": "86400",
         }
         if self.settings["mlp_parallel"] == "on":
             found["VLLM_ASCEND_ENABLE_MLP_OPTIMIZE"] = "1"

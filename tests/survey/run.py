@@ -108,6 +108,9 @@ class Ground:
         if tree not in self._fork_servers:
             entries = (self._given.standin, getattr(self._given, tree), self._given.vllm, SMOKE, SMOKE.parent)
             environment = os.environ | {
+                # vLLM reads it as it is imported. A line of the log is taken for life, and an engine that hangs as it
+                # starts says every minute that it waits.
+                "VLLM_RINGBUFFER_WARNING_INTERVAL": "86400",
                 "PYTHONPATH": os.pathsep.join(map(str, entries)),
                 "STANDIN_TRACE": str(self._traces(tree)),
                 "TORCHAIR_CACHE_HOME": str(self._given.work / "torchair"),
