@@ -425,6 +425,63 @@ def test_the_exchange_of_another_program_decides(asks: bool, counts: bool, rows:
     assert recorded.alone and rank.recorder.entered is None
 
 
+@pytest.mark.parametrize(
+    ("dp_size", "with_prefill", "rows"), [(1, False, 64), (1, True, 8), (3, False, 64), (3, True, 8)]
+)
+def test_torchair_s_too_is_told_of_the_graph_that_a_decode_takes(dp_size: int, with_prefill: bool, rows: int) -> None:
+    """With one DP rank as well, as upstream's own pads it there."""
+    compiled = MoECommConfig("A2", 16, 256, compiled_decode=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner_module, "moe_comm_config", lambda *_: compiled)
+        patch.setattr(upstream, "row_group_sizes", lambda _: {})
+        rank = TorchairRank(Deployment(compiled, torchair=True), 0, dp_size)
+        rank.recorder = Recorder(4)
+        vars(rank)["_given_up"], rank.decode_token_per_req = None, 1
+        found, across, told_prefill, _ = rank._sync_metadata_across_dp(8, with_prefill, False)
+    assert (found, told_prefill) == (rows, with_prefill)
+    assert across is None if dp_size == 1 else across.tolist()[0] == rows
+
+
+@pytest.mark.skipif(upstream.GENERIC_LAYERS_CHOOSE, reason="only v0.10.0 has the name")
+def test_the_name_that_code_for_this_release_calls_tells_of_the_step() -> None:
+    from vllm_ascend.worker.model_runner_v1 import NPUModelRunner
+
+    asked = SimpleNamespace(_sync_metadata_across_dp=lambda *told: told)
+    assert NPUModelRunner._get_forward_metadata_across_dp_and_pad(asked, 8, True, False) == (8, True, False)
+
+
+@pytest.mark.parametrize(
+    ("role", "seqs", "drafts", "refused"),
+    [
+        ("", 4, 0, "set max_num_seqs to 8"),
+        ("kv_consumer", 4, 0, "set max_num_seqs to 8"),
+        ("kv_producer", 4, 0, ""),
+        ("kv_consumer", 256, 1, "lower max_num_seqs to 128"),
+        ("kv_producer", 256, 1, ""),
+    ],
+)
+def test_a_node_that_only_prefills_may_have_any_size_of_decode_graphs(
+    role: str, seqs: int, drafts: int, refused: str
+) -> None:
+    """Four requests over eight devices, and two tokens each of as many as MC2 takes rows."""
+    moe = MoECommConfig("A2", 16, 256, compiled_decode=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner_module, "moe_comm_config", lambda *_: moe)
+        patch.setattr(upstream, "torchair_splits_rows", lambda _: True)
+        patch.setattr(upstream, "TORCHAIR_PADS_REQUESTS", False)
+        rank = TorchairRank(Deployment(moe, torchair=True, kv_role=role), 0, 1)
+        rank.max_num_reqs, rank.decode_token_per_req = seqs, 1 + drafts
+        rank.vllm_config.parallel_config.enable_expert_parallel = True
+        rank.vllm_config.parallel_config.tensor_parallel_size = 8 if seqs < 8 else 1
+        rank.vllm_config.scheduler_config = SimpleNamespace(max_num_batched_tokens=8192, max_num_seqs=seqs)
+        if refused:
+            with pytest.raises(ValueError, match=refused):
+                rank._decode_graph_sizes([])
+        else:
+            assert rank._decode_graph_sizes([])[-1] == max(8, seqs * (1 + drafts))
+            assert rank.max_num_reqs == rank.vllm_config.scheduler_config.max_num_seqs == seqs
+
+
 def test_upstreams_exchange_of_torchair_hides_what_is_put_in_the_place_of_the_other() -> None:
     class Foreign(Rank):
         def _sync_metadata_across_dp(self, *_: Any) -> Any:

@@ -276,8 +276,12 @@ class TorchairStep(_StaticFacts):
     select_torchair_padded_batch_size: Any
 
     def _sync_metadata_across_dp(self, *told: Any, **named: Any) -> Any:
-        """Upstream has one of TorchAir's own here, which hides what a program puts in the place of the other."""
-        return DataParallelStep._sync_metadata_across_dp(self, *told, **named)  # type: ignore[arg-type]
+        """Upstream has one of TorchAir's own here, which hides what a program puts in the place of the other.
+
+        It pads a decode to a graph where there is one DP rank, too.
+        """
+        rows, *agreed = DataParallelStep._sync_metadata_across_dp(self, *told, **named)  # type: ignore[arg-type]
+        return self.step.num_input_tokens if self._moe_comm_config.compiled_decode else rows, *agreed
 
     def _uniform_size(self, metadata: StepMetadata) -> Optional[int]:
         if not self._moe_comm_config.compiled_decode:
@@ -290,9 +294,9 @@ class TorchairStep(_StaticFacts):
         """Graph sizes in tokens for sizes requested in requests; refuses settings that none can satisfy.
 
         Where rounding makes the largest graph hold more requests than vLLM schedules, and the release pads for that,
-        dummy batches take as many too, as upstream's do.
+        dummy batches take as many too, as upstream's do. A node that only prefills for others compiles none.
         """
-        config = self._moe_comm_config
+        config, decodes = self._moe_comm_config, self.is_kv_consumer or not self.is_kv_producer
         parallel = self.vllm_config.parallel_config
         splits = parallel.enable_expert_parallel and upstream.torchair_splits_rows(config.soc)
         limits = DecodeLimits(
@@ -300,11 +304,12 @@ class TorchairStep(_StaticFacts):
             tokens_per_req=self.decode_token_per_req,
             max_num_batched_tokens=self.vllm_config.scheduler_config.max_num_batched_tokens,
             multiple_of=parallel.tensor_parallel_size if splits else 1,
-            mc2_capacity=self.mc2_tokens_capacity if config.mc2_available else None,
-            pads_requests=upstream.TORCHAIR_PADS_REQUESTS,
+            mc2_capacity=self.mc2_tokens_capacity if config.mc2_available and decodes else None,
+            pads_requests=upstream.TORCHAIR_PADS_REQUESTS or not decodes,
         )
         sizes = decode_graph_sizes(requested, limits)
-        if (requests := -(-sizes[-1] // self.decode_token_per_req)) > self.max_num_reqs:
+        requests = -(-sizes[-1] // self.decode_token_per_req)
+        if upstream.TORCHAIR_PADS_REQUESTS and requests > self.max_num_reqs:
             self.max_num_reqs = requests
             # A KV consumer that drafts has set rows of its own aside, which vLLM must not schedule.
             if self.decode_token_per_req == 1 or not self.is_kv_consumer:
