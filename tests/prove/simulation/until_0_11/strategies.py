@@ -98,6 +98,9 @@ def normal(one: Deployment) -> Deployment:
         and drafter in (Drafter.NONE, Drafter.NGRAM)
         and not change["shared_expert_dp"]
     )
+    if one.mode is Mode.TORCHAIR and one.kv_role is KVRole.PRODUCER:
+        # Its decodes are prompts that were all cached: never as many as MC2 takes rows on a chip, which is not seen to.
+        change["max_num_seqs"] = min(one.max_num_seqs, 256 // (1 + drafts))
     change["dbo"] = one.dbo and layers is Layers.CUSTOM and one.mode is Mode.EAGER
     if one.mode.acl_graphs:
         # It captures none above max_num_batched_tokens, and there is at least one. Graphs of decodes hold whole
