@@ -294,7 +294,10 @@ clean: ## remove build/, dist/ and .venv, unless there is work in them that is n
 clean-all: ## the same, whatever is lost
 	rm -rf build dist .venv
 
-# .venv, compared by content: see scripts/bootstrap.py.
+# .venv, compared by content, and by the folder that it was made for: see scripts/bootstrap.py.
+ifneq ($(shell cat .venv/.made-for 2>/dev/null),$(CURDIR))
+.PHONY: $(READY)
+endif
 $(READY): requirements/bootstrap.txt requirements/tool.txt pyproject.toml
 	@{ \
 	for program in git $(PYTHON); do command -v $$program >/dev/null || { echo "error: $$program is needed and not on PATH" >&2; exit 2; }; done; \

@@ -3,8 +3,10 @@
 
 Standard library alone. pip brings uv, uv the rest; both check hashes. What .venv was made from is compared by content,
 so that a touched file costs nothing. pip and uv fetch everything before they change anything, so that a .venv whose
-packages cannot be had stays what it was, and works; one of another Python is kept aside until the new one is whole. One
-run at a time; others wait, and find the work done.
+packages cannot be had stays what it was, and works; one of another Python is kept aside until the new one is whole, and
+so is one that was made for another folder: its programs and its path to scripts/ name that one, so in a checkout that
+was copied, moved or is mounted elsewhere it would drive the first. One run at a time; others wait, and find the work
+done.
 
 Exit codes: 0 ok; 2 usage; 6 a package could not be had.
 """
@@ -23,6 +25,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
 ASIDE = ROOT / ".venv.old"
+MADE_FOR = ".made-for"  # in .venv: the checkout that it was made for, which the Makefile compares with its own folder
 BIN = VENV / "bin"
 REQUIREMENTS = ROOT / "requirements"
 
@@ -45,7 +48,7 @@ def install(part: str, *, offline: bool) -> None:
     """Brings a part of .venv up to date; raises BootstrapError, with the end of what pip or uv said."""
     stamp = VENV / {"tool": ".ready", "dev": ".dev"}[part]
     wanted = made_from(part)
-    if stamp.is_file() and stamp.read_text() == wanted:
+    if _is_of_here(VENV) and stamp.is_file() and stamp.read_text() == wanted:
         stamp.touch()
         return
     if part == "tool":
@@ -58,9 +61,11 @@ def install(part: str, *, offline: bool) -> None:
 
 def _install_tool(*, offline: bool) -> None:
     _put_back()  # what a run that was killed had set aside
-    if _runs(BIN / "python"):
+    if _is_of_here(VENV) and _runs(BIN / "python"):
         _fill(offline=offline)
         return
+    if VENV.exists() and not _is_of_here(VENV):
+        print(f"* .venv was not made for {ROOT}: it is made anew", file=sys.stderr)
     if VENV.exists():  # kept until the new one is whole; paths in it are absolute, so the new one is made in its place
         VENV.rename(ASIDE)
     try:
@@ -68,10 +73,13 @@ def _install_tool(*, offline: bool) -> None:
         if made.returncode:
             hint = "install its venv module (Debian: apt-get install python3-venv)"
             raise BootstrapError(f"{sys.executable} cannot make a virtual environment\nnext: {hint}")
+        (VENV / MADE_FOR).write_text(f"{ROOT}\n")
         _fill(offline=offline)
     except BaseException:
         _put_back()
         raise
+    if ASIDE.is_symlink():
+        ASIDE.unlink()
     shutil.rmtree(ASIDE, ignore_errors=True)
 
 
@@ -81,13 +89,33 @@ def _put_back() -> None:
         ASIDE.rename(VENV)
 
 
+def _is_of_here(venv: Path) -> bool:
+    file = venv / MADE_FOR
+    return file.is_file() and file.read_text() == f"{ROOT}\n"
+
+
 def _fill(*, offline: bool) -> None:
     print("* installing the tool into .venv", file=sys.stderr)
-    pip = [str(BIN / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    no_index = ["--no-index"] if offline else []
-    _run([*pip, *no_index, "--require-hashes", "-r", str(REQUIREMENTS / "bootstrap.txt")], dict(os.environ))
+    if not (offline and _took_uv()):
+        pip = [str(BIN / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        no_index = ["--no-index"] if offline else []
+        _run([*pip, *no_index, "--require-hashes", "-r", str(REQUIREMENTS / "bootstrap.txt")], dict(os.environ))
     _uv("pip", "install", "--require-hashes", "-r", str(REQUIREMENTS / "tool.txt"), offline=offline)
     _uv("pip", "install", "--no-deps", "--no-build-isolation", "--editable", str(ROOT), offline=offline)
+
+
+def _took_uv() -> bool:
+    """Whether the .venv that was set aside had the locked uv, a program that names no folder: the new one has it then,
+    and needs no network where uv's cache has the rest."""
+    uv = ASIDE / "bin" / "uv"
+    try:
+        version = subprocess.run([str(uv), "--version"], capture_output=True, text=True, check=False).stdout.split()
+    except OSError:
+        return False
+    if not (REQUIREMENTS / "bootstrap.txt").read_text().startswith(f"uv=={''.join(version[1:2])} "):
+        return False
+    shutil.copy2(uv, BIN / "uv")
+    return True
 
 
 def _runs(python: Path) -> bool:
@@ -121,7 +149,7 @@ def _run(command: list[str], environ: dict[str, str]) -> None:
     )
     if done.returncode:
         tail = "\n  ".join(done.stdout.strip().splitlines()[-8:])
-        left = any((venv / "bin" / "patchset").is_file() for venv in (VENV, ASIDE))
+        left = any((venv / "bin" / "patchset").is_file() and _is_of_here(venv) for venv in (VENV, ASIDE))
         raise BootstrapError(
             f"could not install into {VENV}\n  {tail}\n"
             "next: check the network and pip's index settings, then run the same command again; without a network,\n"

@@ -2,9 +2,11 @@
 """make: which variables it takes, how .venv comes about, and what clean may remove."""
 
 import os
+import shutil
 import subprocess
 import sys
 import venv
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # In the place of uv: writes down how it was called, and fails on demand.
 UV = """#!/bin/sh
+[ "$1" = --version ] && { echo "uv 1 (of today)"; exit 0; }
 echo "$*" >> "$UV_CALLS"
 [ -e "$UV_CALLS.fails" ] && { echo "no route to the index"; exit 1; }
 exit 0
@@ -113,21 +116,15 @@ def test_each_target_that_the_list_names_is_there() -> None:
             assert {name for name in named.split(", ") if name} <= targets, line
 
 
+@dataclass(frozen=True)
 class Checkout:
     """A folder in which `bootstrap.py` works, with a .venv whose uv is not one."""
 
-    def __init__(self, root: Path) -> None:
-        self.root, self.venv = root, root / ".venv"
-        (root / "scripts").mkdir(parents=True)
-        (root / "scripts" / "bootstrap.py").write_bytes((ROOT / "scripts" / "bootstrap.py").read_bytes())
-        (root / "pyproject.toml").write_text('[build-system]\nrequires = []\n[project]\nname = "x"\nversion = "1"\n')
-        (root / "requirements").mkdir()
-        for name in ("bootstrap.txt", "tool.txt", "dev.txt"):
-            (root / "requirements" / name).write_text("")
-        venv.create(self.venv, with_pip=True)
-        (self.venv / "bin" / "uv").write_text(UV)
-        (self.venv / "bin" / "uv").chmod(0o755)
-        (self.venv / "bin" / "patchset").write_text("")
+    root: Path
+
+    @property
+    def venv(self) -> Path:
+        return self.root / ".venv"
 
     def start(self, *words: str) -> "subprocess.Popen[str]":
         command = [sys.executable, str(self.root / "scripts" / "bootstrap.py"), *words]
@@ -149,7 +146,19 @@ class Checkout:
 
 @pytest.fixture(scope="module")
 def prototype(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    return Checkout(tmp_path_factory.mktemp("checkout") / "repo")
+    made = Checkout(tmp_path_factory.mktemp("checkout") / "repo")
+    (made.root / "scripts").mkdir(parents=True)
+    (made.root / "scripts" / "bootstrap.py").write_bytes((ROOT / "scripts" / "bootstrap.py").read_bytes())
+    (made.root / "pyproject.toml").write_text('[build-system]\nrequires = []\n[project]\nname = "x"\nversion = "1"\n')
+    (made.root / "requirements").mkdir()
+    for name in ("bootstrap.txt", "tool.txt", "dev.txt"):
+        (made.root / "requirements" / name).write_text("")
+    venv.create(made.venv, with_pip=True)
+    (made.venv / "bin" / "uv").write_text(UV)
+    (made.venv / "bin" / "uv").chmod(0o755)
+    (made.venv / "bin" / "patchset").write_text("")
+    (made.venv / ".made-for").write_text(f"{made.root}\n")
+    return made
 
 
 @pytest.fixture
@@ -212,6 +221,46 @@ def test_a_venv_of_another_python_is_kept_until_the_new_one_is_whole(checkout: C
     assert (checkout.venv / "bin" / "patchset").is_file() and "(3, 1)" in python.read_text()
     assert not (checkout.root / ".venv.old").exists()
     kept.replace(python)
+
+
+def test_a_checkout_that_was_copied_has_a_venv_of_its_own(checkout: Checkout, tmp_path: Path) -> None:
+    """Without a network, too: uv is the one that was there. The first one is as it was."""
+    before = sorted(checkout.venv.rglob("*"))
+    copy = Checkout(shutil.copytree(checkout.root, tmp_path / "a copy", symlinks=True))
+    locked = copy.root / "requirements" / "bootstrap.txt"
+    locked.write_text(f"uv==2 --hash=sha256:{'0' * 64}\n")
+    code, said = copy.run("tool", "--offline")
+    assert code == 6 and "No matching distribution found for uv==2" in said and "still runs" not in said
+    assert (copy.venv / ".made-for").read_text() == f"{checkout.root}\n"
+    locked.write_text(f"uv==1 --hash=sha256:{'0' * 64}\n")
+    code, said = copy.run("tool", "--offline")
+    assert code == 0 and f".venv was not made for {copy.root}" in said
+    assert len(copy.calls()) == 2 and copy.run("tool")[0] == 0 and copy.calls() == []
+    assert (copy.venv / ".made-for").read_text() == f"{copy.root}\n"
+    assert str(copy.venv) in (copy.venv / "bin" / "activate").read_text()
+    assert not (copy.root / ".venv.old").exists()
+    assert sorted(checkout.venv.rglob("*")) == before
+
+
+def test_a_venv_that_is_a_link_is_set_aside_once(checkout: Checkout, tmp_path: Path) -> None:
+    copy = Checkout(shutil.copytree(checkout.root, tmp_path / "copy", ignore=lambda *_: {".venv"}))
+    copy.venv.symlink_to(checkout.venv)
+    (copy.root / "requirements" / "bootstrap.txt").write_text("uv==1 \n")
+    assert copy.run("tool", "--offline")[0] == 0
+    assert not copy.venv.is_symlink() and not (copy.root / ".venv.old").is_symlink()
+    assert (checkout.venv / ".ready").is_file()
+
+
+def test_make_asks_for_which_folder_the_venv_was_made(tmp_path: Path) -> None:
+    root = tmp_path / "a folder"
+    for name in ("pyproject.toml", "requirements/bootstrap.txt", "requirements/tool.txt", ".venv/.ready"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("")
+    (root / "Makefile").write_bytes((ROOT / "Makefile").read_bytes())
+    for told, made in ((root, False), (tmp_path / "another", True), (None, True)):
+        (root / ".venv" / ".made-for").write_text(f"{told}\n") if told else (root / ".venv" / ".made-for").unlink()
+        done = make(root, "-n", "status")
+        assert ("bootstrap.py tool" in done.stdout) == made, done.stderr
 
 
 def test_two_first_runs_at_once(checkout: Checkout) -> None:
