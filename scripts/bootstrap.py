@@ -8,7 +8,7 @@ so is one that was made for another folder: its programs and its path to scripts
 was copied, moved or is mounted elsewhere it would drive the first. One run at a time; others wait, and find the work
 done.
 
-Exit codes: 0 ok; 2 usage; 6 a package could not be had.
+Exit codes: 0 ok; 2 usage; 6 a package could not be had, or the checkout cannot be written.
 """
 
 import argparse
@@ -164,13 +164,18 @@ def main() -> int:
     parser.add_argument("part", choices=("tool", "dev"))
     parser.add_argument("--offline", action="store_true", help="use the caches alone")
     arguments = parser.parse_args()
-    with (ROOT / ".venv.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        try:
+    try:
+        with (ROOT / ".venv.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
             install(arguments.part, offline=arguments.offline)
-        except BootstrapError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 6
+    except BootstrapError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 6
+    except OSError as error:
+        said = f"{error.filename or ROOT}: {error.strerror or error}"
+        hint = "run the same command as a user who may write there, or in a clone of your own"
+        print(f"error: could not bring .venv up to date\n  {said}\nnext: {hint}", file=sys.stderr)
+        return 6
     return 0
 
 

@@ -263,6 +263,18 @@ def test_make_asks_for_which_folder_the_venv_was_made(tmp_path: Path) -> None:
         assert ("bootstrap.py tool" in done.stdout) == made, done.stderr
 
 
+def test_a_checkout_that_cannot_be_written_is_named(checkout: Checkout) -> None:
+    """A folder in the place of the lock stops root, too."""
+    lock = checkout.root / ".venv.lock"
+    lock.unlink()
+    lock.mkdir()
+    code, said = checkout.run("tool")
+    lock.rmdir()
+    assert code == 6 and "Traceback" not in said
+    assert said.startswith("error: could not bring .venv up to date") and f"{lock}: Is a directory" in said
+    assert "next: run the same command as a user who may write there" in said
+
+
 def test_two_first_runs_at_once(checkout: Checkout) -> None:
     (checkout.venv / ".ready").unlink()
     runs = [checkout.start("tool") for _ in range(2)]
