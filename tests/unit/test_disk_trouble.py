@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -14,6 +15,8 @@ import pytest
 from conftest import SET, Capture, World, read_tree
 
 from patchset import cli
+from patchset.node.errors import unavailable
+from patchset.system.disk import write
 
 Mount = Callable[[Path, str], Path]
 NOBODY = 65534
@@ -46,6 +49,20 @@ def fill(folder: Path, leave: int) -> Path:
     return filler
 
 
+def test_a_full_disk_is_named_where_the_system_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a file system that says only at the end that it has no room."""
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    file = tmp_path / "file"
+    with pytest.raises(OSError, match="No space left") as caught:
+        write(file, b"", mode=0o644)
+    assert str(unavailable(caught.value)) == f"{file}: No space left on device"
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("leave", [0, 4096, 8192, 16384, 24576])
 def test_a_full_disk_under_the_target(world: World, mount: Mount, leave: int, capsys: Capture) -> None:
     disk = mount(world.root.parent / "disk", "size=400k")
@@ -54,7 +71,7 @@ def test_a_full_disk_under_the_target(world: World, mount: Mount, leave: int, ca
     filler = fill(disk, leave)
     assert world.run("apply", SET, "--target", str(target)) == 6
     message = capsys.readouterr().err
-    assert "No space left on device" in message and "next: " in message
+    assert "No space left on device" in message and str(disk) in message and "next: " in message
     assert read_tree(target) == before
     assert world.run("status", SET, "--target", str(target)) == 0
 
@@ -71,7 +88,8 @@ def test_a_full_disk_under_the_build_folder(world: World, mount: Mount, capsys: 
     disk = mount(world.root / "build", "size=400k")
     filler = fill(disk, 65536)
     assert world.run("apply", SET, "--no-smoke") == 6
-    assert "No space left on device" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "No space left on device" in said and str(disk) in said
     assert not world.tree.exists()
     filler.unlink()
     assert world.run("apply", SET, "--no-smoke") == 0
@@ -87,7 +105,8 @@ def test_a_full_disk_under_the_cache(
     shutil.rmtree(world.root / "build")  # where recording the set has put upstream
     filler = fill(cache, 0)
     assert world.run("apply", SET, "--no-smoke") == 6
-    assert "No space left on device" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "No space left on device" in said and str(cache) in said
     assert not world.tree.exists()
     filler.unlink()
     assert read_tree(cache) == {}

@@ -16,6 +16,7 @@ from patchset.node.errors import PatchDoesNotApply
 from patchset.plan import commits
 from patchset.plan.plan import Recipe
 from patchset.sets.overlay import Overlay
+from patchset.system import disk
 from patchset.system.git import Repository
 
 UPSTREAM = "upstream"
@@ -87,7 +88,8 @@ def begin(root: Path, recipe: Recipe) -> str:
         for path, data in modules.items():
             file = root / path
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(data)
+            with disk.naming(file):
+                file.write_bytes(data)
             file.chmod(0o644)
         repository.git("--literal-pathspecs", "add", "--force", "--", *modules)
         repository.commit_index(_overlay_message(recipe.overlay), identity)

@@ -5,8 +5,8 @@ each change, so that a test can stop the process at every one of them."""
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 before_step: Callable[[str], None] | None = None
@@ -15,6 +15,17 @@ before_step: Callable[[str], None] | None = None
 def step(name: str) -> None:
     if before_step:
         before_step(name)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """What the system refuses without naming a file, as a full disk does, is said of this one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def temporary(path: Path) -> Path:
@@ -31,7 +42,7 @@ def write(path: Path, data: bytes, *, mode: int, owner: os.stat_result | None = 
     new.unlink(missing_ok=True)
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
-        with os.fdopen(descriptor, "wb") as stream:
+        with naming(path), os.fdopen(descriptor, "wb") as stream:
             stream.write(data)
             stream.flush()
             if owner:
@@ -84,7 +95,8 @@ def sync(path: Path) -> None:
     """Makes the content of a file, or renames in a folder, survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        with naming(path):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 

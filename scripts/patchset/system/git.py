@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from patchset.node.errors import Unavailable
+from patchset.system import disk
 
 OLDEST = "2.29.2"
 """The oldest git that all tests pass with; its commits and patches are, byte for byte, those of today's."""
@@ -152,7 +153,8 @@ class Repository:
             for path, data in files.items():
                 file = Path(folder) / path
                 file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_bytes(data)
+                with disk.naming(file):
+                    file.write_bytes(data)
                 file.chmod(0o755 if path in executable else 0o644)
             place = Repository(Path(folder), self.index, self.folder, self._objects)
             place.git("add", "--force", "--ignore-removal", ".")

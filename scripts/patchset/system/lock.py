@@ -34,8 +34,9 @@ def hold(path: Path) -> Iterator[bool]:
         disk.make_folder(path.parent)
     try:
         killed = os.fstat(descriptor).st_size > 0
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        with disk.naming(path):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield killed
     finally:
         os.ftruncate(descriptor, 0)

@@ -13,6 +13,7 @@ from typing import IO, cast
 
 from patchset.node.errors import UsageError
 from patchset.node.manifest import MAX_BYTES, MAX_MEMBERS, unsafe_reason
+from patchset.system import disk
 
 _CHUNK = 1 << 20
 
@@ -31,7 +32,9 @@ def unpack(archive: Path, destination: Path) -> None:
                     file.parent.mkdir(parents=True, exist_ok=True)
                     source = tar.extractfile(member)
                     assert source is not None  # a regular file, as _members has checked
-                    file.write_bytes(source.read())
+                    data = source.read()
+                    with disk.naming(file):
+                        file.write_bytes(data)
                     file.chmod(0o755 if member.mode & 0o100 else 0o644)
             while bounded.read(_CHUNK):
                 pass  # to the checksum at its end

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from patchset.node.errors import Unavailable
 from patchset.sets.setfile import Artifact
-from patchset.system import paths
+from patchset.system import disk, paths
 from patchset.system.terminal import Terminal
 
 if TYPE_CHECKING:  # half a second, which a command without the network does not pay
@@ -215,6 +215,7 @@ def _fetch(session: requests.Session, url: str, destination: Path, name: str, te
         response.raise_for_status()
         size = int(response.headers.get("Content-Length", 0))
         advance = stack.enter_context(terminal.progress(f"fetching {name}", size)) if terminal else None
+        stack.enter_context(disk.naming(destination))
         file = stack.enter_context(destination.open("wb"))
         for chunk in response.iter_content(_CHUNK):
             file.write(chunk)
