@@ -73,7 +73,7 @@ help: ## list the targets
 # Variables, and the targets that take them; others refuse them.
 #: VERSION=v0.10.1.1  the set, by its name, its vLLM version or its vllm-ascend version (any but lint, test, matrix, trace, port, docs, fuzz, crash, mutate, clean)
 #: UPSTREAM=path      take upstream from an sdist, a directory or a git checkout, or from a wheelhouse (apply, revert, wheels, fmt, export, review, pin)
-#: RESCUE=dir         copy modified files into this new folder, and give upstream's back (revert)
+#: RESCUE=dir         copy modified files into this new folder, not below build/ or dist/, and give upstream's back (revert)
 #: TARGET=path        work in place on a checkout or a site-packages folder (apply, status, revert)
 #: OFFLINE=1          use the caches alone (any)
 #: SMOKE=0            leave the smoke tests out; a tree that has not passed them is said, with exit 1 (apply)

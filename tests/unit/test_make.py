@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import SET, Capture, World
+from conftest import SET, Capture, World, git
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -314,3 +314,87 @@ def test_clean_keeps_commits(world: World, capsys: Capture) -> None:
     subprocess.run(commit, cwd=world.tree, check=True)
     assert world.run("unsaved") == 4
     assert "a commit is not in patches/; keep them with patchset export" in capsys.readouterr().err
+
+
+def test_clean_keeps_new_files(world: World, capsys: Capture) -> None:
+    """Staged or not; what Python and builds leave there goes."""
+    assert world.run("apply", SET, "--no-smoke", "--offline") == 0
+    cached = world.tree / "tiny_ascend" / "__pycache__" / "new.cpython-311.pyc"
+    cached.parent.mkdir()
+    cached.write_text("")
+    assert world.run("unsaved") == 0
+    (world.tree / "tiny_ascend" / "mine.py").write_text("mine = True\n")
+    assert world.run("unsaved") == 4
+    said = f"{world.tree}: 1 file that neither upstream nor the set has, tiny_ascend/mine.py among them"
+    assert said in capsys.readouterr().err
+    git(world.tree, "add", "tiny_ascend/mine.py")
+    assert world.run("unsaved") == 4
+    assert said in capsys.readouterr().err
+
+
+def test_clean_keeps_what_is_stashed(world: World, capsys: Capture) -> None:
+    assert world.run("apply", SET, "--no-smoke", "--offline") == 0
+    (world.tree / "tiny_ascend" / "comm.py").write_text("mine = True\n")
+    git(world.tree, "stash")
+    assert world.run("unsaved") == 4
+    assert "changes that git has stashed" in capsys.readouterr().err
+
+
+def commit(world: World, text: str, *how: str) -> None:
+    """Commits a change as its author."""
+    (world.tree / "tiny_ascend" / "comm.py").write_text(text)
+    git(world.tree, "commit", "-qam", "Mine\n\nWhy: so.\n\nHow: so.", *how)
+
+
+def test_clean_keeps_commits_of_another_branch(world: World, capsys: Capture) -> None:
+    assert world.run("apply", SET, "--no-smoke", "--offline") == 0
+    git(world.tree, "checkout", "-qb", "mine")
+    commit(world, "mine = True\n")
+    git(world.tree, "checkout", "-q", SET)
+    assert world.run("status", SET) == 0
+    assert world.run("unsaved") == 4
+    assert f"{world.tree}: 1 commit on mine that patches/ does not hold" in capsys.readouterr().err
+    git(world.tree, "cherry-pick", "mine")  # as it was on the branch
+    assert world.run("export", SET, "--offline") == 0
+    assert world.run("unsaved") == 0
+
+
+def test_clean_keeps_commits_that_apply_took_off_the_sets_branch(world: World, capsys: Capture) -> None:
+    assert world.run("apply", SET, "--no-smoke", "--offline") == 0
+    commit(world, "mine = True\n")
+    mine = git(world.tree, "rev-parse", "HEAD").strip()
+    git(world.tree, "checkout", "-q", "upstream")
+    assert world.run("unsaved") == 4
+    assert f"1 commit on {SET} that" in capsys.readouterr().err
+    assert world.run("apply", SET, "--no-smoke", "--offline") == 0
+    assert world.run("unsaved") == 4
+    assert f"1 commit on refs/patchset/before/{mine} that" in capsys.readouterr().err
+
+
+def test_clean_takes_the_branches_that_exports_left_behind(world: World) -> None:
+    """The first one changes a module, too, which is in no patch; the second changes that commit."""
+    assert world.run("apply", SET, "--no-smoke", "--offline") == 0
+    git(world.tree, "checkout", "-qb", "mine")
+    (world.tree / "tiny_ascend" / "data_parallel" / "plan.py").write_text("answer = 43\n")
+    commit(world, "mine = True\n")
+    assert world.run("export", SET, "--offline") == 0
+    assert world.run("unsaved") == 0
+    commit(world, "mine = 1\n", "--amend")
+    assert world.run("export", SET, "--offline") == 0
+    commit(world, "mine = 2\n", "--amend")
+    assert world.run("export", SET, "--offline") == 0
+    assert git(world.tree, "rev-parse", "mine") != git(world.tree, "rev-parse", "HEAD")
+    assert world.run("unsaved") == 0
+
+
+@pytest.mark.parametrize("name", ["build", "dist"])
+def test_nothing_is_rescued_to_where_clean_removes_it(world: World, name: str, capsys: Capture) -> None:
+    assert world.run("apply", SET, "--no-smoke", "--offline") == 0
+    (world.tree / "tiny_ascend" / "comm.py").write_text("mine = True\n")
+    rescue = world.root / name / "kept"
+    assert world.run("revert", SET, "--offline", "--rescue", str(rescue)) == 2
+    said = capsys.readouterr().err
+    assert (
+        f"{rescue} is in {name}/, which `make clean` removes" in said and f"RESCUE={world.root.parent / 'kept'}" in said
+    )
+    assert not rescue.exists() and (world.tree / "tiny_ascend" / "comm.py").read_text() == "mine = True\n"

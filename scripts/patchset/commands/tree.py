@@ -99,6 +99,7 @@ def unsaved(_: argparse.Namespace, terminal: Terminal) -> int:
 def _unsaved() -> Iterator[tuple[Path, str]]:
     """Where such work lies, what it is, and the command that keeps it."""
     from patchset.authoring.port import work
+    from patchset.plan import history
     from patchset.system.state import Store
     from patchset.target.assess import State, assess
     from patchset.target.locate import build_tree
@@ -114,6 +115,14 @@ def _unsaved() -> Iterator[tuple[Path, str]]:
         elif report.state is State.MODIFIED:
             count = plural(len(report.rows), "file")
             yield target.root, f"{count} changed by hand; `patchset status {name}` names them"
+        if report.untracked:
+            count, first = plural(len(report.untracked), "file"), report.untracked[0]
+            yield target.root, f"{count} that neither upstream nor the set has, {first} among them"
+        for branch, number in history.aside(target.root).items():
+            count = plural(number, "commit")
+            yield target.root, f"{count} on {branch} that patches/ does not hold; git log upstream..{branch} shows them"
+        if history.stashed(target.root):
+            yield target.root, "changes that git has stashed; git stash list names them"
     for tree in sorted((paths.repo_root() / "build").glob("v*/vllm-ascend")):
         if tree.parent.name not in paths.sets():
             yield tree, "the tree of a set that is not in patches/ here"

@@ -7,7 +7,8 @@ upstream    the release
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -22,7 +23,10 @@ from patchset.system.git import Repository
 UPSTREAM = "upstream"
 OVERLAY = "Install the overlay"  # the subject of its commit
 SERIES = "refs/patchset/series"  # the commit that patches/<set> and overlay/ hold; what else HEAD has is the author's
+_BEFORE = "refs/patchset/before"  # what the set's branch has named before it was made anew
 _SCRATCH_INDEX = "patchset-index"
+_COMMIT = re.compile(r"^([0-9a-f]{40})\n", re.MULTILINE)
+_PLACE = re.compile(r"^(index|@@) .*\n", re.MULTILINE)
 
 
 class Underway(Enum):
@@ -66,6 +70,42 @@ def authored(root: Path, set_name: str) -> Authored | None:
     count = int(repository.git("rev-list", "--count", f"{SERIES}..HEAD"))
     made = "a commit is" if count == 1 else f"{count} commits are"
     return Authored(f"{made} not in patches/" if count else "commits are dropped", f"patchset export {set_name}")
+
+
+def stashed(root: Path) -> bool:
+    """Whether git keeps changes of a build tree in its stash."""
+    return (root / ".git").is_dir() and Repository(root).ref("refs/stash") is not None
+
+
+def aside(root: Path) -> dict[str, int]:
+    """How many commits that are nowhere else each branch of a build tree has which is not checked out, by its name.
+    Exports leave branches behind at the commits that they have written anew. So a branch counts whose tree is none that
+    the tool has ever made, and of it the commits whose change no commit of the tool's makes."""
+    if not (root / ".git").is_dir():
+        return {}
+    repository = Repository(root)
+    rows = repository.git("log", "--all", "--reflog", "--format=%H %T %cn <%ce>").splitlines()
+    made = {row.split()[0]: row.split()[1] for row in rows if row.endswith(f" {commits.PERSON}")}
+    places = repository.git("for-each-ref", "--format=%(HEAD)%(tree) %(refname)", "refs/heads", _BEFORE).splitlines()
+    left = [place[1:].split(" ", 1) for place in places if place[0] != "*"]
+    known = [name for name in (f"refs/heads/{UPSTREAM}", SERIES) if repository.ref(name)]
+    theirs = {
+        name.removeprefix("refs/heads/"): set(repository.git("rev-list", name, "--not", *known, "--remotes").split())
+        for tree, name in left
+        if tree not in made.values()
+    }
+    changes = _changes(repository, made.keys() | {one for new in theirs.values() for one in new}) if theirs else {}
+    kept = {changes.get(one, "") for one in made}
+    lost = {name: sum(changes.get(one) not in kept for one in new - made.keys()) for name, new in theirs.items()}
+    return {name: count for name, count in lost.items() if count}
+
+
+def _changes(repository: Repository, found: Iterable[str]) -> dict[str, str]:
+    """What each commit changes, wherever in a file; none of a merge, nor of one that changes nothing."""
+    stdin = "".join(f"{one}\n" for one in found).encode()
+    said = repository.git("diff-tree", "--stdin", "-r", "--patch", "--binary", *commits.DIFF.split(), stdin=stdin)
+    _, *rows = _COMMIT.split(said)
+    return {one: _PLACE.sub("", text) for one, text in zip(rows[::2], rows[1::2], strict=True)}
 
 
 @dataclass(frozen=True)
@@ -137,7 +177,7 @@ def write(root: Path, recipe: Recipe, read: Callable[[str], bytes], paths: Colle
     files |= {file.path: (blobs.get(file.after), file.executable) for commit in made for file in commit.files}
     before_tip = repository.ref(f"refs/heads/{name}")
     if before_tip and before_tip != tip:
-        repository.git("update-ref", f"refs/patchset/before/{before_tip}", before_tip)  # a user's stay reachable
+        repository.git("update-ref", f"{_BEFORE}/{before_tip}", before_tip)  # a user's stay reachable
     both = f"update refs/heads/{name} {tip}\nupdate {SERIES} {tip}\n"
     repository.git("update-ref", "--stdin", stdin=both.encode())  # at once: one without the other is an author's work
     index_file.unlink(missing_ok=True)

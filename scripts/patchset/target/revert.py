@@ -9,7 +9,7 @@ from pathlib import Path
 
 from patchset.node.errors import PinMismatch, UsageError, plural
 from patchset.sets.setfile import PatchSet
-from patchset.system import disk
+from patchset.system import disk, paths
 from patchset.system.state import Store
 from patchset.system.terminal import Terminal
 from patchset.target import change, distinfo
@@ -40,7 +40,9 @@ def run(
     rescue: Path | None = None,
 ) -> RevertResult:
     """Takes a set back from the build tree, or from `folder`. Files that are neither upstream's nor the set's are
-    copied to `rescue`, a new folder; without one they are refused."""
+    copied to `rescue`, a new folder; without one they are refused. Raises UsageError where `make clean` removes it."""
+    if rescue:
+        _refuse_passing(rescue)
     target = locate(patch_set, folder)
     store = Store(target.state)
     source = Source(patch_set, given=upstream, offline=offline, terminal=terminal, root=target.root, store=store)
@@ -70,6 +72,14 @@ def run(
         return RevertResult(target, result, tuple(sorted(desired)), report.digest, modified)
 
 
+def _refuse_passing(folder: Path) -> None:
+    root = paths.repo_root().resolve()
+    for name in ("build", "dist"):
+        if folder.resolve().is_relative_to(root / name):
+            hint = f"name a folder elsewhere, as RESCUE={root.parent / folder.name}"
+            raise UsageError(f"{folder} is in {name}/, which `make clean` removes; nothing was changed", hint=hint)
+
+
 def _copy(root: Path, files: Iterable[str], folder: Path) -> None:
     """Copies files of a target to where their owner finds them again; raises UsageError where the folder is there."""
     if folder.exists():
@@ -84,8 +94,8 @@ def _desired(target: Target, store: Store, report: Assessment, source: Source) -
     """Upstream's content of each file that holds something else."""
     upstream = source.patch_set.upstream_manifest()
     installed = report.installed.files if report.installed else {}
-    paths = {*report.files, *(row.path for row in report.rows)} - {target.record}
-    original = {path: source.read(path) if path in upstream else None for path in paths}
+    differing = {*report.files, *(row.path for row in report.rows)} - {target.record}
+    original = {path: source.read(path) if path in upstream else None for path in differing}
     if target.record:
         before = installed[target.record].before if target.record in installed else None
         kept = store.get(before) if before else None
