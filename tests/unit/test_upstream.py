@@ -66,13 +66,16 @@ def test_the_pin_decides_not_the_index(empty: World, bare: PatchSet, index: str)
     ],
 )
 def test_an_index_that_does_not_give_it(
-    bare: PatchSet, index: str, url: str, why: str, monkeypatch: pytest.MonkeyPatch
+    empty: World, bare: PatchSet, index: str, url: str, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """What to do instead is what each command takes: not each takes UPSTREAM."""
     monkeypatch.setenv("PIP_INDEX_URL", url.replace("INDEX", index))
     monkeypatch.setattr("urllib3.util.Retry.sleep", lambda *_: None)
     with pytest.raises(Unavailable, match=why) as caught:
         cache.fetch(bare.ascend.sdist, offline=False)
-    assert "secret" not in str(caught.value) and "UPSTREAM=path" in caught.value.hint
+    assert "secret" not in str(caught.value)
+    assert "pip config list" in caught.value.hint and str(empty.cached) in caught.value.hint
+    assert "UPSTREAM" not in caught.value.hint
 
 
 def test_a_listed_file_that_is_not_there(empty: World, bare: PatchSet, index: str) -> None:
@@ -83,8 +86,9 @@ def test_a_listed_file_that_is_not_there(empty: World, bare: PatchSet, index: st
 
 
 def test_offline_uses_the_cache_alone(empty: World, bare: PatchSet, index: str) -> None:
-    with pytest.raises(Unavailable, match="not in the cache, and offline was asked for"):
+    with pytest.raises(Unavailable, match="not in the cache, and offline was asked for") as caught:
         cache.fetch(bare.ascend.sdist, offline=True)
+    assert caught.value.hint == f"run once without OFFLINE=1, or put the file there by hand: {empty.cached}"
     empty.fill_cache()
     assert cache.fetch(bare.ascend.sdist, offline=True) == empty.cached
 

@@ -32,6 +32,7 @@ def fetch(artifact: Artifact, *, offline: bool, terminal: Terminal | None = None
     not cached, and offline was asked for or the index did not give it; PinMismatch: what came is not what the set
     pins."""
     file = location(artifact)
+    by_hand = f"or put the file there by hand: {file}"
     if file.is_file():
         found = sha256_file(file)
         if found == artifact.sha256:
@@ -42,11 +43,11 @@ def fetch(artifact: Artifact, *, offline: bool, terminal: Terminal | None = None
         file.unlink()
     if offline:
         what = f"{artifact.file} is not in the cache, and offline was asked for\n  cache: {paths.cache_dir()}"
-        raise Unavailable(what, hint="run once without OFFLINE=1, or give the file with UPSTREAM=path")
+        raise Unavailable(what, hint=f"run once without OFFLINE=1, {by_hand}")
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        download(artifact, partial, terminal)
+        _download(artifact, partial, terminal, by_hand)
         hint = "the index serves another file under this name; the pin decides, so nothing was kept"
         check(partial, artifact, hint=hint)
         partial.replace(file)
@@ -55,3 +56,11 @@ def fetch(artifact: Artifact, *, offline: bool, terminal: Terminal | None = None
         with suppress(OSError):
             file.parent.rmdir()  # goes only where nothing came
     return file
+
+
+def _download(artifact: Artifact, partial: Path, terminal: Terminal | None, by_hand: str) -> None:
+    """As index.download; what it raises says, too, how to do without an index. Not every command takes UPSTREAM."""
+    try:
+        download(artifact, partial, terminal)
+    except Unavailable as error:
+        raise Unavailable(error.message, hint=f"{error.hint}, {by_hand}") from error

@@ -34,8 +34,7 @@ _VARIABLES = {
 }
 T = TypeVar("T")
 
-_LISTING_HINT = "check the network and pip's index settings (pip config list)"
-_HINT = f"{_LISTING_HINT}, or give the file with UPSTREAM=path"
+_HINT = "check the network and pip's index settings (pip config list)"
 
 
 def settings() -> dict[str, list[str]]:
@@ -103,7 +102,7 @@ def listing(project: str) -> list[DistributionPackage]:
             if package.version and package.package_type in ("sdist", "wheel"):
                 found.setdefault(package.filename, package)
     if not found:
-        raise Unavailable(f"no index lists {project}\n  " + "\n  ".join(failures), hint=_LISTING_HINT)
+        raise Unavailable(f"no index lists {project}\n  " + "\n  ".join(failures), hint=_HINT)
     return list(found.values())
 
 
