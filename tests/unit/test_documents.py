@@ -118,6 +118,13 @@ def test_what_a_document_says_works(name: str, world: World, capsys: pytest.Capt
     assert WALKS[name] <= {*reader.ran}
 
 
+def test_the_walk_of_a_port_begins_without_the_set_that_it_makes() -> None:
+    text = (ROOT / "docs" / "porting.md").read_text()
+    name = re.findall(r"^make port FROM=\S+ TO=(\S+)", text, re.MULTILINE)[0]
+    there = [f"{folder}/{name}" for folder in ("patches", "overlay") if (ROOT / folder / name).exists()]
+    assert f"`rm -r {' '.join(there)}`" in text
+
+
 MINISIGN = shutil.which("minisign")
 KIT = ("node verify --installed", "node verify --dist")
 WALKS = {
