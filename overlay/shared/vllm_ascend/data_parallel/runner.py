@@ -272,7 +272,9 @@ class TorchairStep(_StaticFacts):
 
     max_num_reqs: int
     decode_token_per_req: int
+    is_kv_producer: bool
     is_kv_consumer: bool
+    step: StepPlan
     select_torchair_padded_batch_size: Any
 
     def _sync_metadata_across_dp(self, *told: Any, **named: Any) -> Any:
