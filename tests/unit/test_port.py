@@ -269,6 +269,14 @@ def test_abort_leaves_the_repository_as_it_was(releases: Releases) -> None:
     assert not (releases.tree.parent).exists()
 
 
+@pytest.mark.parametrize("step", ["--finish", "--abort"])
+def test_a_step_of_a_port_has_no_dry_run(stopped: Releases, step: str, capsys: Capture) -> None:
+    before = read_tree(stopped.tree)
+    assert stopped.world.run("port", step, "--reviewed", "--dry-run") == 2
+    assert f"{step} has no dry run; nothing was changed" in capsys.readouterr().err
+    assert read_tree(stopped.tree) == before and stopped.untouched()
+
+
 @pytest.mark.parametrize("words", [["--finish"], ["--abort"], ["--abort", "--to", NEW]])
 def test_a_step_of_no_port(world: World, capsys: Capture, words: list[str]) -> None:
     assert world.run("port", *words) == 2

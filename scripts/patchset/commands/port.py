@@ -45,6 +45,9 @@ def port(arguments: argparse.Namespace, terminal: Terminal) -> int:
     from patchset.authoring.port import release, report, work
 
     if arguments.step:
+        if arguments.dry_run:
+            hint = "leave out DRY_RUN=1; a dry run says what beginning a port would find"
+            raise UsageError(f"--{arguments.step} has no dry run; nothing was changed", hint=hint)
         name = work.choose(arguments.new)
         with work.hold(name):
             if arguments.step == "finish":
