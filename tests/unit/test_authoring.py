@@ -310,6 +310,18 @@ def test_edits_of_patches_by_hand_are_not_overwritten(applied: World, capsys: Ca
     assert written(applied) == before
 
 
+def test_an_exported_tree_takes_the_next_change_of_the_patches(applied: World) -> None:
+    """The state beside the tree is what export made, or its files would be nobody's as soon as patches/ differs."""
+    edit(applied, RUNNER, "step_20 = 20\n", "step_20 = 200\n")
+    commit(applied, f"Count{WHY}\n\nHow: so.")
+    assert applied.run("export", SET, "--offline") == 0
+    file = applied.folder / "0004-count.patch"
+    file.write_text(file.read_text().replace("+step_20 = 200", "+step_20 = 2000"))
+    assert applied.run("fmt", SET, "--offline") == 0
+    assert applied.run("apply", SET, "--no-smoke", "--offline") == 0
+    assert "step_20 = 2000\n" in (applied.tree / RUNNER).read_text()
+
+
 def test_no_commit_of_an_author_is_thrown_away(applied: World, capsys: Capture) -> None:
     said = git(applied.tree, "log", "-1", "--format=%B")
     said = said.replace("How: so.", "How: so, and more.")

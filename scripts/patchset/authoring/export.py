@@ -17,10 +17,12 @@ from patchset.plan.commits import Commit
 from patchset.plan.plan import Plan, Recipe
 from patchset.sets import header, patchfile, series
 from patchset.sets.patchfile import Patch
-from patchset.sets.setfile import PatchSet
+from patchset.sets.setfile import PatchSet, load_set
 from patchset.system import paths
 from patchset.system.git import Repository, blob_id
 from patchset.system.terminal import Terminal
+from patchset.target import apply
+from patchset.target.locate import build_tree
 from patchset.upstream.pristine import Source
 
 _NUMBER = re.compile(r"(\d{4})-")
@@ -70,8 +72,8 @@ def run(
         notes += [f"{file} is pinned anew: it shares a module" for file in changed if file in others]
         if not dry_run:
             folder.write(patch_set, "export", changed, terminal)
-            history.write(repository.root, recipe, source.read, patch_set.upstream_manifest())
-            history.point(repository.root, patch_set.name)
+            pinned = load_set(patch_set.name)  # as it was just written
+            apply.remember(build_tree(pinned), replace(recipe, patch_set=pinned), source)
         names = tuple(patch.name for patch in patches)
         return ExportResult(names, tuple(changed), tuple(notes), not dry_run, made.tree)
 

@@ -181,8 +181,16 @@ def _refresh(
         return
     if tree:
         terminal.step("writing the git history anew")
-        history.write(target.root, recipe, source.read, patch_set.upstream_manifest())
-        history.point(target.root, patch_set.name)
+        remember(target, recipe, source)
+    else:
+        store.finish(_installed(target, store, recipe, source))
+
+
+def remember(target: Target, recipe: Recipe, source: Source) -> None:
+    """Makes history and state of a build tree those of the set whose files it holds; the caller has its lock."""
+    patch_set, store = recipe.patch_set, Store(target.state)
+    history.write(target.root, recipe, source.read, patch_set.upstream_manifest())
+    history.point(target.root, patch_set.name)
     store.finish(_installed(target, store, recipe, source))
 
 
