@@ -186,6 +186,29 @@ def test_a_reinstalled_package_is_pristine_whatever_its_record(world: World, ins
     assert read_tree(installed) == before
 
 
+def test_the_state_of_another_release_does_not_outlive_an_upgrade(
+    world: World, installed: Path, capsys: Capture
+) -> None:
+    """pip has replaced a release, to which its set was applied; the state of that one is still there."""
+    assert world.run("apply", SET, "--target", str(installed)) == 0
+    state = installed / f".{PACKAGE}.patchset" / "state.json"
+    past = json.loads(state.read_text())
+    row = {"before": sha256(b"a"), "after": sha256(b"b"), "executable": False}
+    past |= {"set": "v9.9.8", "files": {f"{PACKAGE}-9.8.dist-info/RECORD": row, f"{PACKAGE}/gone.py": row}}
+    state.write_text(json.dumps(past))
+    for name in (PACKAGE, INFO):
+        shutil.rmtree(installed / name)
+    world.site_packages(installed)
+    before = {path: data for path, data in read_tree(installed).items() if "patchset" not in path}
+    capsys.readouterr()
+    assert world.run("status", SET, "--target", str(installed)) == 0
+    assert capsys.readouterr().out.startswith("pristine: ")
+    assert world.run("apply", SET, "--target", str(installed)) == 0
+    assert json.loads(state.read_text())["set"] == SET
+    assert world.run("revert", SET, "--target", str(installed)) == 0
+    assert read_tree(installed) == before
+
+
 def test_an_installation_that_came_patched_can_be_reverted(world: World, installed: Path) -> None:
     """As from a patched wheel: no state beside it. Upstream's bytes come from the pinned sdist."""
     before = read_tree(installed)

@@ -77,6 +77,9 @@ def assess(patch_set: PatchSet, target: Target, store: Store) -> Assessment:
     sources = target.covered(patch_set.sources())
     touched = {path: row for path, row in patch_set.touched.items() if target.covers(path)}
     earlier = dict(installed.files) if installed else {}
+    if installed and installed.set != patch_set.name:  # what is gone of its own went with its release
+        ours = sources.keys() | touched.keys()
+        earlier = {path: row for path, row in earlier.items() if path in ours or (target.root / path).is_file()}
     if journal:
         earlier |= {path: row for path, row in journal.files.items() if path not in earlier}
     record = {target.record} if target.record else set()
