@@ -14,8 +14,12 @@ from pathlib import Path
 import pytest
 from conftest import GENERATED, PACKAGE, SET, UPSTREAM, VERSION, Capture, World, git, read_tree, sha256, write_tree
 
+from patchset.commands import summary
 from patchset.node.errors import UsageError
+from patchset.system.terminal import Terminal
 from patchset.target import distinfo
+from patchset.target.locate import Kind, Target
+from patchset.target.revert import RevertResult
 
 INFO = f"{PACKAGE}-{VERSION}.dist-info"
 
@@ -434,6 +438,25 @@ def test_modified_files_are_rescued(world: World, kind: str, request: pytest.Fix
     write_tree(folder, {f"{PACKAGE}/comm.py": "again = 1\n"})
     assert world.run("revert", SET, *target, "--rescue", str(rescue)) == 2
     assert "is there already; nothing was changed" in capsys.readouterr().err
+
+
+def test_a_deleted_file_is_not_said_to_be_rescued(world: World, checkout: Path, capsys: Capture) -> None:
+    """Nothing of it can be copied; upstream's is there again."""
+    (checkout / COMM).unlink()
+    rescue = checkout.with_name("rescued")
+    for words in (["--dry-run"], []):
+        capsys.readouterr()
+        assert world.run("revert", SET, "--target", str(checkout), "--rescue", str(rescue), *words) == 0
+        said = capsys.readouterr().out
+        assert "copied" not in said and "1 file" in said
+    assert not rescue.exists() and (checkout / COMM).read_text() == UPSTREAM[COMM]
+
+
+@pytest.mark.parametrize(("result", "word"), [("unchanged", "copied"), ("would revert", "would be copied")])
+def test_only_a_dry_run_says_what_it_would_copy(checkout: Path, result: str, word: str, capsys: Capture) -> None:
+    target = Target(Kind.CHECKOUT, checkout, SET, checkout / ".git" / "patchset")
+    summary.reverted(RevertResult(target, result, (), "", (COMM,)), Terminal())
+    assert f"modified, and {word}: {COMM}" in capsys.readouterr().out
 
 
 def test_the_state_of_a_checkout_moves_with_it(world: World, checkout: Path) -> None:

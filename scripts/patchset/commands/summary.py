@@ -128,8 +128,9 @@ def reverted(outcome: revert.RevertResult, terminal: Terminal) -> None:
     terminal.note(verdicts[outcome.result])
     for path in outcome.changed if outcome.result == "would revert" else ():
         terminal.note(f"  {path}")
+    copied = "would be copied" if outcome.result == "would revert" else "copied"
     for path in outcome.rescued:
-        terminal.note(f"  modified, and {'copied' if outcome.result == 'reverted' else 'would be copied'}: {path}")
+        terminal.note(f"  modified, and {copied}: {path}")
     if outcome.tree:
         terminal.note(f"tree:   {outcome.tree}")
     terminal.document({**_done(outcome), "rescued": list(outcome.rescued), "tree": outcome.tree or None})

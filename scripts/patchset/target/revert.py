@@ -26,7 +26,7 @@ class RevertResult:
     result: str  # reverted, unchanged (there was nothing to take back), or would revert (a dry run)
     changed: tuple[str, ...]  # the files that were, or would be, given back or removed
     tree: str  # digest of upstream's files in the target
-    rescued: tuple[str, ...] = ()  # files that were neither upstream's nor the set's, and were copied before that
+    rescued: tuple[str, ...] = ()  # modified files that were, or would be, copied before that
 
 
 def run(
@@ -55,12 +55,13 @@ def run(
             refuse_modified(report, target, patch_set)
         if report.state is State.PRISTINE:
             return RevertResult(target, "unchanged", (), report.digest)
+        rescued = tuple(path for path in modified if (target.root / path).is_file())
         if dry_run:  # from what lies there alone
             changed = {path for path, found in report.files.items() if found is not Found.UPSTREAM}.union(modified)
             changed |= {target.record} if target.record else set()
-            return RevertResult(target, "would revert", tuple(sorted(changed)), "", modified)
+            return RevertResult(target, "would revert", tuple(sorted(changed)), "", rescued)
         if rescue and modified:
-            _copy(target.root, modified, rescue)
+            _copy(target.root, rescued, rescue)
         desired = _desired(target, store, report, source)
         terminal.step(f"changing {plural(len(desired), 'file')} in {target.root}")
         change.carry_out(target, store, "revert", report.found, desired, None)
@@ -69,7 +70,7 @@ def run(
             found = report.state.value
             raise PinMismatch(f"{target.root}, read back,", expected="pristine", found=found, hint="patchset status")
         result = "reverted" if desired else "unchanged"
-        return RevertResult(target, result, tuple(sorted(desired)), report.digest, modified)
+        return RevertResult(target, result, tuple(sorted(desired)), report.digest, rescued)
 
 
 def _refuse_passing(folder: Path) -> None:
@@ -85,9 +86,8 @@ def _copy(root: Path, files: Iterable[str], folder: Path) -> None:
     if folder.exists():
         raise UsageError(f"{folder} is there already; nothing was changed", hint="name a new folder with RESCUE=")
     for path in files:
-        if (root / path).is_file():
-            disk.make_folder((folder / path).parent)
-            disk.write(folder / path, (root / path).read_bytes(), mode=(root / path).stat().st_mode & 0o777)
+        disk.make_folder((folder / path).parent)
+        disk.write(folder / path, (root / path).read_bytes(), mode=(root / path).stat().st_mode & 0o777)
 
 
 def _desired(target: Target, store: Store, report: Assessment, source: Source) -> Files:
