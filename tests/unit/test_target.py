@@ -130,6 +130,18 @@ def test_a_link_is_never_written_through(world: World, checkout: Path, tmp_path:
     assert shared.read_text() == UPSTREAM[f"{PACKAGE}/runner.py"]
 
 
+def test_a_dry_run_refuses_the_links_that_the_run_would(world: World, checkout: Path, capsys: Capture) -> None:
+    target, package = ("--target", str(checkout)), checkout / PACKAGE
+    for command in ("apply", "revert"):
+        package.symlink_to(package.rename(checkout.with_name("elsewhere")))
+        for words in (["--dry-run"], []):
+            assert world.run(command, SET, *target, *words) == 4
+            assert "is a link; nothing is written through links" in capsys.readouterr().err
+        package.unlink()
+        checkout.with_name("elsewhere").rename(package)
+        assert world.run(command, SET, *target) == 0
+
+
 def test_a_hard_link_is_not_written_through(world: World, installed: Path, tmp_path: Path) -> None:
     """uv links installed files to its cache."""
     twin = tmp_path / "twin.py"

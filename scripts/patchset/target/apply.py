@@ -78,6 +78,7 @@ def run(
         _refuse_other(files, patch_set)
         desired = _desired(target, store, files, report, source)
         if dry_run:
+            change.refuse_links(target.root, desired)
             return outcome("would apply", desired)
         terminal.step(f"changing {plural(len(desired), 'file')} in {target.root}")
         installed = _installed(target, store, recipe, source, report, files)

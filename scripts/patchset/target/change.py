@@ -4,7 +4,7 @@ before the journal is there, nothing has changed; after that, the next command f
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -52,16 +52,28 @@ def differing(found: Mapping[str, str], desired: Files) -> Files:
     return {path: row for path, row in desired.items() if found.get(path) != _sha256(row[0])}
 
 
+def refuse_links(root: Path, paths: Iterable[str]) -> None:
+    """Raises TargetModified where writing one of the paths would write elsewhere."""
+    for path in sorted(paths):
+        file = root
+        for part in path.split("/"):
+            file /= part
+            if file.is_symlink():
+                why = f"{file} is a link; nothing is written through links"
+                where = file.relative_to(root).as_posix()
+                raise TargetModified(why, paths=[where], hint="replace it with a real file")
+
+
 def carry_out(
     target: Target, store: Store, command: str, found: Mapping[str, str], desired: Files, installed: Installed | None
 ) -> None:
     """Brings files to their desired content, by the digests that were found; the caller holds the lock. Where it
     raises, nothing was changed, or the next command finishes or takes back what was. It is TargetModified where a file
     lies behind a link, or was changed by someone else meanwhile."""
+    refuse_links(target.root, desired)
     files: dict[str, FileState] = {}
     for path, (data, executable) in sorted(desired.items()):
         file = target.root / path
-        _refuse_links(target.root, path)
         now = file.read_bytes() if file.exists() else None
         if found.get(path) != _sha256(now):
             raise TargetModified(f"{file} was changed just now", paths=[path], hint="run the command again")
@@ -144,14 +156,3 @@ def _replace(target: Target, store: Store, path: str, row: FileState) -> None:
 
 def _sha256(data: bytes | None) -> str | None:
     return None if data is None else manifest.sha256(data)
-
-
-def _refuse_links(root: Path, path: str) -> None:
-    """Raises TargetModified where writing the path would write elsewhere."""
-    file = root
-    for part in path.split("/"):
-        file /= part
-        if file.is_symlink():
-            why = f"{file} is a link; nothing is written through links"
-            where = file.relative_to(root).as_posix()
-            raise TargetModified(why, paths=[where], hint="replace it with a real file")

@@ -59,6 +59,7 @@ def run(
         if dry_run:  # from what lies there alone
             changed = {path for path, found in report.files.items() if found is not Found.UPSTREAM}.union(modified)
             changed |= {target.record} if target.record else set()
+            change.refuse_links(target.root, changed)
             return RevertResult(target, "would revert", tuple(sorted(changed)), "", rescued)
         if rescue and modified:
             _copy(target.root, rescued, rescue)
