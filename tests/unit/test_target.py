@@ -296,6 +296,15 @@ def test_a_target_that_is_none(world: World, installed: Path, path: str, why: st
         assert why in capsys.readouterr().err
 
 
+def test_a_hint_can_be_pasted(world: World, tmp_path: Path, capsys: Capture) -> None:
+    folder = world.checkout(tmp_path / "two words")
+    (folder / COMM).write_text("mine = True\n")
+    assert world.run("apply", SET, "--target", str(folder)) == 4
+    assert f"make status VERSION={SET} TARGET='{folder}' shows" in " ".join(capsys.readouterr().err.split("\n  "))
+    assert world.run("status", SET, "--target", str(folder / PACKAGE)) == 2
+    assert f"TARGET='{folder}'" in capsys.readouterr().err
+
+
 def test_the_build_tree_named_as_target_is_the_build_tree(world: World, capsys: Capture) -> None:
     world.run("apply", SET, "--no-smoke")
     capsys.readouterr()

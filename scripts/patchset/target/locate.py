@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from shlex import quote
 
 from patchset.node.errors import PinMismatch, UsageError
 from patchset.node.manifest import Manifest
@@ -34,7 +35,7 @@ class Target:
     @property
     def named(self) -> str:
         """What a make command needs to mean this target."""
-        return f" VERSION={self.set_name}" + ("" if self.kind is Kind.BUILD else f" TARGET={self.root}")
+        return f" VERSION={self.set_name}" + ("" if self.kind is Kind.BUILD else f" TARGET={quote(str(self.root))}")
 
     def covers(self, path: str) -> bool:
         """Whether a path of the tree is expected in this target."""
@@ -61,11 +62,12 @@ def locate(patch_set: PatchSet, folder: Path | None) -> Target:
         return build_tree(patch_set)
     package = patch_set.package
     if root.name == package and (root / "__init__.py").is_file():
-        raise UsageError(f"{root} is the package itself", hint=f"give the folder that holds it: TARGET={root.parent}")
+        hint = f"give the folder that holds it: TARGET={quote(str(root.parent))}"
+        raise UsageError(f"{root} is the package itself", hint=hint)
     infos = sorted(root.glob(f"{package}-*.dist-info"))
     if not (root / package).is_dir():
         source = next(filter(None, map(editable, infos)), "")
-        hint = f"the installation is editable: TARGET={source}" if source else _HINT
+        hint = f"the installation is editable: TARGET={quote(source)}" if source else _HINT
         raise UsageError(f"{root} holds no {package}/", hint=hint)
     if infos:
         return _site_packages(patch_set, root, infos)
@@ -86,8 +88,8 @@ def _site_packages(patch_set: PatchSet, root: Path, infos: list[Path]) -> Target
     if version.startswith(f"{patch_set.ascend.version}+"):
         said = f"{root} has the patched wheel {version}: it is whole as it is, and nothing of it is applied or reverted"
         back = f"{info.name.split('-')[0].replace('_', '-')}=={patch_set.ascend.version}"
-        hint = f"patchset verify --installed --path {root} checks it; pip install --no-deps --force-reinstall {back}"
-        raise UsageError(said, hint=f"{hint} goes back")
+        hint = f"patchset verify --installed --path {quote(str(root))} checks it; "
+        raise UsageError(said, hint=f"{hint}pip install --no-deps --force-reinstall {back} goes back")
     if version != patch_set.ascend.version:
         what, release = f"the {patch_set.package} installed in {root}", patch_set.ascend.version
         hint = f"install vllm-ascend=={release}, or apply the set for your release"
