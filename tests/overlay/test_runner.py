@@ -68,10 +68,16 @@ class Rank(DataParallelStep):
         self.aclgraph_dispatcher = SimpleNamespace(dispatch=lambda key: (GRAPH, key))
         parallel = SimpleNamespace(tensor_parallel_size=1, pipeline_parallel_size=1)
         text = SimpleNamespace(hf_text_config=SimpleNamespace(to_dict=dict))
-        self.vllm_config = SimpleNamespace(pad_for_cudagraph=padded, parallel_config=parallel, model_config=text)
-        self.decode_graphs_alone = deployment.decode_graphs_alone
         self.is_kv_producer = deployment.kv_role in ("kv_producer", "kv_both")
         self.is_kv_consumer = deployment.kv_role in ("kv_consumer", "kv_both")
+        transfer = SimpleNamespace(is_kv_producer=self.is_kv_producer, is_kv_consumer=self.is_kv_consumer)
+        self.vllm_config = SimpleNamespace(
+            pad_for_cudagraph=padded,
+            parallel_config=parallel,
+            model_config=text,
+            kv_transfer_config=transfer if deployment.kv_role else None,
+        )
+        self.decode_graphs_alone = deployment.decode_graphs_alone
         self.mc2_tokens_capacity = deployment.moe.mc2_capacity
         self.graphs_captured = True
         self.get_model = lambda: torch.nn.ModuleList([] if deployment.dense else [moe_layer()])
@@ -470,6 +476,7 @@ def test_a_node_that_only_prefills_may_have_any_size_of_decode_graphs(
         patch.setattr(upstream, "torchair_splits_rows", lambda _: True)
         patch.setattr(upstream, "TORCHAIR_PADS_REQUESTS", False)
         rank = TorchairRank(Deployment(moe, torchair=True, kv_role=role), 0, 1)
+        del rank.is_kv_producer, rank.is_kv_consumer  # as on v0.10.0, whose runner reads them later
         rank.max_num_reqs, rank.decode_token_per_req = seqs, 1 + drafts
         rank.vllm_config.parallel_config.enable_expert_parallel = True
         rank.vllm_config.parallel_config.tensor_parallel_size = 8 if seqs < 8 else 1

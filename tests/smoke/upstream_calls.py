@@ -47,6 +47,7 @@ def torchair_graph_sizes(
         scheduler_config=scheduler,
         model_config=SimpleNamespace(hf_config=_experts()),
         compilation_config=_compilation(),
+        kv_transfer_config=None,
     )
     runner.mc2_tokens_capacity = max_num_batched_tokens
     largest = min(max_num_seqs * tokens_per_req, max_num_batched_tokens // tokens_per_req * tokens_per_req)

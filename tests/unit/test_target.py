@@ -96,6 +96,9 @@ def test_a_checkout_of_another_user_keeps_its_owner(world: World, checkout: Path
         PACKAGE + "/data_parallel/plan.py",
     ):
         assert ((checkout / path).stat().st_uid, (checkout / path).stat().st_gid) == (1001, 118), path
+    state = checkout / ".git" / "patchset"
+    kept = [state, *state.rglob("*")]  # so that this user can take the set back
+    assert len(kept) > 4 and {(path.stat().st_uid, path.stat().st_gid) for path in kept} == {(1001, 118)}
     assert world.run("revert", SET, "--target", str(checkout)) == 0
     assert {(path.stat().st_uid, path.stat().st_gid) for path in (checkout / PACKAGE).rglob("*")} == {(1001, 118)}
 

@@ -84,6 +84,11 @@ def make_folder(path: Path, owner: os.stat_result | None = None) -> None:
             os.chown(path, owner.st_uid, owner.st_gid)
 
 
+def above(path: Path) -> os.stat_result:
+    """What `os.stat` says of the folder that a path lies in or, where that is not yet made, of the nearest above."""
+    return next(folder for folder in path.parents if folder.is_dir()).stat()
+
+
 def remove_empty_folders(paths: Iterable[Path]) -> None:
     for path in sorted(set(paths), reverse=True):
         with suppress(OSError):

@@ -18,10 +18,14 @@ from patchset.system import disk
 @contextmanager
 def hold(path: Path) -> Iterator[bool]:
     """Holds the lock until the process ends, however it ends; raises Locked where another process holds it. Yields
-    whether the last holder was killed: one that ends by itself takes its process id out of the file."""
-    disk.make_folder(path.parent)
+    whether the last holder was killed: one that ends by itself takes its process id out of the file. File and folder
+    are whose the folder around is, so that who may change the target finds them open, too."""
     while True:
+        owner = disk.above(path.parent)
+        disk.make_folder(path.parent, owner)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        with suppress(PermissionError):
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -31,7 +35,6 @@ def hold(path: Path) -> Iterator[bool]:
             if os.path.samestat(path.stat(), os.fstat(descriptor)):
                 break
         os.close(descriptor)
-        disk.make_folder(path.parent)
     try:
         killed = os.fstat(descriptor).st_size > 0
         with disk.naming(path):

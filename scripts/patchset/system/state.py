@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The state beside a target: the changed files, their digests before and after, and their original bytes.
+"""The state beside a target: the changed files, their digests before and after, and their original bytes. It is whose
+the folder around it is, whoever runs.
 
 lock            held while a run works on the target
 state.json      what is installed; not there on a pristine target
@@ -92,8 +93,9 @@ class Store:
         digest = sha256(data)
         file = self.folder / "objects" / digest
         if not file.is_file() or sha256(file.read_bytes()) != digest:
-            disk.make_folder(file.parent)
-            disk.write(file, data, mode=0o600)
+            owner = disk.above(self.folder)
+            disk.make_folder(file.parent, owner)
+            disk.write(file, data, mode=0o600, owner=owner)
         return digest
 
     def get(self, digest: str) -> bytes | None:
@@ -146,6 +148,7 @@ class Store:
         return UsageError(f"{file} cannot be read: {why}", hint=hint)
 
     def _write(self, file: Path, value: dict[str, Any]) -> None:
-        disk.make_folder(file.parent)
-        disk.write(file, json.dumps({"format": FORMAT, **value}, indent=1).encode(), mode=0o644)
+        owner = disk.above(self.folder)
+        disk.make_folder(file.parent, owner)
+        disk.write(file, json.dumps({"format": FORMAT, **value}, indent=1).encode(), mode=0o644, owner=owner)
         disk.sync(file.parent)

@@ -272,7 +272,6 @@ class TorchairStep(_StaticFacts):
 
     max_num_reqs: int
     decode_token_per_req: int
-    is_kv_producer: bool
     is_kv_consumer: bool
     step: StepPlan
     select_torchair_padded_batch_size: Any
@@ -296,9 +295,11 @@ class TorchairStep(_StaticFacts):
         """Graph sizes in tokens for sizes requested in requests; refuses settings that none can satisfy.
 
         Where rounding makes the largest graph hold more requests than vLLM schedules, and the release pads for that,
-        dummy batches take as many too, as upstream's do. A node that only prefills for others compiles none.
+        dummy batches take as many too, as upstream's do. A node that only prefills for others compiles none; v0.10.0
+        asks for the sizes before its runner has read the role of its KV connector.
         """
-        config, decodes = self._moe_comm_config, self.is_kv_consumer or not self.is_kv_producer
+        config, transfer = self._moe_comm_config, self.vllm_config.kv_transfer_config
+        decodes = transfer is None or transfer.is_kv_consumer or not transfer.is_kv_producer
         parallel = self.vllm_config.parallel_config
         splits = parallel.enable_expert_parallel and upstream.torchair_splits_rows(config.soc)
         limits = DecodeLimits(
