@@ -15,6 +15,7 @@ vLLM's own, which broadcast their rows.
 import functools
 import gc
 import importlib
+import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,6 +23,8 @@ from types import FrameType
 from typing import Any, ClassVar
 
 Report = Callable[..., None]
+
+_MOMENT = 5.0  # seconds: far longer than a thread takes to let a tensor go
 
 # Module, family and method of each release's layers.
 _LAYERS = (
@@ -71,20 +74,24 @@ class _Routing:
                 self.histogram = torch.bincount(experts.flatten().long(), minlength=self._num_experts).tolist()
 
     def kept(self) -> list[str]:
-        """The tensors that an object of Python's holds; a thread of the collectives may hold one a moment longer."""
-        if all(one() is None for one in self._alive.values()):
-            return []
-        gc.collect(1)  # what a cycle may still hold; the old generation is large, and none of this is in it
-        return [name for name, one in self._alive.items() if self._held(name, one())]
+        """The tensors that an object of Python's holds, and goes on to: a thread may hold one a moment longer."""
+        end = time.monotonic() + _MOMENT
+        while (held := self._held()) - self._ever_held and time.monotonic() < end:
+            time.sleep(0.05)
+        self._ever_held.update(held)
+        return sorted(held)
 
-    def _held(self, name: str, tensor: Any) -> bool:
-        if tensor is None:
-            return False
-        if name not in self._ever_held:  # looks at every object, so once is enough
-            if all(isinstance(holder, FrameType) for holder in gc.get_referrers(tensor)):
-                return False
-            self._ever_held.add(name)
-        return True
+    def _held(self) -> set[str]:
+        if all(one() is None for one in self._alive.values()):
+            return set()
+        gc.collect(1)  # what a cycle may still hold; the old generation is large, and none of this is in it
+        return {name for name, one in self._alive.items() if self._has_holder(name, one())}
+
+    def _has_holder(self, name: str, tensor: Any) -> bool:
+        """Whether an object holds a tensor: asked once a name, since it costs a look at every object."""
+        if tensor is None or name in self._ever_held:
+            return tensor is not None
+        return not all(isinstance(holder, FrameType) for holder in gc.get_referrers(tensor))
 
 
 def _watched(select_experts: Any, routings: list[_Routing]) -> Any:
