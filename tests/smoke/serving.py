@@ -140,12 +140,30 @@ def serving(
     environment = {"VLLM_ENABLE_V1_MULTIPROCESSING": "1", "VLLM_HOST_IP": "127.0.0.1", **(settings or {})}
     if fork:
         environment["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"
-    pid = launcher.start(folder, environment)
+    pid = start_healthy(port, launcher, folder, environment)
     try:
-        until_healthy(port, pid, launcher, folder / "log")
         yield Server(port, pid, folder / "log")
     finally:
         end(launcher, pid)
+
+
+def start_healthy(port: int, launcher: Launcher, folder: Path, environment: Mapping[str, str]) -> int:
+    """Starts the server of ``folder``; its process id. vLLM looks for free ports seconds before it listens there, so a
+    start that has lost one is made again, twice. Raises RuntimeError with its log where it does not start."""
+    log = folder / "log"
+    for again in (True, True, False):
+        log.unlink(missing_ok=True)
+        pid = launcher.start(folder, environment)
+        try:
+            until_healthy(port, pid, launcher, log)
+        except BaseException as error:
+            end(launcher, pid)
+            lost_port = isinstance(error, RuntimeError) and "EADDRINUSE" in log.read_text(errors="replace")
+            if not (again and lost_port):
+                raise
+        else:
+            break
+    return pid
 
 
 def until_healthy(port: int, pid: int, launcher: Launcher, log: Path) -> None:

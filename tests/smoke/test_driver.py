@@ -12,6 +12,7 @@ import engine_runs
 import fork_server
 import psutil
 import pytest
+import serving
 import vigil
 from engine import Outcome, Report
 from fork_server import Spawner
@@ -171,6 +172,34 @@ def test_a_failed_start_shows_nothing(tmp_path: Path) -> None:
     report = run(tmp_path, FAILS_TO_START)
     assert report.outcome is Outcome.ERROR, report
     assert not report.ready
+
+
+@pytest.mark.parametrize(
+    ("why", "taken", "starts"), [("EADDRINUSE", 2, 3), ("EADDRINUSE", 3, None), ("no such model", 1, None)]
+)
+def test_a_server_that_lost_its_port_starts_again(tmp_path: Path, why: str, taken: int, starts: int | None) -> None:
+    """At most twice, and for no other reason."""
+    port = engine.first_free_port(1)
+    (tmp_path / "server.py").write_text(f"""
+import http.server, pathlib, sys
+class Healthy(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+count = len(list(pathlib.Path().glob("start*"))) + 1
+pathlib.Path(f"start{{count}}").touch()
+if count <= {taken}:
+    sys.exit("{why}")
+http.server.HTTPServer(("127.0.0.1", {port}), Healthy).serve_forever()
+""")
+    launcher = Spawner(tmp_path / "server.py", os.environ)
+    if starts is None:
+        with pytest.raises(RuntimeError, match=why):
+            serving.start_healthy(port, launcher, tmp_path, {})
+        assert len(list(tmp_path.glob("start*"))) == taken
+    else:
+        fork_server.end(launcher, serving.start_healthy(port, launcher, tmp_path, {}))
+        assert len(list(tmp_path.glob("start*"))) == starts
 
 
 def test_a_rank_dies_with_its_driver(tmp_path: Path) -> None:
