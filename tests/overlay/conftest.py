@@ -24,7 +24,9 @@ settings.load_profile("any speed")
 _MODULES = {
     "graphs": ("test_runner.py", "test_moe_comm.py", "test_row_groups.py"),
     "graph_sizes": ("test_graph_sizes.py",),
+    "input_buffers": ("test_input_buffers.py",),
     "layer_state": ("test_layer_state.py",),
+    "lm_head": ("test_lm_head.py",),
     "lockstep": ("test_lockstep.py", "test_foreign.py"),
     "profiling": ("test_profiling.py",),
     "prompt_logits": ("test_prompt_logits.py",),

@@ -457,19 +457,23 @@ def test_the_name_that_code_for_this_release_calls_tells_of_the_step() -> None:
 
 
 @pytest.mark.parametrize(
-    ("role", "seqs", "drafts", "refused"),
+    ("role", "model", "seqs", "drafts", "refused"),
     [
-        ("", 4, 0, "set max_num_seqs to 8"),
-        ("kv_consumer", 4, 0, "set max_num_seqs to 8"),
-        ("kv_producer", 4, 0, ""),
-        ("kv_consumer", 256, 1, "lower max_num_seqs to 128"),
-        ("kv_producer", 256, 1, ""),
+        ("", "deepseek_v3", 4, 0, "set max_num_seqs to 8"),
+        ("kv_consumer", "deepseek_v3", 4, 0, "set max_num_seqs to 8"),
+        ("kv_producer", "deepseek_v3", 4, 0, ""),
+        ("kv_consumer", "deepseek_v3", 256, 1, "lower max_num_seqs to 128"),
+        ("kv_producer", "deepseek_v3", 256, 1, ""),
+        ("", "PanguProMoE", 256, 1, ""),
     ],
 )
-def test_a_node_that_only_prefills_may_have_any_size_of_decode_graphs(
-    role: str, seqs: int, drafts: int, refused: str
+def test_decode_graphs_are_refused_only_where_a_decode_or_mc2_would_run_them(
+    role: str, model: str, seqs: int, drafts: int, refused: str
 ) -> None:
-    """Four requests over eight devices, and two tokens each of as many as MC2 takes rows."""
+    """Four requests over eight devices, and two tokens each of as many as MC2 takes rows.
+
+    A node that only prefills compiles none, and Pangu's layers take no MC2.
+    """
     moe = MoECommConfig("A2", 16, 256, compiled_decode=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runner_module, "moe_comm_config", lambda *_: moe)
@@ -478,6 +482,7 @@ def test_a_node_that_only_prefills_may_have_any_size_of_decode_graphs(
         rank = TorchairRank(Deployment(moe, torchair=True, kv_role=role), 0, 1)
         del rank.is_kv_producer, rank.is_kv_consumer  # as on v0.10.0, whose runner reads them later
         rank.max_num_reqs, rank.decode_token_per_req = seqs, 1 + drafts
+        rank.vllm_config.model_config.hf_config = SimpleNamespace(model_type=model)
         rank.vllm_config.parallel_config.enable_expert_parallel = True
         rank.vllm_config.parallel_config.tensor_parallel_size = 8 if seqs < 8 else 1
         rank.vllm_config.scheduler_config = SimpleNamespace(max_num_batched_tokens=8192, max_num_seqs=seqs)

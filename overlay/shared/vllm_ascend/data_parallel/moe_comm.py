@@ -19,6 +19,8 @@ from vllm_ascend.data_parallel.mc2 import MC2_ROWS_PER_RANK, mc2_rows
 
 # Fewest expert-parallel ranks for which upstream runs the MC2 kernels.
 MC2_MIN_EP_SIZE = 16
+# The type of the model whose layers take no communication but all-gather, whatever is chosen.
+GATHERS_ALONE = "PanguProMoE"
 
 
 def mc2_capacity(soc: str, tp_size: int) -> int:

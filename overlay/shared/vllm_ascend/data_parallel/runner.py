@@ -20,7 +20,7 @@ from vllm_ascend.data_parallel.graphs import NO_GRAPH, StepGraph
 from vllm_ascend.data_parallel.lockstep import engines_ask_each_step
 from vllm_ascend.data_parallel.metadata import LocalBatch, StepMetadata
 from vllm_ascend.data_parallel.metadata_group import metadata_group, settings_of
-from vllm_ascend.data_parallel.moe_comm import MoECommConfig
+from vllm_ascend.data_parallel.moe_comm import GATHERS_ALONE, MoECommConfig
 from vllm_ascend.data_parallel.plan import StepPlan
 from vllm_ascend.data_parallel.profiling import MoEFamilies, ProfilePass, profile_passes
 from vllm_ascend.data_parallel.prompt_logits import PromptLogits, most_rounds
@@ -300,6 +300,7 @@ class TorchairStep(_StaticFacts):
         """
         config, transfer = self._moe_comm_config, self.vllm_config.kv_transfer_config
         decodes = transfer is None or transfer.is_kv_consumer or not transfer.is_kv_producer
+        by_mc2 = config.mc2_available and self.vllm_config.model_config.hf_config.model_type != GATHERS_ALONE
         parallel = self.vllm_config.parallel_config
         splits = parallel.enable_expert_parallel and upstream.torchair_splits_rows(config.soc)
         limits = DecodeLimits(
@@ -307,7 +308,7 @@ class TorchairStep(_StaticFacts):
             tokens_per_req=self.decode_token_per_req,
             max_num_batched_tokens=self.vllm_config.scheduler_config.max_num_batched_tokens,
             multiple_of=parallel.tensor_parallel_size if splits else 1,
-            mc2_capacity=self.mc2_tokens_capacity if config.mc2_available and decodes else None,
+            mc2_capacity=self.mc2_tokens_capacity if by_mc2 and decodes else None,
             pads_requests=upstream.TORCHAIR_PADS_REQUESTS or not decodes,
         )
         sizes = decode_graph_sizes(requested, limits)

@@ -9,6 +9,7 @@ import torch
 from vllm_ascend.ascend_config import get_ascend_config
 from vllm_ascend.utils import enable_sp, lmhead_tp_enable, mlp_tp_enable, oproj_tp_enable
 
+from vllm_ascend.data_parallel.moe_comm import GATHERS_ALONE
 from vllm_ascend.data_parallel.row_groups import RowGroup
 
 # Fewest expert-parallel ranks for which generic MoE layers run MC2, by the name of the AscendSocVersion.
@@ -26,8 +27,7 @@ GENERIC_LAYERS_CHOOSE = True
 # Whether TorchAir's attention pads a graph's requests beyond the runner's buffers (#2719).
 TORCHAIR_PADS_REQUESTS = True
 
-# The type of the model that knows no communication but all-gather, and the quantisation of experts that it cannot take.
-_GATHERS_ALONE = "PanguProMoE"
+# The quantisation of experts that all-gather cannot take.
 _CANNOT_GATHER = "w4a8_dynamic"
 
 
@@ -38,7 +38,7 @@ def generic_layers(vllm_config: Any) -> dict[str, bool]:
     return {
         "sequence_parallel": sequence_parallel,
         "generic_multicasts_prefill": not sequence_parallel,
-        "generic_gathers_alone": getattr(hf_config, "model_type", None) == _GATHERS_ALONE,
+        "generic_gathers_alone": getattr(hf_config, "model_type", None) == GATHERS_ALONE,
         "generic_cannot_gather": getattr(hf_config, "moe_quantize", None) == _CANNOT_GATHER,
     }
 
