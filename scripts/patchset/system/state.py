@@ -93,9 +93,7 @@ class Store:
         digest = sha256(data)
         file = self.folder / "objects" / digest
         if not file.is_file() or sha256(file.read_bytes()) != digest:
-            owner = disk.above(self.folder)
-            disk.make_folder(file.parent, owner)
-            disk.write(file, data, mode=0o600, owner=owner)
+            self._put(file, data, 0o600)
         return digest
 
     def get(self, digest: str) -> bytes | None:
@@ -148,7 +146,10 @@ class Store:
         return UsageError(f"{file} cannot be read: {why}", hint=hint)
 
     def _write(self, file: Path, value: dict[str, Any]) -> None:
+        self._put(file, json.dumps({"format": FORMAT, **value}, indent=1).encode(), 0o644)
+        disk.sync(file.parent)
+
+    def _put(self, file: Path, data: bytes, mode: int) -> None:
         owner = disk.above(self.folder)
         disk.make_folder(file.parent, owner)
-        disk.write(file, json.dumps({"format": FORMAT, **value}, indent=1).encode(), mode=0o644, owner=owner)
-        disk.sync(file.parent)
+        disk.write(file, data, mode=mode, owner=owner)
